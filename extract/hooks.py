@@ -1,0 +1,107 @@
+"""Reading the residual stream: forward hooks that live in a context manager and always leave.
+
+``resid_post`` of layer ``l`` is the output of decoder block ``l``. It is read by a hook, not from
+``output_hidden_states``, whose last entry has already passed the final norm.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from store.errors import UserError
+
+
+class _StopForward(Exception):
+    """Raised by the hook of the last layer needed, so that nothing above it is computed."""
+
+
+def decoder_blocks(model: nn.Module) -> nn.ModuleList:
+    """The decoder blocks of any Hugging Face causal model: the ``ModuleList`` of ``num_hidden_layers`` entries.
+
+    Raises:
+        UserError: the model has no such list.
+    """
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    count = config.num_hidden_layers
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    if not found:
+        raise UserError(
+            f"The model {type(model).__name__} has no list of {count} decoder blocks, so its residual stream "
+            "cannot be read; use a decoder-only Hugging Face model."
+        )
+    return min(found, key=lambda pair: pair[0].count("."))[1]
+
+
+def layer_of_hook(hook_name: str) -> int:
+    """The layer whose ``resid_post`` a hook name means.
+
+    Understands Hugging Face names (``model.layers.12`` and ``model.layers.12.output``, as sae-lens writes them to
+    ``hf_hook_name``) and TransformerLens names (``blocks.12.hook_resid_post``; ``hook_resid_pre`` of layer 13 is
+    ``resid_post`` of layer 12).
+
+    Raises:
+        UserError: the name is not a residual stream position.
+    """
+    if match := re.fullmatch(r"blocks\.(\d+)\.hook_resid_(post|pre)", hook_name):
+        layer = int(match[1]) - (match[2] == "pre")
+        if layer >= 0:
+            return layer
+    if match := re.fullmatch(r"(?:\w+\.)*(?:layers|h|blocks)\.(\d+)(?:\.output)?", hook_name):
+        return int(match[1])
+    raise UserError(
+        f"The dictionary's hook '{hook_name}' is not a residual stream output (resid_post); "
+        "use a dictionary trained on the output of a decoder block."
+    )
+
+
+@contextmanager
+def capture_residuals(model: nn.Module, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """Capture ``resid_post`` of ``layers`` during forward passes inside the context.
+
+    Yields a dictionary that each :func:`run_truncated` call refills with ``layer -> [batch, position, d_model]`` in the
+    model's dtype.
+
+    Raises:
+        UserError: a layer that the model does not have.
+    """
+    blocks = decoder_blocks(model)
+    if too_high := [layer for layer in layers if not 0 <= layer < len(blocks)]:
+        raise UserError(f"The model has layers 0 to {len(blocks) - 1}, so layer {too_high[0]} cannot be read.")
+    residuals: dict[int, torch.Tensor] = {}
+    last = max(layers)
+
+    def hook_for(layer: int):
+        def hook(_module: nn.Module, _inputs: tuple, output) -> None:
+            residuals[layer] = (output[0] if isinstance(output, tuple) else output).detach()
+            if layer == last:
+                raise _StopForward
+
+        return hook
+
+    handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in sorted(set(layers))]
+    try:
+        yield residuals
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def run_truncated(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
+    """One forward pass that ends after the last captured layer; no logits are computed.
+
+    Args:
+        input_ids: [batch, position] token ids, padded on the right.
+        attention_mask: [batch, position], 1 where a token is real.
+    """
+    try:
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    except _StopForward:
+        pass

