@@ -1,0 +1,182 @@
+-- Every table and column of statistics.duckdb. A store is immutable once finished; the app opens it read-only.
+--
+-- Words: a *layer* is a decoder block, read at resid_post, with one dictionary (SAE). A *model* is 'base' or a variant's
+-- name. A *domain* is a label of the corpus or 'all'; a *segment* is text, template, prompt, response or 'all'.
+-- Activations are *scaled*: raw code x ||W_dec,j||. Definitions and formulas: docs/metrics.md and store/metrics.py.
+
+CREATE TABLE layers (
+    layer         INTEGER PRIMARY KEY, -- decoder block, counted from 0
+    hook_name     VARCHAR NOT NULL,    -- as the dictionary names it
+    sae           VARCHAR NOT NULL,    -- release and id, or folder name
+    architecture  VARCHAR NOT NULL,    -- sae-lens architecture: jumprelu, topk, standard, ...
+    d_model       INTEGER NOT NULL,    -- width of the residual stream
+    d_sae         INTEGER NOT NULL,    -- number of features
+    n_tokens      BIGINT  NOT NULL,    -- tokens that count at this layer, all domains
+    n_sinks       BIGINT  NOT NULL,    -- tokens left out as attention sinks at this layer
+    median_norm   DOUBLE  NOT NULL,    -- median ||h_a|| in the pilot; a sink is beyond `sink_factor` times it
+    mean_norm     DOUBLE  NOT NULL,    -- ||mu||, mu the base's mean residual in the pilot
+    code_scale    DOUBLE  NOT NULL,    -- power of two; stored float16 code x code_scale = raw code
+    self_test_fvu DOUBLE  NOT NULL,    -- fvu of the dictionary on the pilot's base residuals
+    self_test_l0  DOUBLE  NOT NULL,    -- mean number of active features there
+    neuronpedia   VARCHAR              -- 'model/source' on neuronpedia.org, where the dictionary has one
+);
+
+CREATE TABLE documents (
+    document   INTEGER PRIMARY KEY, -- number in the run, in reading order of the parts
+    source     VARCHAR NOT NULL,    -- unique id of the text: given in the corpus, or file:line
+    domain     VARCHAR NOT NULL,
+    part       INTEGER NOT NULL,    -- latents/part-<part>.h5
+    first_row  INTEGER NOT NULL,    -- row of the document's first token in that part
+    n_tokens   INTEGER NOT NULL,    -- document tokens (the BOS put before each window is not one)
+    has_codes  BOOLEAN NOT NULL     -- whether this store kept the document's codes in the part
+);
+
+CREATE TABLE tokens (
+    document  INTEGER NOT NULL,
+    position  INTEGER NOT NULL, -- token of the document, from 0; its row in the part is first_row + position
+    context   INTEGER NOT NULL, -- context window of the document that the models saw it in, from 0
+    token_id  INTEGER NOT NULL,
+    segment   VARCHAR NOT NULL,
+    PRIMARY KEY (document, position)
+);
+
+CREATE TABLE vocabulary (
+    token_id  INTEGER PRIMARY KEY, -- every id that occurs anywhere in this store
+    token     VARCHAR NOT NULL     -- its text, with leading space; untrusted input
+);
+
+CREATE TABLE features (
+    layer             INTEGER NOT NULL,
+    feature           INTEGER NOT NULL,  -- index in the dictionary
+    decoder_norm      DOUBLE  NOT NULL,  -- ||W_dec,j||
+    density           DOUBLE  NOT NULL,  -- share of the counted tokens where it fires in the base
+    label             VARCHAR,           -- null: none yet
+    label_source      VARCHAR,           -- 'automatic' or where it was imported from
+    promoted          INTEGER[],         -- token ids whose logits its decoder direction raises most, most first
+    promoted_logits   FLOAT[],           -- direct effect on the logit per unit of scaled activation, before the final norm's scale
+    suppressed        INTEGER[],         -- token ids whose logits it lowers most, most first
+    suppressed_logits FLOAT[],
+    PRIMARY KEY (layer, feature)
+);
+
+CREATE TABLE layer_metrics (
+    variant     VARCHAR NOT NULL,
+    layer       INTEGER NOT NULL,
+    domain      VARCHAR NOT NULL,
+    segment     VARCHAR NOT NULL, -- domains and segments are margins: one of the two is always 'all'
+    metric      VARCHAR NOT NULL, -- a name of docs/metrics.md: cosine, overlap, l0_base, fvu_variant, ...
+    control     VARCHAR NOT NULL, -- 'observed', or the control that was encoded instead of the variant
+    value       DOUBLE,           -- null: undefined here (nothing to divide by)
+    low         DOUBLE,           -- interval over documents; null: not computed
+    high        DOUBLE,
+    n_tokens    BIGINT NOT NULL,
+    n_documents BIGINT NOT NULL,
+    PRIMARY KEY (variant, layer, domain, segment, metric, control)
+);
+
+CREATE TABLE fit (
+    variant     VARCHAR NOT NULL,
+    layer       INTEGER NOT NULL,
+    domain      VARCHAR NOT NULL,
+    fvu_base    DOUBLE,
+    fvu_variant DOUBLE,
+    gate        VARCHAR NOT NULL, -- 'fits', 'strained' or 'does not fit': whether feature claims can be trusted here
+    PRIMARY KEY (variant, layer, domain)
+);
+
+-- Sorted by (variant, layer, domain, feature); a row only where the feature fired in base or variant.
+CREATE TABLE feature_stats (
+    variant         VARCHAR NOT NULL,
+    layer           INTEGER NOT NULL,
+    domain          VARCHAR NOT NULL,
+    feature         INTEGER NOT NULL,
+    n11             BIGINT  NOT NULL, -- tokens where it fires in both
+    n10             BIGINT  NOT NULL, -- in the base only
+    n01             BIGINT  NOT NULL, -- in the variant only
+    n_documents     BIGINT  NOT NULL, -- documents where it fires in either
+    freq_base       DOUBLE  NOT NULL, -- (n11 + n10) / N
+    freq_variant    DOUBLE  NOT NULL, -- (n11 + n01) / N
+    log_ratio       DOUBLE  NOT NULL, -- log2((n_b + 1/2) / (n_a + 1/2))
+    mean_base       DOUBLE  NOT NULL, -- mean scaled activation over the N counted tokens of the domain
+    mean_variant    DOUBLE  NOT NULL,
+    shift           DOUBLE  NOT NULL, -- mean of (b - a) over the N counted tokens of the domain
+    std_shift       DOUBLE,           -- shift / pooled standard deviation
+    suppression     DOUBLE,           -- n10 / n_a; null where the base never fires
+    emergence       DOUBLE,           -- n01 / n_b; null where the variant never fires
+    magnitude_ratio DOUBLE,           -- sum b / sum a over tokens where both fire
+    kind            VARCHAR NOT NULL, -- vanished, attenuated, unchanged, amplified, appeared
+    PRIMARY KEY (variant, layer, domain, feature)
+);
+
+CREATE TABLE contexts (
+    variant        VARCHAR NOT NULL,
+    layer          INTEGER NOT NULL,
+    feature        INTEGER NOT NULL,
+    ranking        VARCHAR NOT NULL,   -- 'base', 'variant', 'increase', 'decrease': by a, b, b - a, a - b at the peak
+    rank           INTEGER NOT NULL,   -- from 1
+    score          DOUBLE  NOT NULL,   -- what was ranked by, scaled activation
+    document       INTEGER NOT NULL,
+    position       INTEGER NOT NULL,   -- the peak token in its document
+    peak           INTEGER NOT NULL,   -- index of the peak in the lists below
+    token_ids      INTEGER[] NOT NULL, -- the window around the peak, within the context window the models saw
+    base_values    FLOAT[]   NOT NULL, -- scaled activation of this feature in the base, 0 where silent
+    variant_values FLOAT[]   NOT NULL, -- the same in the variant
+    PRIMARY KEY (variant, layer, feature, ranking, rank)
+);
+
+CREATE TABLE histogram_bins (
+    layer  INTEGER NOT NULL,
+    bin    INTEGER NOT NULL,
+    low    DOUBLE  NOT NULL, -- scaled activation, half-octave bins shared by all models and features of the layer
+    high   DOUBLE  NOT NULL, -- the first and last bin also hold what lies beyond
+    PRIMARY KEY (layer, bin)
+);
+
+CREATE TABLE histograms (
+    layer   INTEGER NOT NULL,
+    feature INTEGER NOT NULL,
+    model   VARCHAR NOT NULL, -- 'base' or a variant
+    bin     INTEGER NOT NULL,
+    count   BIGINT  NOT NULL, -- tokens whose activation falls in the bin; bins without tokens have no row
+    PRIMARY KEY (layer, feature, model, bin)
+);
+
+CREATE TABLE token_metrics (
+    variant       VARCHAR NOT NULL,
+    layer         INTEGER NOT NULL,
+    document      INTEGER NOT NULL,
+    position      INTEGER NOT NULL,
+    cosine        FLOAT NOT NULL, -- cos(h_a, h_b)
+    overlap       FLOAT NOT NULL, -- Jaccard of the active sets
+    l1_divergence FLOAT NOT NULL, -- ||b - a||_1
+    l0_base       INTEGER NOT NULL,
+    l0_variant    INTEGER NOT NULL,
+    PRIMARY KEY (variant, layer, document, position)
+);
+
+-- The additive sums per document that layer_metrics is made from: for intervals, and for other groupings in a notebook.
+CREATE TABLE document_sums (
+    variant                VARCHAR NOT NULL,
+    layer                  INTEGER NOT NULL,
+    document               INTEGER NOT NULL,
+    segment                VARCHAR NOT NULL,
+    n_tokens               BIGINT NOT NULL, -- tokens that count
+    cosine                 DOUBLE NOT NULL, -- sum of cos(h_a, h_b)
+    centred_cosine         DOUBLE NOT NULL, -- sum of cos(h_a - mu, h_b - mu)
+    base_norm2             DOUBLE NOT NULL, -- sum ||h_a||^2
+    variant_norm2          DOUBLE NOT NULL, -- sum ||h_b||^2
+    delta_norm2            DOUBLE NOT NULL, -- sum ||h_b - h_a||^2
+    base_error2            DOUBLE NOT NULL, -- sum ||h_a - dec(a)||^2
+    variant_error2         DOUBLE NOT NULL, -- sum ||h_b - dec(b)||^2
+    delta_error2           DOUBLE NOT NULL, -- sum ||delta - (dec(b) - dec(a))||^2
+    overlap                DOUBLE NOT NULL, -- sum of the tokens' Jaccard
+    minimum                DOUBLE NOT NULL, -- sum min(a, b)
+    maximum                DOUBLE NOT NULL, -- sum max(a, b)
+    latent_cosine          DOUBLE NOT NULL, -- sum of cos(a, b)
+    n_latent_cosine        BIGINT NOT NULL, -- tokens it is defined on: a code in base or variant
+    l1_divergence          DOUBLE NOT NULL, -- sum ||b - a||_1
+    code_delta_norm2       DOUBLE NOT NULL, -- sum ||b - a||_2^2
+    l0_base                BIGINT NOT NULL, -- sum of active features
+    l0_variant             BIGINT NOT NULL,
+    PRIMARY KEY (variant, layer, document, segment)
+);
