@@ -1,0 +1,197 @@
+"""DataFrame -> altair chart; no Streamlit in here. Every axis has its unit, every mark a tooltip."""
+
+from __future__ import annotations
+
+import math
+
+import altair as alt
+import pandas as pd
+
+from app import words
+
+MOST_POINTS = 2000
+"""No chart is sent more marks than this; what was left out is said on the chart."""
+
+BASE_AND_VARIANT = ("base", "variant")
+
+
+def heat_map(rows: pd.DataFrame, metric: str) -> alt.LayerChart:
+    """Variant x layer, one metric, the value in each cell; darker where the change is larger. Click selects 'cell'.
+
+    rows: variant, layer, value, gate, n_tokens.
+    """
+    word = words.metric(metric)
+    known = rows["value"].dropna()
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    down = word.change == "down"
+    dark = f"datum.value {'<' if down else '>'} {(low + high) / 2}"
+    cells = alt.Chart(rows).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("variant:N", title=None, sort=None),
+        tooltip=[
+            alt.Tooltip("variant:N"),
+            alt.Tooltip("layer:O"),
+            alt.Tooltip("value:Q", title=word.label, format=word.format),
+            alt.Tooltip("gate:N", title="fit"),
+            alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+        ],
+    )
+    click = alt.selection_point(name="cell", fields=["variant", "layer"], on="click")
+    colours = alt.Scale(scheme="blues", domain=[low, high], reverse=down)
+    squares = cells.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
+        color=alt.condition("isValid(datum.value)", alt.Color("value:Q", scale=colours, legend=None), alt.value("#00000000"))
+    )
+    texts = cells.mark_text(fontSize=13, cursor="pointer").encode(
+        text=alt.Text("value:Q", format=word.format), color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a"))
+    )
+    height = 44 * max(1, rows["variant"].nunique()) + 36
+    return (squares.add_params(click) + texts).properties(height=height)
+
+
+def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> alt.LayerChart:
+    """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
+
+    rows: layer, series column, value, low, high, n_tokens, n_documents.
+    """
+    word = words.metric(metric)
+    known = rows["value"].dropna()
+    scale = alt.Scale(zero=False, nice=True)
+    if word.low == 0 and len(known) and known.min() < 0.35 * known.max():
+        scale = alt.Scale(zero=True)
+    colour = alt.Color(
+        f"{series}:N",
+        sort=order,
+        scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
+        legend=None,
+    )
+    base = alt.Chart(rows).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)),
+        color=colour,
+    )
+    axis = alt.Axis(format=word.format, tickCount=4, titleFontWeight="normal")
+    y = alt.Y("value:Q", title=word.unit or None, scale=scale, axis=axis)
+    tooltip = [
+        alt.Tooltip(f"{series}:N"),
+        alt.Tooltip("layer:O"),
+        alt.Tooltip("value:Q", title=word.label, format=word.format),
+        alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+        alt.Tooltip("n_documents:Q", title="documents", format=","),
+    ]
+    dash = alt.StrokeDash(f"{series}:N", sort=order, legend=None)
+    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(y=y, tooltip=tooltip)
+    chart = lines + points
+    if rows["low"].notna().any():
+        chart = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=word.unit or None, scale=scale), y2="high:Q") + chart
+    return chart.properties(height=170, title=alt.TitleParams(word.label, anchor="start", fontSize=14))
+
+
+def series_colour(position: int) -> str:
+    """The colour of the series at that position of a profile's order."""
+    return words.SERIES_COLOURS[position % len(words.SERIES_COLOURS)]
+
+
+def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
+    """Base against variant frequency, both logarithmic; a feature that never fires in one stands in a lane at the edge.
+
+    rows: layer, feature, name, label, kind, shift, freq_base, freq_variant; total: features of the filter, so that the chart
+    can say how many are left out. Click selects 'point'.
+    """
+    data = rows.head(MOST_POINTS)
+    positive = pd.concat([data["freq_base"], data["freq_variant"]]).loc[lambda s: s > 0]
+    smallest, largest = (float(positive.min()), float(positive.max())) if len(positive) else (1e-4, 1e-1)
+    lane, edge = smallest / 4, smallest / 2
+    data = data.assign(x=data["freq_base"].clip(lower=lane), y=data["freq_variant"].clip(lower=lane))
+    ticks = [lane] + [10.0**p for p in range(math.ceil(math.log10(smallest)), math.floor(math.log10(largest)) + 1)]
+    label = f"datum.value < {edge} ? 'never' : format(datum.value, '~%')"
+    axis = alt.Axis(values=ticks, labelExpr=label, grid=False)
+    scale = alt.Scale(type="log", domain=[lane / 1.4, largest * 1.4], nice=False)
+    kinds = list(words.KIND_COLOURS)
+    points = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=38, opacity=0.7, cursor="pointer")
+        .encode(
+            x=alt.X("x:Q", title="frequency in base (share of tokens, log)", scale=scale, axis=axis),
+            y=alt.Y("y:Q", title="frequency in variant (share of tokens, log)", scale=scale, axis=axis),
+            color=alt.Color(
+                "kind:N",
+                title=None,
+                scale=alt.Scale(domain=kinds, range=list(words.KIND_COLOURS.values())),
+                legend=alt.Legend(orient="top"),
+            ),
+            shape=alt.Shape(
+                "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(words.KIND_SHAPES.values())), legend=None
+            ),
+            tooltip=[
+                alt.Tooltip("name:N", title="feature"),
+                alt.Tooltip("label:N"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("shift:Q", format="+,.3~r"),
+                alt.Tooltip("freq_base:Q", title="in base", format=".2%"),
+                alt.Tooltip("freq_variant:Q", title="in variant", format=".2%"),
+            ],
+        )
+        .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
+    )
+    ends = pd.DataFrame({"x": [smallest, largest], "y": [smallest, largest], "edge": [edge, edge]})
+    grey = "rgba(128,128,128,0.7)"
+    diagonal = alt.Chart(ends).mark_line(color=grey, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
+    lanes = alt.Chart(ends.head(1))
+    rules = lanes.mark_rule(color=grey).encode(x="edge:Q") + lanes.mark_rule(color=grey).encode(y="edge:Q")
+    shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
+    title = alt.TitleParams(
+        "How often each feature fires, base against variant",
+        subtitle=f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
+        anchor="start",
+        fontSize=14,
+        subtitleColor="#888888",
+    )
+    return (rules + diagonal + points).properties(height=380, title=title)
+
+
+def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
+    """Activations of one feature in base and variant on the same half-octave bins: filled base, outlined variant.
+
+    rows: model ('base' or the variant), bin, low, high, count.
+    """
+    data = rows[rows["model"].isin(["base", variant])].assign(
+        model=lambda d: d["model"].where(d["model"] == "base", "variant"), zero=0
+    )
+    low, high = float(data["low"].min()), float(data["high"].max())
+    x_scale = alt.Scale(type="log", base=2, domain=[low, high], nice=False)
+    ticks = [low * 4**i for i in range(int(math.log(high / low, 4)) + 1)]
+    base = alt.Chart(data).encode(
+        x=alt.X(
+            "low:Q",
+            title="scaled activation (log, half-octave bins)",
+            scale=x_scale,
+            axis=alt.Axis(values=ticks, format=".3~s", grid=False),
+        ),
+        x2="high:Q",
+        y=alt.Y("count:Q", title="tokens", axis=alt.Axis(tickMinStep=1, tickCount=5, format=",d")),
+        y2="zero:Q",
+        tooltip=[
+            alt.Tooltip("model:N"),
+            alt.Tooltip("low:Q", title="from", format=",.3~r"),
+            alt.Tooltip("high:Q", title="to", format=",.3~r"),
+            alt.Tooltip("count:Q", title="tokens", format=","),
+        ],
+        color=_model_colour(variant),
+    )
+    filled = base.transform_filter("datum.model == 'base'").mark_rect(opacity=0.45)
+    outlined = base.transform_filter("datum.model == 'variant'").mark_rect(fillOpacity=0.12, strokeWidth=2).encode(
+        stroke=alt.value(words.VARIANT_COLOUR)
+    )
+    title = alt.TitleParams("Activations where it fires", anchor="start", fontSize=14)
+    return (filled + outlined).properties(height=260, title=title)
+
+
+def _model_colour(variant: str) -> alt.Color:
+    return alt.Color(
+        "model:N",
+        title=None,
+        scale=alt.Scale(domain=list(BASE_AND_VARIANT), range=[words.BASE_COLOUR, words.VARIANT_COLOUR]),
+        legend=alt.Legend(orient="top"),
+    )

@@ -1,0 +1,77 @@
+"""Finding and opening stores, and asking them: the only module of the app that caches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import link
+from store.errors import UserError
+from store.manifest import MANIFEST_FILE
+from store.reader import Store, open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "store" / "demo"
+VARIABLE = "FEATURESHIFT_STORES"
+
+
+def stores() -> dict[str, Path]:
+    """The stores on offer, by name, in the order given.
+
+    From the command line (`streamlit run app/main.py -- STORE ...`), else from FEATURESHIFT_STORES, else store/demo. A
+    folder that is no store itself offers the stores inside it. Only these can be opened: a link names one, never a path.
+    """
+    found: dict[str, Path] = {}
+    for given in _given():
+        inside = sorted(p.parent for p in given.glob(f"*/{MANIFEST_FILE}")) if given.is_dir() else []
+        for path in inside if inside and not (given / MANIFEST_FILE).exists() else [given]:
+            name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
+            found[name] = path
+    return found
+
+
+def current() -> Store:
+    """The store that the link names, or the first one.
+
+    Raises:
+        UserError: there is none, or it cannot be opened.
+    """
+    found = stores()
+    if not found:
+        raise UserError(
+            "There is no store to show: make one with 'make demo', "
+            "or name one with 'streamlit run app/main.py -- PATH_OF_A_STORE'."
+        )
+    path = found[link.read("store", found, next(iter(found)))]
+    manifest = path / MANIFEST_FILE
+    stamp = manifest.stat().st_mtime_ns if manifest.is_file() else 0
+    return _open(str(path), stamp)
+
+
+def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
+    """The answer of a function of store/queries.py, cached by the store's digest, the function's name and its filters."""
+    return _answer(store.manifest.digest, str(store.path), question.__name__, filters, store, question)
+
+
+def _given() -> list[Path]:
+    arguments = sys.argv[1:] if Path(sys.argv[0]).name == "main.py" else []
+    named = arguments or [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    if named:
+        return [Path(part).expanduser() for part in named]
+    return [DEMO] if DEMO.is_dir() else []
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _open(path: str, stamp: int) -> Store:
+    return open_store(path)
+
+
+@st.cache_data(show_spinner=False, max_entries=1000)
+def _answer(digest: str, path: str, name: str, filters: dict, _store: Store, _question: Callable) -> pd.DataFrame:
+    return _question(_store, **filters)

@@ -1,0 +1,97 @@
+"""The URL is the only state of the app: what a page shows is read from it, and a widget's change is written to it.
+
+Nothing is written while a page is drawn, so the back button always works. A value equal to its default is left out.
+A value that is not possible here falls back to the default, with a note at the top of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import streamlit as st
+
+NOTES = "_notes"
+ALL = "all"
+
+
+def start() -> None:
+    """Make room at the top of the page for notes; called once a run, before anything is read."""
+    st.session_state[NOTES] = (st.container(), set())
+
+
+def note(text: str) -> None:
+    """Say once, at the top of the page, what in the link could not be followed."""
+    place, said = st.session_state[NOTES]
+    if text not in said:
+        said.add(text)
+        place.warning(text, icon=":material/link_off:")
+
+
+def read(name: str, options: Iterable[Any], default: Any) -> Any:
+    """The option that the URL names; the default where it names none, with a note where it names an impossible one."""
+    raw = st.query_params.get(name)
+    if raw is None:
+        return default
+    for option in options:
+        if str(option) == raw:
+            return option
+    note(f"The link asks for {name} “{_shown(raw)}”, which is not here; this page shows {_shown(default)} instead.")
+    return default
+
+
+def read_number(name: str, default: int, low: int, high: int | None = None) -> int:
+    """A whole number of the URL within [low, high]; else the default, with a note."""
+    raw = st.query_params.get(name)
+    if raw is None:
+        return default
+    if raw.isascii() and raw.isdigit() and len(raw) < 10 and low <= int(raw) and (high is None or int(raw) <= high):
+        return int(raw)
+    limits = f"from {low:,} to {high:,}" if high is not None else f"of at least {low:,}"
+    note(f"The link asks for {name} “{_shown(raw)}”, but it has to be a number {limits}; this page shows {default:,}.")
+    return default
+
+
+def read_list(name: str, options: Iterable[str]) -> list[str]:
+    """The options that a comma-separated value of the URL names, in the order of options; unknown ones give a note."""
+    wanted = [part for part in st.query_params.get(name, "").split(",") if part]
+    options = list(options)
+    for part in wanted:
+        if part not in options:
+            note(f"The link asks for {name} “{_shown(part)}”, which does not exist; it is left out.")
+    return [option for option in options if option in wanted]
+
+
+def read_text(name: str) -> str:
+    """Free text of the URL; empty where there is none."""
+    return st.query_params.get(name, "")
+
+
+def write(**values: Any) -> None:
+    """Put values into the URL at once (one step of the browser's history); None takes one out. For callbacks."""
+    st.query_params.from_dict(query(**values))
+
+
+def query(**changes: Any) -> dict[str, str]:
+    """The URL's parameters with changes, for a link to a page; None takes one out."""
+    params = dict(st.query_params.to_dict())
+    for name, value in changes.items():
+        if value is None:
+            params.pop(name, None)
+        else:
+            params[name] = str(value)
+    return params
+
+
+def shared(store: str | None) -> dict[str, str]:
+    """What every page has in common, for the links of the sidebar: store, variant, layer, domain."""
+    params = query(store=store)
+    if "list_layer" in params:  # On a feature's page `layer` is the feature's own; the list's stands beside it.
+        params["layer"] = params["list_layer"]
+    return {name: params[name] for name in ("store", "variant", "layer", "domain") if name in params}
+
+
+def _shown(value: Any) -> str:
+    """A value for a note: short, and with every mark of Markdown taken out."""
+    text = "".join(c if c.isalnum() or c in " -_.,/" else "·" for c in str(value))
+    return text if len(text) <= 40 else text[:39] + "…"

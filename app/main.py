@@ -1,0 +1,58 @@
+"""The frame: page settings, the store picker, the way around. `streamlit run app/main.py -- [STORE ...]`"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit puts app/ on the path, not the root.
+
+import streamlit as st  # noqa: E402
+
+from app import data, link, tokens, widgets, words  # noqa: E402
+from store.errors import UserError  # noqa: E402
+from store.reader import Store  # noqa: E402
+
+VIEWS = (
+    ("views/overview.py", "Overview", ":material/home:"),
+    ("views/layers.py", "Layers", ":material/stacked_line_chart:"),
+    ("views/shifted.py", "Shifted features", ":material/swap_vert:"),
+    ("views/suppressed.py", "Suppressed features", ":material/trending_down:"),
+    ("views/feature.py", "Feature", ":material/search_insights:"),
+)
+
+
+def main() -> None:
+    """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
+    st.set_page_config(page_title="Featureshift", page_icon=":material/compare_arrows:", layout="wide")
+    st.html(tokens.STYLE)
+    pages = [
+        st.Page(file, title=title, icon=icon, url_path=Path(file).stem, default=file == VIEWS[0][0])
+        for file, title, icon in VIEWS
+    ]
+    page = st.navigation(pages, position="hidden")
+    link.start()
+    try:
+        found = data.stores()
+        with st.sidebar:
+            st.markdown("### Featureshift")
+            name = widgets.pick_store(list(found)) if found else None
+            facts = st.container()
+            for target in pages:
+                st.page_link(target, query_params=link.shared(name if len(found) > 1 else None), width="stretch")
+        store = data.current()
+        _facts(facts, store)
+        page.run()
+    except UserError as error:
+        st.error(words.plain(str(error)), icon=":material/error:")
+
+
+def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:
+    """What the chosen store holds, in two lines."""
+    counts = store.manifest.counts
+    place.caption(
+        f"{words.plain(str(store.manifest.base.get('name', 'base')))}  \n"
+        f"{words.count(counts.get('tokens'))} tokens · {words.count(counts.get('documents'))} documents  \n"
+        f"variants: {words.plain(words.listing(store.variants))}"
+    )
+
+
+main()

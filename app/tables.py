@@ -1,0 +1,102 @@
+"""The table of features, the same wherever one stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import link, words
+
+COLUMNS = {
+    "name": ("Feature", "Layer and number in the dictionary."),
+    "label": ("Label", "What the feature is taken to stand for; empty where nobody has said."),
+    "kind": ("Kind", "; ".join(f"{kind}: {meaning}" for kind, meaning in words.KIND_MEANINGS.items())),
+    "shift": ("Shift", "Mean over tokens of variant minus base, scaled activation."),
+    "std_shift": ("Std. shift", "Shift divided by the pooled standard deviation."),
+    "freq_base": ("In base", "Share of tokens where it fires in the base."),
+    "freq_variant": ("In variant", "Share of tokens where it fires in the variant."),
+    "log_ratio": ("log₂ ratio", "log2 of the variant's firings over the base's, half a firing added to both."),
+    "suppression": ("Suppression", "Of the base's firings, the share that is gone in the variant."),
+    "emergence": ("Emergence", "Of the variant's firings, the share that is new."),
+    "n_documents": ("Documents", "Documents where it fires in either."),
+    "gate": ("Fit", "Whether the dictionary still describes the variant at this layer and domain."),
+}
+
+
+def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, selected: str | None = None) -> pd.Series | None:
+    """Draw one page of shifted_features; a click anywhere on a row gives that row, else None.
+
+    selected: name of the feature that the URL says is chosen, for a list that keeps its choice: the table shows it, a
+    click writes another into the URL, and nothing is given back.
+    """
+    shown = printed(rows)[columns or list(COLUMNS)]
+    config = {
+        name: st.column_config.TextColumn(
+            title, help=help_text, width=None if name == "label" else "small", alignment=_alignment(name)
+        )
+        for name, (title, help_text) in COLUMNS.items()
+    }
+    keep = selected is not None
+    key = f"{key}_{selected}"
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=config,
+        on_select=(lambda: _keep_selected(key, shown["name"].to_list())) if keep else "rerun",
+        selection_mode=["single-row", "single-cell"],
+        selection_default={"selection": {"rows": [shown["name"].to_list().index(selected)]}} if keep else None,
+        key=key,
+        height="content",
+        placeholder="",
+    )
+    at = None if keep else _row(event)
+    return rows.iloc[at] if at is not None and at < len(rows) else None
+
+
+def printed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of shifted_features as a person reads them: the columns of COLUMNS, as text."""
+    return pd.DataFrame(
+        {
+            "name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)],
+            "label": rows["label"].fillna("").to_list(),
+            "kind": rows["kind"].to_list(),
+            "shift": [words.number(v, signed=True) for v in rows["shift"]],
+            "std_shift": [words.number(v, signed=True) for v in rows["std_shift"]],
+            "freq_base": [words.percent(v) for v in rows["freq_base"]],
+            "freq_variant": [words.percent(v) for v in rows["freq_variant"]],
+            "log_ratio": [words.number(v, signed=True) for v in rows["log_ratio"]],
+            "suppression": [words.percent(v) for v in rows["suppression"]],
+            "emergence": [words.percent(v) for v in rows["emergence"]],
+            "n_documents": [words.count(v) for v in rows["n_documents"]],
+            "gate": rows["gate"].fillna("unknown").to_list(),
+        }
+    )
+
+
+def feature_link(row: pd.Series, list_name: str, list_layer: int | None) -> dict[str, str]:
+    """The URL of a feature's page that remembers the list it was opened from."""
+    return link.query(
+        layer=int(row["layer"]),
+        feature=int(row["feature"]),
+        list=list_name,
+        list_layer=link.ALL if list_layer is None else list_layer,
+        selected=None,
+    )
+
+
+def _row(event: Any) -> int | None:
+    """The row that a click chose, by a cell or by its checkbox."""
+    at = [cell[0] for cell in event.selection.cells] + list(event.selection.rows)
+    return at[0] if at else None
+
+
+def _keep_selected(key: str, names: list[str]) -> None:
+    at = _row(st.session_state[key])
+    if at is not None and at < len(names):
+        link.write(selected=names[at])
+
+
+def _alignment(name: str) -> str:
+    return "left" if name in ("name", "label", "kind", "gate") else "right"

@@ -1,0 +1,146 @@
+"""A context as HTML: the same window in base and variant, token under token, and the difference. Pure; escapes everything.
+
+Token texts and labels are untrusted: they come from a corpus and a vocabulary, and may hold markup, control characters
+or marks that turn the direction of writing around. Colours are translucent, so that they work on any theme.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Sequence
+
+from app import words
+
+STRONGEST = 0.62
+"""Opacity of the largest value: text stays readable on it, in light and dark."""
+
+STYLE = f"""<style>
+.fs-context {{ margin: 0 0 1.1rem 0; }}
+.fs-context-head {{ font-size: 0.82rem; opacity: 0.75; margin-bottom: 0.2rem; overflow-wrap: anywhere; }}
+.fs-window {{ display: flex; flex-wrap: wrap; row-gap: 0.45rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }}
+.fs-token, .fs-rows {{ display: grid; grid-template-rows: 1.5em 1.5em 0.95em; flex: none; }}
+.fs-token > span, .fs-rows > span {{ white-space: pre; line-height: 1.5em; padding: 0 1px; unicode-bidi: isolate; }}
+.fs-token > span:last-child {{ font-size: 0.64rem; line-height: 1.45em; text-align: center; opacity: 0.95; min-width: 3px; }}
+.fs-rows {{ padding-right: 0.6rem; opacity: 0.7; font-family: inherit; }}
+.fs-rows > span:last-child {{ font-size: 0.7rem; line-height: 1.35em; }}
+.fs-peak {{ outline: 1.5px solid currentColor; outline-offset: 0; border-radius: 2px; }}
+.fs-mark {{ opacity: 0.55; }}
+.fs-legend {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; font-size: 0.82rem; opacity: 0.9; margin-bottom: 0.6rem; }}
+.fs-swatch {{ display: inline-block; width: 3.2rem; height: 0.75em; border-radius: 2px; margin-right: 0.4rem; }}
+.fs-chips {{ display: flex; flex-wrap: wrap; gap: 0.25rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }}
+.fs-chip {{ border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
+  unicode-bidi: isolate; }}
+.fs-chip small {{ opacity: 0.65; }}
+</style>"""
+
+VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
+
+
+def visible(token: str) -> str:
+    """A token's text as safe HTML: markup escaped, line breaks, tabs and invisible characters shown as marks."""
+    shown = []
+    for character in token:
+        if character in VISIBLE:
+            shown.append(f'<span class="fs-mark">{VISIBLE[character]}</span>')
+        elif unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs"):
+            shown.append(f'<span class="fs-mark">⟨U+{ord(character):04X}⟩</span>')
+        else:
+            shown.append(html.escape(character, quote=True))
+    return "".join(shown) or '<span class="fs-mark">∅</span>'
+
+
+def colour(value: float, top: float, hue: str) -> str:
+    """A CSS background: `hue`, the more opaque the nearer value is to top; none at zero."""
+    if value <= 0 or top <= 0:
+        return "transparent"
+    red, green, blue = (int(hue[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{max(0.06, STRONGEST * min(1.0, value / top)):.2f})"
+
+
+def scale(contexts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """The largest activation in several windows (base values, variant values): one scale for all that stand together."""
+    return max((float(v) for pair in contexts for values in pair for v in values), default=0.0)
+
+
+def window(
+    tokens: Sequence[str], base: Sequence[float], variant: Sequence[float], peak: int, top: float, names: tuple[str, str]
+) -> str:
+    """One window as HTML, a column a token: its text on the base's activation, on the variant's, and the difference.
+
+    Args:
+        tokens, base, variant: lists of one length; activations are scaled and not negative.
+        peak: index of the outlined token.
+        top: the activation of the strongest colour, shared by both models.
+        names: what to call base and variant.
+    """
+    row_names = "".join(f"<span>{html.escape(name)}</span>" for name in (*names, "change"))
+    columns = [f'<div class="fs-rows" aria-hidden="true">{row_names}</div>']
+    for i, token in enumerate(tokens):
+        columns.append(_column(token, float(base[i]), float(variant[i]), i == peak, top, names))
+    return f'<div class="fs-window">{"".join(columns)}</div>'
+
+
+def context(row: dict, top: float, names: tuple[str, str]) -> str:
+    """One row of queries.contexts as HTML: where it stands, then its window."""
+    peak = int(row["peak"])
+    a, b = float(row["base_values"][peak]), float(row["variant_values"][peak])
+    head = (
+        f"<b>{int(row['rank'])}</b> · {html.escape(str(row['domain']))} · {html.escape(str(row['source']))}"
+        f" · token {int(row['position']):,} · {words.number(a)} → {words.number(b)}"
+        f" ({words.number(b - a, signed=True)})"
+    )
+    body = window(row["tokens"], row["base_values"], row["variant_values"], peak, top, names)
+    return f'<div class="fs-context"><div class="fs-context-head">{head}</div>{body}</div>'
+
+
+def legend(top: float, names: tuple[str, str]) -> str:
+    """What the colours mean, with the top of the shared scale."""
+    parts = [
+        _swatch(words.BASE_COLOUR, f"{html.escape(names[0])}: 0 to {words.number(top)}"),
+        _swatch(words.VARIANT_COLOUR, f"{html.escape(names[1])}: 0 to {words.number(top)}"),
+        _swatch(words.DECREASE_COLOUR, "decrease"),
+        _swatch(words.INCREASE_COLOUR, "increase"),
+        "<span>outlined: the peak · scaled activation</span>",
+    ]
+    return f'<div class="fs-legend">{"".join(parts)}</div>'
+
+
+def series_legend(names: Sequence[str], colours: Sequence[str]) -> str:
+    """One legend for many charts: a dot of its colour before each name."""
+    parts = [
+        f'<span><span style="color:{colour_}">●</span> {html.escape(name)}</span>'
+        for name, colour_ in zip(names, colours, strict=True)
+    ]
+    return f'<div class="fs-legend">{"".join(parts)}</div>'
+
+
+def chips(tokens: Sequence[str], values: Sequence[float]) -> str:
+    """Tokens in a row, each with its number: the output tokens that a feature promotes or suppresses."""
+    parts = [
+        f'<span class="fs-chip">{visible(token)} <small>{words.number(float(value), signed=True)}</small></span>'
+        for token, value in zip(tokens, values, strict=True)
+    ]
+    return f'<div class="fs-chips">{"".join(parts)}</div>'
+
+
+def _column(token: str, a: float, b: float, is_peak: bool, top: float, names: tuple[str, str]) -> str:
+    text, change = visible(token), b - a
+    title = html.escape(
+        f"{token!r}\n{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}",
+        quote=True,
+    )
+    hue = words.INCREASE_COLOUR if change > 0 else words.DECREASE_COLOUR
+    said = words.number(change, signed=True) if abs(change) >= 0.15 * top > 0 else ""
+    return (
+        f'<div class="fs-token{" fs-peak" if is_peak else ""}" title="{title}">'
+        f'<span style="background:{colour(a, top, words.BASE_COLOUR)}">{text}</span>'
+        f'<span style="background:{colour(b, top, words.VARIANT_COLOUR)}">{text}</span>'
+        f'<span style="background:{colour(abs(change), top, hue)}">{said}</span></div>'
+    )
+
+
+def _swatch(hue: str, text: str) -> str:
+    red, green, blue = (int(hue[i : i + 2], 16) for i in (1, 3, 5))
+    gradient = f"linear-gradient(90deg, rgba({red},{green},{blue},0.06), rgba({red},{green},{blue},{STRONGEST}))"
+    return f'<span><span class="fs-swatch" style="background:{gradient}"></span>{text}</span>'

@@ -1,0 +1,101 @@
+"""Overview: what was compared, the two headline numbers a variant, and where the change sits."""
+
+import pandas as pd
+import streamlit as st
+
+from app import charts, data, link, widgets, words
+from store import queries
+from store.reader import Store
+
+MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
+
+HOW_TO_READ = """
+A language model turns text into long lists of numbers, one list for each token and layer. A **sparse autoencoder** (SAE) is a
+dictionary for those lists: it writes each one as a sum of a few **features** out of thousands, and many features stand for
+something a person can name, such as "a refusal begins" or "a number in a sum". The dictionary was learnt on the *base* model.
+Here the base and its fine-tuned *variants* read the same text, and both are written in the base's dictionary.
+
+- **Cosine** asks whether the two models' lists of numbers point the same way: 1 is the same direction. It is usually close to 1,
+  partly because all lists share one large average.
+- **Overlap** asks whether the same features are on: 1 is exactly the same set, 0 is none in common. Features switch on and off
+  at a threshold, so a small change of the list can switch many of them.
+- **L0** is how many features are on at once. If it rises a lot, the variant's text looks noisy to the dictionary.
+- **Fit** says whether the base's dictionary still describes the variant. Where it does not, claims about features mean little.
+
+A high cosine beside a low overlap is the interesting case, and also the one that noise alone can produce. Look next at
+*Shifted features*: a few features that moved much further than the rest say more than either number.
+"""
+
+
+def compared(store: Store, dictionaries: pd.DataFrame) -> str:
+    """One sentence: which models, on what, through which dictionaries."""
+    counts, domains = store.manifest.counts, len(store.domains)
+    sizes = sorted({f"{size:,}" for size in dictionaries["d_sae"]}, key=lambda s: (len(s), s))
+    variants = words.listing([f"**{words.plain(name)}**" for name in store.variants])
+    layers = words.listing([str(layer) for layer in store.layers])
+    return (
+        f"{variants} compared with the base **{words.plain(str(store.manifest.base.get('name', 'base')))}**, on the same "
+        f"{words.count(counts.get('tokens'))} tokens of {words.count(counts.get('documents'))} documents in "
+        f"{domains} domain{'s' if domains != 1 else ''}, read at layer{'s' if len(store.layers) != 1 else ''} {layers} "
+        f"through dictionaries of {words.listing(sizes)} features."
+    )
+
+
+def card(row: pd.Series) -> None:
+    """One variant's headline: cosine beside overlap, then L0, size and fit."""
+    with st.container(border=True):
+        head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+        head.markdown(f"**{words.plain(row['variant'])}**", width="content")
+        widgets.gate_badge(row["gate"], head)
+        left, right = st.columns(2)
+        left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
+        right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
+        st.caption(
+            f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token  \n"
+            f"relative shift {words.percent(row['relative_shift'])} of the base's norm"
+        )
+        here = link.query(variant=row["variant"], layer=row["layer"])
+        st.page_link("views/shifted.py", label="Its shifted features", icon=":material/arrow_forward:", query_params=here)
+
+
+store = data.current()
+st.markdown("## Overview")
+st.markdown(compared(store, data.ask(store, queries.dictionaries)))
+with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
+    st.markdown(HOW_TO_READ)
+
+row = st.columns([1, 1.4, 1.4], vertical_alignment="bottom")
+with row[0]:
+    domain = widgets.pick_domain(store)
+with row[1]:
+    layer = widgets.pick_layer(store, store.layers[-1])
+table = data.ask(store, queries.overview, domain=domain)
+
+here = table[table["layer"] == layer]
+if here.empty:
+    st.info("No token counts here: choose another domain.", icon=":material/search_off:")
+    st.stop()
+here = here.set_index("variant", drop=False).reindex([v for v in store.variants if v in set(here["variant"])])
+per_row = 3 if len(here) in (3, 5, 6, 9) else min(4, len(here))
+for start in range(0, len(here), per_row):
+    for place, (_, variant) in zip(st.columns(max(2, per_row)), here.iloc[start : start + per_row].iterrows(), strict=False):
+        with place:
+            card(variant)
+widgets.no_floor_notice(store)
+
+left, right = st.columns([2.2, 1], vertical_alignment="bottom")
+left.markdown("#### Where the change sits")
+with right:
+    metric = widgets.pick("Metric", "metric", MAPPED, "overlap", show=lambda name: words.metric(name).label, few=0)
+cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
+clicked = st.altair_chart(charts.heat_map(cells, metric), on_select="rerun", selection_mode="cell", key="overview_map")
+st.caption(
+    f"{words.metric(metric).label} ({words.metric(metric).unit}), domain {words.plain(domain)}: darker is "
+    f"{'a larger change' if metric not in ('l0_variant', 'fvu_variant') else 'higher'}. Click a cell for that variant's profile."
+)
+if clicked.selection.get("cell"):
+    cell = clicked.selection["cell"][0]
+    st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))
+
+for text in store.manifest.notes:
+    st.caption(f":material/info: {words.plain(str(text))}")

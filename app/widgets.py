@@ -1,0 +1,169 @@
+"""The app's pickers, each written once. A picker shows what the URL says and writes a change back into it (app/link.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link, words
+from store import queries
+from store.reader import Store
+
+PAGE_SIZE = 15
+LISTS = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
+FEW = 6
+"""Up to this many options stand side by side; more go into a list."""
+
+
+def pick(
+    label: str,
+    name: str,
+    options: Sequence[Any],
+    default: Any,
+    show: Callable[[Any], str] = str,
+    forget: Sequence[str] = (),
+    few: int = FEW,
+    help: str | None = None,
+    pin: dict[str, Any] | None = None,
+) -> Any:
+    """One of several options, kept in the URL under `name`; a change also takes the parameters `forget` out of the URL."""
+    key = f"pick_{name}"
+    st.session_state[key] = link.read(name, options, default)
+    change = {"key": key, "on_change": _keep, "args": (name, default, tuple(forget), pin), "help": help}
+    if len(options) <= few:
+        return st.segmented_control(label, options, required=True, format_func=show, **change)
+    return st.selectbox(label, options, format_func=show, **change)
+
+
+def pick_store(names: Sequence[str]) -> str:
+    """Which store to look at. Another store forgets everything that was chosen in this one."""
+    st.session_state["pick_store"] = link.read("store", names, names[0])
+    return st.selectbox("Store", names, key="pick_store", on_change=_keep_store)
+
+
+def pick_variant(store: Store, pin: dict[str, Any] | None = None) -> str:
+    """One of the store's variants; a change also writes `pin` into the URL, for what must not change with it."""
+    return pick("Variant", "variant", store.variants, store.variants[0], forget=("p", "selected"), pin=pin)
+
+
+def pick_layer(store: Store, default: int | str, every: bool = False) -> int | None:
+    """One of the store's layers; with `every`, also all of them (None)."""
+    options = [link.ALL, *store.layers] if every else store.layers
+    chosen = pick("Layer", "layer", options, default, forget=("p", "selected", "feature", "list_layer"), few=8)
+    return None if chosen == link.ALL else chosen
+
+
+def pick_domain(store: Store, help: str | None = None) -> str:
+    """One of the store's domains, or 'all'."""
+    return pick("Domain", "domain", [link.ALL, *store.domains], link.ALL, forget=("p", "selected"), few=0, help=help)
+
+
+def pick_search() -> str:
+    """Free text: a feature's number, 'L12:431', or part of a label."""
+    st.session_state["pick_q"] = link.read_text("q")
+    return st.text_input(
+        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number or label", max_chars=80
+    )
+
+
+def pick_number(label: str, name: str, default: int, low: int, high: int | None, forget: Sequence[str] = ()) -> int:
+    """A whole number."""
+    st.session_state[f"pick_{name}"] = link.read_number(name, default, low, high)
+    return st.number_input(
+        label, low, high, step=1, key=f"pick_{name}", on_change=_keep, args=(name, default, tuple(forget))
+    )
+
+
+def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
+    """Some of the kinds of change; none chosen means all of them (None)."""
+    st.session_state["pick_kinds"] = link.read_list("kinds", options)
+    chosen = st.pills(
+        "Kind", options, selection_mode="multi", key="pick_kinds", on_change=_keep_list, args=("kinds", ("p", "selected")),
+        help="None chosen: all. " + "; ".join(f"**{kind}**: {words.KIND_MEANINGS[kind]}" for kind in options) + ".",
+    )  # fmt: skip
+    return tuple(chosen) or None
+
+
+def pages(total: int) -> int:
+    """The page that the URL names, from 1; its buttons are drawn by page_buttons."""
+    return link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
+
+
+def page_buttons(page: int, total: int) -> None:
+    """Which rows are shown, and buttons to the previous and next page."""
+    last = max(1, -(-total // PAGE_SIZE))
+    first_row = (page - 1) * PAGE_SIZE + 1
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
+    row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
+    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}")
+
+
+@dataclass(frozen=True)
+class FeatureList:
+    """A list of features as the URL describes it: `filter` for the queries, `order` in addition where rows are sorted."""
+
+    filter: dict[str, Any]
+    order: dict[str, Any]
+
+
+def feature_list(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
+    """The list `name` ('shifted' or 'suppressed') with the filters that the URL holds, without drawing a widget."""
+    kinds = link.read_list("kinds", queries.KINDS)
+    chosen = {
+        "variant": link.read("variant", store.variants, store.variants[0]),
+        "layer": layer,
+        "domain": domain,
+        "min_firings": link.read_number("min", 0, 0),
+        "search": link.read_text("q"),
+        "kinds": tuple(kinds) or None,
+    }
+    if name == "suppressed":
+        kinds = tuple(kind for kind in kinds if kind in SUPPRESSED_KINDS) or SUPPRESSED_KINDS
+        return FeatureList(chosen | {"kinds": kinds, "direction": "down"}, {"sort": "shift", "descending": False})
+    sort = link.read("sort", words.SORT_NAMES, "abs_shift")
+    return FeatureList(chosen, {"sort": sort, "descending": link.read("order", ("down", "up"), "down") == "down"})
+
+
+SUPPRESSED_KINDS = ("vanished", "attenuated")
+
+
+def gate_badge(gate: str | None, place: Any = st) -> None:
+    """The fit gate as a badge, its meaning as help."""
+    if gate is None or pd.isna(gate):
+        place.badge("fit unknown", color="gray")
+        return
+    colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
+    place.badge(gate, color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
+
+
+def no_floor_notice(store: Store) -> None:
+    """Say that overlap alone proves nothing, in a store that computed no control."""
+    if set(data.ask(store, queries.controls)["control"]) <= {"observed"}:
+        st.info(
+            "**No noise floor in this store.** No control was computed, so a low overlap proves nothing by itself: a random "
+            "change of the same size gives the same fall. Read overlap together with L0 and the size of the change.",
+            icon=":material/straighten:",
+        )
+
+
+def _keep(name: str, default: Any, forget: tuple[str, ...] = (), pin: dict[str, Any] | None = None) -> None:
+    value = st.session_state[f"pick_{name}"]
+    link.write(**dict.fromkeys(forget) | (pin or {}) | {name: None if value == default else value})
+
+
+def _keep_list(name: str, forget: tuple[str, ...]) -> None:
+    chosen = st.session_state[f"pick_{name}"]
+    link.write(**{name: ",".join(chosen) or None}, **dict.fromkeys(forget))
+
+
+def _keep_store() -> None:
+    st.query_params.from_dict({"store": st.session_state["pick_store"]})
+
+
+def _turn(page: int) -> None:
+    link.write(p=None if page <= 1 else page, selected=None)

@@ -1,0 +1,160 @@
+"""The app's words: what each metric is called, its unit and range, and how a number is printed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+BASE_COLOUR = "#0072b2"
+VARIANT_COLOUR = "#d55e00"
+DECREASE_COLOUR = "#8e4fa8"
+INCREASE_COLOUR = "#2a9d4e"
+SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00", "#7a7a7a")
+"""Okabe and Ito's palette, which stays apart under the common kinds of colour blindness."""
+
+KIND_COLOURS = {
+    "vanished": "#8e4fa8",
+    "attenuated": "#bf9bd1",
+    "unchanged": "#8c8c8c",
+    "amplified": "#86c98f",
+    "appeared": "#2a9d4e",
+}
+KIND_SHAPES = {
+    "vanished": "triangle-down",
+    "attenuated": "triangle-down",
+    "unchanged": "circle",
+    "amplified": "triangle-up",
+    "appeared": "triangle-up",
+}
+KIND_MEANINGS = {
+    "vanished": "at least 9 in 10 of the base's firings are gone, and the mean fell",
+    "attenuated": "the mean activation fell",
+    "unchanged": "the mean activation is the same",
+    "amplified": "the mean activation rose",
+    "appeared": "at least 9 in 10 of the variant's firings are new, and the mean rose",
+}
+GATE_BADGES = {"fits": ("green", ":material/check:"), "strained": ("orange", ":material/warning:")}
+GATE_BADGE_OTHER = ("red", ":material/block:")
+GATE_MEANINGS = {
+    "fits": "The dictionary reconstructs the variant about as well as the base: claims about features stand on firm ground.",
+    "strained": "The dictionary reconstructs the variant noticeably worse than the base: read feature claims with care.",
+    "does not fit": "The dictionary does not reconstruct the variant here: do not trust claims about single features.",
+}
+RANKING_NAMES = {
+    "decrease": "Most decreased",
+    "increase": "Most increased",
+    "base": "Top in base",
+    "variant": "Top in variant",
+}
+SORT_NAMES = {
+    "abs_shift": "Shift, either way",
+    "shift": "Shift, signed",
+    "std_shift": "Standardised shift",
+    "log_ratio": "Frequency ratio, either way",
+    "suppression": "Suppression",
+    "emergence": "Emergence",
+    "freq_base": "Frequency in base",
+    "freq_variant": "Frequency in variant",
+    "n_documents": "Documents",
+    "feature": "Feature number",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of layer_metrics. `change`: 'down' where a lower value is a larger change, 'up' where a higher one is."""
+
+    label: str
+    unit: str
+    question: str
+    change: str = "up"
+    low: float | None = None
+    high: float | None = None
+    format: str = ".3f"
+
+
+METRICS = {
+    "cosine": Metric("Cosine", "0 to 1", "Do the two models' residuals point the same way?", "down", high=1),
+    "centred_cosine": Metric("Centred cosine", "up to 1", "The same once the shared mean is taken away.", "down", high=1),
+    "mean_alignment": Metric(
+        "Mean alignment", "0 to 1", "How large the shared mean is that flatters the raw cosine.", "up", 0, 1
+    ),
+    "relative_shift": Metric("Relative shift", "share of the base's norm", "How big is the change?", "up", 0),
+    "overlap": Metric("Overlap", "Jaccard, 0 to 1", "Are the same features on?", "down", 0, 1),
+    "weighted_overlap": Metric("Weighted overlap", "0 to 1", "The same, weak flips counting little.", "down", 0, 1),
+    "latent_cosine": Metric("Latent cosine", "0 to 1", "Do the two models' codes point the same way?", "down", 0, 1),
+    "l1_divergence": Metric(
+        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~s"
+    ),
+    "l0_base": Metric("L0 in base", "features per token", "How many features are on, in the base?", "up", 0, format=".1f"),
+    "l0_variant": Metric(
+        "L0 in variant", "features per token", "How many features are on, in the variant?", "up", 0, format=".1f"
+    ),
+    "l0_inflation": Metric("L0 inflation", "variant / base", "Noise lights up more features; does this?", "up", 0),
+    "fvu_base": Metric("FVU in base", "share unexplained", "How much the dictionary misses, in the base.", "up", 0),
+    "fvu_variant": Metric("FVU in variant", "share unexplained", "Does the dictionary still fit the variant?", "up", 0),
+    "delta_coverage": Metric(
+        "Delta coverage", "share, may be negative", "How much of the change can the dictionary express?", "up", high=1
+    ),
+    "no_code_share": Metric("Tokens without a code", "share of tokens", "How often nothing is on at all.", "up", 0),
+    "systematic_share": Metric(
+        "Systematic share", "share", "Does the change point the same way on every token?", "up", 0, 1
+    ),
+}
+PANELS = (
+    ("How large is the change", ("cosine", "centred_cosine", "relative_shift", "mean_alignment")),
+    ("Are the same features on", ("overlap", "weighted_overlap", "latent_cosine", "l1_divergence")),
+    ("How many features are on", ("l0_base", "l0_variant", "l0_inflation", "no_code_share")),
+    ("Does the dictionary fit", ("fvu_base", "fvu_variant", "delta_coverage", "systematic_share")),
+)
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name; one that this app has no words for keeps its name."""
+    return METRICS.get(name) or Metric(name.replace("_", " ").capitalize(), "", "")
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """A number as a person reads it: three digits that matter, thousands apart, '–' where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    sign, size = ("−" if value < 0 else "+" if signed and value > 0 else ""), abs(value)
+    if size == 0:
+        return "0"
+    if size < 0.0005:
+        return f"{sign}<0.001"
+    if size >= 99.95:
+        return f"{sign}{size:,.0f}"
+    return f"{sign}{size:.{3 if size < 0.9995 else 2 if size < 9.995 else 1}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage: '1.2 %', '<0.01 %', '–' where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = 100 * value
+    if size == 0:
+        return "0 %"
+    if size < 0.005:
+        return "<0.01 %"
+    return f"{size:.{2 if size < 0.995 else 1 if size < 9.95 else 0}f} %"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands apart, '–' where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{int(value):,}"
+
+
+def feature_name(layer: int, feature: int) -> str:
+    """How a feature is written everywhere: 'L12:431'; the search box understands it too."""
+    return f"L{int(layer)}:{int(feature)}"
+
+
+def listing(words: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def plain(text: str) -> str:
+    """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
+    return "".join("\\" + c if c in "\\`*_{}[]()<>#+-.!|~$:^=&" else " " if c in "\n\r\t" else c for c in text)
