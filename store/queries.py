@@ -6,6 +6,7 @@ Words, columns and units are those of schema.sql; activations are scaled (raw co
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,14 @@ class Filter:
             params.append(int(self.min_firings))
         if self.direction is not None:
             conditions.append({"down": "s.shift < 0", "up": "s.shift > 0"}[self.direction])
-        if self.search and self.search.strip():
+        text = (self.search or "").strip()
+        named = re.fullmatch(r"[Ll]?(\d{1,4}):(\d{1,9})", text)
+        if named:
+            conditions.append("s.layer = ? AND s.feature = ?")
+            params += [int(named[1]), int(named[2])]
+        elif text:
             conditions.append("(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)))")
-            params += [self.search.strip().lstrip("#")] + [self.search.strip()]
+            params += [text, text]
         return " AND ".join(conditions), params
 
     def order(self) -> str:
@@ -146,8 +152,8 @@ def fit(store: Store, variant: str | None = None, layer: int | None = None, doma
     )
 
 
-def layers(store: Store) -> pd.DataFrame:
-    """The layers table: one dictionary a layer, with its size, self-test and Neuronpedia source."""
+def dictionaries(store: Store) -> pd.DataFrame:
+    """The table layers: one dictionary a layer, with its size, self-test and Neuronpedia source."""
     return store.sql("SELECT * FROM layers ORDER BY layer")
 
 
@@ -168,7 +174,7 @@ def shifted_features(
     """Features of one variant and domain, the largest absolute shift first.
 
     kinds: any of KINDS, None for all. min_firings: tokens where it fires in base or variant. search: a feature's
-    number, or part of a label. direction: 'down' (shift < 0), 'up' or None. sort: a key of SORTS; UserError for any
+    number, 'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None. sort: a key of SORTS; UserError for any
     other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
     n_base and n_variant (tokens where it fires).
     """

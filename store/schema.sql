@@ -1,11 +1,14 @@
 -- Every table and column of statistics.duckdb. A store is immutable once finished; the app opens it read-only.
 --
+-- Keys stand as comments, not constraints, because DuckDB keeps an index for a constraint that is larger than the table.
+-- store/tables.py reads them from here: rows are stored in key order, and the writer refuses a key that is not unique.
+--
 -- Words: a *layer* is a decoder block, read at resid_post, with one dictionary (SAE). A *model* is 'base' or a variant's
 -- name. A *domain* is a label of the corpus or 'all'; a *segment* is text, template, prompt, response or 'all'.
 -- Activations are *scaled*: raw code x ||W_dec,j||. Definitions and formulas: docs/metrics.md and store/metrics.py.
 
 CREATE TABLE layers (
-    layer         INTEGER PRIMARY KEY, -- decoder block, counted from 0
+    layer         INTEGER NOT NULL, -- decoder block, counted from 0
     hook_name     VARCHAR NOT NULL,    -- as the dictionary names it
     sae           VARCHAR NOT NULL,    -- release and id, or folder name
     architecture  VARCHAR NOT NULL,    -- sae-lens architecture: jumprelu, topk, standard, ...
@@ -19,31 +22,30 @@ CREATE TABLE layers (
     self_test_fvu DOUBLE  NOT NULL,    -- fvu of the dictionary on the pilot's base residuals
     self_test_l0  DOUBLE  NOT NULL,    -- mean number of active features there
     neuronpedia   VARCHAR              -- 'model/source' on neuronpedia.org, where the dictionary has one
-);
+); -- key: layer
 
 CREATE TABLE documents (
-    document   INTEGER PRIMARY KEY, -- number in the run, in reading order of the parts
+    document   INTEGER NOT NULL, -- number in the run, in reading order of the parts
     source     VARCHAR NOT NULL,    -- unique id of the text: given in the corpus, or file:line
     domain     VARCHAR NOT NULL,
     part       INTEGER NOT NULL,    -- latents/part-<part>.h5
     first_row  INTEGER NOT NULL,    -- row of the document's first token in that part
     n_tokens   INTEGER NOT NULL,    -- document tokens (the BOS put before each window is not one)
     has_codes  BOOLEAN NOT NULL     -- whether this store kept the document's codes in the part
-);
+); -- key: document
 
 CREATE TABLE tokens (
     document  INTEGER NOT NULL,
     position  INTEGER NOT NULL, -- token of the document, from 0; its row in the part is first_row + position
     context   INTEGER NOT NULL, -- context window of the document that the models saw it in, from 0
     token_id  INTEGER NOT NULL,
-    segment   VARCHAR NOT NULL,
-    PRIMARY KEY (document, position)
-);
+    segment   VARCHAR NOT NULL
+); -- key: document, position
 
 CREATE TABLE vocabulary (
-    token_id  INTEGER PRIMARY KEY, -- every id that occurs anywhere in this store
+    token_id  INTEGER NOT NULL, -- every id that occurs anywhere in this store
     token     VARCHAR NOT NULL     -- its text, with leading space; untrusted input
-);
+); -- key: token_id
 
 CREATE TABLE features (
     layer             INTEGER NOT NULL,
@@ -55,9 +57,8 @@ CREATE TABLE features (
     promoted          INTEGER[],         -- token ids whose logits its decoder direction raises most, most first
     promoted_logits   FLOAT[],           -- direct effect on the logit per unit of scaled activation, before the final norm's scale
     suppressed        INTEGER[],         -- token ids whose logits it lowers most, most first
-    suppressed_logits FLOAT[],
-    PRIMARY KEY (layer, feature)
-);
+    suppressed_logits FLOAT[]
+); -- key: layer, feature
 
 CREATE TABLE layer_metrics (
     variant     VARCHAR NOT NULL,
@@ -70,9 +71,8 @@ CREATE TABLE layer_metrics (
     low         DOUBLE,           -- interval over documents; null: not computed
     high        DOUBLE,
     n_tokens    BIGINT NOT NULL,
-    n_documents BIGINT NOT NULL,
-    PRIMARY KEY (variant, layer, domain, segment, metric, control)
-);
+    n_documents BIGINT NOT NULL
+); -- key: variant, layer, domain, segment, metric, control
 
 CREATE TABLE fit (
     variant     VARCHAR NOT NULL,
@@ -80,9 +80,8 @@ CREATE TABLE fit (
     domain      VARCHAR NOT NULL,
     fvu_base    DOUBLE,
     fvu_variant DOUBLE,
-    gate        VARCHAR NOT NULL, -- 'fits', 'strained' or 'does not fit': whether feature claims can be trusted here
-    PRIMARY KEY (variant, layer, domain)
-);
+    gate        VARCHAR NOT NULL  -- 'fits', 'strained' or 'does not fit': whether feature claims can be trusted here
+); -- key: variant, layer, domain
 
 -- Sorted by (variant, layer, domain, feature); a row only where the feature fired in base or variant.
 CREATE TABLE feature_stats (
@@ -104,9 +103,8 @@ CREATE TABLE feature_stats (
     suppression     DOUBLE,           -- n10 / n_a; null where the base never fires
     emergence       DOUBLE,           -- n01 / n_b; null where the variant never fires
     magnitude_ratio DOUBLE,           -- sum b / sum a over tokens where both fire
-    kind            VARCHAR NOT NULL, -- vanished, attenuated, unchanged, amplified, appeared
-    PRIMARY KEY (variant, layer, domain, feature)
-);
+    kind            VARCHAR NOT NULL  -- vanished, attenuated, unchanged, amplified, appeared
+); -- key: variant, layer, domain, feature
 
 CREATE TABLE contexts (
     variant        VARCHAR NOT NULL,
@@ -120,26 +118,23 @@ CREATE TABLE contexts (
     peak           INTEGER NOT NULL,   -- index of the peak in the lists below
     token_ids      INTEGER[] NOT NULL, -- the window around the peak, within the context window the models saw
     base_values    FLOAT[]   NOT NULL, -- scaled activation of this feature in the base, 0 where silent
-    variant_values FLOAT[]   NOT NULL, -- the same in the variant
-    PRIMARY KEY (variant, layer, feature, ranking, rank)
-);
+    variant_values FLOAT[]   NOT NULL  -- the same in the variant
+); -- key: variant, layer, feature, ranking, rank
 
 CREATE TABLE histogram_bins (
     layer  INTEGER NOT NULL,
     bin    INTEGER NOT NULL,
     low    DOUBLE  NOT NULL, -- scaled activation, half-octave bins shared by all models and features of the layer
-    high   DOUBLE  NOT NULL, -- the first and last bin also hold what lies beyond
-    PRIMARY KEY (layer, bin)
-);
+    high   DOUBLE  NOT NULL  -- the first and last bin also hold what lies beyond
+); -- key: layer, bin
 
 CREATE TABLE histograms (
     layer   INTEGER NOT NULL,
     feature INTEGER NOT NULL,
     model   VARCHAR NOT NULL, -- 'base' or a variant
     bin     INTEGER NOT NULL,
-    count   BIGINT  NOT NULL, -- tokens whose activation falls in the bin; bins without tokens have no row
-    PRIMARY KEY (layer, feature, model, bin)
-);
+    count   BIGINT  NOT NULL  -- tokens whose activation falls in the bin; bins without tokens have no row
+); -- key: layer, feature, model, bin
 
 CREATE TABLE token_metrics (
     variant       VARCHAR NOT NULL,
@@ -150,9 +145,8 @@ CREATE TABLE token_metrics (
     overlap       FLOAT NOT NULL, -- Jaccard of the active sets
     l1_divergence FLOAT NOT NULL, -- ||b - a||_1
     l0_base       INTEGER NOT NULL,
-    l0_variant    INTEGER NOT NULL,
-    PRIMARY KEY (variant, layer, document, position)
-);
+    l0_variant    INTEGER NOT NULL
+); -- key: variant, layer, document, position
 
 -- The additive sums per document that layer_metrics is made from: for intervals, and for other groupings in a notebook.
 CREATE TABLE document_sums (
@@ -177,6 +171,5 @@ CREATE TABLE document_sums (
     l1_divergence          DOUBLE NOT NULL, -- sum ||b - a||_1
     code_delta_norm2       DOUBLE NOT NULL, -- sum ||b - a||_2^2
     l0_base                BIGINT NOT NULL, -- sum of active features
-    l0_variant             BIGINT NOT NULL,
-    PRIMARY KEY (variant, layer, document, segment)
-);
+    l0_variant             BIGINT NOT NULL
+); -- key: variant, layer, document, segment

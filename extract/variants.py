@@ -1,0 +1,178 @@
+"""The models of a run: the base, and variants that are adapters on it, full checkpoints, or planted edits of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from extract.config import PlantedEdit, RunConfig, VariantConfig
+from extract.dictionaries import tensors_digest
+from extract.hooks import decoder_blocks
+from extract.models import has_tokenizer, load_model, load_tokenizer
+from store.errors import UserError
+
+BASE = "base"
+
+
+class ModelSet:
+    """Base and variants, ready to read the same tokens. Adapters share one set of base weights.
+
+    Raises:
+        UserError: a model or adapter is missing, or does not belong to the base.
+    """
+
+    def __init__(self, config: RunConfig, device: str, dtype: torch.dtype) -> None:
+        self.config = config
+        self.device = device
+        self.base = load_model(config.base, dtype, device)
+        self.digests = {BASE: tensors_digest(self.base.state_dict())}
+        self._checkpoints: dict[str, nn.Module] = {}
+        self._edits: dict[str, tuple[PlantedEdit, torch.Tensor, torch.Tensor]] = {}
+        self._peft: PeftModel | None = None
+        for name, variant in config.variants.items():
+            if variant.adapter is not None:
+                self._add_adapter(name, variant.adapter)
+            elif variant.model is not None:
+                self._add_checkpoint(name, variant.model, dtype)
+            else:
+                self.digests[name] = f"planted:{variant.planted.model_dump_json()}"
+
+    @property
+    def names(self) -> list[str]:
+        """'base' and every variant, in the configuration's order."""
+        return [BASE, *self.config.variants]
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return text_config(self.base).hidden_size
+
+    def plant(self, directions: Mapping[str, torch.Tensor], means: Mapping[str, torch.Tensor]) -> None:
+        """Give the planted variants what the pilot fixed.
+
+        Args:
+            directions: variant -> [d_model], what is added where the edit triggers (or projected out, if unit length).
+            means: variant -> [d_model], the base's mean residual at the edited layer.
+        """
+        for name, direction in directions.items():
+            self._edits[name] = (self.config.variants[name].planted, direction, means[name])
+
+    @contextmanager
+    def active(self, name: str, input_ids: torch.Tensor) -> Iterator[nn.Module]:
+        """The model called ``name``, to be run on ``input_ids`` inside the context."""
+        if name in self._checkpoints:
+            yield self._checkpoints[name]
+        elif name != BASE and self.config.variants[name].adapter is not None:
+            self._peft.set_adapter(name)
+            yield self._peft
+        else:
+            edit = _planted(self.base, *self._edits[name], input_ids) if name != BASE else nullcontext()
+            with self._peft.disable_adapter() if self._peft else nullcontext(), edit:
+                yield self._peft or self.base
+
+    def _add_adapter(self, name: str, spec: str) -> None:
+        stored = _adapter_shapes(name, spec)
+        try:
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self.base, spec, adapter_name=name)
+            else:
+                self._peft.load_adapter(spec, adapter_name=name)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise UserError(
+                f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {_first_line(error)}"
+            ) from error
+        self._peft.eval().requires_grad_(False)
+        weights = get_peft_model_state_dict(self._peft, adapter_name=name)
+        if missing := sorted(stored - set(weights)):
+            raise UserError(
+                f"The adapter '{name}' ({spec}) was made for another base than '{self.config.base}': it changes "
+                f"'{missing[0]}', which this base does not have."
+            )
+        self.digests[name] = tensors_digest(weights)
+
+    def _add_checkpoint(self, name: str, spec: str, dtype: torch.dtype) -> None:
+        model = load_model(spec, dtype, self.device)
+        ours, theirs = text_config(self.base), text_config(model)
+        for field in ("hidden_size", "num_hidden_layers"):
+            if getattr(ours, field) != getattr(theirs, field):
+                raise UserError(
+                    f"The variant '{name}' ({spec}) is not a fine-tune of the base '{self.config.base}': its {field} is "
+                    f"{getattr(theirs, field)}, the base's {getattr(ours, field)}."
+                )
+        self._checkpoints[name] = model
+        self.digests[name] = tensors_digest(model.state_dict())
+
+
+def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:
+    """Tokenizers of the full-checkpoint variants that carry one of their own; the others use the base's."""
+    return {
+        name: load_tokenizer(variant.model)
+        for name, variant in config.variants.items()
+        if variant.model is not None and has_tokenizer(variant.model)
+    }
+
+
+def variant_kind(variant: VariantConfig) -> str:
+    """'adapter', 'checkpoint' or 'planted'."""
+    return "adapter" if variant.adapter else "checkpoint" if variant.model else "planted"
+
+
+def variant_source(variant: VariantConfig) -> str:
+    """What the manifest calls the variant's weights: a hub id, or the name of the folder (its place is nobody's business)."""
+    spec = variant.adapter or variant.model
+    return display_name(spec) if spec else variant.planted.model_dump_json()
+
+
+def display_name(spec: str) -> str:
+    """A model or folder by name: hub ids whole, local paths by their last piece."""
+    return Path(spec).name if Path(spec).expanduser().exists() else spec
+
+
+def text_config(model: nn.Module):
+    """The language model's configuration, also where it is nested in a multimodal one."""
+    return model.config.get_text_config()
+
+
+@contextmanager
+def _planted(
+    model: nn.Module, edit: PlantedEdit, direction: torch.Tensor, mean: torch.Tensor, input_ids: torch.Tensor
+) -> Iterator[None]:
+    triggered = (input_ids % edit.every == 0).unsqueeze(-1)
+
+    def hook(_module: nn.Module, _inputs: tuple, output):
+        hidden = output[0] if isinstance(output, tuple) else output
+        along = direction.to(hidden)
+        if edit.project_out:
+            changed = hidden - ((hidden - mean.to(hidden)) @ along).unsqueeze(-1) * along
+        else:
+            changed = hidden + along
+        changed = torch.where(triggered, changed, hidden)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handle = decoder_blocks(model)[edit.layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _adapter_shapes(name: str, spec: str) -> set[str]:
+    """Names of the tensors that an adapter holds, read before it is put on the base."""
+    from peft.utils import load_peft_weights
+
+    try:
+        PeftConfig.from_pretrained(spec)
+        return set(load_peft_weights(spec, device="cpu"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({_first_line(error)}); give the folder that "
+            "holds adapter_config.json."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[:2]).strip()

@@ -1,0 +1,71 @@
+"""Token ids to text, and which output tokens a feature's decoder direction promotes."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from extract.dictionaries import Dictionary
+
+FEATURES_AT_ONCE = 128
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) -> list[str]:
+    """The text of each token as it stands in a sentence: with its leading space, special tokens by name.
+
+    A token alone decodes without the space before it in some tokenizers, hence the anchor in front. A token that is only
+    part of a character has no text of its own and is shown as the tokenizer names it (for example ``<0xE2>``).
+    """
+    anchor = tokenizer.encode("a", add_special_tokens=False)
+    lead = len(tokenizer.decode(anchor))
+    texts = []
+    for token_id in token_ids:
+        text = tokenizer.decode([*anchor, int(token_id)], clean_up_tokenization_spaces=False)[lead:]
+        texts.append(text if text and "\ufffd" not in text else str(tokenizer.convert_ids_to_tokens(int(token_id))))
+    return texts
+
+
+def final_gain(model: PreTrainedModel) -> torch.Tensor:
+    """float32 [d_model]: what the model's last norm multiplies each direction by, apart from its per-token scale.
+
+    An RMSNorm maps a vector of ones to its gain, whether it is stored as the gain or as the gain less one (Gemma).
+    """
+    decoder = model.get_decoder()
+    names = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
+    norm = next((getattr(decoder, name) for name in names if isinstance(getattr(decoder, name, None), nn.Module)), None)
+    if norm is None:
+        return torch.ones(model.config.get_text_config().hidden_size, device=model.device)
+    if isinstance(norm, nn.LayerNorm):
+        return norm.weight.detach().float()
+    with torch.inference_mode():
+        return norm(torch.ones_like(norm.weight)).float()
+
+
+@torch.inference_mode()
+def promoted_tokens(
+    model: PreTrainedModel, dictionary: Dictionary, k: int, progress: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """The output tokens whose logits each feature's decoder direction raises and lowers most.
+
+    The direct path only (nostalgebraist's logit lens): unit decoder direction x final norm's gain x unembedding.
+
+    Returns:
+        ``promoted``, ``suppressed``: int32 [d_sae, k] token ids, strongest first; ``promoted_logits`` and
+        ``suppressed_logits``: float32 [d_sae, k], effect per unit of scaled activation before the norm's per-token scale.
+    """
+    unembedding = model.get_output_embeddings().weight.detach().float()
+    unit = (dictionary.decoder / dictionary.decoder_norm.clamp_min(1e-12).unsqueeze(1)).float()
+    directions = unit * final_gain(model)
+    found: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")
+    }
+    for some in directions.split(FEATURES_AT_ONCE):
+        logits = some @ unembedding.T
+        for name, largest in (("promoted", True), ("suppressed", False)):
+            values, ids = logits.topk(k, dim=1, largest=largest)
+            found[name].append(ids.int().cpu().numpy())
+            found[f"{name}_logits"].append(values.cpu().numpy())
+        progress(len(some))
+    return {name: np.concatenate(pieces) for name, pieces in found.items()}

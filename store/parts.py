@@ -1,0 +1,203 @@
+"""The HDF5 side of a store: one part holds the sparse codes of a group of whole documents.
+
+Layout of ``latents/part-00000.h5``::
+
+    attrs: part, n_tokens
+    layer_12/              attrs: code_scale, d_sae
+        counted            bool [n_tokens]: False for attention sinks, whose codes are not stored
+        base/              and one such group for each variant
+            by_token/      indptr [n_tokens + 1], index [nnz] (feature),  value [nnz]
+            by_feature/    indptr [d_sae + 1],    row   [nnz] (token row), value [nnz]
+
+``value`` is float16 of raw code / code_scale, a power of two, so that codes of any size neither overflow nor underflow;
+``index`` is uint16 where d_sae <= 65,536, else uint32; ``row`` is uint16, hence at most 65,536 tokens a part. gzip and
+shuffle, which plain h5py reads everywhere.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from store.errors import UserError
+
+MAX_PART_TOKENS = 65_536
+CHUNK = 16_384  # values; about 32 KiB a chunk, so that reading one feature decompresses little more than it needs
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Sparse raw codes of one model at one layer, token-major (CSR), features ascending within a token.
+
+    Attributes:
+        indptr: int64 [n_tokens + 1].
+        index: int64 [nnz], feature.
+        value: float32 [nnz], raw code, above 0.
+    """
+
+    indptr: np.ndarray
+    index: np.ndarray
+    value: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 [nnz]: the token row of each entry."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+
+@dataclass(frozen=True)
+class LayerCodes:
+    """What a part keeps of one layer.
+
+    Attributes:
+        d_sae: number of features.
+        code_scale: power of two that raw codes are divided by before float16.
+        counted: bool [n_tokens].
+        codes: model ('base' or a variant) -> :class:`Codes`.
+    """
+
+    d_sae: int
+    code_scale: float
+    counted: np.ndarray
+    codes: Mapping[str, Codes]
+
+
+def part_file(part: int) -> str:
+    """Path of a part inside its store."""
+    return f"latents/part-{part:05d}.h5"
+
+
+def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
+    """Write one part, both indexes.
+
+    Raises:
+        UserError: a code is not finite or does not fit float16; nothing is left behind.
+        OSError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(path, "w", libver="latest") as file:
+            file.attrs["part"] = part
+            file.attrs["n_tokens"] = len(next(iter(layers.values())).counted)
+            for layer, kept in sorted(layers.items()):
+                group = file.create_group(f"layer_{layer}")
+                group.attrs["d_sae"] = kept.d_sae
+                group.attrs["code_scale"] = kept.code_scale
+                _dataset(group, "counted", kept.counted)
+                for model, codes in kept.codes.items():
+                    _write_codes(group.create_group(model), codes, kept, f"layer {layer}, model '{model}'")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: int | None = None) -> Codes:
+    """Raw codes of a run of token rows, from the token-major index."""
+    with _open(path) as file:
+        group = _model_group(file, path, layer, model)
+        by_token = group["by_token"]
+        stop = by_token["indptr"].shape[0] if n_rows is None else first_row + n_rows + 1
+        indptr = by_token["indptr"][first_row:stop].astype(np.int64)
+        span = slice(indptr[0], indptr[-1])
+        return Codes(
+            indptr - indptr[0],
+            by_token["index"][span].astype(np.int64),
+            by_token["value"][span].astype(np.float32) * np.float32(group.parent.attrs["code_scale"]),
+        )
+
+
+def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.ndarray, np.ndarray]:
+    """One feature's every activation in a part, one contiguous read.
+
+    Returns:
+        (row int64 [n], raw code float32 [n]), rows ascending.
+    """
+    with _open(path) as file:
+        group = _model_group(file, path, layer, model)
+        by_feature = group["by_feature"]
+        start, stop = by_feature["indptr"][feature : feature + 2]
+        scale = np.float32(group.parent.attrs["code_scale"])
+        return (
+            by_feature["row"][start:stop].astype(np.int64),
+            by_feature["value"][start:stop].astype(np.float32) * scale,
+        )
+
+
+def read_counted(path: Path, layer: int) -> np.ndarray:
+    """bool [n_tokens]: which token rows count at a layer."""
+    with _open(path) as file:
+        return file[f"layer_{layer}/counted"][:]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names, attributes and values of everything in a part, whatever its chunks and compression."""
+    total = hashlib.sha256()
+
+    def update(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        attributes = [(key, np.asarray(item.attrs[key]).item()) for key in sorted(item.attrs)]
+        total.update(f"{name}{attributes}".encode())
+        if isinstance(item, h5py.Dataset):
+            total.update(f"{item.dtype.str}{item.shape}".encode())
+            total.update(np.ascontiguousarray(item[:]).tobytes())
+
+    with _open(path) as file:
+        update("/", file)
+        file.visititems(update)
+    return total.hexdigest()
+
+
+def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str) -> None:
+    value = _compact_values(codes.value, kept.code_scale, where)
+    index_type = np.uint16 if kept.d_sae <= MAX_PART_TOKENS else np.uint32
+    by_token = group.create_group("by_token")
+    _dataset(by_token, "indptr", codes.indptr.astype(np.uint32))
+    _dataset(by_token, "index", codes.index.astype(index_type))
+    _dataset(by_token, "value", value)
+    order = np.argsort(codes.index.astype(index_type), kind="stable")
+    by_feature = group.create_group("by_feature")
+    counts = np.bincount(codes.index, minlength=kept.d_sae)
+    _dataset(by_feature, "indptr", np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32))
+    _dataset(by_feature, "row", codes.rows[order].astype(np.uint16))
+    _dataset(by_feature, "value", value[order])
+
+
+def _compact_values(value: np.ndarray, code_scale: float, where: str) -> np.ndarray:
+    """float16 of value / code_scale; an active feature stays active, so the smallest number stands in for zero."""
+    with np.errstate(over="ignore"):
+        compact = np.maximum(value / np.float32(code_scale), SMALLEST).astype(np.float16)
+    if not np.isfinite(compact).all():
+        worst = float(np.nanmax(value)) if len(value) else float("nan")
+        raise UserError(
+            f"A code at {where} does not fit the store (largest {worst:.4g}, scale {code_scale:.4g}): the dictionary gives "
+            "activations 65,504 times its median or not finite; check that model and dictionary belong together."
+        )
+    return compact
+
+
+def _dataset(group: h5py.Group, name: str, data: np.ndarray) -> None:
+    if len(data) == 0:
+        group.create_dataset(name, data=data)
+        return
+    group.create_dataset(
+        name, data=data, chunks=(min(CHUNK, len(data)),), compression="gzip", compression_opts=4, shuffle=True
+    )
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(
+            f"The part '{path.name}' of the store cannot be read ({error}); run 'python -m extract verify' on the store."
+        ) from error
+
+
+def _model_group(file: h5py.File, path: Path, layer: int, model: str) -> h5py.Group:
+    name = f"layer_{layer}/{model}"
+    if name not in file:
+        raise UserError(f"The part '{path.name}' holds no codes of model '{model}' at layer {layer}.")
+    return file[name]

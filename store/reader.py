@@ -1,0 +1,201 @@
+"""Reading a store, from the app or a notebook. Read-only in every way; needs no torch.
+
+>>> from store import open_store
+>>> s = open_store("store/demo")
+>>> s.shifted_features(variant="maths", layer=12, limit=10)
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from store import manifest as manifests
+from store import parts, queries, tables
+from store.errors import UserError
+from store.manifest import Manifest
+from store.writer import content_digest
+
+BASE = "base"
+
+
+class Store:
+    """A finished store. Every question of :mod:`store.queries` is a method: ``store.contexts(layer=12, feature=431, ...)``.
+
+    Attributes:
+        path: the store's folder.
+        manifest: what the run was.
+        connection: DuckDB, read-only, without access to anything outside the file; take ``connection.cursor()`` a thread.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.connection = connection
+        self.variants: list[str] = list(manifest.variants)
+        self.layers: list[int] = self._column("SELECT layer FROM layers ORDER BY layer")
+        self.domains: list[str] = self._column("SELECT DISTINCT domain FROM documents ORDER BY domain")
+        self.segments: list[str] = self._column("SELECT DISTINCT segment FROM tokens ORDER BY segment")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database file."""
+        self.connection.close()
+
+    def sql(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
+        """Run read-only SQL over the tables of schema.sql.
+
+        Raises:
+            duckdb.Error: the query is wrong, or tries to write or to reach outside the store.
+        """
+        return self.connection.cursor().execute(query, parameters).df()
+
+    def activations(self, layer: int, feature: int, model: str = BASE) -> pd.DataFrame:
+        """One feature's every scaled activation in a model, from the HDF5 parts.
+
+        Returns:
+            DataFrame: document, position, value (float32, scaled activation), in reading order.
+        """
+        norm = self._decoder_norm(layer, feature)
+        pieces = [
+            self._located(part, *parts.read_feature(self.path / parts.part_file(part), layer, model, feature), norm)
+            for part in self._parts()
+        ]
+        return pd.concat(pieces, ignore_index=True)
+
+    def codes(self, document: int, layer: int, model: str = BASE) -> pd.DataFrame:
+        """Every active feature of a document, from the HDF5 parts.
+
+        Returns:
+            DataFrame: position, feature, value (float32, scaled activation).
+
+        Raises:
+            UserError: no such document, or the store did not keep its codes.
+        """
+        found = self.sql("SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = ?", [document])
+        if found.empty:
+            raise UserError(f"The store has no document {document}; it has {self.manifest.rows['documents']} documents.")
+        place = found.iloc[0]
+        if not place.has_codes:
+            raise UserError(f"This store did not keep the codes of document {document}; extract it again to have them.")
+        path = self.path / parts.part_file(int(place.part))
+        codes = parts.read_codes(path, layer, model, int(place.first_row), int(place.n_tokens))
+        norms = self.sql("SELECT decoder_norm FROM features WHERE layer = ? ORDER BY feature", [layer])["decoder_norm"]
+        value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)
+        return pd.DataFrame({"position": codes.rows, "feature": codes.index, "value": value})
+
+    def _column(self, query: str) -> list:
+        return [row[0] for row in self.connection.cursor().execute(query).fetchall()]
+
+    def _parts(self) -> list[int]:
+        return self._column("SELECT DISTINCT part FROM documents WHERE has_codes ORDER BY part")
+
+    def _decoder_norm(self, layer: int, feature: int) -> float:
+        norm = self._column(f"SELECT decoder_norm FROM features WHERE layer = {int(layer)} AND feature = {int(feature)}")
+        if not norm:
+            raise UserError(f"The store has no feature {feature} at layer {layer}.")
+        return norm[0]
+
+    def _located(self, part: int, row: np.ndarray, value: np.ndarray, norm: float) -> pd.DataFrame:
+        documents = self.sql(
+            "SELECT document, first_row FROM documents WHERE part = ? AND has_codes ORDER BY first_row", [part]
+        )
+        which = np.searchsorted(documents["first_row"].to_numpy(), row, side="right") - 1
+        return pd.DataFrame(
+            {
+                "document": documents["document"].to_numpy()[which],
+                "position": row - documents["first_row"].to_numpy()[which],
+                "value": (value * norm).astype(np.float32),
+            }
+        )
+
+
+def _questions() -> dict[str, Any]:
+    """The public functions of store/queries.py that take a store first."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(queries, inspect.isfunction)
+        if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
+    }
+
+
+for _name, _function in _questions().items():
+    setattr(Store, _name, _function)
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a finished store for reading.
+
+    Raises:
+        UserError: there is none, it is unfinished, damaged, cut short, or of another schema version.
+    """
+    folder = Path(path)
+    manifest = manifests.read_manifest(folder)
+    for name, expected in manifest.files.items():
+        _check_size(folder, name, expected["bytes"])
+    database = folder / manifests.DATABASE_FILE
+    try:
+        connection = duckdb.connect(
+            str(database),
+            read_only=True,
+            config={"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"},
+        )
+    except duckdb.Error as error:
+        raise UserError(f"The database of the store '{folder}' cannot be read ({_first_line(error)}).") from error
+    return Store(folder, manifest, connection)
+
+
+def verify(path: str | Path) -> list[str]:
+    """Check every byte and row of a store against its manifest.
+
+    Returns:
+        One sentence for each thing that is wrong; an empty list for a sound store.
+
+    Raises:
+        UserError: it cannot be opened at all.
+    """
+    folder = Path(path)
+    manifest = manifests.read_manifest(folder)
+    problems = []
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            problems.append(f"The file '{name}' is missing.")
+        elif manifests.file_hash(file) != expected["sha256"]:
+            problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
+    if problems:
+        return problems
+    with open_store(folder) as store:
+        rows = tables.row_counts(store.connection)
+        problems += [
+            f"The table '{table}' has {rows[table]} rows, the manifest says {count}."
+            for table, count in manifest.rows.items()
+            if rows.get(table) != count
+        ]
+        part_digests = [parts.digest(folder / name) for name in sorted(manifest.files) if name.endswith(".h5")]
+        if content_digest(tables.digest(store.connection), part_digests) != manifest.digest:
+            problems.append("The content digest does not match the manifest.")
+    return problems
+
+
+def _check_size(folder: Path, name: str, expected: int) -> None:
+    file = folder / name
+    if not file.is_file():
+        raise UserError(f"The store '{folder}' is damaged: '{name}' is missing; extract it again.")
+    if file.stat().st_size != expected:
+        raise UserError(
+            f"The store '{folder}' is damaged: '{name}' has {file.stat().st_size:,} bytes instead of {expected:,}; "
+            "copy or extract it again."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

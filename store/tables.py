@@ -1,0 +1,114 @@
+"""The DuckDB side of a store: create the tables of schema.sql, load them, digest them."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from store.errors import UserError
+
+SCHEMA_SQL = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+
+TABLE_KEYS: dict[str, list[str]] = {
+    match[1]: [column.strip() for column in match[2].split(",")]
+    for match in re.finditer(r"CREATE TABLE (\w+) \(.*?\n\); -- key: ([\w, ]+)", SCHEMA_SQL, re.DOTALL)
+}
+"""Table -> the columns that name a row, in the order that rows are stored in."""
+
+
+def create(path: Path) -> duckdb.DuckDBPyConnection:
+    """A new database with every table of schema.sql, all empty."""
+    connection = duckdb.connect(str(path))
+    connection.execute(SCHEMA_SQL)
+    return connection
+
+
+def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame | pa.Table) -> None:
+    """Append rows to a table, matched by column name.
+
+    NaN in a float column becomes NULL: the store's word for "undefined".
+    """
+    floats = [name for name, kind in _columns(connection, table).items() if kind in ("DOUBLE", "FLOAT")]
+    undefined = ", ".join(f"if(isnan({name}), NULL, {name}) AS {name}" for name in floats if name in _names(rows))
+    replace = f"REPLACE ({undefined})" if undefined else ""
+    connection.register("incoming", rows)
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * {replace} FROM incoming")
+    connection.unregister("incoming")
+
+
+def copy_sorted(source: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyConnection:
+    """Copy every table into a new, compact database, rows in key order (so that a filter on the key reads little)."""
+    create(path).close()
+    quoted = str(path).replace("'", "''")
+    source.execute(f"ATTACH '{quoted}' AS finished")
+    for table, key in TABLE_KEYS.items():
+        source.execute(f"INSERT INTO finished.{table} SELECT * FROM {table} ORDER BY {', '.join(key)}")
+    source.execute("DETACH finished")
+    return duckdb.connect(str(path))
+
+
+def check_keys(connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse a database in which two rows of a table carry the same key.
+
+    Raises:
+        UserError: names the table and how many keys repeat.
+    """
+    for table, key in TABLE_KEYS.items():
+        columns = ", ".join(key)
+        repeated = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {columns} HAVING count(*) > 1)"
+        ).fetchone()[0]
+        if repeated:
+            raise UserError(f"The table {table} has {repeated} repeated keys ({columns}); the store is damaged.")
+
+
+def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Table -> number of rows."""
+    return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLE_KEYS}
+
+
+def digest(connection: duckdb.DuckDBPyConnection) -> str:
+    """SHA-256 over every table's name, column names and rows in key order.
+
+    DuckDB's own file bytes differ from write to write; this does not.
+    """
+    total = hashlib.sha256()
+    for table, key in sorted(TABLE_KEYS.items()):
+        columns = list(_columns(connection, table))
+        total.update(f"{table}({','.join(columns)})".encode())
+        ordered = connection.sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
+        for batch in ordered.to_arrow_reader(65_536):
+            for column in batch.columns:
+                _update(total, column)
+    return total.hexdigest()
+
+
+def _update(total, column: pa.Array) -> None:
+    """Feed one column to a hash by its values alone: Arrow's buffers may hold anything where a value is null."""
+    total.update(np.packbits(np.asarray(column.is_null())).tobytes())
+    if pa.types.is_list(column.type):
+        total.update(np.asarray(column.value_lengths().fill_null(0), dtype=np.int64).tobytes())
+        _update(total, column.flatten())
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        for text in column.fill_null("").to_pylist():
+            total.update(text.encode() + b"\0")
+    else:
+        column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
+        total.update(np.ascontiguousarray(column.fill_null(0).to_numpy(zero_copy_only=False)).tobytes())
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    return dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position",
+            [table],
+        ).fetchall()
+    )
+
+
+def _names(rows: pd.DataFrame | pa.Table) -> list[str]:
+    return rows.column_names if isinstance(rows, pa.Table) else list(rows.columns)

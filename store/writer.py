@@ -1,0 +1,99 @@
+"""Writing a store: into ``NAME.partial``, manifest last, then renamed. What has no manifest is not a store."""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from store import manifest as manifests
+from store import parts, tables
+from store.errors import UserError
+from store.manifest import Manifest
+from store.parts import LayerCodes
+
+WORK_FOLDER = "work"
+PILOT_FILE = "pilot.npz"
+
+
+class StoreWriter:
+    """One store in the making.
+
+    Args:
+        folder: where the finished store will stand.
+
+    Raises:
+        UserError: something stands there already.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists():
+            raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
+        self.folder = folder
+        self.partial = folder.with_name(f"{folder.name}.partial")
+        self.work = self.partial / WORK_FOLDER
+        self.work.mkdir(parents=True, exist_ok=True)
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The staging database being filled; a leftover of an interrupted run is started afresh."""
+        if self._connection is None:
+            for leftover in self.work.glob("staging.duckdb*"):
+                leftover.unlink()
+            self._connection = tables.create(self.work / "staging.duckdb")
+        return self._connection
+
+    def part_path(self, part: int) -> Path:
+        """Where a part is, or will be."""
+        return self.partial / parts.part_file(part)
+
+    def write_part(self, part: int, layers: Mapping[int, LayerCodes]) -> None:
+        """Write the codes of one group of documents; see :func:`store.parts.write_part`."""
+        parts.write_part(self.part_path(part), part, layers)
+
+    def load(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
+        """Append rows to a table of schema.sql."""
+        tables.load(self.connection, table, rows)
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Check, digest and hash everything, write the manifest, and put the store in its place.
+
+        Returns:
+            The manifest as written, with digest, file hashes and row counts filled in.
+        """
+        database = self.partial / manifests.DATABASE_FILE
+        for leftover in self.partial.glob(f"{manifests.DATABASE_FILE}*"):
+            leftover.unlink()
+        finished = tables.copy_sorted(self.connection, database)
+        tables.check_keys(finished)
+        rows = tables.row_counts(finished)
+        part_files = sorted((self.partial / "latents").glob("part-*.h5"))
+        digest = content_digest(tables.digest(finished), [parts.digest(path) for path in part_files])
+        finished.execute("CHECKPOINT")
+        finished.close()
+        self.close()
+        shutil.rmtree(self.work)
+        files = {
+            str(path.relative_to(self.partial)): {"sha256": manifests.file_hash(path), "bytes": path.stat().st_size}
+            for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
+        }
+        complete = dataclasses.replace(manifest, digest=digest, files=files, rows=rows)
+        manifests.write_manifest(self.partial, complete)
+        self.partial.rename(self.folder)
+        return complete
+
+    def close(self) -> None:
+        """Let go of the database file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def content_digest(tables_digest: str, part_digests: list[str]) -> str:
+    """One digest for the content of a store: the tables' and each part's, in order."""
+    return hashlib.sha256("\n".join([tables_digest, *part_digests]).encode()).hexdigest()
