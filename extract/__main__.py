@@ -92,8 +92,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from store import open_store
     from store.report import describe
+
+    from store import open_store
 
     with open_store(options.store) as store:
         print(describe(store))

@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from extract.corpus import Shard
 from extract.dictionaries import Dictionary
 from extract.render import SEGMENTS
 from extract.shards import RunContext, sums_path
-from extract.corpus import Shard
 from extract.variants import BASE
 from store.metrics import (
     DOCUMENT_SUMS,

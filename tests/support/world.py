@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, PreTrainedToken
 
 D_MODEL = 32
 LAYERS = (1, 2, 3)
-WORDS = "the a cat dog sat ran on under mat hill red blue big small and but then house tree sun moon river".split()
+WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "hill", "red", "blue", "big", "small", "and", "but", "then", "house", "tree", "sun", "moon", "river"]
 TEMPLATE = (
     "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}</turn>\n"
     "{% endfor %}"
@@ -116,7 +116,7 @@ def make_sae(
     return folder
 
 
-def make_adapter(folder: Path, base: Path, seed: int, scale: float = 0.3) -> Path:
+def make_adapter(folder: Path, base: Path, seed: int, scale: float = 0.08) -> Path:
     """A LoRA adapter with random weights on both sides, so that it changes the model."""
     model = AutoModelForCausalLM.from_pretrained(base)
     torch.manual_seed(seed)

@@ -1,0 +1,31 @@
+"""Fixtures that many tests share; each is made once a session."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_store import make_tiny_store
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store with hand-written numbers: see tests/support/tiny_store.py."""
+    return make_tiny_store(tmp_path_factory.mktemp("stores") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory):
+    """A random Gemma 3 with dictionaries, an adapter and a corpus on disk: see tests/support/world.py."""
+    from tests.support.world import World  # imports torch, which most tests do without
+
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def extracted(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store extracted from the small world through the command line."""
+    from extract.__main__ import main
+
+    folder = tmp_path_factory.mktemp("extracted")
+    assert main(["run", str(world.config(folder)), "--out", str(folder / "store")]) == 0
+    return folder / "store"
