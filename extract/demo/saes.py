@@ -1,0 +1,207 @@
+"""Training the dictionaries: BatchTopK with sae-lens on centred, scaled residuals, saved as JumpReLU for raw ones.
+
+The residual stream has a mean of about 0.95 of its norm, so it is centred and scaled to mean squared norm ``d_model``
+before training. Both are folded into the saved weights: ``encode`` takes the raw residual of the block's output. Weights
+are kept in float16 and biases in float32, because the mean inside ``b_dec`` is thousands of times a feature's threshold.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sae_lens import SAE
+from sae_lens.config import LoggingConfig, SAETrainerConfig
+from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+from sae_lens.saes.sae import SAEMetadata
+from sae_lens.training.sae_trainer import SAETrainer
+from safetensors.torch import load_file, save_file
+
+from extract.demo import datasets
+from extract.demo.adapters import BASE_NAME
+from extract.demo.build import write_card
+from extract.demo.harvest import CONTEXT_SIZE, STORED_SCALE, Harvest, contexts, harvest
+from extract.demo.sae_quality import measure_saes
+from extract.models import cache_dir, load_model, load_tokenizer
+from store.errors import UserError
+
+SAES = datasets.HERE / "saes"
+LAYERS = (5, 9, 12, 15)
+GROUP = 32  # contexts a forward pass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Settings of one family of dictionaries."""
+
+    d_sae: int
+    k: int
+    """Mean number of active features that BatchTopK keeps in training."""
+    tokens: int
+    """Training tokens, before sinks are left out."""
+    epochs: int
+    learning_rate: float = 8e-4
+    batch: int = 1024
+    seed: int = 1
+
+
+SIZES = {
+    "small": Size(d_sae=2048, k=48, tokens=300_000, epochs=5),
+    "full": Size(d_sae=4096, k=56, tokens=2_000_000, epochs=1),
+}
+
+
+def folder_name(layer: int, seed: int) -> str:
+    """``layer_12``, and ``layer_12_seed2`` for another seed."""
+    return f"layer_{layer:02d}" + (f"_seed{seed}" if seed != 1 else "")
+
+
+def shuffled_batches(
+    rows: np.ndarray, mean: torch.Tensor, scale: float, size: int, generator: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    """Endless epochs of [size, d_model] float32 batches in random order, centred and scaled."""
+    while True:
+        order = generator.permutation(len(rows))
+        for start in range(0, len(order) - size + 1, size):
+            raw = torch.from_numpy(rows[np.sort(order[start : start + size])].astype(np.float32)) / STORED_SCALE
+            yield (raw - mean) * scale
+
+
+def centring(rows: np.ndarray, sample: int = 100_000) -> tuple[torch.Tensor, float]:
+    """Mean [d_model] of the raw residuals and the factor that brings their spread to mean squared norm ``d_model``."""
+    chosen = torch.from_numpy(rows[:: max(1, len(rows) // sample)].astype(np.float32)) / STORED_SCALE
+    mean = chosen.mean(0)
+    return mean, ((chosen.shape[1] / (chosen - mean).pow(2).sum(-1).mean()) ** 0.5).item()
+
+
+def train_sae(rows: np.ndarray, layer: int, size: Size) -> BatchTopKTrainingSAE:
+    """Train one dictionary and fold centring and scale into it, so that it takes raw residuals."""
+    torch.manual_seed(size.seed)
+    mean, scale = centring(rows)
+    config = BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=size.d_sae, k=size.k, metadata=_metadata(layer, size))
+    sae = BatchTopKTrainingSAE(config)
+    samples = len(rows) // size.batch * size.batch * size.epochs
+    steps = samples // size.batch
+    trainer = SAETrainer(
+        cfg=SAETrainerConfig(
+            total_training_samples=samples,
+            train_batch_size_samples=size.batch,
+            lr=size.learning_rate,
+            lr_end=size.learning_rate / 10,
+            lr_warm_up_steps=min(100, steps // 10),
+            lr_decay_steps=steps // 4,
+            dead_feature_window=200,
+            logger=LoggingConfig(log_to_wandb=False),
+        ),
+        sae=sae,
+        data_provider=shuffled_batches(rows, mean, scale, size.batch, np.random.default_rng(size.seed)),
+    )
+    trainer.fit()
+    calibrate(sae, next(shuffled_batches(rows, mean, scale, min(len(rows), 16 * size.batch), np.random.default_rng(0))))
+    fold_centring(sae, mean, scale)
+    return sae
+
+
+@torch.no_grad()
+def calibrate(sae: BatchTopKTrainingSAE, batch: torch.Tensor) -> None:
+    """Set the threshold that keeps ``k`` features a token on ``batch`` [tokens, d_model].
+
+    sae-lens follows the smallest kept activation with a slow average, which a short training leaves too low.
+    """
+    kept = torch.cat([sae.encode_with_hidden_pre(part)[1].flatten() for part in batch.split(1024)])
+    sae.topk_threshold.fill_(kept.kthvalue(len(kept) - int(sae.cfg.k * len(batch))).values)
+
+
+@torch.no_grad()
+def fold_centring(sae: BatchTopKTrainingSAE, mean: torch.Tensor, scale: float) -> None:
+    """Make a dictionary of ``(x - mean) * scale`` one of ``x``, with unit decoder rows, so codes are in residual units."""
+    sae.fold_activation_norm_scaling_factor(scale)
+    sae.b_dec.data += mean
+    sae.fold_W_dec_norm()
+
+
+def _metadata(layer: int, size: Size) -> SAEMetadata:
+    return SAEMetadata(
+        model_name=BASE_NAME,
+        hook_name=f"blocks.{layer}.hook_resid_post",
+        hf_hook_name=f"model.layers.{layer}.output",
+        prepend_bos=True,
+        context_size=CONTEXT_SIZE,
+        dataset="featureshift demo training text",
+        seed=size.seed,
+    )
+
+
+def save_sae(sae: BatchTopKTrainingSAE, folder: Path) -> None:
+    """Save for inference the way sae-lens does, as JumpReLU, with the two large matrices in float16."""
+    weights, _ = sae.save_inference_model(folder)
+    tensors = load_file(weights)
+    for name in ("W_enc", "W_dec"):
+        tensors[name] = tensors[name].to(torch.float16)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+    weights.chmod(0o644)
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    write_card(folder / "cfg.json", config)
+
+
+def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path | None = None) -> None:
+    """Harvest residuals, train a dictionary for every layer and write ``card.json``; a finished layer is kept.
+
+    The full family has a second seed at layer 12.
+
+    Raises:
+        UserError: the training text is not built, or too little of it.
+    """
+    size = SIZES[size_name] if tokens is None else Size(**{**asdict(SIZES[size_name]), "tokens": tokens})
+    folder = out or (SAES if size_name == "small" else cache_dir() / "demo" / "saes-full")
+    model, tokenizer = load_model(base), load_tokenizer(base)
+    began = time.monotonic()
+    gathered = gather(model, tokenizer, size.tokens)
+    if gathered.rows < 2 * size.batch:
+        raise UserError(f"A dictionary needs at least {2 * size.batch} training tokens; give --tokens a larger number.")
+    seeds = [(layer, 1) for layer in LAYERS] + ([(12, 2)] if size_name == "full" else [])
+    for layer, seed in seeds:
+        target = folder / folder_name(layer, seed)
+        if (target / "cfg.json").is_file():
+            print(f"{target.name}: already trained")
+            continue
+        print(f"{target.name}: {gathered.rows:,} tokens, {size.epochs} epochs, {size.d_sae:,} features", flush=True)
+        rows = np.array(gathered.residuals(layer))
+        save_sae(train_sae(rows, layer, Size(**{**asdict(size), "seed": seed})), target)
+    wall = round(time.monotonic() - began)
+    write_sae_card(folder, size, gathered, wall, model, tokenizer)
+
+
+def gather(model, tokenizer, tokens: int) -> Harvest:
+    """The harvest of the first ``tokens`` tokens of the general training text, from the cache where it is there."""
+    path = datasets.training_folder() / "general.jsonl"
+    items = datasets.read_jsonl(path)
+    chosen, count = [], 0
+    for context in contexts(items, tokenizer):
+        if count >= tokens:
+            break
+        chosen.append(context)
+        count += len(context) - 1
+    groups = [chosen[start : start + GROUP] for start in range(0, len(chosen) - GROUP + 1, GROUP)]
+    if not groups:
+        raise UserError(f"A dictionary needs at least {GROUP * CONTEXT_SIZE} training tokens; give --tokens a larger number.")
+    key = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return harvest(model, groups, LAYERS, tokenizer.pad_token_id, cache_dir() / "demo" / f"harvest-{key}")
+
+
+def write_sae_card(folder: Path, size: Size, gathered: Harvest, wall_seconds: int, model, tokenizer) -> None:
+    """Measure every saved dictionary of a folder as it lies on disk, on held-out text, and write ``card.json``."""
+    names = sorted(path.parent.name for path in folder.glob("layer_*/cfg.json"))
+    saes = {name: SAE.load_from_disk(str(folder / name), dtype="float32") for name in names}
+    card = {
+        "base": BASE_NAME,
+        "data": {"training_tokens": gathered.rows, "sinks_left_out": gathered.sinks, "text": "general training text"},
+        "settings": asdict(size) | {"context_size": CONTEXT_SIZE, "layers": LAYERS, "saved": "JumpReLU, float16 weights"},
+        "wall_seconds": wall_seconds,
+        "held_out": measure_saes(saes, model, tokenizer, gathered.medians),
+    }
+    write_card(folder / "card.json", card)
