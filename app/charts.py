@@ -15,10 +15,10 @@ MOST_POINTS = 2000
 BASE_AND_VARIANT = ("base", "variant")
 
 
-def heat_map(rows: pd.DataFrame, metric: str) -> alt.LayerChart:
+def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.LayerChart:
     """Variant x layer, one metric, the value in each cell; darker where the change is larger. Click selects 'cell'.
 
-    rows: variant, layer, value, gate, n_tokens.
+    rows: variant, layer, value, gate, n_tokens; order: the variants from top to bottom.
     """
     word = words.metric(metric)
     known = rows["value"].dropna()
@@ -29,7 +29,7 @@ def heat_map(rows: pd.DataFrame, metric: str) -> alt.LayerChart:
     dark = f"datum.value {'<' if down else '>'} {(low + high) / 2}"
     cells = alt.Chart(rows).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("variant:N", title=None, sort=None),
+        y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=160)),
         tooltip=[
             alt.Tooltip("variant:N"),
             alt.Tooltip("layer:O"),
@@ -44,48 +44,56 @@ def heat_map(rows: pd.DataFrame, metric: str) -> alt.LayerChart:
         color=alt.condition("isValid(datum.value)", alt.Color("value:Q", scale=colours, legend=None), alt.value("#00000000"))
     )
     texts = cells.mark_text(fontSize=13, cursor="pointer").encode(
-        text=alt.Text("value:Q", format=word.format), color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a"))
+        text=alt.Text("value:Q", format=word.format),
+        color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a")),
     )
     height = 44 * max(1, rows["variant"].nunique()) + 36
     return (squares.add_params(click) + texts).properties(height=height)
 
 
-def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> alt.LayerChart:
+def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> alt.Chart | alt.LayerChart:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
     rows: layer, series column, value, low, high, n_tokens, n_documents.
     """
     word = words.metric(metric)
     known = rows["value"].dropna()
-    scale = alt.Scale(zero=False, nice=True)
-    if word.low == 0 and len(known) and known.min() < 0.35 * known.max():
-        scale = alt.Scale(zero=True)
-    colour = alt.Color(
-        f"{series}:N",
-        sort=order,
-        scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
-        legend=None,
-    )
-    base = alt.Chart(rows).encode(
+    from_zero = bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max())
+    y = {
+        "title": None,
+        "scale": alt.Scale(zero=from_zero, nice=True),
+        "axis": alt.Axis(format=word.format, tickCount=4),
+    }
+    base = alt.Chart(rows[["layer", series, "value", "low", "high", "n_tokens", "n_documents"]]).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)),
-        color=colour,
+        color=alt.Color(
+            f"{series}:N",
+            scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
+            legend=None,
+        ),
     )
-    axis = alt.Axis(format=word.format, tickCount=4, titleFontWeight="normal")
-    y = alt.Y("value:Q", title=word.unit or None, scale=scale, axis=axis)
-    tooltip = [
-        alt.Tooltip(f"{series}:N"),
-        alt.Tooltip("layer:O"),
-        alt.Tooltip("value:Q", title=word.label, format=word.format),
-        alt.Tooltip("n_tokens:Q", title="tokens", format=","),
-        alt.Tooltip("n_documents:Q", title="documents", format=","),
-    ]
-    dash = alt.StrokeDash(f"{series}:N", sort=order, legend=None)
-    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    points = base.mark_point(size=45, filled=True, opacity=1).encode(y=y, tooltip=tooltip)
-    chart = lines + points
+    chart = base.mark_line(strokeWidth=2, point={"size": 45, "filled": True}).encode(
+        y=alt.Y("value:Q", **y),
+        tooltip=[
+            alt.Tooltip(f"{series}:N"),
+            alt.Tooltip("layer:O"),
+            alt.Tooltip("value:Q", title=word.label, format=word.format),
+            alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+            alt.Tooltip("n_documents:Q", title="documents", format=","),
+        ],
+    )
     if rows["low"].notna().any():
-        chart = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=word.unit or None, scale=scale), y2="high:Q") + chart
-    return chart.properties(height=170, title=alt.TitleParams(word.label, anchor="start", fontSize=14))
+        chart = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q") + chart
+    title = alt.TitleParams(
+        word.label,
+        subtitle=word.unit,
+        anchor="start",
+        fontSize=14,
+        subtitleColor="#808495",
+        subtitleFontSize=12,
+        offset=8,
+    )
+    return chart.properties(height=230, title=title)
 
 
 def series_colour(position: int) -> str:
@@ -113,8 +121,8 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         alt.Chart(data)
         .mark_point(filled=True, size=38, opacity=0.7, cursor="pointer")
         .encode(
-            x=alt.X("x:Q", title="frequency in base (share of tokens, log)", scale=scale, axis=axis),
-            y=alt.Y("y:Q", title="frequency in variant (share of tokens, log)", scale=scale, axis=axis),
+            x=alt.X("x:Q", title="frequency in base (share of tokens, log scale)", scale=scale, axis=axis),
+            y=alt.Y("y:Q", title="frequency in variant (share of tokens, log scale)", scale=scale, axis=axis),
             color=alt.Color(
                 "kind:N",
                 title=None,
@@ -146,9 +154,10 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         subtitle=f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
         anchor="start",
         fontSize=14,
-        subtitleColor="#888888",
+        subtitleColor="#808495",
+        subtitleFontSize=12,
     )
-    return (rules + diagonal + points).properties(height=380, title=title)
+    return (rules + diagonal + points).properties(height=480, title=title)
 
 
 def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
@@ -165,7 +174,7 @@ def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
     base = alt.Chart(data).encode(
         x=alt.X(
             "low:Q",
-            title="scaled activation (log, half-octave bins)",
+            title="scaled activation (log scale)",
             scale=x_scale,
             axis=alt.Axis(values=ticks, format=".3~s", grid=False),
         ),
@@ -181,10 +190,19 @@ def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
         color=_model_colour(variant),
     )
     filled = base.transform_filter("datum.model == 'base'").mark_rect(opacity=0.45)
-    outlined = base.transform_filter("datum.model == 'variant'").mark_rect(fillOpacity=0.12, strokeWidth=2).encode(
-        stroke=alt.value(words.VARIANT_COLOUR)
+    outlined = (
+        base.transform_filter("datum.model == 'variant'")
+        .mark_rect(fillOpacity=0.12, strokeWidth=2)
+        .encode(stroke=alt.value(words.VARIANT_COLOUR))
     )
-    title = alt.TitleParams("Activations where it fires", anchor="start", fontSize=14)
+    title = alt.TitleParams(
+        "Activations where it fires",
+        subtitle="half-octave bins; the outer ones hold what lies beyond",
+        anchor="start",
+        fontSize=14,
+        subtitleColor="#808495",
+        subtitleFontSize=12,
+    )
     return (filled + outlined).properties(height=260, title=title)
 
 

@@ -11,12 +11,17 @@ from store.reader import Store
 
 
 def summary(row: pd.Series, target: dict[str, str]) -> None:
-    """One line for a row of shifted_features: name, label, badges, and the way to its own page."""
+    """A row of shifted_features in words: name, label, badges, the way to its own page, and its numbers."""
     line = st.container(horizontal=True, vertical_alignment="center")
     label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
     line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
     badges(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
+    shift, deviations = words.number(row["shift"], signed=True), words.number(row["std_shift"], signed=True)
+    st.caption(
+        f"fires on {words.percent(row['freq_base'])} of tokens in the base, {words.percent(row['freq_variant'])} in the "
+        f"variant · shift {shift} ({deviations} standard deviations) · {words.count(row['n_documents'])} documents"
+    )
 
 
 def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit puts app/ on the path, not the root.
 
-import streamlit as st  # noqa: E402
+import streamlit as st
 
-from app import data, link, tokens, widgets, words  # noqa: E402
-from store.errors import UserError  # noqa: E402
-from store.reader import Store  # noqa: E402
+from app import data, link, tokens, widgets, words
+from store.errors import UserError
+from store.reader import Store
 
 VIEWS = (
     ("views/overview.py", "Overview", ":material/home:"),
@@ -19,11 +19,17 @@ VIEWS = (
     ("views/feature.py", "Feature", ":material/search_insights:"),
 )
 
+STYLE = """<style>
+.stMainBlockContainer { padding: 2.6rem 2.6rem 3rem 2.6rem; }
+[data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
+h2 { padding-top: 0; }
+</style>"""
+
 
 def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
-    st.set_page_config(page_title="Featureshift", page_icon=":material/compare_arrows:", layout="wide")
-    st.html(tokens.STYLE)
+    st.set_page_config(page_title="Featureshift", page_icon="🔀", layout="wide", initial_sidebar_state=250)
+    st.html(STYLE + tokens.STYLE)
     pages = [
         st.Page(file, title=title, icon=icon, url_path=Path(file).stem, default=file == VIEWS[0][0])
         for file, title, icon in VIEWS

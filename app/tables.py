@@ -32,9 +32,11 @@ def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, sel
     click writes another into the URL, and nothing is given back.
     """
     shown = printed(rows)[columns or list(COLUMNS)]
+    if "label" in shown and not shown["label"].any():
+        shown = shown.drop(columns="label")
     config = {
         name: st.column_config.TextColumn(
-            title, help=help_text, width=None if name == "label" else "small", alignment=_alignment(name)
+            title, help=help_text, width="medium" if name == "label" else "small", alignment=_alignment(name)
         )
         for name, (title, help_text) in COLUMNS.items()
     }

@@ -15,23 +15,23 @@ from app import words
 STRONGEST = 0.62
 """Opacity of the largest value: text stays readable on it, in light and dark."""
 
-STYLE = f"""<style>
-.fs-context {{ margin: 0 0 1.1rem 0; }}
-.fs-context-head {{ font-size: 0.82rem; opacity: 0.75; margin-bottom: 0.2rem; overflow-wrap: anywhere; }}
-.fs-window {{ display: flex; flex-wrap: wrap; row-gap: 0.45rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }}
-.fs-token, .fs-rows {{ display: grid; grid-template-rows: 1.5em 1.5em 0.95em; flex: none; }}
-.fs-token > span, .fs-rows > span {{ white-space: pre; line-height: 1.5em; padding: 0 1px; unicode-bidi: isolate; }}
-.fs-token > span:last-child {{ font-size: 0.64rem; line-height: 1.45em; text-align: center; opacity: 0.95; min-width: 3px; }}
-.fs-rows {{ padding-right: 0.6rem; opacity: 0.7; font-family: inherit; }}
-.fs-rows > span:last-child {{ font-size: 0.7rem; line-height: 1.35em; }}
-.fs-peak {{ outline: 1.5px solid currentColor; outline-offset: 0; border-radius: 2px; }}
-.fs-mark {{ opacity: 0.55; }}
-.fs-legend {{ display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; font-size: 0.82rem; opacity: 0.9; margin-bottom: 0.6rem; }}
-.fs-swatch {{ display: inline-block; width: 3.2rem; height: 0.75em; border-radius: 2px; margin-right: 0.4rem; }}
-.fs-chips {{ display: flex; flex-wrap: wrap; gap: 0.25rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }}
-.fs-chip {{ border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
-  unicode-bidi: isolate; }}
-.fs-chip small {{ opacity: 0.65; }}
+STYLE = """<style>
+.fs-context { margin: 0 0 1.1rem 0; }
+.fs-context-head { font-size: 0.82rem; opacity: 0.75; margin-bottom: 0.2rem; overflow-wrap: anywhere; }
+.fs-window { display: flex; flex-wrap: wrap; row-gap: 0.45rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }
+.fs-token, .fs-rows { display: grid; grid-template-rows: 1.5em 1.5em 0.95em; flex: none; }
+.fs-token > span, .fs-rows > span { white-space: pre; line-height: 1.5em; padding: 0 1px; unicode-bidi: isolate; }
+.fs-token > span:last-child { font-size: 0.64rem; line-height: 1.45em; text-align: center; opacity: 0.95; min-width: 3px; }
+.fs-rows { padding-right: 0.6rem; opacity: 0.7; font-family: inherit; }
+.fs-rows > span:last-child { font-size: 0.7rem; line-height: 1.35em; }
+.fs-peak { outline: 1.5px solid currentColor; outline-offset: 0; border-radius: 2px; }
+.fs-mark { opacity: 0.55; }
+.fs-legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; font-size: 0.82rem; opacity: 0.9; margin-bottom: 0.6rem; }
+.fs-swatch { display: inline-block; width: 3.2rem; height: 0.75em; border-radius: 2px; margin-right: 0.4rem; }
+.fs-chips { display: flex; flex-wrap: wrap; gap: 0.25rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }
+.fs-chip { border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
+  unicode-bidi: isolate; }
+.fs-chip small { opacity: 0.65; }
 </style>"""
 
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
@@ -64,7 +64,12 @@ def scale(contexts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
 
 
 def window(
-    tokens: Sequence[str], base: Sequence[float], variant: Sequence[float], peak: int, top: float, names: tuple[str, str]
+    tokens: Sequence[str],
+    base: Sequence[float],
+    variant: Sequence[float],
+    peak: int,
+    top: float,
+    names: tuple[str, str],
 ) -> str:
     """One window as HTML, a column a token: its text on the base's activation, on the variant's, and the difference.
 

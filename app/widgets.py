@@ -15,6 +15,9 @@ from store.reader import Store
 
 PAGE_SIZE = 15
 LISTS = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
+ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
+"""How pickers stand beside each other: in a row that wraps where the window is narrow."""
+
 FEW = 6
 """Up to this many options stand side by side; more go into a list."""
 
@@ -29,6 +32,7 @@ def pick(
     few: int = FEW,
     help: str | None = None,
     pin: dict[str, Any] | None = None,
+    width: int = 170,
 ) -> Any:
     """One of several options, kept in the URL under `name`; a change also takes the parameters `forget` out of the URL."""
     key = f"pick_{name}"
@@ -36,7 +40,7 @@ def pick(
     change = {"key": key, "on_change": _keep, "args": (name, default, tuple(forget), pin), "help": help}
     if len(options) <= few:
         return st.segmented_control(label, options, required=True, format_func=show, **change)
-    return st.selectbox(label, options, format_func=show, **change)
+    return st.selectbox(label, options, format_func=show, width=width, **change)
 
 
 def pick_store(names: Sequence[str]) -> str:
@@ -66,15 +70,16 @@ def pick_search() -> str:
     """Free text: a feature's number, 'L12:431', or part of a label."""
     st.session_state["pick_q"] = link.read_text("q")
     return st.text_input(
-        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number or label", max_chars=80
-    )
+        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number or label",
+        max_chars=80, width=180,
+    )  # fmt: skip
 
 
 def pick_number(label: str, name: str, default: int, low: int, high: int | None, forget: Sequence[str] = ()) -> int:
     """A whole number."""
     st.session_state[f"pick_{name}"] = link.read_number(name, default, low, high)
     return st.number_input(
-        label, low, high, step=1, key=f"pick_{name}", on_change=_keep, args=(name, default, tuple(forget))
+        label, low, high, step=1, key=f"pick_{name}", on_change=_keep, args=(name, default, tuple(forget)), width=140
     )
 
 
@@ -93,14 +98,15 @@ def pages(total: int) -> int:
     return link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
 
 
-def page_buttons(page: int, total: int) -> None:
-    """Which rows are shown, and buttons to the previous and next page."""
+def page_buttons(page: int, total: int) -> st.delta_generator.DeltaGenerator:
+    """Which rows are shown, and buttons to the previous and next page; gives the row they stand in."""
     last = max(1, -(-total // PAGE_SIZE))
     first_row = (page - 1) * PAGE_SIZE + 1
     row = st.container(horizontal=True, vertical_alignment="center")
     row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
     row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
-    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}")
+    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
+    return row
 
 
 @dataclass(frozen=True)

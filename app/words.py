@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-BASE_COLOUR = "#0072b2"
-VARIANT_COLOUR = "#d55e00"
+BASE_COLOUR = "#1f83c6"
+VARIANT_COLOUR = "#dd6b10"
 DECREASE_COLOUR = "#8e4fa8"
 INCREASE_COLOUR = "#2a9d4e"
 SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00", "#7a7a7a")
@@ -72,6 +72,11 @@ class Metric:
     high: float | None = None
     format: str = ".3f"
 
+    @property
+    def is_change(self) -> bool:
+        """Whether the metric compares the two models, rather than describing one of them."""
+        return not self.label.startswith(("L0", "FVU"))
+
 
 METRICS = {
     "cosine": Metric("Cosine", "0 to 1", "Do the two models' residuals point the same way?", "down", high=1),
@@ -97,9 +102,7 @@ METRICS = {
         "Delta coverage", "share, may be negative", "How much of the change can the dictionary express?", "up", high=1
     ),
     "no_code_share": Metric("Tokens without a code", "share of tokens", "How often nothing is on at all.", "up", 0),
-    "systematic_share": Metric(
-        "Systematic share", "share", "Does the change point the same way on every token?", "up", 0, 1
-    ),
+    "systematic_share": Metric("Systematic share", "share", "Does the change point the same way on every token?", "up", 0, 1),
 }
 PANELS = (
     ("How large is the change", ("cosine", "centred_cosine", "relative_shift", "mean_alignment")),

@@ -174,8 +174,8 @@ def shifted_features(
     """Features of one variant and domain, the largest absolute shift first.
 
     kinds: any of KINDS, None for all. min_firings: tokens where it fires in base or variant. search: a feature's
-    number, 'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None. sort: a key of SORTS; UserError for any
-    other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
+    number, 'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None.
+    sort: a key of SORTS; UserError for any other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
     n_base and n_variant (tokens where it fires).
     """
     chosen = Filter(variant, layer, domain, kinds, min_firings, search, direction, sort, descending)
@@ -207,9 +207,7 @@ def suppressed_features(
     offset: int = 0,
 ) -> pd.DataFrame:
     """Features that fell (shift < 0), the largest fall first; columns as shifted_features."""
-    return shifted_features(
-        store, variant, layer, domain, kinds, min_firings, search, "down", "shift", False, limit, offset
-    )
+    return shifted_features(store, variant, layer, domain, kinds, min_firings, search, "down", "shift", False, limit, offset)
 
 
 def count_features(

@@ -26,7 +26,9 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
             params = link.query(**target, list=name, list_layer=list_layer)
             place.page_link("views/feature.py", label=label, icon=icon, query_params=params, disabled=not there)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {widgets.LISTS[name]}", width="content")
-    back = link.query(layer=None if list_layer == link.ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None)
+    back = link.query(
+        layer=None if list_layer == link.ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None
+    )
     place.page_link(f"views/{name}.py", label=f"Back to {widgets.LISTS[name]}", icon=":material/list:", query_params=back)
 
 
@@ -53,10 +55,12 @@ def header(about: pd.Series, here: pd.Series | None) -> None:
 def numbers(stats: pd.DataFrame) -> None:
     """One variant's numbers, a row a domain."""
     printed = tables.printed(stats.assign(label=""))
-    columns = ["kind", "shift", "freq_base", "freq_variant", "suppression", "emergence", "n_documents"]
+    columns = ["kind", "shift", "freq_base", "freq_variant", "suppression", "emergence"]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)
     config = {
-        name: st.column_config.TextColumn(tables.COLUMNS[name][0], help=tables.COLUMNS[name][1], alignment="right", width="small")
+        name: st.column_config.TextColumn(
+            tables.COLUMNS[name][0], help=tables.COLUMNS[name][1], alignment="right", width="small"
+        )
         for name in columns[1:]
     }
     st.dataframe(shown, hide_index=True, column_config={"domain": "Domain", "kind": "Kind"} | config, height="content")
@@ -88,14 +92,10 @@ st.markdown("## Feature")
 first_layer, first_feature, sizes = start(store)
 layer = link.read("layer", store.layers, first_layer)
 number = link.read_number("feature", first_feature, 0, sizes[layer] - 1)
-row = st.columns([1.4, 1.4, 0.9, 1.1], vertical_alignment="bottom")
-with row[0]:
+with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store, pin={"layer": layer, "feature": number})
-with row[1]:
     widgets.pick_layer(store, first_layer)
-with row[2]:
     widgets.pick_number("Feature", "feature", first_feature, 0, sizes[layer] - 1)
-with row[3]:
     domain = widgets.pick_domain(store, help="Of the contexts, and of the list that Previous and Next walk through.")
 list_links(store, layer, number, domain)
 
@@ -123,13 +123,14 @@ with right:
     numbers(mine)
     others = stats[(stats["domain"] == domain) & (stats["variant"] != variant)]
     if len(others):
-        shifts = [f"{words.plain(v)} {words.number(s, signed=True)}" for v, s in zip(others["variant"], others["shift"], strict=True)]
+        shifts = [
+            f"{words.plain(v)} {words.number(s, signed=True)}" for v, s in zip(others["variant"], others["shift"], strict=True)
+        ]
         st.caption(f"Shift in the other variants, domain {words.plain(domain)}: " + ", ".join(shifts))
 
 output_tokens(about.iloc[0])
-row = st.columns([2.4, 1], vertical_alignment="bottom")
-with row[0]:
-    ranking = widgets.pick("Contexts", "ranking", queries.RANKINGS, "decrease" if mine.iloc[0]["shift"] < 0 else "increase", show=words.RANKING_NAMES.get)
-with row[1]:
+telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
+with st.container(**widgets.ROW):
+    ranking = widgets.pick("Contexts", "ranking", queries.RANKINGS, telling, show=words.RANKING_NAMES.get)
     shown = widgets.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0)
 evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown)

@@ -6,18 +6,15 @@ from app import charts, data, link, tokens, widgets, words
 from store import queries
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
-ACROSS = 3
+WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
 
 store = data.current()
 st.markdown("## Layers")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
 
-row = st.columns([1.3, 1.5, 1.2], vertical_alignment="bottom")
-with row[0]:
+with st.container(**widgets.ROW):
     by = widgets.pick("Compare", "by", list(BY), "variant", show=BY.get)
-with row[1]:
     variant = None if by == "variant" else widgets.pick_variant(store)
-with row[2]:
     domain = link.ALL if by != "variant" else widgets.pick_domain(store)
 
 table = data.ask(
@@ -42,11 +39,11 @@ for heading, names in (*words.PANELS, ("More", others)):
     if not shown:
         continue
     st.markdown(f"#### {heading}")
-    for start in range(0, len(shown), ACROSS + 1):
-        places = st.columns(4 if len(shown) > ACROSS else ACROSS)
-        for place, name in zip(places, shown[start : start + ACROSS + 1], strict=False):
-            place.altair_chart(charts.profile(table[table["metric"] == name], name, by, order), key=f"profile_{name}")
-            place.caption(words.metric(name).question)
+    panel = st.container(horizontal=True)
+    for name in shown:
+        with panel.container(width=WIDTH):
+            st.altair_chart(charts.profile(table[table["metric"] == name], name, by, order), key=f"profile_{name}")
+            st.caption(words.metric(name).question)
 
 with st.expander("The numbers"):
     wide = table.pivot_table(index=[by, "layer"], columns="metric", values="value", dropna=False).reset_index()

@@ -7,6 +7,7 @@ from app import charts, data, link, widgets, words
 from store import queries
 from store.reader import Store
 
+CARD_WIDTH = 330  # pixels; three stand side by side at 1440, two at 1024
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
 
 HOW_TO_READ = """
@@ -15,8 +16,8 @@ dictionary for those lists: it writes each one as a sum of a few **features** ou
 something a person can name, such as "a refusal begins" or "a number in a sum". The dictionary was learnt on the *base* model.
 Here the base and its fine-tuned *variants* read the same text, and both are written in the base's dictionary.
 
-- **Cosine** asks whether the two models' lists of numbers point the same way: 1 is the same direction. It is usually close to 1,
-  partly because all lists share one large average.
+- **Cosine** asks whether the two models' lists of numbers point the same way: 1 is the same direction. It is usually close
+  to 1, partly because all lists share one large average.
 - **Overlap** asks whether the same features are on: 1 is exactly the same set, 0 is none in common. Features switch on and off
   at a threshold, so a small change of the list can switch many of them.
 - **L0** is how many features are on at once. If it rises a lot, the variant's text looks noisy to the dictionary.
@@ -64,10 +65,8 @@ st.markdown(compared(store, data.ask(store, queries.dictionaries)))
 with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
     st.markdown(HOW_TO_READ)
 
-row = st.columns([1, 1.4, 1.4], vertical_alignment="bottom")
-with row[0]:
+with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
-with row[1]:
     layer = widgets.pick_layer(store, store.layers[-1])
 table = data.ask(store, queries.overview, domain=domain)
 
@@ -76,22 +75,23 @@ if here.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 here = here.set_index("variant", drop=False).reindex([v for v in store.variants if v in set(here["variant"])])
-per_row = 3 if len(here) in (3, 5, 6, 9) else min(4, len(here))
-for start in range(0, len(here), per_row):
-    for place, (_, variant) in zip(st.columns(max(2, per_row)), here.iloc[start : start + per_row].iterrows(), strict=False):
-        with place:
-            card(variant)
+cards = st.container(horizontal=True)
+for _, variant in here.iterrows():
+    with cards.container(width=CARD_WIDTH):
+        card(variant)
 widgets.no_floor_notice(store)
 
-left, right = st.columns([2.2, 1], vertical_alignment="bottom")
-left.markdown("#### Where the change sits")
-with right:
+with st.container(**widgets.ROW):
+    st.markdown("#### Where the change sits")
     metric = widgets.pick("Metric", "metric", MAPPED, "overlap", show=lambda name: words.metric(name).label, few=0)
 cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
-clicked = st.altair_chart(charts.heat_map(cells, metric), on_select="rerun", selection_mode="cell", key="overview_map")
+clicked = st.altair_chart(
+    charts.heat_map(cells, metric, store.variants), on_select="rerun", selection_mode="cell", key="overview_map"
+)
+word = words.metric(metric)
+darker = "a larger change" if word.is_change else "a higher value"
 st.caption(
-    f"{words.metric(metric).label} ({words.metric(metric).unit}), domain {words.plain(domain)}: darker is "
-    f"{'a larger change' if metric not in ('l0_variant', 'fvu_variant') else 'higher'}. Click a cell for that variant's profile."
+    f"{word.label} ({word.unit}), domain {words.plain(domain)}: darker is {darker}. Click a cell for that variant's profile."
 )
 if clicked.selection.get("cell"):
     cell = clicked.selection["cell"][0]

@@ -6,27 +6,22 @@ import streamlit as st
 from app import charts, data, link, tables, widgets, words
 from store import queries
 
+SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]
+ORDERS = {"down": ":material/arrow_downward:", "up": ":material/arrow_upward:"}
+
 store = data.current()
 st.markdown("## Shifted features")
 
-row = st.columns([1.5, 1.6, 1], vertical_alignment="bottom")
-with row[0]:
+with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
-with row[1]:
     layer = widgets.pick_layer(store, link.ALL, every=True)
-with row[2]:
     domain = widgets.pick_domain(store, help="Frequencies and shifts are of the tokens of this domain.")
-row = st.columns([2.3, 0.9, 1.1, 1.2, 0.8], vertical_alignment="bottom")
-with row[0]:
-    widgets.pick_kinds(queries.KINDS)
-with row[1]:
-    widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
-with row[2]:
-    widgets.pick_search()
-with row[3]:
     widgets.pick("Sort by", "sort", list(words.SORT_NAMES), "abs_shift", show=words.SORT_NAMES.get, forget=("p",), few=0)
-with row[4]:
-    widgets.pick("Order", "order", ["down", "up"], "down", show={"down": ":material/arrow_downward:", "up": ":material/arrow_upward:"}.get, forget=("p",))
+    widgets.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
+with st.container(**widgets.ROW):
+    widgets.pick_kinds(queries.KINDS)
+    widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
+    widgets.pick_search()
 
 chosen = widgets.feature_list(store, "shifted", layer, domain)
 kinds = data.ask(store, queries.count_features, **chosen.filter)
@@ -41,12 +36,10 @@ rows = data.ask(
     limit=widgets.PAGE_SIZE, offset=(page - 1) * widgets.PAGE_SIZE,
 )  # fmt: skip
 st.caption(f"{total:,} features: " + ", ".join(f"{n:,} {kind}" for kind, n in zip(kinds["kind"], kinds["count"], strict=True)))
-picked = tables.features(rows, key=f"shifted_{page}_{link.query()}")
-row = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
-with row:
-    widgets.page_buttons(page, total)
-st.download_button(
-    f"Download these {total:,} rows (CSV)",
+picked = tables.features(rows, key=f"shifted_{page}_{link.query()}", columns=SHOWN)
+row = widgets.page_buttons(page, total)
+row.download_button(
+    f"Download {total:,} rows (CSV)",
     data=lambda: queries.shifted_features(store, **chosen.filter, **chosen.order, limit=None).to_csv(index=False),
     file_name=f"shifted_{variant}_{domain}.csv",
     mime="text/csv",
@@ -54,9 +47,7 @@ st.download_button(
     icon=":material/download:",
 )
 
-points = data.ask(
-    store, queries.shifted_features, **chosen.filter, sort="abs_shift", descending=True, limit=charts.MOST_POINTS
-)
+points = data.ask(store, queries.shifted_features, **chosen.filter, sort="abs_shift", descending=True, limit=charts.MOST_POINTS)
 points = points[["layer", "feature", "label", "kind", "shift", "freq_base", "freq_variant"]].assign(
     name=[words.feature_name(*pair) for pair in zip(points["layer"], points["feature"], strict=True)]
 )
