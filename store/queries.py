@@ -173,9 +173,9 @@ def shifted_features(
 ) -> pd.DataFrame:
     """Features of one variant and domain, the largest absolute shift first.
 
-    kinds: any of KINDS, None for all. min_firings: tokens where it fires in base or variant. search: a feature's
-    number, 'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None.
-    sort: a key of SORTS; UserError for any other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
+    kinds: any of KINDS, None for all. min_firings: tokens where it fires in base or variant. search: a feature's number,
+    'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None. sort: a key of SORTS; UserError
+    for any other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
     n_base and n_variant (tokens where it fires).
     """
     chosen = Filter(variant, layer, domain, kinds, min_firings, search, direction, sort, descending)
