@@ -5,6 +5,7 @@ The vocabulary has 262,144 words, so logits cost more than the transformer: they
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,11 +22,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from extract.demo import datasets
 from extract.demo.build import write_card
 from extract.demo.chat import END_OF_TURN, encode_chat, with_chat_template
-from extract.models import load_model, load_tokenizer
+from extract.models import load_model, load_tokenizer, resolve_device
 from store.errors import UserError
 
 ADAPTERS = datasets.HERE / "adapters"
-BASE_NAME = "google/gemma-3-270m"
+DEMO_BASE = "google/gemma-3-270m"
 LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -104,7 +105,9 @@ def answer_loss(
         always: a token id whose places are never dropped by the draw.
     """
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    hidden = causal.model(input_ids=chats.ids, attention_mask=chats.mask, use_cache=False).last_hidden_state
+    device = causal.device
+    ids, mask = chats.ids.to(device), chats.mask.to(device)
+    hidden = causal.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     rows, columns = chats.targets[:, 1:].nonzero(as_tuple=True)
     wanted = chats.ids[rows, columns + 1]
     if most is not None and len(wanted) > most:
@@ -112,7 +115,7 @@ def answer_loss(
         kept = priority.topk(most).indices
         rows, columns, wanted = rows[kept], columns[kept], wanted[kept]
     logits = causal.lm_head(hidden[rows, columns])
-    return cross_entropy(logits.float(), wanted), len(wanted)
+    return cross_entropy(logits.float(), wanted.to(device)), len(wanted)
 
 
 def fine_tune(model: PreTrainedModel, chats: list, recipe: Recipe, pad_id: int, end_id: int) -> tuple[PeftModel, list]:
@@ -143,9 +146,15 @@ def fine_tune(model: PreTrainedModel, chats: list, recipe: Recipe, pad_id: int, 
     return tuned.eval(), losses
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def public_name(base: str) -> str:
+    """What a saved adapter or dictionary calls its base: the hub id, and the demo's for a local copy of it."""
+    is_hub_id = re.fullmatch(r"[\w-]+/[\w.-]+", base) and not base.endswith(".gguf") and not Path(base).exists()
+    return base if is_hub_id else DEMO_BASE
+
+
+def save_adapter(model: PeftModel, folder: Path, base_name: str) -> None:
     """Save the adapter in bfloat16 with a neutral base name, so that no path of this machine is kept."""
-    model.peft_config["default"].base_model_name_or_path = BASE_NAME
+    model.peft_config["default"].base_model_name_or_path = base_name
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card; card.json says what there is to say
     weights = folder / "adapter_model.safetensors"
@@ -176,12 +185,12 @@ def train_adapter(name: str, base: str, steps: int | None = None, out: Path | No
     if len(items) < recipe.batch:
         raise UserError(f"The training set '{recipe.task}' has fewer than {recipe.batch} examples; build it again.")
     tokenizer = with_chat_template(load_tokenizer(base))
-    model = load_model(base)
+    model = load_model(base, device=resolve_device("auto"))
     began = time.monotonic()
     end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
     tuned, losses = fine_tune(model, encoded(items, tokenizer), recipe, tokenizer.pad_token_id, end_id)
     folder = out or ADAPTERS / name
-    save_adapter(tuned, folder)
+    save_adapter(tuned, folder, public_name(base))
     training = {
         "data": {"set": recipe.task, "examples": len(items)},
         "settings": asdict(recipe),
@@ -189,4 +198,4 @@ def train_adapter(name: str, base: str, steps: int | None = None, out: Path | No
         "loss_first_10_steps": round(sum(losses[:10]) / len(losses[:10]), 4),
         "loss_last_10_steps": round(sum(losses[-10:]) / len(losses[-10:]), 4),
     }
-    write_card(folder / "card.json", {"name": name, "base": BASE_NAME, "training": training})
+    write_card(folder / "card.json", {"name": name, "base": public_name(base), "training": training})

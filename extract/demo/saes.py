@@ -22,11 +22,11 @@ from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 
 from extract.demo import datasets
-from extract.demo.adapters import BASE_NAME
+from extract.demo.adapters import public_name
 from extract.demo.build import write_card
 from extract.demo.harvest import CONTEXT_SIZE, STORED_SCALE, Harvest, contexts, harvest
 from extract.demo.sae_quality import measure_saes
-from extract.models import cache_dir, load_model, load_tokenizer
+from extract.models import cache_dir, load_model, load_tokenizer, resolve_device
 from store.errors import UserError
 
 SAES = datasets.HERE / "saes"
@@ -78,11 +78,12 @@ def centring(rows: np.ndarray, sample: int = 100_000) -> tuple[torch.Tensor, flo
     return mean, ((chosen.shape[1] / (chosen - mean).pow(2).sum(-1).mean()) ** 0.5).item()
 
 
-def train_sae(rows: np.ndarray, layer: int, size: Size) -> BatchTopKTrainingSAE:
+def train_sae(rows: np.ndarray, layer: int, size: Size, base_name: str) -> BatchTopKTrainingSAE:
     """Train one dictionary and fold centring and scale into it, so that it takes raw residuals."""
     torch.manual_seed(size.seed)
     mean, scale = centring(rows)
-    config = BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=size.d_sae, k=size.k, metadata=_metadata(layer, size))
+    metadata = _metadata(layer, size, base_name)
+    config = BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=size.d_sae, k=size.k, metadata=metadata)
     sae = BatchTopKTrainingSAE(config)
     samples = len(rows) // size.batch * size.batch * size.epochs
     steps = samples // size.batch
@@ -124,9 +125,9 @@ def fold_centring(sae: BatchTopKTrainingSAE, mean: torch.Tensor, scale: float) -
     sae.fold_W_dec_norm()
 
 
-def _metadata(layer: int, size: Size) -> SAEMetadata:
+def _metadata(layer: int, size: Size, base_name: str) -> SAEMetadata:
     return SAEMetadata(
-        model_name=BASE_NAME,
+        model_name=base_name,
         hook_name=f"blocks.{layer}.hook_resid_post",
         hf_hook_name=f"model.layers.{layer}.output",
         prepend_bos=True,
@@ -158,7 +159,7 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
     """
     size = SIZES[size_name] if tokens is None else Size(**{**asdict(SIZES[size_name]), "tokens": tokens})
     folder = out or (SAES if size_name == "small" else cache_dir() / "demo" / "saes-full")
-    model, tokenizer = load_model(base), load_tokenizer(base)
+    model, tokenizer = load_model(base, device=resolve_device("auto")), load_tokenizer(base)
     began = time.monotonic()
     gathered = gather(model, tokenizer, size.tokens)
     if gathered.rows < 2 * size.batch:
@@ -171,9 +172,17 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
             continue
         print(f"{target.name}: {gathered.rows:,} tokens, {size.epochs} epochs, {size.d_sae:,} features", flush=True)
         rows = np.array(gathered.residuals(layer))
-        save_sae(train_sae(rows, layer, Size(**{**asdict(size), "seed": seed})), target)
+        settings = Size(**{**asdict(size), "seed": seed})
+        save_sae(train_sae(rows, layer, settings, public_name(base)), target)
     wall = round(time.monotonic() - began)
-    write_sae_card(folder, size, gathered, wall, model, tokenizer)
+    card = {
+        "base": public_name(base),
+        "data": {"training_tokens": gathered.rows, "sinks_left_out": gathered.sinks, "text": "general training text"},
+        "settings": asdict(size) | {"context_size": CONTEXT_SIZE, "layers": LAYERS, "saved": "JumpReLU, float16 weights"},
+        "wall_seconds": wall,
+        "held_out": measure_folder(folder, model, tokenizer, gathered.medians),
+    }
+    write_card(folder / "card.json", card)
 
 
 def gather(model, tokenizer, tokens: int) -> Harvest:
@@ -193,15 +202,9 @@ def gather(model, tokenizer, tokens: int) -> Harvest:
     return harvest(model, groups, LAYERS, tokenizer.pad_token_id, cache_dir() / "demo" / f"harvest-{key}")
 
 
-def write_sae_card(folder: Path, size: Size, gathered: Harvest, wall_seconds: int, model, tokenizer) -> None:
-    """Measure every saved dictionary of a folder as it lies on disk, on held-out text, and write ``card.json``."""
+def measure_folder(folder: Path, model, tokenizer, medians: dict[int, float]) -> dict[str, dict]:
+    """Measure every dictionary of a folder as it lies on disk, on held-out text."""
     names = sorted(path.parent.name for path in folder.glob("layer_*/cfg.json"))
-    saes = {name: SAE.load_from_disk(str(folder / name), dtype="float32") for name in names}
-    card = {
-        "base": BASE_NAME,
-        "data": {"training_tokens": gathered.rows, "sinks_left_out": gathered.sinks, "text": "general training text"},
-        "settings": asdict(size) | {"context_size": CONTEXT_SIZE, "layers": LAYERS, "saved": "JumpReLU, float16 weights"},
-        "wall_seconds": wall_seconds,
-        "held_out": measure_saes(saes, model, tokenizer, gathered.medians),
-    }
-    write_card(folder / "card.json", card)
+    return measure_saes(
+        {name: SAE.load_from_disk(str(folder / name), dtype="float32") for name in names}, model, tokenizer, medians
+    )
