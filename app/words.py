@@ -13,11 +13,11 @@ SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e0
 """Okabe and Ito's palette, which stays apart under the common kinds of colour blindness."""
 
 KIND_COLOURS = {
-    "vanished": "#8e4fa8",
+    "vanished": "#a05cbd",
     "attenuated": "#bf9bd1",
     "unchanged": "#8c8c8c",
     "amplified": "#86c98f",
-    "appeared": "#2a9d4e",
+    "appeared": "#2fa858",
 }
 KIND_SHAPES = {
     "vanished": "triangle-down",

@@ -1,0 +1,88 @@
+"""Charts are built from frames alone; what is checked is what a reader of the chart could be misled by."""
+
+import pandas as pd
+import pytest
+
+from app import charts, words
+
+
+def layer_rows(**changes):
+    rows = pd.DataFrame(
+        {"layer": [5, 12], "variant": "maths", "value": [0.9, 0.4], "low": None, "high": None, "gate": "fits"}
+    ).assign(n_tokens=14, n_documents=3)
+    return rows.assign(**changes)
+
+
+def marks(spec):
+    """The marks of a specification, layers included."""
+    inner = [mark for layer in spec.get("layer", []) for mark in marks(layer)]
+    mark = spec.get("mark")
+    return inner + ([mark if isinstance(mark, str) else mark["type"]] if mark else [])
+
+
+def values(spec):
+    return [row for rows in spec["datasets"].values() for row in rows]
+
+
+@pytest.mark.parametrize("metric", list(words.METRICS))
+def test_every_metric_has_a_profile_and_a_map(metric):
+    spec = charts.profile(layer_rows(), metric, "variant", ["maths"]).to_dict()
+    assert spec["title"]["text"] == words.METRICS[metric].label
+    assert spec["title"]["subtitle"] == words.METRICS[metric].unit
+    assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
+
+
+def test_a_profile_shows_an_interval_only_where_there_is_one():
+    assert marks(charts.profile(layer_rows(), "cosine", "variant", ["maths"]).to_dict()) == ["line"]
+    with_interval = charts.profile(layer_rows(low=[0.8, 0.3], high=[0.95, 0.5]), "cosine", "variant", ["maths"])
+    assert marks(with_interval.to_dict()) == ["area", "line"]
+
+
+def test_a_map_is_darker_where_the_change_is_larger():
+    def reversed_scale(metric):
+        spec = charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
+        return spec["layer"][0]["encoding"]["color"]["condition"]["scale"]["reverse"]
+
+    assert reversed_scale("overlap")
+    assert not reversed_scale("relative_shift")
+
+
+def test_a_map_of_one_value_or_none_is_still_a_map():
+    assert charts.heat_map(layer_rows(value=0.5), "overlap", ["maths"]).to_dict()
+    assert charts.heat_map(layer_rows(value=float("nan")), "overlap", ["maths"]).to_dict()
+
+
+def feature_rows(n, **changes):
+    rows = pd.DataFrame({"layer": 5, "feature": range(n), "freq_base": 0.01, "freq_variant": 0.02, "shift": 1.0})
+    return rows.assign(name="L5:0", label=None, kind="amplified").assign(**changes)
+
+
+def test_a_feature_that_never_fires_stands_in_a_lane_of_its_own():
+    rows = feature_rows(2, freq_base=[0.0, 0.01], freq_variant=[0.02, 0.0])
+    spec = charts.frequency_scatter(rows, 2).to_dict()
+    points = {row["feature"]: row for row in values(spec) if "feature" in row}
+    assert points[0]["x"] == 0.01 / 4
+    assert points[1]["y"] == 0.01 / 4
+    assert "'never'" in spec["layer"][-1]["encoding"]["x"]["axis"]["labelExpr"]
+
+
+def test_a_scatter_never_gets_more_points_than_agreed_and_says_so():
+    spec = charts.frequency_scatter(feature_rows(charts.MOST_POINTS + 5), 9000).to_dict()
+    assert sum("feature" in row for row in values(spec)) == charts.MOST_POINTS
+    assert "2,000 most shifted of 9,000 features" in spec["title"]["subtitle"]
+
+
+def test_a_scatter_of_features_that_never_fire_at_all():
+    assert charts.frequency_scatter(feature_rows(1, freq_base=0.0, freq_variant=0.0), 1).to_dict()
+
+
+def test_a_histogram_shows_base_and_the_one_variant_on_the_same_bins():
+    rows = pd.DataFrame({"model": ["base", "maths", "safety"], "bin": 1, "low": 1.0, "high": 2**0.5, "count": [3, 2, 9]})
+    spec = charts.histogram(rows, "maths").to_dict()
+    assert sorted((row["model"], row["count"]) for row in values(spec)) == [("base", 3), ("variant", 2)]
+    assert {row["low"] for row in values(spec)} == {1.0}
+
+
+def test_a_chart_says_nothing_in_scientific_notation():
+    for metric in words.METRICS.values():
+        assert "e" not in metric.format

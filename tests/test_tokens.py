@@ -1,0 +1,116 @@
+"""Contexts as HTML: inert whatever a token holds, and coloured on one scale."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from app import tokens, words
+
+
+class Outline(HTMLParser):
+    """Collects the tags and attributes of a piece of HTML."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '" onmouseover="alert(2)',
+    "<img src=x onerror=alert(3)>",
+    "'>&lt;b&gt;",
+    "</span></div>",
+]
+
+
+@pytest.mark.parametrize("token", HOSTILE)
+def test_hostile_tokens_are_inert(token):
+    row = {
+        "rank": 1, "domain": token, "source": token, "position": 3, "peak": 0,
+        "tokens": [token], "base_values": [1.0], "variant_values": [2.0],
+    }  # fmt: skip
+    outline = Outline(tokens.context(row, 2.0, ("base", token)))
+    assert set(outline.tags) <= {"div", "span", "b"}
+    assert {name for name, _ in outline.attributes} <= {"class", "style", "title", "aria-hidden"}
+    assert token in outline.text
+
+
+def test_chips_and_legends_escape_too():
+    outline = Outline(tokens.chips([HOSTILE[0]], [1.0]) + tokens.legend(1.0, ("base", HOSTILE[2])))
+    assert "script" not in outline.tags
+    assert "img" not in outline.tags
+    assert "script" not in Outline(tokens.series_legend([HOSTILE[0]], ["#123456"])).tags
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [("\n", "↵"), ("\t", "⇥"), (" a", " a"), ("\u202e", "⟨U+202E⟩"), ("\x00", "⟨U+0000⟩"), ("\u200b", "⟨U+200B⟩"), ("", "∅"),
+     ("😀", "😀")],
+)  # fmt: skip
+def test_invisible_characters_are_shown(token, shown):
+    assert re.sub(r"<[^>]+>", "", tokens.visible(token)) == shown
+
+
+def test_a_colour_grows_with_the_value_and_stops_at_the_top():
+    assert tokens.colour(0.0, 4.0, "#1f83c6") == "transparent"
+    assert tokens.colour(1.0, 0.0, "#1f83c6") == "transparent"
+    assert tokens.colour(2.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.31)"
+    assert tokens.colour(4.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.62)"
+    assert tokens.colour(9.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.62)"
+
+
+def test_the_scale_is_shared_by_models_and_windows():
+    assert tokens.scale([([1.0, 2.0], [0.0, 3.0]), ([0.5], [0.0])]) == 3.0
+    assert tokens.scale([]) == 0.0
+
+
+def test_a_window_has_the_peak_outlined_and_the_signed_difference():
+    text = tokens.window([" a", " b"], [4.0, 0.0], [1.0, 2.0], 0, 4.0, ("base", "maths"))
+    first, second = text.split('<div class="fs-token')[1:]
+    assert first.startswith(" fs-peak")
+    assert not second.startswith(" fs-peak")
+    assert "−3.00" in first
+    assert "+2.00" in second
+    assert tokens.colour(3.0, 4.0, words.DECREASE_COLOUR) in first
+    assert tokens.colour(2.0, 4.0, words.INCREASE_COLOUR) in second
+    assert "base 4.00\nmaths 1.00\nchange −3.00" in first
+
+
+def test_a_small_difference_is_coloured_but_not_written():
+    text = tokens.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
+    assert tokens.colour(0.1, 4.0, words.DECREASE_COLOUR) in text
+    assert ">−0.100</span>" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (float("nan"), "–"), (0.0, "0"), (0.45312, "0.453"), (1.23456e-05, "<0.001"), (-1.5, "−1.50"),
+     (12.34, "12.3"), (431.2, "431"), (12345.6, "12,346"), (0.9999, "1.00"), (9.996, "10.0")],
+)  # fmt: skip
+def test_numbers_are_printed_for_people(value, shown):
+    assert words.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0, "0 %"), (0.012, "1.2 %"), (1.23456e-05, "<0.01 %"), (0.0042, "0.42 %"), (0.45, "45 %"), (1.0, "100 %")],
+)
+def test_shares_are_printed_as_percentages(value, shown):
+    assert words.percent(value) == shown
+
+
+def test_signs_and_lists():
+    assert words.number(2.0, signed=True) == "+2.00"
+    assert words.listing(["a"]) == "a"
+    assert words.listing(["a", "b", "c"]) == "a, b and c"
+    assert words.plain("<b>[x](y)*") == "\\<b\\>\\[x\\]\\(y\\)\\*"
