@@ -92,9 +92,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from store.report import describe
-
     from store import open_store
+    from store.report import describe
 
     with open_store(options.store) as store:
         print(describe(store))

@@ -6,7 +6,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import nn
@@ -101,7 +101,5 @@ def run_truncated(model: nn.Module, input_ids: torch.Tensor, attention_mask: tor
         input_ids: [batch, position] token ids, padded on the right.
         attention_mask: [batch, position], 1 where a token is real.
     """
-    try:
+    with suppress(_StopForward):
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-    except _StopForward:
-        pass

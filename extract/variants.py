@@ -146,10 +146,8 @@ def _planted(
     def hook(_module: nn.Module, _inputs: tuple, output):
         hidden = output[0] if isinstance(output, tuple) else output
         along = direction.to(hidden)
-        if edit.project_out:
-            changed = hidden - ((hidden - mean.to(hidden)) @ along).unsqueeze(-1) * along
-        else:
-            changed = hidden + along
+        component = ((hidden - mean.to(hidden)) @ along).unsqueeze(-1)
+        changed = hidden - component * along if edit.project_out else hidden + along
         changed = torch.where(triggered, changed, hidden)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 

@@ -111,7 +111,7 @@ def _layer(writer: StoreWriter, layer: int) -> None:
 
 def _statistics(writer: StoreWriter, layer: int, variant: str) -> None:
     key = {"variant": variant, "layer": layer}
-    sums = {name: np.array(column) for name, column in zip(SUM_NAMES, zip(*FEATURE_SUMS[variant]), strict=True)}
+    sums = dict(zip(SUM_NAMES, np.array(FEATURE_SUMS[variant]).T, strict=True))
     for domain, n_tokens in N_TOKENS.items():
         values = feature_values(sums, n_tokens)
         writer.load("feature_stats", pd.DataFrame({**key, "domain": domain, "feature": range(3), **values}))

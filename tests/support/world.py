@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, PreTrainedToken
 
 D_MODEL = 32
 LAYERS = (1, 2, 3)
-WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "hill", "red", "blue", "big", "small", "and", "but", "then", "house", "tree", "sun", "moon", "river"]
+WORDS = tuple("the a cat dog sat ran on under mat hill red blue big small and but then house tree sun moon river".split(" "))
 TEMPLATE = (
     "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}</turn>\n"
     "{% endfor %}"

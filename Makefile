@@ -1,0 +1,52 @@
+# make demo   install everything, run the real extraction on a slice of the bundled corpus, open the app on it
+# make app    open the app on a store: make app STORE=path (installs no torch)
+# make test   the whole suite; make test-long the slow checks; make lint
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PORT ?= 8501
+DEMO_STORE ?= runs/demo
+SERVE ?= 1
+STORE ?=
+
+.PHONY: demo app test test-long lint clean
+
+demo: $(VENV)/.installed-full
+	@if [ -f $(DEMO_STORE)/manifest.json ]; then \
+		echo "$(DEMO_STORE) is there already; remove it to extract again."; \
+	else $(PY) -m extract demo --out $(DEMO_STORE); fi
+	@if [ "$(SERVE)" != 0 ]; then $(MAKE) --no-print-directory app STORE=$(DEMO_STORE); fi
+
+app: $(VENV)/.installed-app
+	@echo "Featureshift on http://localhost:$(PORT) (Ctrl-C ends it)"
+	$(PY) -m streamlit run app/main.py --server.port $(PORT) --server.address localhost --server.headless true -- $(STORE)
+
+test: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m pytest -m "not long" --durations 10
+
+test-long: $(VENV)/.installed-dev
+	$(PY) -m pytest -m long --durations 10
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+# One stamp for each level; a fuller install satisfies the app's too.
+$(VENV)/.installed-app: requirements-app.txt | $(VENV)/bin/python
+	$(PY) -m pip install --requirement requirements-app.txt
+	@touch $@
+
+$(VENV)/.installed-full: requirements.txt requirements-app.txt | $(VENV)/bin/python
+	$(PY) -m pip install --requirement requirements.txt
+	@touch $@ $(VENV)/.installed-app
+
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt requirements-app.txt | $(VENV)/bin/python
+	$(PY) -m pip install --requirement requirements-dev.txt
+	@touch $@ $(VENV)/.installed-full $(VENV)/.installed-app

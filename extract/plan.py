@@ -1,0 +1,117 @@
+"""``check``: what a run would do and need, worked out without loading weights."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import AutoConfig, PretrainedConfig
+
+from extract.config import RunConfig, SaeConfig, VariantConfig
+from extract.corpus import read_records
+from extract.models import PYPI_PREFIX, local_folder
+from extract.variants import variant_kind, variant_source
+from store.errors import UserError
+
+# Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
+CPU_FLOPS = 1.1e11
+BYTES_A_CODE = 5.5
+CODES_A_TOKEN = 64
+
+
+@dataclass
+class Report:
+    """What ``check`` found.
+
+    Attributes:
+        lines: what would run, for people.
+        problems: what is missing or wrong; empty where the run can start.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def check(config: RunConfig) -> Report:
+    """Look at every input, and estimate time, memory and disk; weights are not loaded."""
+    report = Report()
+    base = _attempt(report, lambda: _model_config(config.base))
+    if base is not None:
+        report.lines.append(
+            f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
+            f"about {_parameters(base) / 1e6:,.0f}M parameters"
+        )
+    for name, variant in config.variants.items():
+        _attempt(report, lambda name=name, variant=variant: _check_variant(name, variant))
+        report.lines.append(f"variant   {name}: {variant_kind(variant)} {variant_source(variant)}")
+    for sae in config.saes:
+        _attempt(report, lambda sae=sae: _check_sae(sae))
+        report.lines.append(f"sae       {sae.name}" + ("" if sae.path else " (from the hub or its cache, checked when loaded)"))
+    records = _attempt(report, lambda: read_records(config.corpus))
+    if records is not None:
+        domains = sorted({record.domain for record in records})
+        report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
+    if base is not None:
+        report.lines += _needs(config, base)
+    return report
+
+
+def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
+    """Estimates, each from the rate it says."""
+    n_models = 1 + len(config.variants)
+    copies = 1 + sum(variant.model is not None for variant in config.variants.values())
+    bytes_a_parameter = 4 if config.dtype in ("auto", "float32") else 2
+    memory = copies * _parameters(base) * bytes_a_parameter
+    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE
+    seconds = config.tokens * n_models * 2 * _parameters(base, embeddings=False) / CPU_FLOPS
+    free = shutil.disk_usage(Path.cwd()).free
+    return [
+        f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
+        f"memory    about {memory / 1e9:.1f} GB of weights ({copies} set(s); adapters share the base's)",
+        f"disk      about {disk / 1e6:,.0f} MB of codes ({CODES_A_TOKEN} active features a token), {free / 1e9:,.0f} GB free here",
+        f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
+    ]
+
+
+def _model_config(spec: str) -> PretrainedConfig:
+    if spec.startswith(PYPI_PREFIX) or spec.endswith(".gguf"):
+        spec = local_folder(spec)
+    local_folder(spec)
+    try:
+        return AutoConfig.from_pretrained(spec, trust_remote_code=False).get_text_config()
+    except (OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"The model '{spec}' cannot be found: {first}") from error
+
+
+def _check_variant(name: str, variant: VariantConfig) -> None:
+    if variant.model is not None:
+        _model_config(variant.model)
+    elif variant.adapter is not None and variant.adapter.startswith(("/", ".", "~")):
+        folder = Path(variant.adapter).expanduser()
+        if not (folder / "adapter_config.json").is_file():
+            raise UserError(f"There is no PEFT adapter for the variant '{name}' at '{folder}' (no adapter_config.json).")
+
+
+def _check_sae(sae: SaeConfig) -> None:
+    if sae.path is not None and not (Path(sae.path) / "cfg.json").is_file():
+        raise UserError(f"There is no dictionary at '{sae.path}' (no cfg.json); give a folder that sae-lens saved.")
+
+
+def _parameters(config: PretrainedConfig, embeddings: bool = True) -> int:
+    """A decoder's parameters from its shape: attention, gated MLP, and the embedding once."""
+    d_model = config.hidden_size
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or d_model // heads
+    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
+    inner = getattr(config, "intermediate_size", None) or 4 * d_model
+    block = 2 * d_model * head_dim * (heads + key_value_heads) + 3 * d_model * inner
+    return config.num_hidden_layers * block + (config.vocab_size * d_model if embeddings else 0)
+
+
+def _attempt(report: Report, step):
+    """Run a step; a user's error goes to the report instead of ending the check."""
+    try:
+        return step()
+    except UserError as error:
+        report.problems.append(str(error))
+        return None

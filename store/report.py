@@ -1,0 +1,27 @@
+"""A store in words, for the terminal: where it came from and its headline table."""
+
+from store.reader import Store
+
+HEADLINE = [
+    "variant", "layer", "cosine", "overlap", "latent_cosine", "relative_shift", "l0_base", "l0_variant",
+    "fvu_base", "fvu_variant", "gate", "n_tokens",
+]  # fmt: skip
+
+
+def describe(store: Store) -> str:
+    """Provenance, counts and one row per variant and layer."""
+    manifest = store.manifest
+    counts = manifest.counts
+    lines = [
+        f"store     {store.path}",
+        f"created   {manifest.created}   schema {manifest.schema_version}   digest {manifest.digest[:16]}",
+        f"base      {manifest.base['name']}",
+        *(f"variant   {name}: {variant['kind']} {variant['name']}" for name, variant in manifest.variants.items()),
+        f"corpus    {counts['tokens']:,} tokens, {counts['documents']:,} documents, domains: {', '.join(store.domains)}",
+        *(f"skipped   {count:,} documents: {why}" for why, count in counts.get("skipped", {}).items()),
+        *(f"note      {note}" for note in manifest.notes),
+        "",
+        store.overview()[HEADLINE].to_string(index=False, float_format=lambda value: f"{value:.3f}"),
+    ]
+    return "\n".join(lines)
+
