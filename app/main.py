@@ -42,8 +42,10 @@ def main() -> None:
             st.markdown("### Featureshift")
             name = widgets.pick_store(list(found)) if found else None
             facts = st.container()
+            shared = link.shared(name if len(found) > 1 else None)
             for target in pages:
-                st.page_link(target, query_params=link.shared(name if len(found) > 1 else None), width="stretch")
+                here = target.url_path == page.url_path
+                st.page_link(target, query_params=link.query() if here else shared, width="stretch")
         store = data.current()
         _facts(facts, store)
         page.run()

@@ -109,6 +109,21 @@ def page_buttons(page: int, total: int) -> st.delta_generator.DeltaGenerator:
     return row
 
 
+def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:
+    """A button to the feature before or after this one in a list; off where there is none.
+
+    Not a link: a link to the page one is on changes what is shown, but leaves the address as it was.
+    """
+    there = pd.notna(feature)
+    place.button(
+        side.capitalize(),
+        icon={"previous": ":material/chevron_left:", "next": ":material/chevron_right:"}[side],
+        disabled=not there,
+        on_click=link.write,
+        kwargs=params | ({"layer": int(layer), "feature": int(feature)} if there else {}),
+    )
+
+
 @dataclass(frozen=True)
 class FeatureList:
     """A list of features as the URL describes it: `filter` for the queries, `order` in addition where rows are sorted."""

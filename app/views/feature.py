@@ -17,14 +17,8 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
     place = st.container(horizontal=True, vertical_alignment="center")
     if not found.empty:
         at = found.iloc[0]
-        for side, label, icon in (
-            ("previous", "Previous", ":material/chevron_left:"),
-            ("next", "Next", ":material/chevron_right:"),
-        ):
-            there = pd.notna(at[f"{side}_feature"])
-            target = {"layer": int(at[f"{side}_layer"]), "feature": int(at[f"{side}_feature"])} if there else {}
-            params = link.query(**target, list=name, list_layer=list_layer)
-            place.page_link("views/feature.py", label=label, icon=icon, query_params=params, disabled=not there)
+        for side in ("previous", "next"):
+            widgets.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {widgets.LISTS[name]}", width="content")
     back = link.query(
         layer=None if list_layer == link.ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None

@@ -1,0 +1,232 @@
+"""The app in a real Chromium, on the tiny store: pages open fast, links reproduce a view, hostile text does nothing."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
+"""A view has to show its content within this time, measured warm; a slow machine may allow itself more."""
+
+pytestmark = pytest.mark.browser
+
+PAGES = {
+    "": ("Overview", "No noise floor in this store"),
+    "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
+    "shifted": ("Shifted features", "6 features"),
+    "suppressed": ("Suppressed features", "4 features"),
+    "feature": ("Feature", "L5:1"),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_store, tmp_path_factory):
+    """The app's address, served from a subprocess on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("browser") / "streamlit.log"
+    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port), "--server.headless", "true"]
+    with log.open("w") as output:
+        process = subprocess.Popen([*command, "--", str(tiny_store)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_up(address, process, log)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_up(address, process, log):
+    for _ in range(150):
+        if process.poll() is not None:
+            pytest.fail(f"Streamlit stopped: {log.read_text()[-2000:]}")
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).read()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"Streamlit did not start within 30 s: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not Path(CHROMIUM).exists():
+        reason = "needs Chromium: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page of 1440 x 900; what its scripts complain of fails the test, and so does any dialog."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    opened = context.new_page()
+    complaints = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def settle(page, heading):
+    """Wait until the page has its heading and has finished running."""
+    page.get_by_role("heading", name=heading, exact=True, level=2).wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    page.wait_for_function("() => !document.querySelector('[data-stale=true]')")
+
+
+def visit(page, address, heading):
+    page.goto(address)
+    settle(page, heading)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_opens_within_the_time_agreed(server, page, path):
+    heading, said = PAGES[path]
+    visit(page, f"{server}/{path}", heading)  # The first visit fills the browser's and the app's caches.
+    seconds = []
+    for _ in range(3):
+        page.goto("about:blank")
+        start = time.perf_counter()
+        page.goto(f"{server}/{path}")
+        page.get_by_role("heading", name=heading, exact=True, level=2).wait_for()
+        page.get_by_text(re.compile(said)).first.wait_for()
+        seconds.append(time.perf_counter() - start)
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("[data-testid=stAlertContentError]").count() == 0
+    assert min(seconds) < SECONDS, f"content after {seconds}"
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_is_wider_than_the_window(server, page, path, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    visit(page, f"{server}/{path}", PAGES[path][0])
+    page.wait_for_timeout(300)
+    assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= width
+    assert page.locator("[data-testid=stMetricValue]").evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
+
+
+def test_a_link_reproduces_the_view(server, page, browser):
+    visit(page, f"{server}/shifted", "Shifted features")
+    page.get_by_role("radio", name="safety").click()
+    page.wait_for_url(re.compile("variant=safety"))
+    page.get_by_text("attenuated", exact=True).first.click()
+    page.wait_for_url(re.compile("kinds="))
+    settle(page, "Shifted features")
+    page.get_by_text("2 features: 2 attenuated").wait_for()
+    said = page.locator("[data-testid=stMain]").inner_text()
+    other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    visit(other, page.url, "Shifted features")
+    other.wait_for_function("said => document.querySelector('[data-testid=stMain]').innerText === said", arg=said)
+    other.context.close()
+
+
+def test_the_back_button_undoes_a_choice(server, page):
+    visit(page, f"{server}/layers", "Layers")
+    page.get_by_role("radio", name="Domains").click()
+    page.wait_for_url(re.compile("by=domain"))
+    page.get_by_text("harmful").first.wait_for()
+    page.go_back()
+    page.wait_for_url(lambda url: "by=" not in url)
+    page.get_by_role("radio", name="Variants", checked=True).wait_for()
+
+
+def test_the_sidebar_keeps_what_was_chosen(server, page):
+    visit(page, f"{server}/shifted?variant=safety&domain=harmful", "Shifted features")
+    page.get_by_role("link", name="Suppressed features").click()
+    settle(page, "Suppressed features")
+    assert "variant=safety" in page.url
+    assert "domain=harmful" in page.url
+
+
+def click_row(page, row):
+    """Click into the first column of a row of the first table, which is drawn on a canvas."""
+    box = page.locator("[data-testid=stDataFrame]").first.bounding_box()
+    page.mouse.click(box["x"] + 70, box["y"] + 35 * (row + 1) + 17)
+
+
+def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
+    visit(page, f"{server}/shifted?variant=safety&layer=12", "Shifted features")
+    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
+    page.wait_for_timeout(300)
+    click_row(page, 1)
+    page.wait_for_url(re.compile("/feature?"))
+    settle(page, "Feature")
+    assert "layer=12" in page.url
+    assert "feature=1" in page.url
+    page.get_by_text("2 of 3 in Shifted features").wait_for()
+    page.get_by_role("link", name="Back to Shifted features").click()
+    settle(page, "Shifted features")
+    assert "layer=12" in page.url
+    assert "feature=" not in page.url
+
+
+def test_previous_and_next_walk_through_the_list(server, page):
+    visit(page, f"{server}/feature?variant=maths&layer=12&feature=1&list=shifted&list_layer=12", "Feature")
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_url(re.compile("feature=0"))
+    page.get_by_text("2 of 3 in Shifted features").wait_for()
+
+
+def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
+    visit(page, f"{server}/suppressed?variant=maths&layer=12", "Suppressed features")
+    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
+    page.wait_for_timeout(300)
+    click_row(page, 1)
+    page.wait_for_url(re.compile("selected=L12"))
+    page.get_by_text("L12:2", exact=True).first.wait_for()
+    assert page.locator("[data-testid=stException]").count() == 0
+
+
+def test_a_click_on_the_map_opens_the_variants_profile(server, page):
+    visit(page, server, "Overview")
+    chart = page.locator("[data-testid=stVegaLiteChart]").first
+    chart.locator("canvas, svg").first.wait_for()
+    page.wait_for_timeout(500)
+    box = chart.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 10)
+    settle(page, "Layers")
+    assert "by=domain" in page.url
+    assert "variant=maths" in page.url
+
+
+def test_hostile_text_is_shown_and_does_nothing(server, page):
+    for path in ("feature?variant=safety&layer=12&feature=1&ranking=decrease", "feature?layer=12&feature=2&ranking=base"):
+        visit(page, f"{server}/{path}", "Feature")
+        page.get_by_text("<script>alert(1)</script>").first.wait_for()
+    assert page.locator("[data-testid=stMain] script").count() == 0
+    assert page.locator("[data-testid=stMain] img").count() == 0
+    visit(
+        page,
+        f"{server}/shifted?q=%3Cimg%20src=x%20onerror=alert(3)%3E&variant=%3Cscript%3Ealert(4)%3C/script%3E",
+        "Shifted features",
+    )
+    page.get_by_text("The link asks for variant").wait_for()
+    page.wait_for_timeout(300)
+
+
+def test_nothing_is_fetched_from_elsewhere(server, page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path, (heading, _) in PAGES.items():
+        visit(page, f"{server}/{path}", heading)
+    assert [url for url in asked if not url.startswith((server, "data:", "blob:", "about:"))] == []
