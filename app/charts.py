@@ -197,7 +197,7 @@ def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
     )
     title = alt.TitleParams(
         "Activations where it fires",
-        subtitle="half-octave bins; the outer ones hold what lies beyond",
+        subtitle="half-octave bins",
         anchor="start",
         fontSize=14,
         subtitleColor="#808495",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,6 @@ from app import data, link, words
 from store import queries
 from store.reader import Store
 
-PAGE_SIZE = 15
-LISTS = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
 """How pickers stand beside each other: in a row that wraps where the window is narrow."""
 
@@ -93,66 +90,6 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(chosen) or None
 
 
-def pages(total: int) -> int:
-    """The page that the URL names, from 1; its buttons are drawn by page_buttons."""
-    return link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
-
-
-def page_buttons(page: int, total: int) -> st.delta_generator.DeltaGenerator:
-    """Which rows are shown, and buttons to the previous and next page; gives the row they stand in."""
-    last = max(1, -(-total // PAGE_SIZE))
-    first_row = (page - 1) * PAGE_SIZE + 1
-    row = st.container(horizontal=True, vertical_alignment="center")
-    row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
-    row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
-    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
-    return row
-
-
-def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:
-    """A button to the feature before or after this one in a list; off where there is none.
-
-    Not a link: a link to the page one is on changes what is shown, but leaves the address as it was.
-    """
-    there = pd.notna(feature)
-    place.button(
-        side.capitalize(),
-        icon={"previous": ":material/chevron_left:", "next": ":material/chevron_right:"}[side],
-        disabled=not there,
-        on_click=link.write,
-        kwargs=params | ({"layer": int(layer), "feature": int(feature)} if there else {}),
-    )
-
-
-@dataclass(frozen=True)
-class FeatureList:
-    """A list of features as the URL describes it: `filter` for the queries, `order` in addition where rows are sorted."""
-
-    filter: dict[str, Any]
-    order: dict[str, Any]
-
-
-def feature_list(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
-    """The list `name` ('shifted' or 'suppressed') with the filters that the URL holds, without drawing a widget."""
-    kinds = link.read_list("kinds", queries.KINDS)
-    chosen = {
-        "variant": link.read("variant", store.variants, store.variants[0]),
-        "layer": layer,
-        "domain": domain,
-        "min_firings": link.read_number("min", 0, 0),
-        "search": link.read_text("q"),
-        "kinds": tuple(kinds) or None,
-    }
-    if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in SUPPRESSED_KINDS) or SUPPRESSED_KINDS
-        return FeatureList(chosen | {"kinds": kinds, "direction": "down"}, {"sort": "shift", "descending": False})
-    sort = link.read("sort", words.SORT_NAMES, "abs_shift")
-    return FeatureList(chosen, {"sort": sort, "descending": link.read("order", ("down", "up"), "down") == "down"})
-
-
-SUPPRESSED_KINDS = ("vanished", "attenuated")
-
-
 def gate_badge(gate: str | None, place: Any = st) -> None:
     """The fit gate as a badge, its meaning as help."""
     if gate is None or pd.isna(gate):
@@ -184,7 +121,3 @@ def _keep_list(name: str, forget: tuple[str, ...]) -> None:
 
 def _keep_store() -> None:
     st.query_params.from_dict({"store": st.session_state["pick_store"]})
-
-
-def _turn(page: int) -> None:
-    link.write(p=None if page <= 1 else page, selected=None)

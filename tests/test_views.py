@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import data, widgets
+from app import data, lists
 from store.manifest import DATABASE_FILE, MANIFEST_FILE
 from tests.support.tiny_store import HOSTILE
 
@@ -101,7 +101,7 @@ def test_a_search_finds_a_hostile_label(open_view):
 
 
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
-    monkeypatch.setattr(widgets, "PAGE_SIZE", 2)
+    monkeypatch.setattr(lists, "PAGE_SIZE", 2)
     app = open_view("shifted", p="2")
     assert column(app, "name") == ["L5:0", "L12:0"]
     app.button[1].click().run()

@@ -3,27 +3,27 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, evidence, link, tables, tokens, widgets, words
+from app import charts, data, evidence, link, lists, tables, tokens, widgets, words
 from store import queries
 from store.reader import Store
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
     """Where this feature stands in the list one came from, with links to the one before and after, and back."""
-    name = link.read("list", widgets.LISTS, "shifted")
+    name = link.read("list", lists.NAMES, "shifted")
     list_layer = link.read("list_layer", [link.ALL, *store.layers], link.ALL)
-    chosen = widgets.feature_list(store, name, None if list_layer == link.ALL else list_layer, domain)
-    found = data.ask(store, queries.neighbours, feature_layer=layer, feature=feature, **chosen.filter, **chosen.order)
+    features = lists.from_link(store, name, None if list_layer == link.ALL else list_layer, domain)
+    found = features.neighbours(layer, feature)
     place = st.container(horizontal=True, vertical_alignment="center")
     if not found.empty:
         at = found.iloc[0]
         for side in ("previous", "next"):
-            widgets.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
-        place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {widgets.LISTS[name]}", width="content")
+            lists.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
+        place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {lists.NAMES[name]}", width="content")
     back = link.query(
         layer=None if list_layer == link.ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None
     )
-    place.page_link(f"views/{name}.py", label=f"Back to {widgets.LISTS[name]}", icon=":material/list:", query_params=back)
+    place.page_link(f"views/{name}.py", label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
 
 
 def header(about: pd.Series, here: pd.Series | None) -> None:

@@ -8,6 +8,7 @@ from store import queries
 from store.reader import Store
 
 CARD_WIDTH = 330  # pixels; three stand side by side at 1440, two at 1024
+MOVERS = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
 
 HOW_TO_READ = """
@@ -42,8 +43,8 @@ def compared(store: Store, dictionaries: pd.DataFrame) -> str:
     )
 
 
-def card(row: pd.Series) -> None:
-    """One variant's headline: cosine beside overlap, then L0, size and fit."""
+def card(row: pd.Series, movers: pd.DataFrame) -> None:
+    """One variant's headline: cosine beside overlap, then L0, size and fit, and the features that moved most."""
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         head.markdown(f"**{words.plain(row['variant'])}**", width="content")
@@ -53,10 +54,19 @@ def card(row: pd.Series) -> None:
         right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
         st.caption(
             f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token  \n"
-            f"relative shift {words.percent(row['relative_shift'])} of the base's norm"
+            f"relative shift {words.percent(row['relative_shift'])} of the base's norm  \n"
+            "features that moved most:"
         )
-        here = link.query(variant=row["variant"], layer=row["layer"])
-        st.page_link("views/shifted.py", label="Its shifted features", icon=":material/arrow_forward:", query_params=here)
+        here = {"variant": row["variant"], "layer": row["layer"]}
+        for _, mover in movers.iterrows():
+            label = f" · {words.plain(mover['label'])}" if isinstance(mover["label"], str) else ""
+            st.page_link(
+                "views/feature.py",
+                label=f"{words.feature_name(mover['layer'], mover['feature'])} {mover['kind']}{label}",
+                icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
+                query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
+            )
+        st.page_link("views/shifted.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
 
 
 store = data.current()
@@ -78,7 +88,8 @@ here = here.set_index("variant", drop=False).reindex([v for v in store.variants 
 cards = st.container(horizontal=True)
 for _, variant in here.iterrows():
     with cards.container(width=CARD_WIDTH):
-        card(variant)
+        asked = {"variant": variant["variant"], "layer": layer, "domain": domain, "limit": MOVERS}
+        card(variant, data.ask(store, queries.shifted_features, **asked))
 widgets.no_floor_notice(store)
 
 with st.container(**widgets.ROW):

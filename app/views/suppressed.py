@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from app import data, evidence, link, tables, widgets, words
-from store import queries
+from app import data, evidence, link, lists, tables, widgets, words
 
 SHOWN = ["name", "kind", "shift", "suppression", "n_documents", "gate"]
 
@@ -19,30 +18,27 @@ with st.container(**widgets.ROW):
     layer = widgets.pick_layer(store, link.ALL, every=True)
     domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
 with st.container(**widgets.ROW):
-    widgets.pick_kinds(widgets.SUPPRESSED_KINDS)
+    widgets.pick_kinds(lists.SUPPRESSED_KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()
 
-chosen = widgets.feature_list(store, "suppressed", layer, domain)
-kinds = data.ask(store, queries.count_features, **chosen.filter)
+features = lists.from_link(store, "suppressed", layer, domain)
+kinds = features.kinds()
 total = int(kinds["count"].sum())
 if total == 0:
     st.info("No feature fell under these filters: widen them, or ask for fewer firings.", icon=":material/search_off:")
     st.stop()
 
-page = widgets.pages(total)
-rows = data.ask(
-    store, queries.shifted_features, **chosen.filter, **chosen.order,
-    limit=widgets.PAGE_SIZE, offset=(page - 1) * widgets.PAGE_SIZE,
-)  # fmt: skip
-st.caption(f"{total:,} features: " + ", ".join(f"{n:,} {kind}" for kind, n in zip(kinds["kind"], kinds["count"], strict=True)))
+page = lists.page_number(total)
+rows = features.rows(page)
+st.caption(f"{lists.summary(kinds)}. Click a row to see its contexts.")
 names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]
 selected = link.read("selected", names, names[0])
 left, right = st.columns([1, 1.25], gap="medium")
 with left:
-    tables.features(rows, key=f"suppressed_{page}_{link.query(selected=None)}", columns=SHOWN, selected=selected)
-    widgets.page_buttons(page, total)
+    tables.features(rows, key=f"suppressed_{link.query(selected=None)}", columns=SHOWN, selected=selected)
+    lists.page_buttons(features, page, total)
 with right:
-    feature = rows.iloc[names.index(selected)]
-    evidence.summary(feature, tables.feature_link(feature, "suppressed", layer))
-    evidence.contexts(store, feature, variant, "decrease", domain, limit=5)
+    row = rows.iloc[names.index(selected)]
+    evidence.summary(row, lists.feature_link(row, "suppressed", layer))
+    evidence.contexts(store, row, variant, "decrease", domain, limit=5)

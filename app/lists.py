@@ -1,0 +1,127 @@
+"""Lists of features: what the URL says of one, its rows from DuckDB a page at a time, and the way through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link, words
+from store import queries
+from store.reader import Store
+
+PAGE_SIZE = 15
+NAMES = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
+SUPPRESSED_KINDS = ("vanished", "attenuated")
+
+
+@dataclass(frozen=True)
+class FeatureList:
+    """A list as the URL describes it: `filter` says which features, `order` how they are sorted."""
+
+    store: Store
+    name: str
+    filter: dict[str, Any]
+    order: dict[str, Any]
+
+    def kinds(self) -> pd.DataFrame:
+        """How many features of each kind the list has: kind, count."""
+        return data.ask(self.store, queries.count_features, **self.filter)
+
+    def rows(self, page: int) -> pd.DataFrame:
+        """One page of the list, counted from 1."""
+        offset = (page - 1) * PAGE_SIZE
+        return data.ask(self.store, queries.shifted_features, **self.filter, **self.order, limit=PAGE_SIZE, offset=offset)
+
+    def most_shifted(self, limit: int) -> pd.DataFrame:
+        """The rows that moved most, whatever the order of the list."""
+        return data.ask(self.store, queries.shifted_features, **self.filter, sort="abs_shift", limit=limit)
+
+    def neighbours(self, layer: int, feature: int) -> pd.DataFrame:
+        """Where a feature stands in the list: see queries.neighbours."""
+        return data.ask(self.store, queries.neighbours, feature_layer=layer, feature=feature, **self.filter, **self.order)
+
+    def csv(self) -> str:
+        """Every row of the list; asked for only when somebody downloads it."""
+        return queries.shifted_features(self.store, **self.filter, **self.order, limit=None).to_csv(index=False)
+
+
+def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
+    """The list `name` of NAMES with the filters that the URL holds."""
+    kinds = tuple(link.read_list("kinds", queries.KINDS))
+    chosen = {
+        "variant": link.read("variant", store.variants, store.variants[0]),
+        "layer": layer,
+        "domain": domain,
+        "min_firings": link.read_number("min", 0, 0),
+        "search": link.read_text("q"),
+    }
+    if name == "suppressed":
+        kinds = tuple(kind for kind in kinds if kind in SUPPRESSED_KINDS) or SUPPRESSED_KINDS
+        chosen |= {"kinds": kinds, "direction": "down"}
+        return FeatureList(store, name, chosen, {"sort": "shift", "descending": False})
+    sort = link.read("sort", words.SORT_NAMES, "abs_shift")
+    descending = link.read("order", ("down", "up"), "down") == "down"
+    return FeatureList(store, name, chosen | {"kinds": kinds or None}, {"sort": sort, "descending": descending})
+
+
+def summary(kinds: pd.DataFrame) -> str:
+    """'12 features: 3 amplified, 9 vanished'."""
+    total = int(kinds["count"].sum())
+    parts = [f"{count:,} {kind}" for kind, count in zip(kinds["kind"], kinds["count"], strict=True)]
+    return f"{total:,} feature{'s' if total != 1 else ''}: {', '.join(parts)}"
+
+
+def page_number(total: int) -> int:
+    """The page that the URL names, from 1; its buttons are drawn by page_buttons."""
+    return link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
+
+
+def page_buttons(features: FeatureList, page: int, total: int) -> None:
+    """Which rows are shown, buttons to the previous and next page, and the whole list as CSV."""
+    last = max(1, -(-total // PAGE_SIZE))
+    first_row = (page - 1) * PAGE_SIZE + 1
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
+    row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
+    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
+    row.download_button(
+        f"Download {total:,} row{'s' if total != 1 else ''} (CSV)",
+        data=features.csv,
+        file_name=f"{features.name}_{features.filter['variant']}_{features.filter['domain']}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+
+
+def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:
+    """A button to the feature before or after this one in a list; off where there is none.
+
+    Not a link: a link to the page one is on changes what is shown, but leaves the address as it was.
+    """
+    there = pd.notna(feature)
+    place.button(
+        side.capitalize(),
+        icon={"previous": ":material/chevron_left:", "next": ":material/chevron_right:"}[side],
+        disabled=not there,
+        on_click=link.write,
+        kwargs=params | ({"layer": int(layer), "feature": int(feature)} if there else {}),
+    )
+
+
+def feature_link(row: pd.Series, name: str, layer: int | None) -> dict[str, str]:
+    """The URL of a feature's page that remembers the list it was opened from, and that list's layer (None: all)."""
+    return link.query(
+        layer=int(row["layer"]),
+        feature=int(row["feature"]),
+        list=name,
+        list_layer=link.ALL if layer is None else layer,
+        selected=None,
+    )
+
+
+def _turn(page: int) -> None:
+    link.write(p=None if page <= 1 else page, selected=None)
