@@ -12,10 +12,13 @@ from app import words
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
 
+MOST_WRITTEN = 12
+"""Up to so many layers a map's cells have their value written in them; more would overlap."""
+
 BASE_AND_VARIANT = ("base", "variant")
 
 
-def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.LayerChart:
+def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | alt.LayerChart:
     """Variant x layer, one metric, the value in each cell; darker where the change is larger. Click selects 'cell'.
 
     rows: variant, layer, value, gate, n_tokens; order: the variants from top to bottom.
@@ -48,7 +51,10 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.LayerChar
         color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a")),
     )
     height = 44 * max(1, rows["variant"].nunique()) + 36
-    return (squares.add_params(click) + texts).properties(height=height)
+    chart = squares.add_params(click)
+    if rows["layer"].nunique() <= MOST_WRITTEN:
+        chart = chart + texts
+    return chart.properties(height=height)
 
 
 def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> alt.Chart | alt.LayerChart:
@@ -69,6 +75,11 @@ def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> a
         color=alt.Color(
             f"{series}:N",
             scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
+            legend=None,
+        ),
+        strokeDash=alt.StrokeDash(
+            f"{series}:N",
+            scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
             legend=None,
         ),
     )
@@ -99,6 +110,11 @@ def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> a
 def series_colour(position: int) -> str:
     """The colour of the series at that position of a profile's order."""
     return words.SERIES_COLOURS[position % len(words.SERIES_COLOURS)]
+
+
+def series_is_dashed(position: int) -> bool:
+    """Whether that series is dashed: where there are more series than colours, the colours come again, dashed."""
+    return position // len(words.SERIES_COLOURS) % 2 == 1
 
 
 def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:

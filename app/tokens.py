@@ -28,6 +28,7 @@ STYLE = """<style>
 .fs-mark { opacity: 0.55; }
 .fs-legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; font-size: 0.82rem; opacity: 0.9; margin-bottom: 0.6rem; }
 .fs-swatch { display: inline-block; width: 3.2rem; height: 0.75em; border-radius: 2px; margin-right: 0.4rem; }
+.fs-line { display: inline-block; width: 1.3rem; vertical-align: middle; margin-right: 0.4rem; }
 .fs-chips { display: flex; flex-wrap: wrap; gap: 0.25rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }
 .fs-chip { border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
   unicode-bidi: isolate; }
@@ -111,11 +112,12 @@ def legend(top: float, names: tuple[str, str]) -> str:
     return f'<div class="fs-legend">{"".join(parts)}</div>'
 
 
-def series_legend(names: Sequence[str], colours: Sequence[str]) -> str:
-    """One legend for many charts: a dot of its colour before each name."""
+def series_legend(series: Sequence[tuple[str, str, bool]]) -> str:
+    """One legend for many charts: a piece of line before each name. series: name, colour, whether it is dashed."""
     parts = [
-        f'<span><span style="color:{colour_}">●</span> {html.escape(name)}</span>'
-        for name, colour_ in zip(names, colours, strict=True)
+        f'<span><span class="fs-line" style="border-top:3px {"dashed" if dashed else "solid"} {hue}"></span>'
+        f"{html.escape(name)}</span>"
+        for name, hue, dashed in series
     ]
     return f'<div class="fs-legend">{"".join(parts)}</div>'
 

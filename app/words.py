@@ -79,8 +79,8 @@ class Metric:
 
 
 METRICS = {
-    "cosine": Metric("Cosine", "0 to 1", "Do the two models' residuals point the same way?", "down", high=1),
-    "centred_cosine": Metric("Centred cosine", "up to 1", "The same once the shared mean is taken away.", "down", high=1),
+    "cosine": Metric("Cosine", "−1 to 1", "Do the two models' residuals point the same way?", "down", high=1),
+    "centred_cosine": Metric("Centred cosine", "−1 to 1", "The same once the shared mean is taken away.", "down", high=1),
     "mean_alignment": Metric(
         "Mean alignment", "0 to 1", "How large the shared mean is that flatters the raw cosine.", "up", 0, 1
     ),

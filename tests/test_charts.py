@@ -47,6 +47,17 @@ def test_a_map_is_darker_where_the_change_is_larger():
     assert not reversed_scale("relative_shift")
 
 
+def test_a_map_of_many_layers_has_no_text_that_would_overlap():
+    many = pd.concat([layer_rows(layer=[n, n + 100]) for n in range(20)])
+    assert marks(charts.heat_map(layer_rows(), "overlap", ["maths"]).to_dict()) == ["rect", "text"]
+    assert marks(charts.heat_map(many, "overlap", ["maths"]).to_dict()) == ["rect"]
+
+
+def test_more_series_than_colours_come_again_dashed():
+    looks = [(charts.series_colour(i), charts.series_is_dashed(i)) for i in range(16)]
+    assert len(set(looks)) == 16
+
+
 def test_a_map_of_one_value_or_none_is_still_a_map():
     assert charts.heat_map(layer_rows(value=0.5), "overlap", ["maths"]).to_dict()
     assert charts.heat_map(layer_rows(value=float("nan")), "overlap", ["maths"]).to_dict()

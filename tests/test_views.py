@@ -182,6 +182,14 @@ def test_a_bad_link_falls_back_with_a_note(open_view, view):
     assert "<b>" not in "".join(notes)
 
 
+@pytest.mark.parametrize("text_", ["x" * 500, "\x00", "99999999999999999999", "L99999:1", "'\"%_\\", "5:", "🙂", "\u202e"])
+def test_any_search_is_only_a_search(open_view, text_):
+    for view in ("shifted", "suppressed", "feature"):
+        app = open_view(view, q=text_)
+        assert not app.exception
+        assert not app.error
+
+
 def test_numbers_out_of_range_are_named(open_view):
     app = open_view("feature", layer="5", feature="4")
     assert app.warning[0].value == ("The link asks for feature “4”, but it has to be a number from 0 to 3; this page shows 1.")

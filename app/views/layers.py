@@ -31,7 +31,8 @@ if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-st.html(tokens.series_legend(order, [charts.series_colour(i) for i in range(len(order))]))
+legend = [(name, charts.series_colour(i), charts.series_is_dashed(i)) for i, name in enumerate(order)]
+st.html(tokens.series_legend(legend))
 known = set(table["metric"])
 others = tuple(sorted(known - {name for _, names in words.PANELS for name in names}))
 for heading, names in (*words.PANELS, ("More", others)):
@@ -42,7 +43,8 @@ for heading, names in (*words.PANELS, ("More", others)):
     panel = st.container(horizontal=True)
     for name in shown:
         with panel.container(width=WIDTH):
-            st.altair_chart(charts.profile(table[table["metric"] == name], name, by, order), key=f"profile_{name}")
+            chart = charts.profile(table[table["metric"] == name], name, by, order)
+            st.altair_chart(chart, key=f"profile_{name}", alt=f"{words.metric(name).label} by layer, a line a {by}")
             st.caption(words.metric(name).question)
 
 with st.expander("The numbers"):

@@ -34,7 +34,8 @@ def compared(store: Store, dictionaries: pd.DataFrame) -> str:
     counts, domains = store.manifest.counts, len(store.domains)
     sizes = sorted({f"{size:,}" for size in dictionaries["d_sae"]}, key=lambda s: (len(s), s))
     variants = words.listing([f"**{words.plain(name)}**" for name in store.variants])
-    layers = words.listing([str(layer) for layer in store.layers])
+    named = len(store.layers) <= 8
+    layers = words.listing([str(n) for n in store.layers]) if named else f"{store.layers[0]} to {store.layers[-1]}"
     return (
         f"{variants} compared with the base **{words.plain(str(store.manifest.base.get('name', 'base')))}**, on the same "
         f"{words.count(counts.get('tokens'))} tokens of {words.count(counts.get('documents'))} documents in "
@@ -97,7 +98,11 @@ with st.container(**widgets.ROW):
     metric = widgets.pick("Metric", "metric", MAPPED, "overlap", show=lambda name: words.metric(name).label, few=0)
 cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
 clicked = st.altair_chart(
-    charts.heat_map(cells, metric, store.variants), on_select="rerun", selection_mode="cell", key="overview_map"
+    charts.heat_map(cells, metric, store.variants),
+    on_select="rerun",
+    selection_mode="cell",
+    key="overview_map",
+    alt=f"{words.metric(metric).label} of each variant at each layer",
 )
 word = words.metric(metric)
 darker = "a larger change" if word.is_change else "a higher value"

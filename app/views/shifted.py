@@ -40,7 +40,13 @@ points = points[["layer", "feature", "label", "kind", "shift", "freq_base", "fre
     name=[words.feature_name(*pair) for pair in zip(points["layer"], points["feature"], strict=True)]
 )
 scatter = charts.frequency_scatter(points, total)
-clicked = st.altair_chart(scatter, on_select="rerun", selection_mode="point", key=f"scatter_{link.query()}")
+clicked = st.altair_chart(
+    scatter,
+    on_select="rerun",
+    selection_mode="point",
+    key=f"scatter_{link.query()}",
+    alt="Frequency of each feature in the variant against its frequency in the base",
+)
 if clicked.selection.get("point"):
     picked = pd.Series(clicked.selection["point"][0])
 if picked is not None:
