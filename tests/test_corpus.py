@@ -1,0 +1,168 @@
+"""Documents to tokens, segments, windows, shards and batches."""
+
+import json
+
+import numpy as np
+import pytest
+
+from extract.config import SourceConfig
+from extract.corpus import Document, Record, Shard, make_batches, make_shards, read_records, tokenize
+from extract.models import load_tokenizer
+from extract.render import SEGMENTS, Renderer
+from store.errors import UserError
+from tests.support.world import TEMPLATE, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world):
+    return load_tokenizer(str(world.base))
+
+
+def record(**fields) -> Record:
+    return Record("id", "domain", fields, "docs.jsonl, line 1")
+
+
+def document(n_tokens: int, source: str = "s") -> Document:
+    return Document(source, "d", np.arange(10, 10 + n_tokens, dtype=np.int32), np.zeros(n_tokens, dtype=np.int8))
+
+
+def segments_of(text: str, rendered) -> dict[str, str]:
+    """Segment -> the characters that carry it."""
+    marks = rendered.segments_at(np.arange(len(text)))
+    return {
+        segment: "".join(c for c, m in zip(text, marks, strict=True) if m == i) for i, segment in enumerate(SEGMENTS)
+    }
+
+
+def test_plain_text_is_one_segment():
+    rendered = Renderer(None).render(record(text="a cat"))
+    assert segments_of(rendered.text, rendered) == {"text": "a cat", "template": "", "prompt": "", "response": ""}
+
+
+def test_conversation_marks_template_prompt_and_response():
+    messages = [
+        {"role": "user", "content": " hi model "},
+        {"role": "assistant", "content": "hi user"},
+        {"role": "user", "content": "model?"},
+    ]
+    rendered = Renderer("<bos>" + TEMPLATE, "<bos>").render(record(messages=messages))
+    assert rendered.text == "<turn>user\nhi model</turn>\n<turn>model\nhi user</turn>\n<turn>user\nmodel?</turn>\n"
+    found = segments_of(rendered.text, rendered)
+    assert found["prompt"] == "hi modelmodel?"
+    assert found["response"] == "hi user"
+    assert found["template"] == "<turn>user\n</turn>\n<turn>model\n</turn>\n<turn>user\n</turn>\n"
+
+
+def test_prompt_and_response_without_a_template_are_two_lines():
+    rendered = Renderer(None).render(record(prompt="1+1?", response="2"))
+    assert rendered.text == "1+1?\n2"
+    assert segments_of(rendered.text, rendered) == {"text": "", "template": "\n", "prompt": "1+1?", "response": "2"}
+
+
+def test_template_cannot_reach_outside():
+    """Chat templates are untrusted: they run in Jinja's sandbox."""
+    renderer = Renderer("{{ messages.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(UserError, match="cannot render"):
+        renderer.render(record(messages=[{"role": "user", "content": "x"}]))
+
+
+def test_tokens_carry_the_segment_of_their_text(tokenizer):
+    records = [record(prompt="the cat sat", response="on the mat")]
+    corpus = tokenize(records, tokenizer, Renderer(TEMPLATE), 1000, 1000)
+    (only,) = corpus.documents
+    by_segment = {
+        segment: tokenizer.decode(only.token_ids[only.segments == i]) for i, segment in enumerate(SEGMENTS)
+    }
+    assert by_segment["prompt"].strip() == "the cat sat"
+    assert by_segment["response"].strip() == "on the mat"
+    assert by_segment["template"].startswith("<turn>user")
+    assert tokenizer.decode(only.token_ids) == "<turn>user\nthe cat sat</turn>\n<turn>model\non the mat</turn>\n"
+
+
+def test_tokens_are_divided_evenly_and_what_is_missing_goes_to_the_others(tokenizer):
+    """Budget 300 over three domains; 'small' has only one short document, so the two others fill what it cannot."""
+    text = "the cat sat on the mat "
+    records = [Record(f"big{d}-{i}", f"big{d}", {"text": text * 3 + str(i)}, "") for d in (1, 2) for i in range(40)]
+    records.append(Record("small-0", "small", {"text": "a dog"}, ""))
+    corpus = tokenize(records, tokenizer, Renderer(None), 300, 1000)
+    tokens = {domain: sum(len(d) for d in corpus.documents if d.domain == domain) for domain in corpus.domains}
+    longest = max(map(len, corpus.documents))
+    half = (300 - tokens["small"]) / 2
+    assert half <= tokens["big1"] < half + longest
+    assert half <= tokens["big2"] < half + longest
+
+
+def test_repeated_and_empty_texts_are_left_out_and_counted(tokenizer):
+    records = [Record(str(i), "d", {"text": text}, "") for i, text in enumerate(["a cat", "a cat", " ", "a dog"])]
+    corpus = tokenize(records, tokenizer, Renderer(None), 1000, 1000)
+    assert len(corpus.documents) == 2
+    assert corpus.skipped == {"text seen before": 1, "empty text": 1}
+
+
+def test_documents_are_cut_at_document_tokens(tokenizer):
+    corpus = tokenize([record(text="the cat sat on the mat " * 20)], tokenizer, Renderer(None), 1000, 17)
+    assert [len(d) for d in corpus.documents] == [17]
+
+
+def test_order_does_not_depend_on_the_files_order(tokenizer):
+    records = [Record(f"s{i}", "d", {"text": f"the cat {i}"}, "") for i in range(10)]
+    forward = tokenize(records, tokenizer, Renderer(None), 1000, 1000)
+    backward = tokenize(records[::-1], tokenizer, Renderer(None), 1000, 1000)
+    assert forward.digest() == backward.digest()
+
+
+def test_shards_hold_whole_documents_up_to_their_size():
+    documents = [document(n) for n in (5, 4, 3, 9, 1)]
+    shards = make_shards(documents, 9)
+    assert [[len(d) for d in shard.documents] for shard in shards] == [[5, 4], [3], [9], [1]]
+    assert [shard.first_document for shard in shards] == [0, 2, 3, 4]
+
+
+def test_batches_hold_every_token_once_in_its_context_window():
+    """Context length 4 with BOS: windows of 3. Rows 0-4 are document one, 5-6 two; padded to the longest of a batch."""
+    shard = Shard(0, 0, (document(5), document(2)))
+    batches = list(make_batches(shard, context_length=4, batch_tokens=8, bos=2, pad=0))
+    assert [batch.input_ids.tolist() for batch in batches] == [
+        [[2, 10, 11, 12], [2, 13, 14, 0]],
+        [[2, 10, 11]],
+    ]
+    assert [batch.rows.tolist() for batch in batches] == [[[-1, 0, 1, 2], [-1, 3, 4, -1]], [[-1, 5, 6]]]
+    assert [batch.attention_mask.tolist() for batch in batches] == [[[1, 1, 1, 1], [1, 1, 1, 0]], [[1, 1, 1]]]
+
+
+def test_batches_without_bos_use_the_whole_window():
+    (batch,) = make_batches(Shard(0, 0, (document(4),)), context_length=4, batch_tokens=8, bos=None, pad=0)
+    assert batch.input_ids.tolist() == [[10, 11, 12, 13]]
+    assert batch.rows.tolist() == [[0, 1, 2, 3]]
+
+
+def test_jsonl_may_be_gzipped(tmp_path):
+    import gzip
+
+    path = tmp_path / "docs.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write('{"text": "a"}\n{"text": "b", "domain": "other", "source": "mine"}\n')
+    records = read_records([SourceConfig(path=str(path), domain="d")])
+    assert [(r.source, r.domain) for r in records] == [("docs.jsonl.gz:1", "d"), ("mine", "other")]
+
+
+def test_limit_and_text_field(tmp_path):
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"body": f"text {i}"} for i in range(5)])
+    records = read_records([SourceConfig(path=str(path), domain="d", limit=2, text_field="body")])
+    assert [r.fields["text"] for r in records] == ["text 0", "text 1"]
+
+
+def test_hugging_face_dataset_from_a_folder(tmp_path):
+    """The real `datasets` library over a local folder: the same code path as a hub id."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(3)))
+    records = read_records([SourceConfig(dataset=str(folder), split="train", limit=2, domain="web")])
+    assert [r.fields["text"] for r in records] == ["row 0", "row 1"]
+    assert [r.source for r in records] == ["dataset:train:0", "dataset:train:1"]
+
+
+def test_dataset_that_is_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="could not be read"):
+        read_records([SourceConfig(dataset=str(tmp_path / "empty"), domain="web")])
