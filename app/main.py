@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit puts app/ on the path, not the root.
 
+import duckdb
 import streamlit as st
 
 from app import data, link, tokens, widgets, words
@@ -51,6 +52,12 @@ def main() -> None:
         page.run()
     except UserError as error:
         st.error(words.plain(str(error)), icon=":material/error:")
+    except duckdb.Error as error:
+        first_line = words.plain(str(error).strip().splitlines()[0][:200])
+        st.error(
+            f"The store's database could not be read ({first_line}); check it with `python -m extract verify`.",
+            icon=":material/error:",
+        )
 
 
 def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -217,6 +218,17 @@ def test_a_missing_store_is_named(open_view, tmp_path):
     app = open_view(stores=[tmp_path / "gone"])
     assert "gone" in app.error[0].value
     assert not app.exception
+
+
+def test_a_database_that_breaks_later_gives_one_sentence(open_view, monkeypatch):
+    def broken(*_args, **_filters):
+        raise duckdb.IOException("Could not read block 7\nstack")
+
+    monkeypatch.setattr(data, "ask", broken)
+    app = open_view()
+    assert not app.exception
+    assert "Could not read block 7" in app.error[0].value
+    assert "extract verify" in app.error[0].value
 
 
 @pytest.mark.parametrize("damage", ["cut", "no database", "other version", "not json"])

@@ -7,7 +7,7 @@ from app import charts, data, link, lists, tables, widgets, words
 from store import queries
 
 SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]
-ORDERS = {"down": ":material/arrow_downward:", "up": ":material/arrow_upward:"}
+ORDERS = {"down": "High first", "up": "Low first"}
 
 store = data.current()
 st.markdown("## Shifted features")
