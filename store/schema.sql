@@ -69,7 +69,7 @@ CREATE TABLE layer_metrics (
     control     VARCHAR NOT NULL, -- 'observed', or the control that was encoded instead of the variant
     value       DOUBLE,           -- null: undefined here (nothing to divide by)
     low         DOUBLE,           -- interval over documents; null: not computed
-    high        DOUBLE,
+    high        DOUBLE,           -- upper end of the interval
     n_tokens    BIGINT NOT NULL,
     n_documents BIGINT NOT NULL
 ); -- key: variant, layer, domain, segment, metric, control
