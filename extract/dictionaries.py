@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from sae_lens import SAE
 from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
 from store.errors import UserError
+
+# torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 @dataclass(frozen=True)
