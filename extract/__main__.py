@@ -67,10 +67,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _extract(config_path: str | Path, out: Path) -> int:
     from extract.config import load_config
+    from store.writer import check_free
 
     config = load_config(config_path)
-    if out.exists():
-        raise UserError(f"The output '{out}' exists already; choose another --out, or remove it first.")
+    check_free(out)
     from extract import pipeline
 
     manifest = pipeline.run(config, out)

@@ -42,6 +42,11 @@ class Merger:
     def _files(self) -> list[np.lib.npyio.NpzFile]:
         return [np.load(sums_path(self.writer, shard.index)) for shard in self.shards]
 
+    def close(self) -> None:
+        """Close the shards' files."""
+        for file in self._files:
+            file.close()
+
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
         counts = sum(file[f"{layer}|counts"] for file in self._files)
@@ -99,7 +104,7 @@ class Merger:
             "self_test_l0": pilot.l0,
             "neuronpedia": dictionary.neuronpedia,
         }
-        self.writer.load("layers", pd.DataFrame([row]).astype({"neuronpedia": "str"} if dictionary.neuronpedia else {}))
+        self.writer.load("layers", pd.DataFrame([row]))
 
     def _write_histograms(self, dictionary: Dictionary) -> None:
         layer = dictionary.layer

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ from extract.variants import BASE, ModelSet, display_name, variant_kind, variant
 from extract.vocabulary import promoted_tokens, token_texts
 from store.errors import UserError
 from store.manifest import Manifest
-from store.writer import PILOT_FILE, StoreWriter
+from store.writer import PILOT_FILE, StoreWriter, check_free
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
@@ -63,9 +64,10 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
         UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
             in ``OUT.partial``, and the same command goes on from there.
     """
+    check_free(out)
+    inputs = _load(config, say)
     writer = StoreWriter(out)
     try:
-        inputs = _load(config, say)
         _check_fingerprint(writer, inputs.digests)
         fixed = _pilot(config, inputs, writer, say)
         context = _context(config, inputs, fixed)
@@ -200,16 +202,17 @@ def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> N
 
 
 def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: StoreWriter) -> None:
-    merger = Merger(context, shards, writer)
     _write_documents(shards, context, writer)
-    with _bar(len(context.dictionaries) * (1 + len(context.config.variants) * len(shards)), "merging", "step") as bar:
+    steps = len(context.dictionaries) * (1 + len(context.config.variants) * len(shards))
+    with closing(Merger(context, shards, writer)) as merger, _bar(steps, "merging", "step") as bar:
         for dictionary in context.dictionaries:
             merger.write_layer(dictionary)
             bar.update(1)
             for variant in context.config.variants:
                 write_contexts(merger, dictionary, variant, bar.update)
-    used = [np.unique(np.concatenate([shard.token_ids for shard in shards]))]
-    used += _write_features(merger, writer)
+        bar.close()
+        used = [np.unique(np.concatenate([shard.token_ids for shard in shards]))]
+        used += _write_features(merger, writer)
     ids = np.unique(np.concatenate(used))
     vocabulary = pd.DataFrame({"token_id": ids, "token": token_texts(inputs.tokenizer, ids)})
     writer.load("vocabulary", vocabulary)

@@ -80,7 +80,7 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with h5py.File(path, "w", libver="latest") as file:
+        with h5py.File(path, "w") as file:
             file.attrs["part"] = part
             file.attrs["n_tokens"] = len(next(iter(layers.values())).counted)
             for layer, kept in sorted(layers.items()):

@@ -31,12 +31,12 @@ class StoreWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        if folder.exists():
-            raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
+        check_free(folder)
         self.folder = folder
         self.partial = folder.with_name(f"{folder.name}.partial")
         self.work = self.partial / WORK_FOLDER
         self.work.mkdir(parents=True, exist_ok=True)
+        (self.partial / manifests.MANIFEST_FILE).unlink(missing_ok=True)  # of a run that ended just before its renaming
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -77,7 +77,6 @@ class StoreWriter:
         finished.execute("CHECKPOINT")
         finished.close()
         self.close()
-        shutil.rmtree(self.work)
         files = {
             str(path.relative_to(self.partial)): {"sha256": manifests.file_hash(path), "bytes": path.stat().st_size}
             for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
@@ -85,6 +84,8 @@ class StoreWriter:
         complete = dataclasses.replace(manifest, digest=digest, files=files, rows=rows)
         manifests.write_manifest(self.partial, complete)
         self.partial.rename(self.folder)
+        # Last, so that a run that ends here has lost nothing: what is left of it does not belong to the store.
+        shutil.rmtree(self.folder / WORK_FOLDER)
         return complete
 
     def close(self) -> None:
@@ -92,6 +93,16 @@ class StoreWriter:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to write where something stands already.
+
+    Raises:
+        UserError: it does.
+    """
+    if folder.exists():
+        raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
 
 
 def content_digest(tables_digest: str, part_digests: list[str]) -> str:
