@@ -12,6 +12,9 @@ from app import words
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
 
+AXIS_HEIGHT = 84
+"""Pixels that the axis below a map takes, which count as the chart's own."""
+
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
 
@@ -50,7 +53,7 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
         text=alt.Text("value:Q", format=word.format),
         color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a")),
     )
-    height = 44 * max(1, rows["variant"].nunique()) + 36
+    height = 34 * max(1, rows["variant"].nunique()) + AXIS_HEIGHT
     chart = squares.add_params(click)
     if rows["layer"].nunique() <= MOST_WRITTEN:
         chart = chart + texts

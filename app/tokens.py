@@ -21,7 +21,7 @@ STYLE = """<style>
 .fs-window { display: flex; flex-wrap: wrap; row-gap: 0.45rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }
 .fs-token, .fs-rows { display: grid; grid-template-rows: 1.5em 1.5em 0.95em; flex: none; }
 .fs-token > span, .fs-rows > span { white-space: pre; line-height: 1.5em; padding: 0 1px; unicode-bidi: isolate; }
-.fs-token > span:last-child { font-size: 0.64rem; line-height: 1.45em; text-align: center; opacity: 0.95; min-width: 3px; }
+.fs-token > span:last-child { font-size: 0.64rem; line-height: 1.45em; text-align: center; opacity: 0.95; padding: 0 3px; }
 .fs-rows { padding-right: 0.6rem; opacity: 0.7; font-family: inherit; }
 .fs-rows > span:last-child { font-size: 0.7rem; line-height: 1.35em; }
 .fs-peak { outline: 1.5px solid currentColor; outline-offset: 0; border-radius: 2px; }

@@ -203,7 +203,7 @@ def test_a_click_on_the_map_opens_the_variants_profile(server, page):
     chart.locator("canvas, svg").first.wait_for()
     page.wait_for_timeout(500)
     box = chart.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 10)
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 15)
     settle(page, "Layers")
     assert "by=domain" in page.url
     assert "variant=maths" in page.url

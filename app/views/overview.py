@@ -7,7 +7,8 @@ from app import charts, data, link, widgets, words
 from store import queries
 from store.reader import Store
 
-CARD_WIDTH = 330  # pixels; three stand side by side at 1440, two at 1024
+CARD_WIDTHS = (330, 262)  # pixels; three or, if there are more, four side by side at 1440; two at 1024
+MOST_CARDS = 8
 MOVERS = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
 
@@ -44,11 +45,18 @@ def compared(store: Store, dictionaries: pd.DataFrame) -> str:
     )
 
 
-def card(row: pd.Series, movers: pd.DataFrame) -> None:
-    """One variant's headline: cosine beside overlap, then L0, size and fit, and the features that moved most."""
+def shown_cards(store: Store, table: pd.DataFrame, layer: int | None) -> pd.DataFrame:
+    """The rows of queries.overview that get a card: each variant at one layer, or (layer None) each layer of the only one."""
+    order = {variant: i for i, variant in enumerate(store.variants)}
+    here = table if layer is None else table[table["layer"] == layer]
+    return here.sort_values("variant", key=lambda column: column.map(order), kind="stable")
+
+
+def card(title: str, row: pd.Series, movers: pd.DataFrame) -> None:
+    """One headline: cosine beside overlap, then L0, size and fit, and the features that moved most."""
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
-        head.markdown(f"**{words.plain(row['variant'])}**", width="content")
+        head.markdown(f"**{title}**", width="content")
         widgets.gate_badge(row["gate"], head)
         left, right = st.columns(2)
         left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
@@ -76,21 +84,22 @@ st.markdown(compared(store, data.ask(store, queries.dictionaries)))
 with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
     st.markdown(HOW_TO_READ)
 
+by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
-    layer = widgets.pick_layer(store, store.layers[-1])
+    layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
 table = data.ask(store, queries.overview, domain=domain)
-
-here = table[table["layer"] == layer]
-if here.empty:
+if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
-here = here.set_index("variant", drop=False).reindex([v for v in store.variants if v in set(here["variant"])])
+
+here = shown_cards(store, table, layer)
 cards = st.container(horizontal=True)
-for _, variant in here.iterrows():
-    with cards.container(width=CARD_WIDTH):
-        asked = {"variant": variant["variant"], "layer": layer, "domain": domain, "limit": MOVERS}
-        card(variant, data.ask(store, queries.shifted_features, **asked))
+for _, row in here.iterrows():
+    asked = {"variant": row["variant"], "layer": int(row["layer"]), "domain": domain, "limit": MOVERS}
+    with cards.container(width=CARD_WIDTHS[len(here) > 3]):
+        title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
+        card(title, row, data.ask(store, queries.shifted_features, **asked))
 widgets.no_floor_notice(store)
 
 with st.container(**widgets.ROW):

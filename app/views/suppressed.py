@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import data, evidence, link, lists, tables, widgets, words
 
-SHOWN = ["name", "kind", "shift", "suppression", "n_documents", "gate"]
+SHOWN = ["name", "kind", "shift", "suppression", "gate"]
 
 store = data.current()
 st.markdown("## Suppressed features")
