@@ -6,6 +6,8 @@ of one axis of a random rotation about the mean, so that they reconstruct well w
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,17 @@ TEMPLATE = (
     "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}</turn>\n"
     "{% endfor %}"
 )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: arrays this small are several times slower on two, and far more so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def sentences(count: int, seed: int) -> list[str]:

@@ -1,0 +1,696 @@
+"""Every stored statistic against a dense float64 computation of docs/metrics.md: see tests/support/reference.py.
+
+One small run holds the awkward cases: decoder norms far from 1, tokens with no code at all, sink tokens (and a domain of
+nothing else), a domain of a single token, features that never fire, documents longer than a context window, repeated
+passages, three kinds of variant at once, several shards.
+"""
+
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from sae_lens import SAE
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from extract.__main__ import main
+from store import metrics, open_store, parts, verify
+from store.reader import Store
+from tests.support.reference import Reference, encode, recording, window_by_window
+from tests.support.world import World, make_base, make_checkpoint, make_sae, one_thread, sentences, write_jsonl
+
+SUM = 1e-9  # relative, of float64 sums
+FLOAT32 = 2.0**-23
+FLOAT16 = 2.0**-11  # half a unit in the last place of the stored codes
+SINK = " moon"
+
+
+# ---- the run ----
+
+
+@dataclass(frozen=True)
+class Run:
+    """The store, what it should hold, and where its models are."""
+
+    store: Store
+    truth: Reference
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Extract once through the command line, recording what the models gave."""
+    folder = tmp_path_factory.mktemp("reference")
+    config = awkward_config(world, folder)
+    with one_thread(), recording() as record:
+        assert main(["run", str(config), "--out", str(folder / "store")]) == 0
+    truth = Reference(yaml.safe_load(config.read_text()), record)
+    with open_store(folder / "store") as store:
+        yield Run(store, truth, folder)
+
+
+def awkward_config(world: World, folder: Path) -> Path:
+    """A configuration with every awkward case; its inputs are made in the folder."""
+    token = PreTrainedTokenizerFast.from_pretrained(world.base).encode(SINK, add_special_tokens=False)
+    assert len(token) == 1
+
+    def raise_sink(model: torch.nn.Module) -> None:
+        model.get_input_embeddings().weight[token[0]] *= 20
+
+    def fine_tune(model: torch.nn.Module) -> None:
+        torch.manual_seed(5)
+        for parameter in model.parameters():
+            parameter += 0.1 * parameter.std() * torch.randn_like(parameter)
+
+    base = make_checkpoint(folder / "base", world.base, raise_sink)
+    return world.config(
+        folder,
+        base=str(base),
+        variants={
+            "tuned": {"adapter": str(world.adapter)},
+            "sft": {"model": str(make_checkpoint(folder / "sft", base, fine_tune))},
+            "nudged": {"planted": {"layer": 2, "feature": 9, "strength": 0.3, "every": 2}},
+        },
+        saes=[{"path": str(path)} for path in awkward_dictionaries(world, folder)],
+        corpus=awkward_corpus(folder),
+        tokens=4000,
+        shard_tokens=400,
+        pilot_documents=12,
+        sink_factor=1.5,
+    )
+
+
+def awkward_dictionaries(world: World, folder: Path) -> list[Path]:
+    """Layer 1: decoder norms 1 to 2, one feature dead. Layer 2: norms of 1/50, rarely fires. Layer 3: TopK."""
+    made = [make_sae(folder / f"sae_{n}", world.base, n, seed=n, decoder_scale=s) for n, s in ((1, 1.0), (2, 0.02))]
+    first, second = (SAE.load_from_disk(path) for path in made)
+    with torch.no_grad():
+        first.threshold[5] = 1e9
+        second.threshold *= 3.2
+    first.save_model(made[0])
+    second.save_model(made[1])
+    return [*made, make_topk(folder / "sae_3", SAE.load_from_disk(world.saes[3]))]
+
+
+def make_topk(folder: Path, like: SAE) -> Path:
+    """A TopK dictionary with another's directions, whose codes already carry the decoder's norm."""
+    config = {key: value for key, value in like.cfg.to_dict().items() if key != "architecture"}
+    topk = SAE.from_dict({**config, "architecture": "topk", "k": 7, "rescale_acts_by_decoder_norm": True})
+    with torch.no_grad():
+        for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
+            getattr(topk, name).copy_(getattr(like, name))
+    topk.save_model(folder)
+    return folder
+
+
+def awkward_corpus(folder: Path) -> list[dict]:
+    """Prose with shared openings, a repeated text and an empty one; conversations; a domain of sinks; a single token."""
+    opening = "the cat sat on the red mat and the dog ran under the big tree"
+    tails = sentences(16, seed=11)
+    prose = [{"source": f"plain-{i}", "text": text} for i, text in enumerate(tails)]
+    prose += [{"source": f"shared-{i}", "text": f"{opening} {text}"} for i, text in enumerate(tails[:6])]
+    prose += [{"source": "again", "text": tails[0]}, {"source": "nothing", "text": " \n "}]
+    prose += [{"source": "long", "text": " ".join(sentences(4, seed=12))}]
+    talks = [
+        {"source": f"pair-{i}", "prompt": ask, "response": reply}
+        for i, (ask, reply) in enumerate(zip(sentences(6, seed=13), sentences(6, seed=14), strict=True))
+    ]
+    turns = [("system", "be big"), ("user", "  the sun? "), ("assistant", "a moon, a river."), ("user", "and?")]
+    talks += [{"source": "turns", "messages": [{"role": role, "content": text} for role, text in turns]}]
+    return [
+        {"path": str(write_jsonl(folder / "prose.jsonl", prose)), "domain": "prose"},
+        {"path": str(write_jsonl(folder / "talks.jsonl", talks)), "domain": "talks"},
+        {"path": str(write_jsonl(folder / "sinks.jsonl", [{"source": "moons", "text": SINK * 5}])), "domain": "sinks"},
+        {"path": str(write_jsonl(folder / "single.jsonl", [{"source": "one", "text": " cat"}])), "domain": "single"},
+    ]
+
+
+# ---- comparing ----
+
+
+def assert_same(found: pd.DataFrame, expected: pd.DataFrame, key: list[str], tolerance: dict | float = SUM) -> None:
+    """The same rows, integers and texts exactly, floats within a relative tolerance (absolute where the value is 0)."""
+    found, expected = (frame.sort_values(key).reset_index(drop=True) for frame in (found, expected))
+    pd.testing.assert_frame_equal(found[key], expected[key], check_dtype=False, obj="keys")
+    for column in expected.columns.difference(key):
+        left, right = found[column].to_numpy(), expected[column].to_numpy()
+        if right.dtype.kind == "f":
+            near = tolerance if isinstance(tolerance, float) else tolerance.get(column, SUM)
+            np.testing.assert_allclose(left.astype(float), right, rtol=near, atol=1e-12, err_msg=column)
+        else:
+            np.testing.assert_array_equal(left, right, err_msg=column)
+
+
+def stored(run: Run, table: str, columns: pd.Index) -> pd.DataFrame:
+    """The store's rows of a table, with the columns that the reference has."""
+    return run.store.sql(f"SELECT {', '.join(columns)} FROM {table}")
+
+
+# ---- every table ----
+
+
+def test_the_awkward_cases_are_there(run: Run) -> None:
+    """What the module's docstring promises does occur, or the comparisons below would prove little."""
+    truth = run.truth
+    assert len(truth.first_row) >= 3
+    assert (truth.context > 0).any() and (truth.position == truth.config["document_tokens"] - 1).any()
+    for layer in truth.layers.values():
+        assert 10 < (~layer.counted).sum() < truth.n_tokens / 3
+        assert not layer.counted[truth.domain == "sinks"].any()
+        assert (layer.counted & (truth.domain == "single")).sum() == 1
+    assert truth.layers[1].norm.max() > 1.9 and truth.layers[2].norm.max() < 0.05
+    assert np.allclose(truth.layers[3].norm, 1)
+    assert (truth.layers[2].raw["base"][truth.layers[2].counted].sum(1) == 0).any()
+    assert not truth.layers[1].raw["base"][:, 5].any()
+    stats = truth.table("feature_stats")
+    documents = stats.merge(truth.table("layer_metrics")[["domain", "n_documents"]].drop_duplicates("domain"), on="domain")
+    assert (documents["n_documents_x"] < documents["n_documents_y"]).any()
+    assert set(stats["kind"]) == set(metrics.KINDS)
+
+
+def test_documents_and_tokens(run: Run) -> None:
+    """Order, shards, cut documents, context windows, token ids and segments."""
+    documents, tokens = run.truth.table("documents"), run.truth.table("tokens")
+    assert_same(stored(run, "documents", documents.columns), documents, ["document"])
+    assert_same(stored(run, "tokens", tokens.columns), tokens, ["document", "position"])
+    counts = run.store.manifest.counts
+    assert counts["tokens"] == run.truth.n_tokens and counts["documents"] == len(run.truth.documents)
+    assert counts["skipped"] == {"empty text": 1, "text seen before": 1}
+
+
+def test_layers(run: Run) -> None:
+    """One row a dictionary: counts, the pilot's norms, the self-test."""
+    expected = run.truth.table("layers")
+    assert_same(stored(run, "layers", expected.columns), expected, ["layer"], {"median_norm": 4 * FLOAT32})
+
+
+def test_pilot_mean(run: Run) -> None:
+    """The mean that the pilot fixed is kept beside the parts."""
+    with np.load(run.store.path / "pilot.npz") as pilot:
+        for number, layer in run.truth.layers.items():
+            np.testing.assert_allclose(pilot[f"{number}/mean"], layer.mean, rtol=SUM, atol=1e-12)
+
+
+def test_pilot_documents(run: Run) -> None:
+    """The pilot reads the first context window of the first documents of each domain."""
+    truth, taken, rows = run.truth, dict.fromkeys(run.truth.domains, 0), 0
+    for document in truth.documents:
+        if taken[document.domain] < truth.config["pilot_documents"]:
+            taken[document.domain] += 1
+            rows += min(len(document.token_ids), truth.config["context_length"] - 1)
+    assert sum(len(rows) for rows, _ in truth.record.pilot) == rows
+
+
+def test_layer_metrics(run: Run) -> None:
+    """Every metric on every margin of domains and segments."""
+    expected = run.truth.table("layer_metrics")
+    key = ["variant", "layer", "domain", "segment", "metric", "control"]
+    assert_same(stored(run, "layer_metrics", expected.columns), expected, key)
+    assert stored(run, "layer_metrics", pd.Index(["low", "high"])).isna().all(axis=None)
+
+
+def test_fit(run: Run) -> None:
+    """Both fvu and the gate of every domain."""
+    expected = run.truth.table("fit")
+    assert_same(stored(run, "fit", expected.columns), expected, ["variant", "layer", "domain"])
+    assert len(set(expected["gate"])) > 1
+
+
+def test_document_sums(run: Run) -> None:
+    """Every additive sum of every document and segment, and no column without a reference."""
+    expected = run.truth.table("document_sums")
+    assert set(metrics.DOCUMENT_SUMS) <= set(expected.columns)
+    key = ["variant", "layer", "document", "segment"]
+    assert_same(stored(run, "document_sums", expected.columns), expected, key)
+
+
+def test_token_metrics(run: Run) -> None:
+    """One row a counted token, in float32."""
+    expected = run.truth.table("token_metrics")
+    tolerance = dict.fromkeys(("cosine", "overlap", "l1_divergence"), FLOAT32)
+    key = ["variant", "layer", "document", "position"]
+    assert_same(stored(run, "token_metrics", expected.columns), expected, key, tolerance)
+
+
+def test_feature_stats(run: Run) -> None:
+    """Every column, for everything together and for each domain, and rows only where a feature fired."""
+    expected = run.truth.table("feature_stats")
+    columns = run.store.sql("SELECT * FROM feature_stats LIMIT 0").columns
+    assert set(columns) == set(expected.columns)
+    assert_same(stored(run, "feature_stats", columns), expected, ["variant", "layer", "domain", "feature"])
+
+
+def test_features(run: Run) -> None:
+    """Decoder norms and densities, also of features that never fire."""
+    expected = run.truth.table("features")
+    assert_same(stored(run, "features", expected.columns), expected, ["layer", "feature"])
+
+
+def test_promoted_tokens(run: Run) -> None:
+    """The direct path to the logits: unit decoder row x gain of the final norm x unembedding."""
+    model = AutoModelForCausalLM.from_pretrained(run.truth.config["base"])
+    gain = 1 + model.model.norm.weight.detach().double().numpy()
+    unembedding = model.lm_head.weight.detach().double().numpy()
+    for number, layer in run.truth.layers.items():
+        decoder = layer.sae.W_dec.detach().double().numpy()
+        logits = decoder / np.linalg.norm(decoder, axis=1, keepdims=True) * gain @ unembedding.T
+        for row in run.store.sql("SELECT * FROM features WHERE layer = ? ORDER BY feature", [number]).itertuples():
+            effects, size = logits[row.feature], 1e-5 * np.abs(logits[row.feature]).max()
+            for ids, values, best in (
+                (row.promoted, row.promoted_logits, np.sort(effects)[::-1]),
+                (row.suppressed, row.suppressed_logits, np.sort(effects)),
+            ):
+                np.testing.assert_allclose(values, best[: len(values)], atol=size)
+                np.testing.assert_allclose(effects[ids], values, atol=size)
+                assert len(set(ids)) == run.truth.config["promoted_tokens"]
+
+
+def test_vocabulary(run: Run) -> None:
+    """Every id that the store mentions has its text."""
+    found = run.store.sql("SELECT * FROM vocabulary").set_index("token_id")["token"]
+    mentioned = set(run.truth.token_id)
+    for column in ("promoted", "suppressed"):
+        mentioned |= set(np.concatenate(run.store.sql(f"SELECT {column} FROM features")[column].to_list()))
+    assert set(found.index) == mentioned
+    for token in set(run.truth.token_id):
+        assert found[token] == run.truth.tokenizer.decode([token])
+
+
+def test_scales(run: Run) -> None:
+    """Code scale and histogram unit are the powers of two nearest to the pilot's median codes."""
+    for number, layer in run.truth.layers.items():
+        pilot = run.store.manifest.pilot[str(number)]
+        scaled = layer.pilot_codes * layer.norm
+        for name, values in (("code_scale", layer.pilot_codes), ("activation_unit", scaled)):
+            distance = math.log2(np.median(values[values > 0]) / pilot[name])
+            assert abs(distance) <= 0.5 + 1e-3, name
+            assert float(math.log2(pilot[name])).is_integer()
+
+
+def test_histograms(run: Run) -> None:
+    """Half-octave bins over 2^-8 to 2^8 units, outer bins open; base and variants on the same bins."""
+    bins = run.store.sql("SELECT * FROM histogram_bins ORDER BY layer, bin")
+    run.truth.edges = {}
+    for number, rows in bins.groupby("layer"):
+        unit = run.store.manifest.pilot[str(number)]["activation_unit"]
+        np.testing.assert_allclose(rows["low"], [unit * 2 ** (k / 2) for k in range(-16, 16)], rtol=1e-15)
+        np.testing.assert_allclose(rows["high"], [unit * 2 ** (k / 2) for k in range(-15, 17)], rtol=1e-15)
+        run.truth.edges[number] = np.append(rows["low"], rows["high"].iloc[-1])
+    expected = run.truth.table("histograms")
+    assert_same(stored(run, "histograms", expected.columns), expected, ["layer", "feature", "model", "bin"])
+
+
+def test_contexts(run: Run) -> None:
+    """Four rankings: which tokens, in which order, each text once, with the window's tokens and both models' values."""
+    expected = run.truth.table("contexts")
+    found = run.store.sql("SELECT * FROM contexts")
+    lists = ["token_ids", "base_values", "variant_values"]
+    key = ["variant", "layer", "feature", "ranking", "rank"]
+    assert_same(found.drop(columns=lists), expected.drop(columns=lists), key, {"score": FLOAT32})
+    found, expected = (frame.sort_values(key).reset_index(drop=True) for frame in (found, expected))
+    assert_lists(found["token_ids"], expected["token_ids"])
+    smallest = {n: run.store.manifest.pilot[str(n)]["code_scale"] * 2.0**-24 for n in run.truth.layers}
+    least = np.repeat(found["layer"].map(smallest).to_numpy(), found["token_ids"].str.len())
+    for column in lists[1:]:
+        assert_lists(found[column], expected[column], least)
+
+
+def assert_lists(found: pd.Series, expected: pd.Series, least: np.ndarray | None = None) -> None:
+    """Equal lengths; equal integers, or activations within the error of float16 codes."""
+    assert list(found.str.len()) == list(expected.map(len))
+    left, right = np.concatenate(found.to_list()), np.concatenate(expected.to_list())
+    if least is None:
+        np.testing.assert_array_equal(left, right)
+    else:
+        assert ((left > 0) == (right > 0)).all()
+        assert (np.abs(left - right) <= (FLOAT16 + FLOAT32) * right + least).all()
+
+
+def test_contexts_are_deduplicated(run: Run) -> None:
+    """Shared passages do give the same text several times, and a ranking shows it once."""
+    contexts = run.store.sql("SELECT * FROM contexts")
+    key = [contexts[column] for column in ("variant", "layer", "feature", "ranking", "peak")]
+    assert not pd.concat([*key, contexts["token_ids"].map(tuple)], axis=1).duplicated().any()
+    ids, document = run.truth.token_id, run.truth.document
+    openings = [tuple(ids[document == d][:8]) for d in np.unique(document)]
+    assert len(openings) > len(set(openings))
+
+
+# ---- codes ----
+
+
+def code_groups(run: Run) -> list[tuple[h5py.Group, int, str, np.ndarray]]:
+    """(group, layer, model, dense raw codes float32 [rows, d_sae]) of every part."""
+    out = []
+    for part in range(len(run.truth.first_row)):
+        rows = run.truth.part == part
+        file = h5py.File(run.store.path / "latents" / f"part-{part:05d}.h5")
+        for number, layer in run.truth.layers.items():
+            group = file[f"layer_{number}"]
+            np.testing.assert_array_equal(group["counted"][:], layer.counted[rows])
+            out += [(group[model], number, model, layer.raw[model][rows]) for model in run.truth.models]
+    return out
+
+
+def test_codes_equal_sae_lens(run: Run) -> None:
+    """Token-major codes are ``sae.encode`` of the residual: the same features, values to float16's error."""
+    for group, _, _, expected in code_groups(run):
+        by_token = group["by_token"]
+        indptr, index = by_token["indptr"][:], by_token["index"][:]
+        row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        wanted_row, wanted_feature = np.nonzero(expected)
+        np.testing.assert_array_equal(row, wanted_row)
+        np.testing.assert_array_equal(index, wanted_feature)
+        scale = float(group.parent.attrs["code_scale"])
+        exact = expected[row, index].astype(np.float64)
+        assert (np.abs(by_token["value"][:].astype(np.float64) * scale - exact) <= FLOAT16 * exact + scale * 2.0**-24).all()
+
+
+def test_both_indexes_hold_the_same(run: Run) -> None:
+    """The feature-major index is the transpose of the token-major one, bit for bit."""
+    for group, _, _, expected in code_groups(run):
+        by_token, by_feature = group["by_token"], group["by_feature"]
+        row = np.repeat(np.arange(len(expected)), np.diff(by_token["indptr"][:]))
+        feature = np.repeat(np.arange(expected.shape[1]), np.diff(by_feature["indptr"][:]))
+        order = np.lexsort((row, by_token["index"][:]))
+        np.testing.assert_array_equal(by_token["index"][:][order], feature)
+        np.testing.assert_array_equal(row[order], by_feature["row"][:])
+        np.testing.assert_array_equal(by_token["value"][:][order], by_feature["value"][:])
+
+
+def test_codes_take_four_bytes_a_non_zero_and_index(run: Run) -> None:
+    """2-byte index and 2-byte value in either index, 4-byte indptr, a flag a token; nothing else, and compression helps."""
+    sizes = {"indptr": 4, "index": 2, "row": 2, "value": 2}
+    for part in range(len(run.truth.first_row)):
+        path = run.store.path / "latents" / f"part-{part:05d}.h5"
+        with h5py.File(path) as file:
+            datasets = []
+            file.visititems(lambda name, item, d=datasets: d.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+            expected = 0
+            for name, data in datasets:
+                leaf = name.rsplit("/", 1)[1]
+                assert leaf == "counted" or data.dtype.itemsize == sizes[leaf], name
+                assert data.id.get_storage_size() <= data.nbytes + 64, name
+            n_rows = int((run.truth.part == part).sum())
+            for layer in run.truth.layers.values():
+                expected += n_rows
+                for codes in layer.raw.values():
+                    non_zero = np.count_nonzero(codes[run.truth.part == part])
+                    expected += 2 * 4 * non_zero + 4 * (n_rows + 1) + 4 * (layer.norm.size + 1)
+            assert sum(data.nbytes for _, data in datasets) == expected
+            # HDF5's own headers: well under 1 KiB for each dataset and group.
+            assert path.stat().st_size <= expected + 1024 * 2 * len(datasets)
+
+
+def test_wide_dictionaries_take_four_byte_indexes(tmp_path: Path) -> None:
+    """Beyond 65,536 features the index of a non-zero is uint32, and still nothing is wider."""
+    for d_sae, kind in ((65_536, np.uint16), (65_537, np.uint32)):
+        codes = parts.Codes(np.array([0, 1, 2]), np.array([0, d_sae - 1]), np.array([1.0, 2.0], dtype=np.float32))
+        path = tmp_path / f"{d_sae}.h5"
+        parts.write_part(path, 0, {0: parts.LayerCodes(d_sae, 1.0, np.ones(2, dtype=bool), {"base": codes})})
+        with h5py.File(path) as file:
+            assert file["layer_0/base/by_token/index"].dtype == kind
+            assert file["layer_0/base/by_feature/row"].dtype == np.uint16
+        np.testing.assert_array_equal(parts.read_codes(path, 0, "base").index, [0, d_sae - 1])
+
+
+def test_reading_by_token_and_by_feature(run: Run) -> None:
+    """``activations`` and ``codes`` of the Python interface give scaled activations of the right tokens."""
+    truth = run.truth
+    for number, layer in truth.layers.items():
+        least = run.store.manifest.pilot[str(number)]["code_scale"] * 2.0**-24 * layer.norm.max()
+        for model in truth.models:
+            scaled = layer.scaled[model]
+            feature = int((scaled > 0).sum(0).argmax())
+            where = np.flatnonzero(scaled[:, feature])
+            found = run.store.activations(number, feature, model)
+            np.testing.assert_array_equal(found["document"], truth.document[where])
+            np.testing.assert_array_equal(found["position"], truth.position[where])
+            np.testing.assert_allclose(found["value"], scaled[where, feature], rtol=FLOAT16 + FLOAT32, atol=least)
+            document = len(truth.documents) // 2
+            rows = scaled[truth.document == document]
+            found = run.store.codes(document, number, model)
+            np.testing.assert_array_equal(found[["position", "feature"]].to_numpy(), np.argwhere(rows))
+            np.testing.assert_allclose(found["value"], rows[rows > 0], rtol=FLOAT16 + FLOAT32, atol=least)
+
+
+def test_store_verifies(run: Run) -> None:
+    """Nothing above disturbed the store, and its own check agrees."""
+    assert verify(run.store.path) == []
+
+
+# ---- residuals by another way ----
+
+
+@pytest.fixture(scope="module")
+def other_way(run: Run, world: World) -> dict[str, dict[int, np.ndarray]]:
+    """model -> layer -> residuals by transformers' own hidden states, one unpadded window at a time."""
+    base = AutoModelForCausalLM.from_pretrained(run.truth.config["base"]).eval()
+    sft = AutoModelForCausalLM.from_pretrained(run.truth.config["variants"]["sft"]["model"]).eval()
+    with one_thread():
+        found = {
+            name: {layer: window_by_window(model, run.truth, layer) for layer in run.truth.layers}
+            for name, model in (("base", base), ("sft", sft))
+        }
+        adapted = PeftModel.from_pretrained(base, world.adapter).eval()
+        found["tuned"] = {layer: window_by_window(adapted, run.truth, layer) for layer in run.truth.layers}
+    return found
+
+
+def test_residuals_match_window_by_window(run: Run, other_way: dict) -> None:
+    """Batching, padding, hooks, adapters switched on one base: none of it changes a residual beyond rounding."""
+    for model, layers in other_way.items():
+        for number, residuals in layers.items():
+            recorded = run.truth.layers[number].h[model]
+            distance = np.linalg.norm(recorded - residuals, axis=1) / np.linalg.norm(residuals, axis=1)
+            assert distance.max() < 1e-4, (model, number)
+
+
+def test_codes_match_window_by_window(run: Run, other_way: dict) -> None:
+    """Active sets agree on 99.9 % of (token, feature) that fire, values to 2^-9, as docs/metrics.md promises."""
+    for model, layers in other_way.items():
+        for number, residuals in layers.items():
+            layer = run.truth.layers[number]
+            stored, again = layer.raw[model][layer.counted], encode(layer.sae, residuals[layer.counted])
+            both, either = (stored > 0) & (again > 0), (stored > 0) | (again > 0)
+            assert both.sum() >= 0.999 * either.sum()
+            np.testing.assert_allclose(stored[both], again[both], rtol=2.0**-9)
+
+
+# ---- memory ----
+
+MEASURED_RUN = """
+import sys
+from pathlib import Path
+import torch
+from extract.__main__ import main
+
+torch.set_num_threads(1)
+assert main(["run", sys.argv[1], "--out", sys.argv[2]]) == 0
+# Not getrusage: across fork and exec its maximum is inherited from the parent.
+status = Path("/proc/self/status").read_text()
+print("peak", next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory from Linux's /proc")
+def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
+    """Five times the tokens in shards of the same size: the same peak.
+
+    The slack of 12 MiB covers the lists of tokens and documents, and what allocators scatter by (the difference was 3 MiB
+    when this was written). Keeping the residuals alone (8,000 more tokens x 256 x 3 layers x 2 models x 4 bytes) would be
+    47 MiB, and keeping dense codes twice that.
+    """
+    base = make_base(tmp_path / "base", d_model=256)
+    saes = [make_sae(tmp_path / f"sae_{layer}", base, layer, seed=layer) for layer in (1, 2, 3)]
+    texts = [{"source": f"text-{i}", "text": text} for i, text in enumerate(sentences(400, seed=21))]
+    content = {
+        "base": str(base),
+        "variants": {"nudged": {"planted": {"layer": 1, "feature": 3, "strength": 0.5}}},
+        "saes": [{"path": str(path)} for path in saes],
+        "corpus": [{"path": str(write_jsonl(tmp_path / "texts.jsonl", texts)), "domain": "salad"}],
+        "context_length": 64,
+        "batch_tokens": 512,
+        "shard_tokens": 1024,
+        "document_tokens": 64,
+        "contexts": 3,
+        "promoted_tokens": 0,
+        "device": "cpu",
+    }
+    running = []
+    for tokens in (2_000, 10_000):
+        config = tmp_path / f"{tokens}.yaml"
+        config.write_text(yaml.safe_dump({**content, "tokens": tokens}), encoding="utf-8")
+        command = [sys.executable, "-c", MEASURED_RUN, str(config), str(tmp_path / f"store_{tokens}")]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+    peaks = []
+    for process in running:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        peaks.append(int(output.rsplit("peak", 1)[1]))
+    few, many = peaks
+    assert many - few < 12 * 1024, f"{few / 1024:.0f} MiB for 2,000 tokens, {many / 1024:.0f} MiB for 10,000"
+
+
+# ---- store/metrics.py by hand ----
+
+
+def sums(**given: float) -> dict[str, float]:
+    """Additive sums of a group, all 1 but for those given."""
+    return dict.fromkeys(metrics.DOCUMENT_SUMS, 1) | given
+
+
+def test_layer_values_by_hand() -> None:
+    """Four tokens with round numbers; each expected value worked out as a fraction."""
+    found = metrics.layer_values(
+        sums(
+            n_tokens=4, cosine=3, centred_cosine=-1, base_norm2=100, variant_norm2=144, delta_norm2=4, base_error2=8,
+            variant_error2=36, delta_error2=5, overlap=2.5, minimum=6, maximum=8, latent_cosine=1.5, n_latent_cosine=3,
+            l1_divergence=2, code_delta_norm2=7, l0_base=10, l0_variant=15,
+        ),
+        base_total_norm2=240,  # 240 / 4 = 60 of the 100 lie in the mean
+        variant_total_norm2=288,
+        mean_norm=4.0,
+    )  # fmt: skip
+    expected = {
+        "cosine": Fraction(3, 4),
+        "centred_cosine": Fraction(-1, 4),
+        "mean_alignment": Fraction(4, 5),  # sqrt(100 / 4) = 5
+        "relative_shift": Fraction(1, 5),
+        "overlap": Fraction(5, 8),
+        "weighted_overlap": Fraction(3, 4),
+        "latent_cosine": Fraction(1, 2),
+        "l1_divergence": Fraction(1, 2),
+        "l0_base": Fraction(5, 2),
+        "l0_variant": Fraction(15, 4),
+        "l0_inflation": Fraction(3, 2),
+        "fvu_base": Fraction(8, 40),
+        "fvu_variant": Fraction(36, 72),
+        "delta_coverage": Fraction(-1, 4),
+        "no_code_share": Fraction(1, 4),
+    }
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(float(value), rel=1e-15), name
+
+
+def test_l1_and_weighted_overlap_are_one_curve() -> None:
+    """Relative l1_divergence is 2 (1 - w) / (1 + w) of weighted_overlap w, so the store keeps one of the two."""
+    a, b = np.array([3.0, 0.0, 2.0]), np.array([1.0, 4.0, 2.0])
+    w = Fraction(1 + 0 + 2, 3 + 4 + 2)
+    relative = Fraction(2 + 4 + 0) / (Fraction(5 + 7) / 2)
+    assert relative == 2 * (1 - w) / (1 + w)
+    assert metrics.layer_values(sums(minimum=np.minimum(a, b).sum(), maximum=np.maximum(a, b).sum()), 0, 0, 0)[
+        "weighted_overlap"
+    ] == pytest.approx(float(w))
+
+
+def test_layer_values_without_anything_to_divide_by() -> None:
+    """No code anywhere and no change: undefined is NaN, never 0 or infinity."""
+    found = metrics.layer_values(
+        sums(minimum=0, maximum=0, latent_cosine=0, n_latent_cosine=0, l0_base=0, l0_variant=0, delta_norm2=0, delta_error2=0),
+        1, 1, 1,
+    )  # fmt: skip
+    undefined = {"weighted_overlap", "latent_cosine", "l0_inflation", "fvu_base", "fvu_variant", "delta_coverage"}
+    assert {name for name, value in found.items() if math.isnan(value)} == undefined
+    assert found["no_code_share"] == 1 and found["relative_shift"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fvu_base", "fvu_variant", "gate"),
+    [
+        (0.2, 0.2, "fits"),
+        (0.2, 0.3, "fits"),  # exactly 1.5 x
+        (0.2, 0.31, "strained"),
+        (0.4, 0.5, "fits"),
+        (0.4, 0.51, "strained"),  # within 1.5 x, but beyond 0.5
+        (0.25, 0.75, "strained"),  # exactly 3 x
+        (0.25, 0.76, "does not fit"),
+        (0.9, 0.8, "strained"),
+        (0.9, 0.81, "does not fit"),
+        (0.0, 0.0, "fits"),
+        (0.0, 1e-9, "does not fit"),
+        (math.nan, math.nan, "strained"),
+        (math.nan, 0.9, "does not fit"),
+        (0.2, math.nan, "strained"),
+    ],
+)
+def test_fit_gate(fvu_base: float, fvu_variant: float, gate: str) -> None:
+    """The three thresholds of docs/metrics.md, on either side of each."""
+    assert metrics.fit_gate(fvu_base, fvu_variant) == gate
+
+
+def test_feature_values_by_hand() -> None:
+    """One feature on five tokens: a = 2 4 0 0 2, b = 1 0 3 0 2."""
+    a, b = np.array([2, 4, 0, 0, 2]), np.array([1, 0, 3, 0, 2])
+    both = (a > 0) & (b > 0)
+    found = metrics.feature_values(
+        {
+            "n11": np.array([2]), "n10": np.array([1]), "n01": np.array([1]), "n_documents": np.array([2]),
+            "a": np.array([a.sum()]), "b": np.array([b.sum()]), "a2": np.array([(a**2).sum()]),
+            "b2": np.array([(b**2).sum()]), "both_a": np.array([a[both].sum()]), "both_b": np.array([b[both].sum()]),
+        },
+        n_tokens=5,
+    )  # fmt: skip
+    variance_a, variance_b = Fraction(24, 5) - Fraction(8, 5) ** 2, Fraction(14, 5) - Fraction(6, 5) ** 2
+    expected = {
+        "freq_base": Fraction(3, 5),
+        "freq_variant": Fraction(3, 5),
+        "log_ratio": Fraction(0),
+        "mean_base": Fraction(8, 5),
+        "mean_variant": Fraction(6, 5),
+        "shift": Fraction(-2, 5),
+        "std_shift": Fraction(-2, 5) / Fraction(math.sqrt((variance_a + variance_b) / 2)),
+        "suppression": Fraction(1, 3),
+        "emergence": Fraction(1, 3),
+        "magnitude_ratio": Fraction(3, 4),
+    }
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(float(value), rel=1e-12), name
+    assert found["kind"][0] == "attenuated" and found["n_documents"][0] == 2
+
+
+def test_log_ratio_by_hand() -> None:
+    """log2((n_b + 1/2) / (n_a + 1/2)): defined where one of the models never fires."""
+    counts = {"n11": np.array([0, 0]), "n10": np.array([0, 3]), "n01": np.array([3, 0]), "n_documents": np.array([1, 1])}
+    found = metrics.feature_values({name: np.ones(2) for name in metrics.FEATURE_SUMS} | counts, 10)
+    np.testing.assert_allclose(found["log_ratio"], [math.log2(7), -math.log2(7)])
+    assert np.isnan(found["suppression"][0]) and found["suppression"][1] == 1
+    assert found["emergence"][0] == 1 and np.isnan(found["emergence"][1])
+
+
+@pytest.mark.parametrize(
+    ("shift", "suppression", "emergence", "kind"),
+    [
+        (0.0, 0.0, 0.0, "unchanged"),
+        (0.0, 1.0, 1.0, "unchanged"),
+        (-0.1, 0.9, 0.0, "vanished"),
+        (-0.1, 0.89, 0.95, "attenuated"),
+        (0.1, 0.95, 0.89, "amplified"),
+        (0.1, 0.0, 0.9, "appeared"),
+        (0.1, math.nan, 1.0, "appeared"),
+        (-0.1, 1.0, math.nan, "vanished"),
+    ],
+)
+def test_feature_kind(shift: float, suppression: float, emergence: float, kind: str) -> None:
+    """The sign of the shift decides, then the share of firings that went or came."""
+    assert metrics.feature_kind(*(np.array([x]) for x in (shift, suppression, emergence)))[0] == kind
+
+
+def test_histogram_edges_and_scales_by_hand() -> None:
+    """33 edges, two an octave, the unit in the middle; powers of two nearest in the logarithm."""
+    edges = metrics.histogram_edges(4.0)
+    assert len(edges) == metrics.HISTOGRAM_BINS + 1 == 33
+    assert edges[0] == 4 / 256 and edges[16] == 4 and edges[32] == 4 * 256
+    np.testing.assert_allclose(edges[1:] / edges[:-1], math.sqrt(2))
+    powers = {1.0: 1, 1.4: 1, 1.5: 2, 2.8: 2, 3.0: 4, 0.3: 0.25, 0.0: 1, -1.0: 1}
+    assert {value: metrics.power_of_two(value) for value in powers} == powers
