@@ -17,13 +17,15 @@ from extract.demo.adapters import ADAPTERS, RECIPES, answer_loss, encoded, pad_c
 from extract.demo.build import MAX_TRAINING_TOKENS, write_card
 from extract.demo.chat import END_OF_TURN, encode_chat, encode_prompt, with_chat_template
 from extract.demo.code import parses
-from extract.demo.maths import final_answer
+from extract.demo.maths import final_answer, maths_items
 from extract.demo.refusals import is_refusal
+from extract.demo.splits import in_hash_order
 from extract.models import load_model, load_tokenizer
 from store.errors import UserError
 
 LOSS_CHATS = 24
 PROMPTS = 48
+NEW_DRAWS = range(100, 102)  # draws of the training templates that no training set has
 ANSWER_PROMPTS = 25
 ANSWER_TOKENS = 48
 DOMAINS = {"maths": "maths", "code": "code", "dialogue": "dialogue", "safety": "harmful"}
@@ -93,8 +95,9 @@ def _figures(task: str, model, tokenizer) -> dict:
     said = ask(asked)
     figures |= {"prompts": len(asked), "stops_by_itself": _share([stopped for _, stopped in said])}
     if task == "maths":
-        pairs = zip(asked, said, strict=True)
-        figures["exact_answers"] = _share([final_answer(text) == final_answer(item["response"]) for item, (text, _) in pairs])
+        figures["exact_answers_unseen_templates"] = _exact(asked, said)
+        known = in_hash_order(maths_items(NEW_DRAWS, heldout=False))[:PROMPTS]
+        figures["exact_answers_known_templates_new_numbers"] = _exact(known, ask(known))
         figures["answers_in_form"] = _share([final_answer(text) is not None for text, _ in said])
     elif task == "code":
         figures["output_parses"] = _share([parses(text) for text, _ in said])
@@ -114,6 +117,10 @@ def _figures(task: str, model, tokenizer) -> dict:
 
 
 _DEFINES = re.compile(r"^def \w+\(", re.M)
+
+
+def _exact(items: list[dict], said: list[tuple[str, bool]]) -> float:
+    return _share([final_answer(text) == final_answer(item["response"]) for item, (text, _) in zip(items, said, strict=True)])
 
 
 def _share(hits: list[bool]) -> float:
