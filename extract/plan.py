@@ -67,7 +67,7 @@ def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
     return [
         f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
         f"memory    about {memory / 1e9:.1f} GB of weights ({copies} set(s); adapters share the base's)",
-        f"disk      about {disk / 1e6:,.0f} MB of codes ({CODES_A_TOKEN} active features a token), {free / 1e9:,.0f} GB free here",
+        f"disk      about {disk / 1e6:,.0f} MB of codes at {CODES_A_TOKEN} features a token, {free / 1e9:,.0f} GB free here",
         f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
     ]
 
