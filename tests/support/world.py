@@ -176,9 +176,10 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.base = make_base(root / "base")
-        self.saes = {layer: make_sae(root / f"sae_{layer}", self.base, layer, seed=layer) for layer in LAYERS}
-        self.adapter = make_adapter(root / "adapter", self.base, seed=7)
+        with one_thread():
+            self.base = make_base(root / "base")
+            self.saes = {layer: make_sae(root / f"sae_{layer}", self.base, layer, seed=layer) for layer in LAYERS}
+            self.adapter = make_adapter(root / "adapter", self.base, seed=7)
         self.corpus = make_corpus(root)
 
     def config(self, folder: Path, **changes) -> Path:
