@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from extract.config import PlantedEdit, RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
 from extract.hooks import decoder_blocks
-from extract.models import has_tokenizer, load_model, load_tokenizer
+from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
 from store.errors import UserError
 
 BASE = "base"
@@ -128,8 +128,8 @@ def variant_source(variant: VariantConfig) -> str:
 
 
 def display_name(spec: str) -> str:
-    """A model or folder by name: hub ids whole, local paths by their last piece."""
-    return Path(spec).name if Path(spec).expanduser().exists() else spec
+    """A model or folder by name: hub ids whole, local paths by their last piece, packages without the prefix."""
+    return Path(spec).name if Path(spec).expanduser().exists() else spec.removeprefix(PYPI_PREFIX)
 
 
 def text_config(model: nn.Module):
