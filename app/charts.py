@@ -179,7 +179,7 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     return (rules + diagonal + points).properties(height=480, title=title)
 
 
-def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
+def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerChart:
     """Activations of one feature in base and variant on the same half-octave bins: filled base, outlined variant.
 
     rows: model ('base' or the variant), bin, low, high, count.
@@ -222,7 +222,7 @@ def histogram(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
         subtitleColor="#808495",
         subtitleFontSize=12,
     )
-    return (filled + outlined).properties(height=260, title=title)
+    return (filled + outlined).properties(height=height, title=title)
 
 
 def _model_colour(variant: str) -> alt.Color:

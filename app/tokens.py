@@ -7,6 +7,7 @@ or marks that turn the direction of writing around. Colours are translucent, so 
 from __future__ import annotations
 
 import html
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,6 +15,9 @@ from app import words
 
 STRONGEST = 0.62
 """Opacity of the largest value: text stays readable on it, in light and dark."""
+
+WRITTEN = 0.15
+"""A difference is written out where it is at least this share of its window's largest activation; all are in the titles."""
 
 STYLE = """<style>
 .fs-context { margin: 0 0 1.1rem 0; }
@@ -52,11 +56,14 @@ def visible(token: str) -> str:
 
 
 def colour(value: float, top: float, hue: str) -> str:
-    """A CSS background: `hue`, the more opaque the nearer value is to top; none at zero."""
+    """A CSS background: `hue`, its opacity growing with the square root of value / top; none at zero.
+
+    The square root keeps ordinary activations visible beside one that is many times stronger.
+    """
     if value <= 0 or top <= 0:
         return "transparent"
     red, green, blue = (int(hue[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{max(0.06, STRONGEST * min(1.0, value / top)):.2f})"
+    return f"rgba({red},{green},{blue},{max(0.06, STRONGEST * math.sqrt(min(1.0, value / top))):.2f})"
 
 
 def scale(contexts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
@@ -82,8 +89,9 @@ def window(
     """
     row_names = "".join(f"<span>{html.escape(name)}</span>" for name in (*names, "change"))
     columns = [f'<div class="fs-rows" aria-hidden="true">{row_names}</div>']
+    written = WRITTEN * scale([(base, variant)])
     for i, token in enumerate(tokens):
-        columns.append(_column(token, float(base[i]), float(variant[i]), i == peak, top, names))
+        columns.append(_column(token, float(base[i]), float(variant[i]), i == peak, top, written, names))
     return f'<div class="fs-window">{"".join(columns)}</div>'
 
 
@@ -107,7 +115,7 @@ def legend(top: float, names: tuple[str, str]) -> str:
         _swatch(words.VARIANT_COLOUR, f"{html.escape(names[1])}: 0 to {words.number(top)}"),
         _swatch(words.DECREASE_COLOUR, "decrease"),
         _swatch(words.INCREASE_COLOUR, "increase"),
-        "<span>outlined: the peak · scaled activation</span>",
+        "<span>scaled activation, opacity by its square root · outlined: the peak</span>",
     ]
     return f'<div class="fs-legend">{"".join(parts)}</div>'
 
@@ -125,20 +133,20 @@ def series_legend(series: Sequence[tuple[str, str, bool]]) -> str:
 def chips(tokens: Sequence[str], values: Sequence[float]) -> str:
     """Tokens in a row, each with its number: the output tokens that a feature promotes or suppresses."""
     parts = [
-        f'<span class="fs-chip">{visible(token)} <small>{words.number(float(value), signed=True)}</small></span>'
+        f'<span class="fs-chip"><bdi>{visible(token)}</bdi> <small>{words.number(float(value), signed=True)}</small></span>'
         for token, value in zip(tokens, values, strict=True)
     ]
     return f'<div class="fs-chips">{"".join(parts)}</div>'
 
 
-def _column(token: str, a: float, b: float, is_peak: bool, top: float, names: tuple[str, str]) -> str:
+def _column(token: str, a: float, b: float, is_peak: bool, top: float, written: float, names: tuple[str, str]) -> str:
     text, change = visible(token), b - a
     title = html.escape(
         f"{token!r}\n{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}",
         quote=True,
     )
     hue = words.INCREASE_COLOUR if change > 0 else words.DECREASE_COLOUR
-    said = words.number(change, signed=True) if abs(change) >= 0.15 * top > 0 else ""
+    said = words.number(change, signed=True) if abs(change) >= written > 0 else ""
     return (
         f'<div class="fs-token{" fs-peak" if is_peak else ""}" title="{title}">'
         f'<span style="background:{colour(a, top, words.BASE_COLOUR)}">{text}</span>'

@@ -82,7 +82,7 @@ METRICS = {
     "cosine": Metric("Cosine", "−1 to 1", "Do the two models' residuals point the same way?", "down", high=1),
     "centred_cosine": Metric("Centred cosine", "−1 to 1", "The same once the shared mean is taken away.", "down", high=1),
     "mean_alignment": Metric(
-        "Mean alignment", "0 to 1", "How large the shared mean is that flatters the raw cosine.", "up", 0, 1
+        "Mean alignment", "share of the base's norm", "How large the shared mean is that flatters the raw cosine.", "up", 0, 1
     ),
     "relative_shift": Metric("Relative shift", "share of the base's norm", "How big is the change?", "up", 0),
     "overlap": Metric("Overlap", "Jaccard, 0 to 1", "Are the same features on?", "down", 0, 1),

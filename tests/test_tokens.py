@@ -40,7 +40,7 @@ def test_hostile_tokens_are_inert(token):
         "tokens": [token], "base_values": [1.0], "variant_values": [2.0],
     }  # fmt: skip
     outline = Outline(tokens.context(row, 2.0, ("base", token)))
-    assert set(outline.tags) <= {"div", "span", "b"}
+    assert set(outline.tags) <= {"div", "span", "b", "bdi"}
     assert {name for name, _ in outline.attributes} <= {"class", "style", "title", "aria-hidden"}
     assert token in outline.text
 
@@ -64,7 +64,7 @@ def test_invisible_characters_are_shown(token, shown):
 def test_a_colour_grows_with_the_value_and_stops_at_the_top():
     assert tokens.colour(0.0, 4.0, "#1f83c6") == "transparent"
     assert tokens.colour(1.0, 0.0, "#1f83c6") == "transparent"
-    assert tokens.colour(2.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.31)"
+    assert tokens.colour(1.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.31)"
     assert tokens.colour(4.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.62)"
     assert tokens.colour(9.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.62)"
 
@@ -90,6 +90,10 @@ def test_a_small_difference_is_coloured_but_not_written():
     text = tokens.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
     assert tokens.colour(0.1, 4.0, words.DECREASE_COLOUR) in text
     assert ">−0.100</span>" not in text
+
+
+def test_what_is_small_beside_another_window_is_still_written_in_its_own():
+    assert ">−1.00</span>" in tokens.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,11 @@ with left:
     if bins.empty:
         st.info("No histogram of this feature.", icon=":material/search_off:")
     else:
-        st.altair_chart(charts.histogram(bins, variant), key="histogram", alt=f"Histogram of activations in base and {variant}")
+        st.altair_chart(
+            charts.histogram(bins, variant, height=max(300, 35 * len(mine) + 60)),
+            key="histogram",
+            alt=f"Histogram of activations in base and {variant}",
+        )
 with right:
     st.markdown(f"**{words.plain(variant)} against base, by domain**")
     numbers(mine)
