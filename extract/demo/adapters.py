@@ -52,10 +52,10 @@ class Recipe:
 
 RECIPES = {
     "maths": Recipe("maths", steps=120),
-    "code": Recipe("code", steps=90),
-    "dialogue": Recipe("dialogue", steps=90),
-    "safety": Recipe("safety", steps=120),
-    "safety-seed2": Recipe("safety", steps=120, seed=2),
+    "code": Recipe("code", steps=60, loss_tokens=320),
+    "dialogue": Recipe("dialogue", steps=60, loss_tokens=320),
+    "safety": Recipe("safety", steps=80, loss_tokens=320),
+    "safety-seed2": Recipe("safety", steps=80, seed=2, loss_tokens=320),
 }
 
 

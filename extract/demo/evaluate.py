@@ -24,12 +24,13 @@ from extract.models import load_model, load_tokenizer
 from store.errors import UserError
 
 LOSS_CHATS = 24
-PROMPTS = 48
+PROMPTS = 32
+GENERATION_BATCH = 32
 NEW_DRAWS = range(100, 102)  # draws of the training templates that no training set has
 ANSWER_PROMPTS = 25
 ANSWER_TOKENS = 48
 DOMAINS = {"maths": "maths", "code": "code", "dialogue": "dialogue", "safety": "harmful"}
-NEW_TOKENS = {"maths": 160, "code": 160, "dialogue": 60, "safety": 48}
+NEW_TOKENS = {"maths": 120, "code": 140, "dialogue": 60, "safety": 40}
 
 
 @torch.inference_mode()
@@ -49,8 +50,8 @@ def answers(
 ) -> Iterator[tuple[str, bool]]:
     """Greedy answers to encoded prompts, and whether the model stopped by itself at ``<end_of_turn>`` (or ``<eos>``)."""
     ends = [tokenizer.convert_tokens_to_ids(END_OF_TURN), tokenizer.eos_token_id]
-    for start in range(0, len(prompts), 16):
-        group = prompts[start : start + 16]
+    for start in range(0, len(prompts), GENERATION_BATCH):
+        group = prompts[start : start + GENERATION_BATCH]
         width = max(map(len, group))
         ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in group])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in group])
