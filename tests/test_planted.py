@@ -1,0 +1,344 @@
+"""Planted truth on a small base: a change that is known must be found where it is, and nowhere below.
+
+The dictionaries here have half as many features again as the residual stream has dimensions, in random directions with
+cosines up to 1/2, so that a change along one decoder row moves its neighbours too, as in a trained dictionary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sae_lens import SAE
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from extract.__main__ import main
+from store import open_store
+from store.reader import Store
+from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences
+
+FEATURES = 48
+
+
+@dataclass(frozen=True)
+class Case:
+    """One planted change.
+
+    Attributes:
+        up: whether the planted feature must rise.
+        edit: fields of ``planted`` besides layer and feature.
+    """
+
+    layer: int
+    feature: int
+    up: bool
+    edit: dict
+
+
+KINDS = {
+    "raised": (True, {"strength": 0.3}),
+    # Pushed down a little: a harder push cannot silence a feature further, but goes on raising those that point away from it.
+    "lowered": (False, {"strength": -0.1}),
+    "removed": (False, {"project_out": True}),
+    "triggered": (True, {"strength": 0.5, "every": 3}),
+    "removed-triggered": (False, {"project_out": True, "every": 3}),
+}
+CASES = {
+    f"{kind}-{layer}-{seed}": Case(layer, int(np.random.default_rng([layer, seed]).integers(FEATURES)), up, edit)
+    for kind, (up, edit) in KINDS.items()
+    for layer in LAYERS
+    for seed in (0, 1)
+}
+TRIGGERED = [name for name, case in CASES.items() if "every" in case.edit]
+
+
+def make_dictionary(folder: Path, base: Path, layer: int) -> Path:
+    """A JumpReLU dictionary of random directions, no two of them closer than 60 degrees, encoder tied to decoder."""
+    rows = residuals_of(base, layer, sentences(40, seed=2))
+    mean, spread = rows.mean(0), float((rows - rows.mean(0)).std())
+    generator = torch.Generator().manual_seed(layer)
+    directions: list[torch.Tensor] = []
+    while len(directions) < FEATURES:
+        candidate = nn.functional.normalize(torch.randn(len(mean), generator=generator), dim=0)
+        if all(abs(float(candidate @ other)) < 0.5 for other in directions):
+            directions.append(candidate)
+    norms = torch.linspace(1, 2, FEATURES)
+    metadata = {"hook_name": f"blocks.{layer}.hook_resid_post", "prepend_bos": True}
+    shape = {"architecture": "jumprelu", "d_in": len(mean), "d_sae": FEATURES, "dtype": "float32", "device": "cpu"}
+    sae = SAE.from_dict({**shape, "apply_b_dec_to_input": True, "normalize_activations": "none", "metadata": metadata})
+    with torch.no_grad():
+        sae.W_dec.copy_(torch.stack(directions) * norms[:, None])
+        sae.W_enc.copy_((torch.stack(directions) / norms[:, None]).T)
+        sae.b_dec.copy_(mean)
+        sae.b_enc.zero_()
+        sae.threshold.copy_(0.8 * spread / norms)
+    sae.save_model(folder)
+    return folder
+
+
+def decoder_row(dictionary: Path, feature: int) -> torch.Tensor:
+    """Unit decoder direction of a feature."""
+    return nn.functional.normalize(SAE.load_from_disk(dictionary).W_dec[feature].detach(), dim=0)
+
+
+def extract_store(world: World, folder: Path, variants: dict, dictionaries: dict[int, Path], **changes) -> Path:
+    """Run the command line on the small world's corpus with these variants and dictionaries."""
+    saes = [{"path": str(path)} for path in dictionaries.values()]
+    config = world.config(folder, variants=variants, saes=saes, promoted_tokens=0, **changes)
+    with one_thread():
+        assert main(["run", str(config), "--out", str(folder / "store")]) == 0
+    return folder / "store"
+
+
+def assert_untouched(store: Store, variant: str, layer: int) -> None:
+    """No change at all at a layer: every metric, feature, token and context says exactly that."""
+    metrics = store.layer_metrics(variant=variant, layer=layer).groupby("metric")["value"]
+    for metric, value in {"relative_shift": 0, "l1_divergence": 0, "overlap": 1, "cosine": 1, "latent_cosine": 1}.items():
+        assert (metrics.get_group(metric) == value).all(), (variant, layer, metric)
+    for name in ("l0", "fvu"):
+        np.testing.assert_array_equal(metrics.get_group(f"{name}_base"), metrics.get_group(f"{name}_variant"))
+    features = store.shifted_features(variant=variant, layer=layer, limit=None)
+    assert len(features) > FEATURES / 2 and not features[["shift", "n10", "n01"]].any(axis=None)
+    assert set(features["kind"]) == {"unchanged"}
+    where = "WHERE variant = ? AND layer = ?"
+    assert store.sql(f"SELECT max(l1_divergence) AS x FROM token_metrics {where}", [variant, layer])["x"][0] == 0
+    rankings = store.sql(f"SELECT DISTINCT ranking FROM contexts {where}", [variant, layer])["ranking"]
+    assert set(rankings) == {"base", "variant"}
+
+
+# ---- planted by a hook, exactly ----
+
+
+@pytest.fixture(scope="module")
+def dictionaries(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """layer -> overcomplete dictionary of the small base."""
+    folder = tmp_path_factory.mktemp("overcomplete")
+    with one_thread():
+        return {layer: make_dictionary(folder / f"sae_{layer}", world.base, layer) for layer in LAYERS}
+
+
+@pytest.fixture(scope="module")
+def planted(world: World, dictionaries: dict, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Every case as a variant of one run."""
+    variants = {
+        name: {"planted": {"layer": case.layer, "feature": case.feature, **case.edit}} for name, case in CASES.items()
+    }
+    with open_store(extract_store(world, tmp_path_factory.mktemp("planted"), variants, dictionaries)) as store:
+        yield store
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_planted_feature_comes_first(planted: Store, name: str) -> None:
+    """At its layer, in the right direction, among all features."""
+    case = CASES[name]
+    first = planted.shifted_features(variant=name, layer=case.layer, limit=1).iloc[0]
+    assert first["feature"] == case.feature
+    assert (first["shift"] > 0) == case.up
+    assert first["kind"] in (("amplified", "appeared") if case.up else ("attenuated", "vanished"))
+    if not case.up:
+        assert planted.suppressed_features(variant=name, layer=case.layer, limit=1)["feature"][0] == case.feature
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layers_below_are_untouched_and_layers_above_are_not(planted: Store, name: str) -> None:
+    """A change can only travel upward."""
+    for layer in LAYERS:
+        if layer < CASES[name].layer:
+            assert_untouched(planted, name, layer)
+        else:
+            (shift,) = planted.layer_metrics(name, layer, "all", "all", "relative_shift")["value"]
+            assert shift > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if "strength" in case.edit and name not in TRIGGERED])
+def test_size_of_the_change(planted: Store, name: str) -> None:
+    """Every token moves by ``strength`` median norms: that is what relative_shift is made from."""
+    case = CASES[name]
+    sums = planted.sql(
+        "SELECT sum(delta_norm2) / sum(n_tokens) AS x FROM document_sums WHERE variant = ? AND layer = ?", [name, case.layer]
+    )
+    median = planted.sql("SELECT median_norm FROM layers WHERE layer = ?", [case.layer])["median_norm"][0]
+    assert np.sqrt(sums["x"][0]) == pytest.approx(abs(case.edit["strength"]) * median, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("removed-") and name not in TRIGGERED])
+def test_a_direction_projected_out_silences_its_feature(planted: Store, name: str) -> None:
+    """About the mean, where this dictionary's features are silent: every firing is gone."""
+    case = CASES[name]
+    first = planted.shifted_features(variant=name, layer=case.layer, limit=1).iloc[0]
+    assert first["kind"] == "vanished" and first["suppression"] == 1 and first["n_variant"] == 0 and first["n_base"] > 20
+
+
+@pytest.mark.parametrize("name", TRIGGERED)
+def test_a_trigger_changes_its_own_tokens_only(planted: Store, name: str) -> None:
+    """At the planted layer the tokens whose id is a multiple of 3 change, and no other; contexts of change peak there."""
+    case = CASES[name]
+    tokens = planted.sql(
+        "SELECT m.*, t.token_id % 3 = 0 AS triggered FROM token_metrics m JOIN tokens t USING (document, position) "
+        "WHERE variant = ? AND layer = ?",
+        [name, case.layer],
+    )
+    moved = tokens["cosine"] < 1
+    assert tokens["triggered"].any() and not moved[~tokens["triggered"]].any()
+    assert (tokens.loc[~tokens["triggered"], "l1_divergence"] == 0).all()
+    if "strength" in case.edit:
+        assert moved[tokens["triggered"]].all()
+    ranking = "increase" if case.up else "decrease"
+    contexts = planted.contexts(layer=case.layer, feature=case.feature, variant=name, ranking=ranking)
+    assert len(contexts) == 4
+    for context in contexts.itertuples():
+        assert context.token_ids[context.peak] % 3 == 0
+        change = context.variant_values[context.peak] - context.base_values[context.peak]
+        assert change == pytest.approx(context.score if case.up else -context.score, rel=2e-3)
+
+
+# ---- changed checkpoints on disk ----
+
+EDITED = 2
+"""Layer whose down_proj is changed."""
+PICKED = [int(np.random.default_rng(seed).integers(FEATURES)) for seed in (10, 11, 12)]
+
+
+def strengthened(unit: torch.Tensor) -> Callable[[nn.Module], None]:
+    """Make what the MLP writes along a direction five times as large."""
+
+    def change(model: nn.Module) -> None:
+        weight = model.model.layers[EDITED].mlp.down_proj.weight
+        weight += 4 * torch.outer(unit, unit @ weight)
+
+    return change
+
+
+def projected_out(unit: torch.Tensor) -> Callable[[nn.Module], None]:
+    """Let the MLP write nothing along a direction."""
+
+    def change(model: nn.Module) -> None:
+        weight = model.model.layers[EDITED].mlp.down_proj.weight
+        weight -= torch.outer(unit, unit @ weight)
+
+    return change
+
+
+def pushed(push: torch.Tensor) -> Callable[[nn.Module], None]:
+    """Let the MLP write a constant on top."""
+
+    def change(model: nn.Module) -> None:
+        model.model.layers[EDITED].mlp.down_proj.bias += push
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def checkpoints(world: World, dictionaries: dict, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Full checkpoints of the small Gemma 3, one direction of one down_proj changed in each."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    variants = {}
+    for feature in PICKED:
+        unit = decoder_row(dictionaries[EDITED], feature)
+        for kind, change in (("strong", strengthened(unit)), ("out", projected_out(unit))):
+            path = make_checkpoint(folder / f"{kind}-{feature}", world.base, change)
+            variants[path.name] = {"model": str(path)}
+    with open_store(extract_store(world, folder, variants, dictionaries)) as store:
+        yield store
+
+
+def total_changes(store: Store, variant: str, layer: int) -> np.ndarray:
+    """Sum over tokens of |b - a| of each feature, from the stored codes."""
+    total = np.zeros(FEATURES)
+    for feature in range(FEATURES):
+        base, changed = (
+            store.activations(layer, feature, model).set_index(["document", "position"])["value"] for model in ("base", variant)
+        )
+        total[feature] = changed.sub(base, fill_value=0).abs().sum()
+    return total
+
+
+@pytest.mark.parametrize("feature", PICKED)
+def test_checkpoint_with_a_direction_strengthened(checkpoints: Store, feature: int) -> None:
+    """The feature of that direction shifts most, upward: amplifying what is written along it makes it fire higher."""
+    first = checkpoints.shifted_features(variant=f"strong-{feature}", layer=EDITED, limit=1).iloc[0]
+    assert first["feature"] == feature and first["shift"] > 0
+
+
+@pytest.mark.parametrize("kind", ["strong", "out"])
+@pytest.mark.parametrize("feature", PICKED)
+def test_checkpoint_changes_its_feature_most_token_by_token(checkpoints: Store, kind: str, feature: int) -> None:
+    """The mean of |b - a| is by far largest for the feature of the edited direction.
+
+    Not ``shift``, for the direction projected out: Gemma 3 normalises after ``down_proj``, so the edit also rescales every
+    other direction a little, and what the MLP wrote along this one had either sign, so that its removal nearly cancels in
+    the mean. Token by token nothing cancels.
+    """
+    changes = total_changes(checkpoints, f"{kind}-{feature}", EDITED)
+    assert changes.argmax() == feature
+    assert changes[feature] > 1.3 * np.delete(changes, feature).max()
+
+
+@pytest.mark.parametrize("kind", ["strong", "out"])
+@pytest.mark.parametrize("feature", PICKED)
+def test_checkpoint_changes_only_from_its_layer_on(checkpoints: Store, kind: str, feature: int) -> None:
+    """Layers below the edit are untouched bit for bit; from it on the change shows."""
+    for layer in LAYERS:
+        if layer < EDITED:
+            assert_untouched(checkpoints, f"{kind}-{feature}", layer)
+        else:
+            rows = checkpoints.layer_metrics(variant=f"{kind}-{feature}", layer=layer, metric="relative_shift")
+            assert (rows["value"] > 1e-3).all()
+
+
+@pytest.fixture(scope="module")
+def biased(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, tuple[int, float]]]:
+    """A small Llama with biases: no norm after ``down_proj``, so adding to its bias plants a direction exactly, by weights."""
+    folder = tmp_path_factory.mktemp("biased")
+    tokenizer = make_tokenizer(folder / "base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=5, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, max_position_embeddings=256, initializer_range=0.3, mlp_bias=True,
+        pad_token_id=0, eos_token_id=1, bos_token_id=2,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "base")
+    with one_thread():
+        saes = {layer: make_dictionary(folder / f"sae_{layer}", folder / "base", layer) for layer in LAYERS}
+        spread = float(residuals_of(folder / "base", EDITED, sentences(10, seed=2)).std())
+    variants, truth = {}, {}
+    for feature in PICKED:
+        for kind, size in (("up", 2 * spread), ("down", -0.5 * spread)):
+            change = pushed(size * decoder_row(saes[EDITED], feature))
+            path = make_checkpoint(folder / f"{kind}-{feature}", folder / "base", change)
+            variants[path.name], truth[path.name] = {"model": str(path)}, (feature, size)
+    with open_store(extract_store(world, folder, variants, saes, base=str(folder / "base"))) as store:
+        yield store, truth
+
+
+def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[int, float]]]) -> None:
+    """Exact by weights: first in the right direction, of the right size, and nothing below."""
+    store, truth = biased
+    for variant, (feature, size) in truth.items():
+        first = store.shifted_features(variant=variant, layer=EDITED, limit=1).iloc[0]
+        assert (first["feature"], first["shift"] > 0) == (feature, size > 0), variant
+        tokens = store.sql(
+            "SELECT sum(delta_norm2) / sum(n_tokens) AS x FROM document_sums WHERE variant = ? AND layer = ?", [variant, EDITED]
+        )
+        assert np.sqrt(tokens["x"][0]) == pytest.approx(abs(size), rel=1e-4)
+        assert_untouched(store, variant, 1)
+
+
+# ---- what cannot be planted ----
+
+
+@pytest.mark.parametrize(("layer", "feature"), [(0, 1), (1, FEATURES), (1, -1)])
+def test_planting_what_no_dictionary_has_is_refused(
+    world: World, dictionaries: dict, tmp_path: Path, capsys: pytest.CaptureFixture, layer: int, feature: int
+) -> None:
+    """A layer without a dictionary, or a feature beyond it: one sentence, exit code 2, no store."""
+    saes = [{"path": str(path)} for path in dictionaries.values()]
+    variants = {"wrong": {"planted": {"layer": layer, "feature": feature}}}
+    config = world.config(tmp_path, variants=variants, saes=saes)
+    with one_thread():
+        assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 2
+    assert f"feature {feature} of layer {layer}" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
