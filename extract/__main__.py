@@ -46,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     verify = _command(commands, "verify", _verify, "check every byte and row of a store against its manifest")
     verify.add_argument("store", metavar="STORE")
 
+    publish = _command(commands, "publish", _publish, "write a cut-down copy of a store that is small enough to share")
+    publish.add_argument("store", metavar="STORE", type=Path)
+    publish.add_argument("--out", required=True, type=Path, metavar="DIR", help="the copy to make; must not exist")
+    publish.add_argument(
+        "--max-mb", type=float, default=60, metavar="MB", help="the most its files may have together, 10^6 bytes (%(default)s)"
+    )
+
     _command(commands, "fields", _fields, "list every field of a configuration with its default")
     return parser
 
@@ -108,6 +115,15 @@ def _verify(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     print(f"{options.store}: " + (f"{len(problems)} problem(s)" if problems else "every file, row and code is as written"))
     return 1 if problems else 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from extract.publish import publish, size
+
+    manifest = publish(options.store, options.out, options.max_mb)
+    print("\n".join(manifest.notes))
+    print(f"Store written to {options.out}: {size(options.out) / 1e6:.1f} MB, digest {manifest.digest[:16]}")
+    return 0
 
 
 def _fields(_options: argparse.Namespace) -> int:

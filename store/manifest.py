@@ -34,6 +34,7 @@ class Manifest:
         files: file -> {sha256, bytes}, and for parts their token count.
         rows: table -> number of rows.
         schema_version: layout of the store.
+        published_from: for a cut-down copy, the ``digest`` of the store that it was made from.
     """
 
     base: dict[str, Any]
@@ -51,6 +52,7 @@ class Manifest:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    published_from: dict[str, Any] | None = None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -20,6 +20,11 @@ from store.manifest import Manifest
 from store.writer import content_digest
 
 BASE = "base"
+_NO_ACTIVATIONS = {
+    "document": np.zeros(0, dtype=np.int32),
+    "position": np.zeros(0, dtype=np.int64),
+    "value": np.zeros(0, dtype=np.float32),
+}
 
 
 class Store:
@@ -62,14 +67,14 @@ class Store:
         """One feature's every scaled activation in a model, from the HDF5 parts.
 
         Returns:
-            DataFrame: document, position, value (float32, scaled activation), in reading order.
+            DataFrame: document, position, value (float32, scaled activation), in reading order; only of documents with codes.
         """
         norm = self._decoder_norm(layer, feature)
         pieces = [
             self._located(part, *parts.read_feature(self.path / parts.part_file(part), layer, model, feature), norm)
             for part in self._parts()
         ]
-        return pd.concat(pieces, ignore_index=True)
+        return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(_NO_ACTIVATIONS)
 
     def codes(self, document: int, layer: int, model: str = BASE) -> pd.DataFrame:
         """Every active feature of a document, from the HDF5 parts.
@@ -85,7 +90,10 @@ class Store:
             raise UserError(f"The store has no document {document}; it has {self.manifest.rows['documents']} documents.")
         place = found.iloc[0]
         if not place.has_codes:
-            raise UserError(f"This store did not keep the codes of document {document}; extract it again to have them.")
+            raise UserError(
+                f"This store did not keep the codes of document {document} (documents.has_codes says which it kept); the store "
+                "that it was cut from, or a new extraction, has them."
+            )
         path = self.path / parts.part_file(int(place.part))
         codes = parts.read_codes(path, layer, model, int(place.first_row), int(place.n_tokens))
         norms = self.sql("SELECT decoder_norm FROM features WHERE layer = ? ORDER BY feature", [layer])["decoder_norm"]

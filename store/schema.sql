@@ -28,8 +28,8 @@ CREATE TABLE documents (
     document   INTEGER NOT NULL, -- number in the run, in reading order of the parts
     source     VARCHAR NOT NULL,    -- unique id of the text: given in the corpus, or file:line
     domain     VARCHAR NOT NULL,
-    part       INTEGER NOT NULL,    -- latents/part-<part>.h5
-    first_row  INTEGER NOT NULL,    -- row of the document's first token in that part
+    part       INTEGER NOT NULL,    -- latents/part-<part>.h5; -1 where has_codes is false
+    first_row  INTEGER NOT NULL,    -- row of the document's first token in that part; -1 likewise
     n_tokens   INTEGER NOT NULL,    -- document tokens (the BOS put before each window is not one)
     has_codes  BOOLEAN NOT NULL     -- whether this store kept the document's codes in the part
 ); -- key: document

@@ -1,0 +1,127 @@
+"""A cut-down store to share: every statistic, the best contexts of the features that matter, the codes of a few documents."""
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from store import Store, open_store
+from store.errors import UserError
+from store.manifest import Manifest
+from store.subset import Cut, copy_subset, steps
+from store.writer import StoreWriter
+
+MB = 1_000_000
+ROUNDS = (
+    Cut(contexts=10, features=300, tokens=2000),
+    Cut(contexts=8, features=200, tokens=1000),
+    Cut(contexts=6, features=150, tokens=500),
+    Cut(contexts=5, features=100, tokens=250),
+    Cut(contexts=4, features=75, tokens=120),
+    Cut(contexts=3, features=50, tokens=1),  # one document a domain
+)
+"""What is asked for first, then what is given up, round by round."""
+
+
+def ladder() -> list[Cut]:
+    """Every cut that is tried, largest first: a round gives up contexts, then features, then coded documents."""
+    cuts = [ROUNDS[0]]
+    for after in ROUNDS[1:]:
+        for name in ("contexts", "features", "tokens"):
+            cuts.append(dataclasses.replace(cuts[-1], **{name: getattr(after, name)}))
+    return cuts
+
+
+def publish(store: Path, out: Path, max_mb: float) -> Manifest:
+    """Write a copy of a store that is small enough to share.
+
+    The first cut of :func:`ladder` that fits is kept; sizes fall along it, so it is found by halving. Everything is made
+    beside ``out`` and moved there at the end: what stands at ``out`` is finished and fits.
+
+    Args:
+        max_mb: the most that the files of the copy may have together, in millions of bytes.
+
+    Raises:
+        UserError: the store cannot be read, ``out`` exists, the disk is full, or the smallest cut does not fit; nothing is
+            left behind.
+    """
+    if out.exists():
+        raise UserError(f"The output '{out}' exists already; choose another --out, or remove it first.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open_store(store) as source, tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            manifest, folder = _largest_that_fits(source, Path(scratch), max_mb)
+            folder.rename(out)
+            return manifest
+    except OSError as error:
+        raise UserError(f"The copy could not be written to '{out}': {error.strerror or error}.") from error
+
+
+def size(folder: Path) -> int:
+    """Bytes of a store's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _largest_that_fits(source: Store, scratch: Path, max_mb: float) -> tuple[Manifest, Path]:
+    cuts = ladder()
+    found: dict[int, Manifest] = {}
+    low, high, trial = 0, len(cuts) - 1, 0  # the wanted cut lies in low .. high; what was asked for is tried first
+    while True:
+        folder = scratch / str(trial)
+        manifest = _write(source, folder, cuts[: trial + 1], max_mb)
+        if size(folder) <= max_mb * MB:
+            found, high = {trial: manifest}, trial
+        elif trial == len(cuts) - 1:
+            raise UserError(
+                f"The store cannot be cut to {max_mb:g} MB: every statistic with the fewest contexts and one coded document a "
+                f"domain is {size(folder) / MB:.1f} MB; allow more with --max-mb."
+            )
+        else:
+            shutil.rmtree(folder)
+            low = trial + 1
+        if low == high and high in found:
+            return found[high], scratch / str(high)
+        trial = len(cuts) - 1 if not found else (low + high) // 2
+
+
+def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float) -> Manifest:
+    """One copy by the last of the cuts; the others are those that were too large."""
+    writer = StoreWriter(folder)
+    cut = cuts[-1]
+    try:
+        with tqdm(total=steps(source, cut), desc=f"{'publishing':>14}", unit="step", dynamic_ncols=True) as bar:
+            kept = copy_subset(source, writer, cut, bar.update)
+        notes = [*source.manifest.notes, *_notes(source, cut, kept), *_shrunk(cut, max_mb)]
+        changed = dataclasses.replace(source.manifest, notes=notes, published_from={"digest": source.manifest.digest})
+        return writer.finish(changed)
+    finally:
+        writer.close()
+
+
+def _notes(source: Store, cut: Cut, kept: dict[str, int]) -> list[str]:
+    """In plain words, what a reader will not find in the copy."""
+    rows, counts = source.manifest.rows, source.manifest.counts
+    size_of_sample = f"at least {cut.tokens:,} tokens a domain where it has that many" if cut.tokens > 1 else "one a domain"
+    return [
+        "This is a cut-down copy to share: every statistic is complete and covers the whole corpus; contexts, codes and "
+        "token metrics do not.",
+        f"Contexts: {kept['contexts']:,} of {rows['contexts']:,}, at most {cut.contexts} a ranking, for the {cut.features} "
+        f"most shifted and the {cut.features} most active features of each layer and variant; other features have none here.",
+        f"Codes and token metrics: {kept['documents']:,} of {rows['documents']:,} documents ({kept['tokens']:,} of "
+        f"{counts['tokens']:,} tokens), {size_of_sample}.",
+    ]
+
+
+def _shrunk(cut: Cut, max_mb: float) -> list[str]:
+    """What was given up to fit, step by step."""
+    wanted = ROUNDS[0]
+    words = {"contexts": "contexts a ranking", "features": "features with contexts", "tokens": "tokens with codes a domain"}
+    changes = [
+        f"{what} from {getattr(wanted, name):,} to {getattr(cut, name):,}"
+        for name, what in words.items()
+        if getattr(cut, name) != getattr(wanted, name)
+    ]
+    return [f"To fit {max_mb:g} MB, less was kept than usual: {', '.join(changes)}."] if changes else []
+
