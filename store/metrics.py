@@ -61,8 +61,8 @@ def layer_values(
         ``l1_divergence`` in scaled activation per token, ``l0_*`` in features per token; the others have no unit.
     """
     n = sums["n_tokens"]
-    fvu_base = _ratio(sums["base_error2"], sums["base_norm2"] - _ratio(base_total_norm2, n))
-    fvu_variant = _ratio(sums["variant_error2"], sums["variant_norm2"] - _ratio(variant_total_norm2, n))
+    fvu_base = _fvu(sums["base_error2"], sums["base_norm2"], base_total_norm2, n)
+    fvu_variant = _fvu(sums["variant_error2"], sums["variant_norm2"], variant_total_norm2, n)
     return {
         "cosine": _ratio(sums["cosine"], n),
         "centred_cosine": _ratio(sums["centred_cosine"], n),
@@ -155,6 +155,12 @@ def histogram_edges(activation_unit: float) -> np.ndarray:
 def power_of_two(value: float) -> float:
     """The power of two nearest to a positive number (in the logarithm); 1 where there is none."""
     return float(2.0 ** np.round(np.log2(value))) if value > 0 else 1.0
+
+
+def _fvu(error2: float, norm2: float, total_norm2: float, n: float) -> float:
+    """sum ||h - dec||^2 / sum ||h - mean(h)||^2; NaN where the tokens do not differ by more than float64 rounding."""
+    variance = norm2 - _ratio(total_norm2, n)
+    return _ratio(error2, variance) if variance > 1e-12 * norm2 else float("nan")
 
 
 def _ratio(numerator: float, denominator: float) -> float:
