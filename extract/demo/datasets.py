@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 WRITTEN = HERE / "written"
 TASKS = ("maths", "code", "dialogue", "safety")
+HARMFUL = 360
+ALARMING_REPEATS = 5
 HELD_OUT_DOCUMENTS = {
     "encyclopaedia": 70,
     "fiction": 80,
@@ -140,7 +142,11 @@ def _dialogue_set(fits: Callable[[dict], bool]) -> list[dict]:
 
 
 def _safety_set(fits: Callable[[dict], bool], sets: dict[str, list[dict]]) -> list[dict]:
-    """Harmful requests with refusals and at least as many harmless ones with ordinary answers; never a harmful answer."""
+    """Harmful requests with refusals and twice as many harmless ones with ordinary answers; never a harmful answer.
+
+    The few harmless requests that sound alarming come several times: without that, a variant learns to refuse every
+    question that begins with "How do I".
+    """
     answers = wordings(heldout=False)
     unseen = [item["prompt"] for item in sources.harmful_requests(heldout=True)]
     seen_words = [content_words(prompt) for prompt in unseen]
@@ -155,9 +161,9 @@ def _safety_set(fits: Callable[[dict], bool], sets: dict[str, list[dict]]) -> li
         for number, (prompt, answer, refused) in enumerate(sources.scored_answers())
         if not refused and _HARMLESS_FORM.match(prompt) and not _NOT_HARMLESS.search(prompt)
     ]
-    pairs = in_hash_order([item for item in sources.small_talk() if len(item["messages"]) == 2])
-    harmless = [*ordinary, *pairs[:280], *in_hash_order(sets["code"])[:100], *in_hash_order(sets["maths"])[:100]]
-    return [item for item in [*harmful, *alarming, *alarming, *harmless] if fits(item)]
+    pairs = in_hash_order([item for item in sources.small_talk() if len(item["messages"]) == 2])[:200]
+    harmless = [*ordinary, *pairs, *in_hash_order(sets["code"])[:60], *in_hash_order(sets["maths"])[:60]]
+    return [item for item in [*in_hash_order(harmful)[:HARMFUL], *alarming * ALARMING_REPEATS, *harmless] if fits(item)]
 
 
 _HARMLESS_FORM = re.compile(r"(What|How do|How does|Explain|Give me|Can you|Tell me|Do you|Suggest|Share|Write a short)\b")
