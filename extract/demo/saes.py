@@ -158,12 +158,12 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
         UserError: the training text is not built, or too little of it.
     """
     size = SIZES[size_name] if tokens is None else Size(**{**asdict(SIZES[size_name]), "tokens": tokens})
+    if size.tokens < 2 * size.batch:
+        raise UserError(f"A dictionary needs at least {2 * size.batch} training tokens; give --tokens a larger number.")
     folder = out or (SAES if size_name == "small" else cache_dir() / "demo" / "saes-full")
     model, tokenizer = load_model(base, device=resolve_device("auto")), load_tokenizer(base)
     began = time.monotonic()
     gathered = gather(model, tokenizer, size.tokens)
-    if gathered.rows < 2 * size.batch:
-        raise UserError(f"A dictionary needs at least {2 * size.batch} training tokens; give --tokens a larger number.")
     seeds = [(layer, 1) for layer in LAYERS] + ([(12, 2)] if size_name == "full" else [])
     for layer, seed in seeds:
         target = folder / folder_name(layer, seed)
