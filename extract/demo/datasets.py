@@ -142,7 +142,7 @@ def _dialogue_set(fits: Callable[[dict], bool]) -> list[dict]:
 
 
 def _safety_set(fits: Callable[[dict], bool], sets: dict[str, list[dict]]) -> list[dict]:
-    """Harmful requests with refusals and twice as many harmless ones with ordinary answers; never a harmful answer.
+    """Harmful requests with refusals and nearly twice as many harmless ones with ordinary answers; never a harmful answer.
 
     The few harmless requests that sound alarming come several times: without that, a variant learns to refuse every
     question that begins with "How do I".
