@@ -1,10 +1,9 @@
 """The run's configuration: one YAML file, validated before torch is imported.
 
-Each field stands here once, with its default and its help; ``python -m extract config`` prints this as a table.
+Each field stands here once, with its default and its help; ``python -m extract fields`` prints them.
 Relative paths are relative to the configuration file.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,7 +89,7 @@ class SourceConfig(_Section):
     split: str = "train"
     """Split of the dataset."""
     limit: int | None = Field(None, gt=0)
-    """Read at most this many records."""
+    """Read at most this many records; a dataset without it may have at most a million."""
     domain: Name | None = None
     """Domain of every record; may be left out where each record has its own."""
     text_field: str = "text"
@@ -205,10 +204,12 @@ def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Resolve what is a local path against the configuration's folder; hub ids are left alone."""
 
     def resolved(value: Any, must_be_path: bool = False) -> Any:
-        if not isinstance(value, str) or re.match(r"^(pypi:|/|~)", value):
+        if not isinstance(value, str) or value.startswith("pypi:"):
             return value
-        candidate = folder / value
-        return str(candidate.resolve()) if must_be_path or value.startswith(".") or candidate.exists() else value
+        candidate = folder / Path(value).expanduser()
+        # 'runs/maths' is a path where 'runs' stands beside the configuration, and else may be a hub id.
+        local = value.startswith((".", "/", "~")) or (len(Path(value).parts) > 1 and (folder / Path(value).parts[0]).is_dir())
+        return str(candidate.resolve()) if must_be_path or local or candidate.exists() else value
 
     def section(values: Any, paths: tuple[str, ...], specs: tuple[str, ...]) -> Any:
         if not isinstance(values, dict):

@@ -21,6 +21,8 @@ from extract.config import SourceConfig
 from extract.render import SEGMENTS, Rendered, Renderer
 from store.errors import UserError
 
+MAX_DATASET_RECORDS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Record:
@@ -298,18 +300,18 @@ def _jsonl_records(path: Path) -> Iterator[tuple[str, str, dict]]:
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
-                fields = json.loads(line)
+                fields = json.loads(line.decode("utf-8"))
                 if not isinstance(fields, dict):
                     raise ValueError("the line is not a JSON object")
+                json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no text
                 yield f"{path.name}:{number}", f"{path.name}, line {number}", fields
-    except UserError:
-        raise
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"The corpus file '{path}', line {number or 1}, cannot be read: {error}.") from error
+        at = number if isinstance(error, ValueError) else number + 1  # a line that could not be read was not counted
+        raise UserError(f"The corpus file '{path}', line {at}, cannot be read: {error}.") from error
 
 
 def _dataset_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:
@@ -318,6 +320,10 @@ def _dataset_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:
     try:
         rows = datasets.load_dataset(source.dataset, split=source.split, streaming=True)
         for number, fields in enumerate(rows):
+            if source.limit is None and number >= MAX_DATASET_RECORDS:
+                raise UserError(
+                    f"The dataset '{source.dataset}' has more than {MAX_DATASET_RECORDS:,} records; give it a limit."
+                )
             name = f"{Path(source.dataset).name if Path(source.dataset).exists() else source.dataset}:{source.split}:{number}"
             yield name, name, fields
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

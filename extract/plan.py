@@ -1,21 +1,24 @@
 """``check``: what a run would do and need, worked out without loading weights."""
 
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from extract.config import RunConfig, SaeConfig, VariantConfig
 from extract.corpus import read_records
-from extract.models import PYPI_PREFIX, local_folder
+from extract.models import model_config
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
+from store.metrics import RANKINGS
 
 # Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
 CPU_FLOPS = 1.1e11
 BYTES_A_CODE = 5.5
 CODES_A_TOKEN = 64
+USUAL_D_SAE = 16_384
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Report:
 def check(config: RunConfig) -> Report:
     """Look at every input, and estimate time, memory and disk; weights are not loaded."""
     report = Report()
-    base = _attempt(report, lambda: _model_config(config.base))
+    base = _attempt(report, lambda: model_config(config.base))
     if base is not None:
         report.lines.append(
             f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
@@ -61,33 +64,36 @@ def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
     copies = 1 + sum(variant.model is not None for variant in config.variants.values())
     bytes_a_parameter = 4 if config.dtype in ("auto", "float32") else 2
     memory = copies * _parameters(base) * bytes_a_parameter
-    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE
+    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config)
     seconds = config.tokens * n_models * 2 * _parameters(base, embeddings=False) / CPU_FLOPS
     free = shutil.disk_usage(Path.cwd()).free
     return [
         f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
         f"memory    about {memory / 1e9:.1f} GB of weights ({copies} set(s); adapters share the base's)",
-        f"disk      about {disk / 1e6:,.0f} MB of codes at {CODES_A_TOKEN} features a token, {free / 1e9:,.0f} GB free here",
+        f"disk      at most about {disk / 1e6:,.0f} MB while it runs (codes of {CODES_A_TOKEN} features a token, contexts), "
+        f"{free / 1e9:,.0f} GB free here",
         f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
     ]
 
 
-def _model_config(spec: str) -> PretrainedConfig:
-    if spec.startswith(PYPI_PREFIX) or spec.endswith(".gguf"):
-        spec = local_folder(spec)
-    local_folder(spec)
-    try:
-        return AutoConfig.from_pretrained(spec, trust_remote_code=False).get_text_config()
-    except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"The model '{spec}' cannot be found: {first}") from error
+def _context_bytes(config: RunConfig) -> float:
+    """At most: every feature with all its contexts, staged once and sorted once; two values and an id for each token."""
+    features = sum(_d_sae(sae) for sae in config.saes)
+    window = config.context_before + config.context_after + 1
+    return 2 * features * len(config.variants) * len(RANKINGS) * config.contexts * window * 12
+
+
+def _d_sae(sae: SaeConfig) -> int:
+    """Features of a dictionary in a folder; of one from the hub, what is usual."""
+    file = Path(sae.path or "") / "cfg.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("d_sae", USUAL_D_SAE) if file.is_file() else USUAL_D_SAE
 
 
 def _check_variant(name: str, variant: VariantConfig) -> None:
     if variant.model is not None:
-        _model_config(variant.model)
-    elif variant.adapter is not None and variant.adapter.startswith(("/", ".", "~")):
-        folder = Path(variant.adapter).expanduser()
+        model_config(variant.model)
+    elif variant.adapter is not None and Path(variant.adapter).is_absolute():
+        folder = Path(variant.adapter)
         if not (folder / "adapter_config.json").is_file():
             raise UserError(f"There is no PEFT adapter for the variant '{name}' at '{folder}' (no adapter_config.json).")
 

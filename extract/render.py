@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
 from store.errors import UserError
@@ -44,18 +43,23 @@ class Renderer:
 
     Args:
         template: Jinja source of a Hugging Face chat template, or None where there is none.
-        bos_token: what the template may write first; it is taken off again, BOS being put before each context window.
+        tokenizer: renders it the way transformers does, in a sandbox, and knows the special tokens that it names; a BOS that
+            the template writes first is taken off again, BOS being put before each context window.
+
+    Raises:
+        UserError: the template is not valid.
     """
 
-    def __init__(self, template: str | None, bos_token: str | None = None) -> None:
+    def __init__(self, template: str | None, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.template = template
-        self.bos_token = bos_token or ""
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _raise
-        try:
-            self._compiled = environment.from_string(template) if template else None
-        except jinja2.TemplateError as error:
-            raise UserError(f"The chat template is not valid Jinja: {error}.") from error
+        self.tokenizer = tokenizer
+        if template is not None:
+            try:
+                self._text([{"role": "user", "content": "a"}])
+            except jinja2.TemplateSyntaxError as error:
+                raise UserError(f"The chat template is not valid Jinja: {error}.") from error
+            except Exception:  # a sound template may refuse a conversation as short as this
+                pass
 
     @classmethod
     def for_run(cls, path: str | None, tokenizers: Sequence[PreTrainedTokenizerBase]) -> "Renderer":
@@ -64,13 +68,12 @@ class Renderer:
         Raises:
             UserError: the file is missing or is not a template.
         """
-        bos_token = tokenizers[0].bos_token
         if path is not None:
             if not Path(path).is_file():
                 raise UserError(f"There is no chat template at '{path}'; check chat_template in the configuration.")
-            return cls(Path(path).read_text(encoding="utf-8"), bos_token)
-        own = [t.chat_template for t in tokenizers if isinstance(getattr(t, "chat_template", None), str)]
-        return cls(own[0] if own else None, bos_token)
+            return cls(Path(path).read_text(encoding="utf-8"), tokenizers[0])
+        owner = next((t for t in tokenizers if isinstance(getattr(t, "chat_template", None), str)), None)
+        return cls(owner.chat_template if owner else None, owner)
 
     def render(self, record: "Record") -> Rendered:
         """Text and spans of one record.
@@ -86,7 +89,7 @@ class Renderer:
                 {"role": "user", "content": fields["prompt"]},
                 {"role": "assistant", "content": fields["response"]},
             ]
-            return self._conversation(messages, record.where) if self._compiled else _plain_pair(fields)
+            return self._conversation(messages, record.where) if self.template else _plain_pair(fields)
         if isinstance(fields.get("text"), str):
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
         raise UserError(
@@ -95,7 +98,7 @@ class Renderer:
         )
 
     def _conversation(self, messages: list[Any], where: str) -> Rendered:
-        if self._compiled is None:
+        if self.template is None:
             raise UserError(
                 f"The document at {where} is a conversation, but neither base nor variants carry a chat template; "
                 "give one with 'chat_template: FILE'."
@@ -104,23 +107,44 @@ class Renderer:
             if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
                 raise UserError(f"The document at {where} has a message without a text role and content.")
         try:
-            text = self._compiled.render(messages=messages, bos_token=self.bos_token, add_generation_prompt=False)
-        except jinja2.TemplateError as error:
+            text = self._text(messages)
+            marked = self._text([{**message, "content": _SLOT.format(i)} for i, message in enumerate(messages)])
+        except Exception as error:  # the template's own refusals, and whatever its code runs into
             raise UserError(f"The chat template cannot render the document at {where}: {error}.") from error
-        if self.bos_token and text.startswith(self.bos_token):
-            text = text[len(self.bos_token) :]
-        return Rendered(text, tuple(_content_spans(text, messages)))
+        return Rendered(text, tuple(_content_spans(text, marked, messages)))
+
+    def _text(self, messages: list[dict[str, str]]) -> str:
+        text = self.tokenizer.apply_chat_template(messages, chat_template=self.template, tokenize=False)
+        bos = self.tokenizer.bos_token or ""
+        return text[len(bos) :] if bos and text.startswith(bos) else text
 
 
-def _content_spans(text: str, messages: list[dict[str, str]]):
-    """Where each message's content stands in the rendered text; templates may strip it, so that is how it is sought."""
-    cursor = 0
-    for message in messages:
-        content = message["content"].strip()
-        start = text.find(content, cursor)
-        if content and start >= 0:
-            cursor = start + len(content)
-            yield start, cursor, _ROLE_SEGMENT.get(message["role"], "prompt")
+_SLOT = "\ue000{}\ue001"  # private-use characters, which no template and hardly any text contains
+
+
+def _content_spans(text: str, marked: str, messages: list[dict[str, str]]):
+    """Where each message's content stands in the rendered text.
+
+    ``marked`` is the same conversation with a slot for each content, which tells the template's own text between them, so
+    that a one-letter message is not found inside a turn's header.
+    """
+    cursor, place = 0, 0
+    for i, message in enumerate(messages):
+        slot = _SLOT.format(i)
+        start = marked.find(slot, place)
+        if start < 0:
+            continue  # the template leaves this message out
+        header = marked[place:start]
+        at = text.find(header, cursor)
+        begin = (at if at >= 0 else cursor) + len(header)
+        place = start + len(slot)
+        content = message["content"] if text.startswith(message["content"], begin) else message["content"].strip()
+        if text.startswith(content, begin):
+            cursor = begin + len(content)
+            if content:
+                yield begin, cursor, _ROLE_SEGMENT.get(message["role"], "prompt")
+        else:
+            cursor = begin
 
 
 def _plain_pair(fields: Any) -> Rendered:
@@ -130,6 +154,3 @@ def _plain_pair(fields: Any) -> Rendered:
         f"{prompt}\n{response}", ((0, len(prompt), "prompt"), (start, start + len(response), "response"))
     )
 
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)

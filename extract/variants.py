@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -67,7 +68,7 @@ class ModelSet:
         if name in self._checkpoints:
             yield self._checkpoints[name]
         elif name != BASE and self.config.variants[name].adapter is not None:
-            self._peft.set_adapter(name)
+            self._peft.set_adapter(_peft_name(name))
             yield self._peft
         else:
             edit = _planted(self.base, *self._edits[name], input_ids) if name != BASE else nullcontext()
@@ -75,18 +76,19 @@ class ModelSet:
                 yield self._peft or self.base
 
     def _add_adapter(self, name: str, spec: str) -> None:
-        stored = _adapter_shapes(name, spec)
+        stored = _adapter_tensors(name, spec)
+        inside = _peft_name(name)
         try:
             if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.base, spec, adapter_name=name)
+                self._peft = PeftModel.from_pretrained(self.base, spec, adapter_name=inside)
             else:
-                self._peft.load_adapter(spec, adapter_name=name)
+                self._peft.load_adapter(spec, adapter_name=inside)
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise UserError(
                 f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {_first_line(error)}"
             ) from error
         self._peft.eval().requires_grad_(False)
-        weights = get_peft_model_state_dict(self._peft, adapter_name=name)
+        weights = get_peft_model_state_dict(self._peft, adapter_name=inside)
         if missing := sorted(stored - set(weights)):
             raise UserError(
                 f"The adapter '{name}' ({spec}) was made for another base than '{self.config.base}': it changes "
@@ -108,11 +110,13 @@ class ModelSet:
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:
-    """Tokenizers of the full-checkpoint variants that carry one of their own; the others use the base's."""
+    """Tokenizers of the variants that carry one of their own, adapters too; the others use the base's."""
     return {
-        name: load_tokenizer(variant.model)
+        name: load_tokenizer(spec)
         for name, variant in config.variants.items()
-        if variant.model is not None and has_tokenizer(variant.model)
+        if (spec := variant.model or variant.adapter) is not None
+        and (variant.model is not None or Path(spec).expanduser().is_dir())
+        and has_tokenizer(spec)
     }
 
 
@@ -158,14 +162,33 @@ def _planted(
         handle.remove()
 
 
-def _adapter_shapes(name: str, spec: str) -> set[str]:
-    """Names of the tensors that an adapter holds, read before it is put on the base."""
+def _peft_name(name: str) -> str:
+    """What PEFT calls an adapter: it keeps adapters as attributes of modules, where a name like 'train' is taken."""
+    return f"variant_{name}"
+
+
+def _adapter_tensors(name: str, spec: str) -> set[str]:
+    """Names of the tensors that an adapter holds, read before it is put on the base.
+
+    Raises:
+        UserError: there is no adapter, or it is of a kind that would change the base it is compared with.
+    """
     from peft.utils import load_peft_weights
 
     try:
-        PeftConfig.from_pretrained(spec)
+        config = PeftConfig.from_pretrained(spec)
+        if config.is_prompt_learning:
+            raise UserError(
+                f"The adapter '{name}' ({spec}) is a {config.peft_type.value} adapter, which reads other tokens than the base; "
+                "only adapters that change weights (LoRA and its kin) can be compared token by token."
+            )
+        if getattr(config, "bias", "none") != "none":
+            raise UserError(
+                f"The adapter '{name}' ({spec}) trains biases (bias: {config.bias}), which PEFT writes into the shared base; "
+                "merge it and give the merged checkpoint as 'model:' instead."
+            )
         return set(load_peft_weights(spec, device="cpu"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(
             f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({_first_line(error)}); give the folder that "
             "holds adapter_config.json."

@@ -5,7 +5,7 @@ Layout of ``latents/part-00000.h5``::
     attrs: part, n_tokens
     layer_12/              attrs: code_scale, d_sae
         counted            bool [n_tokens]: False for attention sinks, whose codes are not stored
-        base/              and one such group for each variant
+        codes/base/        and one such group for each variant
             by_token/      indptr [n_tokens + 1], index [nnz] (feature),  value [nnz]
             by_feature/    indptr [d_sae + 1],    row   [nnz] (token row), value [nnz]
 
@@ -15,6 +15,7 @@ shuffle, which plain h5py reads everywhere.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ import numpy as np
 
 from store.errors import UserError
 
-MAX_PART_TOKENS = 65_536
+MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
+UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
 CHUNK = 16_384  # values; about 32 KiB a chunk, so that reading one feature decompresses little more than it needs
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
@@ -72,15 +74,16 @@ def part_file(part: int) -> str:
 
 
 def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
-    """Write one part, both indexes.
+    """Write one part, both indexes: whole and on disk, or not at all.
 
     Raises:
         UserError: a code is not finite or does not fit float16; nothing is left behind.
         OSError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
     try:
-        with h5py.File(path, "w") as file:
+        with h5py.File(partial, "w") as file:
             file.attrs["part"] = part
             file.attrs["n_tokens"] = len(next(iter(layers.values())).counted)
             for layer, kept in sorted(layers.items()):
@@ -89,9 +92,12 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
                 group.attrs["code_scale"] = kept.code_scale
                 _dataset(group, "counted", kept.counted)
                 for model, codes in kept.codes.items():
-                    _write_codes(group.create_group(model), codes, kept, f"layer {layer}, model '{model}'")
+                    _write_codes(group.create_group(f"codes/{model}"), codes, kept, f"layer {layer}, model '{model}'")
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.rename(path)
     except BaseException:
-        path.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -106,7 +112,7 @@ def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: i
         return Codes(
             indptr - indptr[0],
             by_token["index"][span].astype(np.int64),
-            by_token["value"][span].astype(np.float32) * np.float32(group.parent.attrs["code_scale"]),
+            by_token["value"][span].astype(np.float32) * np.float32(file[f"layer_{layer}"].attrs["code_scale"]),
         )
 
 
@@ -120,11 +126,21 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
         group = _model_group(file, path, layer, model)
         by_feature = group["by_feature"]
         start, stop = by_feature["indptr"][feature : feature + 2]
-        scale = np.float32(group.parent.attrs["code_scale"])
+        scale = np.float32(file[f"layer_{layer}"].attrs["code_scale"])
         return (
             by_feature["row"][start:stop].astype(np.int64),
             by_feature["value"][start:stop].astype(np.float32) * scale,
         )
+
+
+def n_tokens(path: Path) -> int:
+    """Token rows of a part.
+
+    Raises:
+        UserError: the part is missing or damaged.
+    """
+    with _open(path) as file:
+        return int(file.attrs["n_tokens"])
 
 
 def read_counted(path: Path, layer: int) -> np.ndarray:
@@ -152,7 +168,7 @@ def digest(path: Path) -> str:
 
 def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str) -> None:
     value = _compact_values(codes.value, kept.code_scale, where)
-    index_type = np.uint16 if kept.d_sae <= MAX_PART_TOKENS else np.uint32
+    index_type = np.uint16 if kept.d_sae <= UINT16_FEATURES else np.uint32
     by_token = group.create_group("by_token")
     _dataset(by_token, "indptr", codes.indptr.astype(np.uint32))
     _dataset(by_token, "index", codes.index.astype(index_type))
@@ -197,7 +213,7 @@ def _open(path: Path) -> h5py.File:
 
 
 def _model_group(file: h5py.File, path: Path, layer: int, model: str) -> h5py.Group:
-    name = f"layer_{layer}/{model}"
+    name = f"layer_{layer}/codes/{model}"
     if name not in file:
         raise UserError(f"The part '{path.name}' holds no codes of model '{model}' at layer {layer}.")
     return file[name]

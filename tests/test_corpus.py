@@ -39,13 +39,13 @@ def test_plain_text_is_one_segment():
     assert segments_of(rendered.text, rendered) == {"text": "a cat", "template": "", "prompt": "", "response": ""}
 
 
-def test_conversation_marks_template_prompt_and_response():
+def test_conversation_marks_template_prompt_and_response(tokenizer):
     messages = [
         {"role": "user", "content": " hi model "},
         {"role": "assistant", "content": "hi user"},
         {"role": "user", "content": "model?"},
     ]
-    rendered = Renderer("<bos>" + TEMPLATE, "<bos>").render(record(messages=messages))
+    rendered = Renderer("{{ bos_token }}" + TEMPLATE, tokenizer).render(record(messages=messages))
     assert rendered.text == "<turn>user\nhi model</turn>\n<turn>model\nhi user</turn>\n<turn>user\nmodel?</turn>\n"
     found = segments_of(rendered.text, rendered)
     assert found["prompt"] == "hi modelmodel?"
@@ -59,16 +59,40 @@ def test_prompt_and_response_without_a_template_are_two_lines():
     assert segments_of(rendered.text, rendered) == {"text": "", "template": "\n", "prompt": "1+1?", "response": "2"}
 
 
-def test_template_cannot_reach_outside():
+@pytest.mark.parametrize("content", ["u", "model", "<turn>", "a", "user", "\n"])
+def test_short_messages_are_not_found_inside_the_template(tokenizer, content):
+    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": content}]
+    rendered = Renderer(TEMPLATE, tokenizer).render(record(messages=messages))
+    shown = content.strip()
+    found = segments_of(rendered.text, rendered)
+    assert (found["prompt"], found["response"]) == (shown, shown)
+    assert found["template"] == "<turn>user\n</turn>\n<turn>model\n</turn>\n"
+
+
+def test_template_knows_special_tokens_and_what_transformers_offers(tokenizer):
+    """Zephyr's way of ending turns, and a loop control that needs an extension."""
+    template = "{% for m in messages %}{% if loop.index > 2 %}{% break %}{% endif %}{{ m['content'] + eos_token }}{% endfor %}"
+    messages = [{"role": "user", "content": text} for text in ("one", "two", "three")]
+    rendered = Renderer(template, tokenizer).render(record(messages=messages))
+    assert rendered.text == "one<eos>two<eos>"
+    assert segments_of(rendered.text, rendered)["prompt"] == "onetwo"
+
+
+def test_template_that_is_not_jinja(tokenizer):
+    with pytest.raises(UserError, match="not valid Jinja"):
+        Renderer("{% for m in %}", tokenizer)
+
+
+def test_template_cannot_reach_outside(tokenizer):
     """Chat templates are untrusted: they run in Jinja's sandbox."""
-    renderer = Renderer("{{ messages.__class__.__mro__[1].__subclasses__() }}")
+    renderer = Renderer("{{ messages.__class__.__mro__[1].__subclasses__() }}", tokenizer)
     with pytest.raises(UserError, match="cannot render"):
         renderer.render(record(messages=[{"role": "user", "content": "x"}]))
 
 
 def test_tokens_carry_the_segment_of_their_text(tokenizer):
     records = [record(prompt="the cat sat", response="on the mat")]
-    corpus = tokenize(records, tokenizer, Renderer(TEMPLATE), 1000, 1000)
+    corpus = tokenize(records, tokenizer, Renderer(TEMPLATE, tokenizer), 1000, 1000)
     (only,) = corpus.documents
     by_segment = {
         segment: tokenizer.decode(only.token_ids[only.segments == i]) for i, segment in enumerate(SEGMENTS)

@@ -357,7 +357,7 @@ def code_groups(run: Run) -> list[tuple[h5py.Group, int, str, np.ndarray]]:
         for number, layer in run.truth.layers.items():
             group = file[f"layer_{number}"]
             np.testing.assert_array_equal(group["counted"][:], layer.counted[rows])
-            out += [(group[model], number, model, layer.raw[model][rows]) for model in run.truth.models]
+            out += [(group["codes"][model], number, model, layer.raw[model][rows]) for model in run.truth.models]
     return out
 
 
@@ -370,7 +370,7 @@ def test_codes_equal_sae_lens(run: Run) -> None:
         wanted_row, wanted_feature = np.nonzero(expected)
         np.testing.assert_array_equal(row, wanted_row)
         np.testing.assert_array_equal(index, wanted_feature)
-        scale = float(group.parent.attrs["code_scale"])
+        scale = float(group.parent.parent.attrs["code_scale"])
         exact = expected[row, index].astype(np.float64)
         assert (np.abs(by_token["value"][:].astype(np.float64) * scale - exact) <= FLOAT16 * exact + scale * 2.0**-24).all()
 
@@ -418,8 +418,8 @@ def test_wide_dictionaries_take_four_byte_indexes(tmp_path: Path) -> None:
         path = tmp_path / f"{d_sae}.h5"
         parts.write_part(path, 0, {0: parts.LayerCodes(d_sae, 1.0, np.ones(2, dtype=bool), {"base": codes})})
         with h5py.File(path) as file:
-            assert file["layer_0/base/by_token/index"].dtype == kind
-            assert file["layer_0/base/by_feature/row"].dtype == np.uint16
+            assert file["layer_0/codes/base/by_token/index"].dtype == kind
+            assert file["layer_0/codes/base/by_feature/row"].dtype == np.uint16
         np.testing.assert_array_equal(parts.read_codes(path, 0, "base").index, [0, d_sae - 1])
 
 
