@@ -31,6 +31,7 @@ from store.errors import UserError
 
 SAES = datasets.HERE / "saes"
 LAYERS = (5, 9, 12, 15)
+SECOND_SEED_LAYER = 12
 GROUP = 32  # contexts a forward pass
 
 
@@ -152,7 +153,7 @@ def save_sae(sae: BatchTopKTrainingSAE, folder: Path) -> None:
 def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path | None = None) -> None:
     """Harvest residuals, train a dictionary for every layer and write ``card.json``; a finished layer is kept.
 
-    The full family has a second seed at layer 12.
+    Layer 12 gets a second seed as well, for "would another dictionary show the same?".
 
     Raises:
         UserError: the training text is not built, or too little of it.
@@ -164,7 +165,7 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
     model, tokenizer = load_model(base, device=resolve_device("auto")), load_tokenizer(base)
     began = time.monotonic()
     gathered = gather(model, tokenizer, size.tokens)
-    seeds = [(layer, 1) for layer in LAYERS] + ([(12, 2)] if size_name == "full" else [])
+    seeds = [(layer, 1) for layer in LAYERS] + [(layer, 2) for layer in LAYERS if layer == SECOND_SEED_LAYER]
     for layer, seed in seeds:
         target = folder / folder_name(layer, seed)
         if (target / "cfg.json").is_file():
@@ -174,7 +175,8 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
         rows = np.array(gathered.residuals(layer))
         settings = Size(**{**asdict(size), "seed": seed})
         save_sae(train_sae(rows, layer, settings, public_name(base)), target)
-    wall = round(time.monotonic() - began)
+    earlier = json.loads((folder / "card.json").read_text(encoding="utf-8")) if (folder / "card.json").is_file() else {}
+    wall = round(time.monotonic() - began) + earlier.get("wall_seconds", 0)
     card = {
         "base": public_name(base),
         "data": {"training_tokens": gathered.rows, "sinks_left_out": gathered.sinks, "text": "general training text"},
