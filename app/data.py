@@ -15,6 +15,7 @@ from app import link
 from store.errors import UserError
 from store.manifest import MANIFEST_FILE
 from store.reader import Store, open_store
+from store.sidecar import sidecar_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
@@ -50,13 +51,13 @@ def current() -> Store:
         )
     path = found[link.read("store", found, next(iter(found)))]
     manifest = path / MANIFEST_FILE
-    stamp = manifest.stat().st_mtime_ns if manifest.is_file() else 0
-    return _open(str(path), stamp)
+    stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in (manifest, sidecar_path(path)))
+    return _open(str(path), stamps)
 
 
 def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
-    """The answer of a function of store/queries.py, cached by the store's digest, the function's name and its filters."""
-    return _answer(store.manifest.digest, str(store.path), question.__name__, filters, store, question)
+    """The answer of a function of store/queries.py, cached by the store's content, the function's name and its filters."""
+    return _answer(store.content, str(store.path), question.__name__, filters, store, question)
 
 
 def _given() -> list[Path]:
@@ -68,10 +69,10 @@ def _given() -> list[Path]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _open(path: str, stamp: int) -> Store:
+def _open(path: str, stamps: tuple[int, ...]) -> Store:
     return open_store(path)
 
 
 @st.cache_data(show_spinner=False, max_entries=1000)
-def _answer(digest: str, path: str, name: str, filters: dict, _store: Store, _question: Callable) -> pd.DataFrame:
+def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _question: Callable) -> pd.DataFrame:
     return _question(_store, **filters)

@@ -46,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     verify = _command(commands, "verify", _verify, "check every byte and row of a store against its manifest")
     verify.add_argument("store", metavar="STORE")
 
+    labels = _command(commands, "labels", _labels, "import labels of features, which then stand in place of the automatic ones")
+    labels.add_argument("store", metavar="STORE", type=Path)
+    labels.add_argument(
+        "file", metavar="FILE", type=Path,
+        help="CSV with the columns layer, feature, label; or Neuronpedia's export of explanations (.jsonl, .jsonl.gz)",
+    )  # fmt: skip
+
     publish = _command(commands, "publish", _publish, "write a cut-down copy of a store that is small enough to share")
     publish.add_argument("store", metavar="STORE", type=Path)
     publish.add_argument("--out", required=True, type=Path, metavar="DIR", help="the copy to make; must not exist")
@@ -115,6 +122,13 @@ def _verify(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     print(f"{options.store}: " + (f"{len(problems)} problem(s)" if problems else "every file, row and code is as written"))
     return 1 if problems else 0
+
+
+def _labels(options: argparse.Namespace) -> int:
+    from extract.label_files import import_labels
+
+    print(import_labels(options.store, options.file))
+    return 0
 
 
 def _publish(options: argparse.Namespace) -> int:

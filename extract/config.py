@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.errors import UserError
+from store.parts import MAX_PART_TOKENS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
 RESERVED_NAMES = {"base", "all", "observed"}
@@ -117,7 +118,7 @@ class RunConfig(_Section):
     """Document tokens to read; divided evenly over the domains, what one cannot fill goes to the others."""
     context_length: int = Field(128, ge=8)
     """Tokens a context window, BOS included; longer documents fill several windows."""
-    document_tokens: int = Field(1024, ge=8, le=65_536)
+    document_tokens: int = Field(1024, ge=8, le=MAX_PART_TOKENS)
     """Longest document: what is beyond is left out, so that no single text outweighs the others."""
     prepend_bos: bool | Literal["auto"] = "auto"
     """Whether each window starts with BOS; auto does what the dictionaries were trained with."""
@@ -129,7 +130,7 @@ class RunConfig(_Section):
     """auto, cpu, cuda or cuda:N."""
     batch_tokens: int = Field(2048, ge=16)
     """Padded tokens a batch. Batches depend on the corpus and on this alone."""
-    shard_tokens: int = Field(16_384, ge=16, le=65_536)
+    shard_tokens: int = Field(16_384, ge=16, le=MAX_PART_TOKENS)
     """Document tokens a shard: the unit of work, of resuming and of one HDF5 part."""
     pilot_documents: int = Field(64, ge=1)
     """Documents of each domain that fix mean, median norm and scales before the main pass."""

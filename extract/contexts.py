@@ -11,7 +11,7 @@ from extract.merge import Merger
 from extract.statistics import top_contexts
 from extract.variants import BASE
 from store.metrics import RANKINGS
-from store.parts import Codes, read_codes
+from store.parts import MAX_PART_TOKENS, Codes, read_codes
 
 
 def write_contexts(merger: Merger, dictionary: Dictionary, variant: str, progress: Callable[[int], None]) -> None:
@@ -27,12 +27,13 @@ def write_contexts(merger: Merger, dictionary: Dictionary, variant: str, progres
 
 
 def _choose(merger: Merger, layer: int, variant: str, ranking: str) -> dict[str, np.ndarray]:
-    """The k best over all shards, with ``rank``; ``place`` becomes shard x 65,536 + row."""
-    candidates: list[dict[str, np.ndarray]] = []
+    """The k best over all shards, with ``rank``; ``place`` becomes shard x MAX_PART_TOKENS + row."""
+    k = merger.context.config.contexts
+    top: dict[str, np.ndarray] | None = None
     for shard, columns in merger.contexts(layer, variant, ranking):
-        candidates.append({**columns, "place": shard.index * 65_536 + columns["place"]})
-    together = {name: np.concatenate([columns[name] for columns in candidates]) for name in candidates[0]}
-    top = top_contexts(together, merger.context.config.contexts)
+        found = {**columns, "place": shard.index * MAX_PART_TOKENS + columns["place"]}
+        # Shard by shard, so that never more than two shards' candidates are held: the best of the best are the best of all.
+        top = found if top is None else top_contexts({name: np.concatenate([top[name], found[name]]) for name in top}, k)
     starts = np.flatnonzero(np.r_[True, np.diff(top["feature"]) != 0]) if len(top["feature"]) else np.zeros(0, int)
     length = np.diff(np.r_[starts, len(top["feature"])])
     top["rank"] = np.arange(len(top["feature"])) - np.repeat(starts, length) + 1
@@ -40,7 +41,7 @@ def _choose(merger: Merger, layer: int, variant: str, ranking: str) -> dict[str,
 
 
 def _of_shard(top: dict[str, np.ndarray], shard: int) -> dict[str, np.ndarray]:
-    inside = top["place"] // 65_536 == shard
+    inside = top["place"] // MAX_PART_TOKENS == shard
     return {name: values[inside] for name, values in top.items()}
 
 
@@ -52,8 +53,8 @@ class _WindowFiller:
         self.shard, self.dictionary, self.variant = shard, dictionary, variant
         self.token_ids = shard.token_ids
         self.document_of_row = shard.document_of_row
-        self.position = np.arange(shard.n_tokens) - shard.first_rows[self.document_of_row]
-        self.window = self.document_of_row * 65_536 + self.position // merger.context.window_tokens
+        self.position = shard.position_of_row
+        self.window = shard.window_of_row(merger.context.window_tokens)
         self.offsets = np.arange(-config.context_before, config.context_after + 1)
         self.norms = dictionary.decoder_norm.cpu().numpy()
         part = merger.writer.part_path(shard.index)
@@ -65,7 +66,7 @@ class _WindowFiller:
     def table(self, ranking: str, top: dict[str, np.ndarray]) -> pa.Table:
         """Rows of the contexts table."""
         feature = top["feature"].astype(np.int64)
-        peak_row = top["place"] % 65_536
+        peak_row = top["place"] % MAX_PART_TOKENS
         rows = peak_row[:, None] + self.offsets
         inside = (rows >= 0) & (rows < self.shard.n_tokens)
         rows = np.clip(rows, 0, self.shard.n_tokens - 1)

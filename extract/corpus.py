@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from extract.config import SourceConfig
 from extract.render import SEGMENTS, Rendered, Renderer
 from store.errors import UserError
+from store.parts import MAX_PART_TOKENS
 
 MAX_DATASET_RECORDS = 1_000_000
 
@@ -228,6 +229,15 @@ class Shard:
         return np.repeat(np.arange(len(self.documents)), [len(document) for document in self.documents])
 
     @property
+    def position_of_row(self) -> np.ndarray:
+        """int64 [n_tokens]: token of its document, from 0."""
+        return np.arange(self.n_tokens) - self.first_rows[self.document_of_row]
+
+    def window_of_row(self, window_tokens: int) -> np.ndarray:
+        """int64 [n_tokens]: a number for each context window of the shard."""
+        return self.document_of_row * MAX_PART_TOKENS + self.position_of_row // window_tokens
+
+    @property
     def first_rows(self) -> np.ndarray:
         """int64 [documents]: row of each document's first token."""
         return np.concatenate([[0], np.cumsum([len(document) for document in self.documents])[:-1]])
@@ -373,6 +383,17 @@ def _compare(
         f"{base_id}, the variant '{theirs}' (id {int(ids[at]) if at < len(ids) else 'none'}). "
         "Models can only be compared on identical tokens."
     )
+
+
+def describe_source(source: SourceConfig) -> dict[str, Any]:
+    """What the manifest says of a source: a file by name and hash, a dataset by id; and which part of it was read."""
+    if source.path:
+        with Path(source.path).open("rb") as file:
+            origin = {"file": Path(source.path).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    else:
+        name = Path(source.dataset).name if Path(source.dataset).exists() else source.dataset
+        origin = {"dataset": name, "split": source.split}
+    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}
 
 
 def domain_counts(documents: Sequence[Document]) -> dict[str, dict[str, int]]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from extract.corpus import Shard
 from extract.dictionaries import Dictionary
+from extract.labels import Evidence
 from extract.render import SEGMENTS
 from extract.shards import RunContext, sums_path
 from extract.variants import BASE
@@ -38,23 +38,20 @@ class Merger:
     shards: Sequence[Shard]
     writer: StoreWriter
 
-    @cached_property
-    def _files(self) -> list[np.lib.npyio.NpzFile]:
-        return [np.load(sums_path(self.writer, shard.index)) for shard in self.shards]
-
-    def close(self) -> None:
-        """Close the shards' files."""
-        for file in self._files:
-            file.close()
+    def _files(self) -> Iterator[np.lib.npyio.NpzFile]:
+        """The sums of each shard in turn, one file open at a time: a run may have more shards than a process may open."""
+        for shard in self.shards:
+            with np.load(sums_path(self.writer, shard.index)) as file:
+                yield file
 
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
-        counts = sum(file[f"{layer}|counts"] for file in self._files)
+        counts = sum(file[f"{layer}|counts"] for file in self._files())
         return counts.reshape(len(self.context.domains), len(SEGMENTS))
 
     def n_sinks(self, layer: int) -> int:
         """Tokens left out as attention sinks."""
-        return int(sum(file[f"{layer}|sinks"] for file in self._files))
+        return int(sum(file[f"{layer}|sinks"] for file in self._files()))
 
     def write_layer(self, dictionary: Dictionary) -> None:
         """Every table that belongs to one layer, but for contexts and promoted tokens."""
@@ -77,13 +74,32 @@ class Merger:
             np.add.at(fired, columns["feature"], columns["count"])
         return fired / max(1, self.layer_counts(dictionary.layer).sum())
 
+    def label_evidence(self, dictionary: Dictionary) -> Evidence:
+        """What the features of a layer fire on in the base, summed over the shards."""
+        pairs = list(self._columns(f"{dictionary.layer}|{BASE}|pairs", ("feature", "token_id", "count", "activation")))
+        together = {name: np.concatenate([columns[name] for columns in pairs]) for name in pairs[0]}
+        keys = (together["feature"].astype(np.int64) << 32) | together["token_id"]
+        pair, place = np.unique(keys, return_inverse=True)
+        background: dict[int, int] = {}
+        for columns in self._columns(f"{dictionary.layer}|{BASE}|background", ("token_id", "count")):
+            for token, count in zip(columns["token_id"].tolist(), columns["count"].tolist(), strict=True):
+                background[token] = background.get(token, 0) + count
+        return Evidence(
+            pair >> 32,
+            pair & 0xFFFFFFFF,
+            np.bincount(place, weights=together["count"], minlength=len(pair)).astype(np.int64),
+            np.bincount(place, weights=together["activation"], minlength=len(pair)),
+            background,
+            self.densities(dictionary),
+        )
+
     def contexts(self, layer: int, variant: str, ranking: str) -> Iterator[tuple[Shard, dict[str, np.ndarray]]]:
         """The candidates of each shard: feature, score, place (row in the shard), text."""
         prefix = f"{layer}|{variant}|contexts|{ranking}"
         yield from zip(self.shards, self._columns(prefix, ("feature", "score", "place", "text")), strict=True)
 
     def _columns(self, prefix: str, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-        for file in self._files:
+        for file in self._files():
             yield {name: file[f"{prefix}|{name}"] for name in names}
 
     def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
@@ -171,7 +187,7 @@ class Merger:
 
     def _totals(self, layer: int, model: str) -> np.ndarray:
         """float64 [domains, segments, d_model]: sum of residuals."""
-        total = sum(file[f"{layer}|{model}|totals"] for file in self._files)
+        total = sum(file[f"{layer}|{model}|totals"] for file in self._files())
         return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
 
     def _norm2(self, totals: np.ndarray, domain: str, segment: str) -> float:

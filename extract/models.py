@@ -80,7 +80,9 @@ def model_config(spec: str) -> PretrainedConfig:
         if (gguf := _gguf_path(spec)) is not None:
             return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name).get_text_config()
         return AutoConfig.from_pretrained(local_folder(spec), trust_remote_code=False).get_text_config()
-    except (OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file surfaces as whatever its reader runs into
         raise UserError(f"The model '{spec}' cannot be found: {_first_line(error)}") from error
 
 
@@ -114,6 +116,11 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 over everything that decides how text becomes token ids."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def has_tokenizer(spec: str) -> bool:
@@ -165,7 +172,7 @@ def _convert_gguf(path: Path) -> Path:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         partial.rename(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a damaged file surfaces as whatever its reader runs into
         raise UserError(f"The GGUF file '{path}' could not be converted: {_first_line(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

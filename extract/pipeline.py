@@ -7,14 +7,13 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -22,22 +21,34 @@ from transformers import PreTrainedTokenizerBase
 from extract import pilot as pilots
 from extract.config import RunConfig
 from extract.contexts import write_contexts
-from extract.corpus import Batch, Corpus, Shard, domain_counts, make_batches, make_shards, read_records, tokenize
+from extract.corpus import (
+    Batch,
+    Corpus,
+    Shard,
+    describe_source,
+    domain_counts,
+    make_batches,
+    make_shards,
+    read_records,
+    tokenize,
+)
 from extract.dictionaries import Dictionary, load_dictionaries
+from extract.features import write_features
 from extract.latents import read_residuals
 from extract.merge import Merger
-from extract.models import load_tokenizer, resolve_device, resolve_dtype
+from extract.models import load_tokenizer, resolve_device, resolve_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
 from extract.render import SEGMENTS, Renderer
-from extract.shards import RunContext, run_shard, sums_path
+from extract.shards import RunContext, is_done, run_shard
 from extract.variants import BASE, ModelSet, display_name, variant_kind, variant_source, variant_tokenizers
-from extract.vocabulary import promoted_tokens, token_texts
+from extract.vocabulary import TokenTexts
 from store.errors import UserError
 from store.manifest import Manifest
-from store.writer import PILOT_FILE, StoreWriter, check_free
+from store.writer import PILOT_FILE, StoreWriter, check_free, make_folder
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
+SUMS_VERSION = "2"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
             in ``OUT.partial``, and the same command goes on from there.
     """
     check_free(out)
+    make_folder(out.parent)
     inputs = _load(config, say)
     writer = StoreWriter(out)
     try:
@@ -75,10 +87,10 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
         _extract(context, shards, writer)
         _merge(context, inputs, shards, writer)
         return writer.finish(_manifest(context, inputs))
-    except OSError as error:
+    except (OSError, duckdb.Error) as error:
         raise UserError(
-            f"The store could not be written to '{writer.partial}': {error.strerror or error}. Nothing that was finished is "
-            "lost: make room and run the same command again."
+            f"The store could not be written to '{writer.partial}': {str(error).splitlines()[0]}. Nothing that was finished is "
+            "lost: put that right and run the same command again."
         ) from error
     finally:
         writer.close()
@@ -98,8 +110,10 @@ def _load(config: RunConfig, say: Callable[[str], None]) -> _Inputs:
     models = ModelSet(config, device, resolve_dtype(config.dtype, device))
     dictionaries = load_dictionaries(config.saes, models.d_model, device)
     digests = {
+        "version of the program": SUMS_VERSION,
         "settings": json.dumps(_settings(config), sort_keys=True),
         "tokens": corpus.digest(),
+        "tokenizer": tokenizer_digest(tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
     }
@@ -123,15 +137,15 @@ def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: li
 def _check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
     """Go on only with what the interrupted run was started with."""
     path = writer.work / FINGERPRINT_FILE
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key)):
-            raise UserError(
-                f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
-                "folder to start afresh."
-            )
-    else:
-        path.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    before = json.loads(path.read_text(encoding="utf-8") or "{}") if path.is_file() else {}
+    if before and (changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key))):
+        raise UserError(
+            f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
+            "folder to start afresh."
+        )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    partial.rename(path)
 
 
 def _pilot(
@@ -195,7 +209,7 @@ def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -
 def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> None:
     with _bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
         for shard in shards:
-            if sums_path(writer, shard.index).is_file():
+            if is_done(writer, shard):
                 bar.update(shard.n_tokens)
             else:
                 run_shard(context, shard, writer, bar.update)
@@ -204,18 +218,18 @@ def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> N
 def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: StoreWriter) -> None:
     _write_documents(shards, context, writer)
     steps = len(context.dictionaries) * (1 + len(context.config.variants) * len(shards))
-    with closing(Merger(context, shards, writer)) as merger, _bar(steps, "merging", "step") as bar:
+    merger = Merger(context, shards, writer)
+    with _bar(steps, "merging", "step") as bar:
         for dictionary in context.dictionaries:
             merger.write_layer(dictionary)
             bar.update(1)
             for variant in context.config.variants:
                 write_contexts(merger, dictionary, variant, bar.update)
-        bar.close()
-        used = [np.unique(np.concatenate([shard.token_ids for shard in shards]))]
-        used += _write_features(merger, writer)
-    ids = np.unique(np.concatenate(used))
-    vocabulary = pd.DataFrame({"token_id": ids, "token": token_texts(inputs.tokenizer, ids)})
-    writer.load("vocabulary", vocabulary)
+    texts = TokenTexts(inputs.tokenizer)
+    texts.add(np.concatenate([shard.token_ids for shard in shards]))
+    with _bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
+        write_features(merger, texts, bar.update)
+    writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
 
 
 def _write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:
@@ -231,7 +245,7 @@ def _write_documents(shards: list[Shard], context: RunContext, writer: StoreWrit
             "n_tokens": [len(document) for document in shard.documents],
             "has_codes": True,
         }
-        position = np.arange(shard.n_tokens) - shard.first_rows[local]
+        position = shard.position_of_row
         tokens = {
             "document": numbers[local],
             "position": position,
@@ -241,28 +255,6 @@ def _write_documents(shards: list[Shard], context: RunContext, writer: StoreWrit
         }
         writer.load("documents", pd.DataFrame(documents))
         writer.load("tokens", pd.DataFrame(tokens))
-
-
-def _write_features(merger: Merger, writer: StoreWriter) -> list[np.ndarray]:
-    """Write the features table; returns the token ids it mentions."""
-    context = merger.context
-    k = context.config.promoted_tokens
-    used: list[np.ndarray] = []
-    total = sum(dictionary.d_sae for dictionary in context.dictionaries)
-    with _bar(total, "output tokens", "feature") as bar:
-        for dictionary in context.dictionaries:
-            columns = {
-                "layer": pa.repeat(dictionary.layer, dictionary.d_sae),
-                "feature": np.arange(dictionary.d_sae),
-                "decoder_norm": dictionary.decoder_norm.cpu().numpy(),
-                "density": merger.densities(dictionary),
-            }
-            if k:
-                found = promoted_tokens(context.models.base, dictionary, k, bar.update)
-                columns |= {name: pa.array(list(values)) for name, values in found.items()}
-                used += [found["promoted"].ravel(), found["suppressed"].ravel()]
-            writer.load("features", pa.table(columns))
-    return used
 
 
 def _manifest(context: RunContext, inputs: _Inputs) -> Manifest:
@@ -277,9 +269,9 @@ def _manifest(context: RunContext, inputs: _Inputs) -> Manifest:
             str(dictionary.layer): {"name": dictionary.name, "hook_name": dictionary.hook_name, "sha256": dictionary.digest()}
             for dictionary in inputs.dictionaries
         },
-        tokenizer={"name": type(inputs.tokenizer).__name__, "vocab_size": len(inputs.tokenizer)},
+        tokenizer={"vocab_size": len(inputs.tokenizer), "sha256": inputs.digests["tokenizer"]},
         corpus={
-            "sources": [display_name(source.path or source.dataset) for source in config.corpus],
+            "sources": [describe_source(source) for source in config.corpus],
             "sha256": corpus.digest(),
             "domains": domain_counts(corpus.documents),
         },

@@ -111,6 +111,7 @@ def _notes(source: Store, cut: Cut, kept: dict[str, int]) -> list[str]:
         f"most shifted and the {cut.features} most active features of each layer and variant; other features have none here.",
         f"Codes and token metrics: {kept['documents']:,} of {rows['documents']:,} documents ({kept['tokens']:,} of "
         f"{counts['tokens']:,} tokens), {size_of_sample}.",
+        *([f"Labels: {source.n_labels:,} imported ones are part of this copy."] if source.n_labels else []),
     ]
 
 

@@ -19,8 +19,9 @@ from extract.latents import RESIDUAL_METRICS, LayerLatents, layer_latents, read_
 from extract.pilot import LayerPilot
 from extract.render import SEGMENTS
 from extract.variants import BASE, ModelSet
+from store.errors import UserError
 from store.metrics import COUNT_SUMS, DOCUMENT_SUMS, histogram_edges
-from store.parts import Codes, LayerCodes
+from store.parts import Codes, LayerCodes, n_tokens
 from store.writer import StoreWriter
 
 
@@ -121,6 +122,14 @@ def sums_path(writer: StoreWriter, shard: int) -> Path:
     return writer.work / f"sums-{shard:05d}.npz"
 
 
+def is_done(writer: StoreWriter, shard: Shard) -> bool:
+    """Whether a shard is finished: its sums are there, and its part is whole (a power cut may have taken it)."""
+    try:
+        return sums_path(writer, shard.index).is_file() and n_tokens(writer.part_path(shard.index)) == shard.n_tokens
+    except UserError:
+        return False
+
+
 def save_sums(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a shard's sums whole or not at all."""
     partial = path.with_suffix(".partial")
@@ -174,6 +183,8 @@ def _layer_sums(
         arrays[f"{name}|totals"] = here.totals[name].numpy()
         arrays |= _prefixed(f"{name}|histogram", statistics.histogram(code, norm, edges))
         if name == BASE:
+            arrays |= _prefixed(f"{BASE}|pairs", statistics.token_sums(code, norm, shard.token_ids))
+            arrays |= _prefixed(f"{BASE}|background", statistics.token_counts(shard.token_ids, here.counted.numpy()))
             continue
         union = statistics.scaled_union(codes[BASE], code, norm)
         per_token = _token_metrics(here, name, statistics.token_code_metrics(union))
@@ -191,8 +202,7 @@ class _ContextRanker:
     def __init__(self, context: RunContext, shard: Shard) -> None:
         self.k = context.config.contexts
         self.token_ids = shard.token_ids
-        position = np.arange(shard.n_tokens) - shard.first_rows[shard.document_of_row]
-        window_of_row = shard.document_of_row * 65_536 + position // context.window_tokens
+        window_of_row = shard.window_of_row(context.window_tokens)
         self.texts = statistics.text_hashes(
             self.token_ids, window_of_row, context.config.context_before, context.config.context_after
         )

@@ -140,6 +140,35 @@ def histogram(codes: SparseCodes, decoder_norm: torch.Tensor, edges: np.ndarray)
     }
 
 
+def token_sums(codes: SparseCodes, decoder_norm: torch.Tensor, token_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """How often and how strongly each feature fires on each token of the vocabulary: the evidence of its label.
+
+    Args:
+        token_ids: int [n_rows].
+
+    Returns:
+        Arrays [pairs that fired], in (feature, token_id) order: ``feature`` and ``token_id`` (int32), ``count`` (int32,
+        tokens), ``activation`` (float64, sum of scaled activation).
+    """
+    n_ids = int(token_ids.max(initial=0)) + 1
+    of_row = torch.from_numpy(token_ids.astype(np.int64)).to(codes.row.device)
+    pair, place = torch.unique(codes.feature * n_ids + of_row[codes.row], return_inverse=True)
+    activation = torch.zeros(len(pair), dtype=torch.float64, device=pair.device)
+    activation.index_add_(0, place, codes.value.double() * decoder_norm[codes.feature])
+    return {
+        "feature": torch.div(pair, n_ids, rounding_mode="floor").int().cpu().numpy(),
+        "token_id": (pair % n_ids).int().cpu().numpy(),
+        "count": torch.bincount(place, minlength=len(pair)).int().cpu().numpy(),
+        "activation": activation.cpu().numpy(),
+    }
+
+
+def token_counts(token_ids: np.ndarray, counted: np.ndarray) -> dict[str, np.ndarray]:
+    """How often each token of the vocabulary occurs among those that count: ``token_id`` (int32), ``count`` (int64)."""
+    token_id, count = np.unique(token_ids[counted], return_counts=True)
+    return {"token_id": token_id.astype(np.int32), "count": count}
+
+
 def ranking_scores(union: Union) -> dict[str, torch.Tensor]:
     """Score of every entry under each of :data:`store.metrics.RANKINGS`; an entry takes part where it is above 0."""
     return dict(
@@ -160,6 +189,8 @@ def text_hashes(token_ids: np.ndarray, window_of_row: np.ndarray, before: int, a
     mixed ^= mixed >> np.uint64(29)
     total = np.zeros(len(token_ids), dtype=np.uint64)
     for offset, multiplier in zip(range(-before, after + 1), multipliers, strict=True):
+        if abs(offset) >= len(token_ids):
+            continue
         there = slice(max(0, -offset), len(token_ids) - max(0, offset))
         other = slice(max(0, offset), len(token_ids) + min(0, offset))
         same = window_of_row[there] == window_of_row[other]

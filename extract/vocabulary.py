@@ -1,6 +1,6 @@
 """Token ids to text, and which output tokens a feature's decoder direction promotes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,19 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) ->
     return texts
 
 
+class TokenTexts(dict[int, str]):
+    """Token id -> text, of every id that was added."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def add(self, token_ids: np.ndarray | Sequence[int]) -> None:
+        """Read the texts of ids that are new; the shape does not matter."""
+        new = [token for token in np.unique(token_ids).tolist() if token not in self]
+        self.update(zip(new, token_texts(self._tokenizer, new), strict=True))
+
+
 def final_gain(model: PreTrainedModel) -> torch.Tensor:
     """float32 [d_model]: what the model's last norm multiplies each direction by, apart from its per-token scale.
 
@@ -35,12 +48,18 @@ def final_gain(model: PreTrainedModel) -> torch.Tensor:
     decoder = model.get_decoder()
     names = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
     norm = next((getattr(decoder, name) for name in names if isinstance(getattr(decoder, name, None), nn.Module)), None)
+    norm = _of_the_base(norm)
     if norm is None:
         return torch.ones(model.config.get_text_config().hidden_size, device=model.device)
     if isinstance(norm, nn.LayerNorm):
         return norm.weight.detach().float()
     with torch.inference_mode():
         return norm(torch.ones_like(norm.weight)).float()
+
+
+def _of_the_base(module: nn.Module | None) -> nn.Module | None:
+    """The base's own module where an adapter brought a copy of it (PEFT's modules_to_save)."""
+    return getattr(module, "original_module", module)
 
 
 @torch.inference_mode()
@@ -53,13 +72,14 @@ def promoted_tokens(
 
     Returns:
         ``promoted``, ``suppressed``: int32 [d_sae, k] token ids, strongest first; ``promoted_logits`` and
-        ``suppressed_logits``: float32 [d_sae, k], effect per unit of scaled activation before the norm's per-token scale.
+        ``suppressed_logits``: float32 [d_sae, k], effect per unit of scaled activation before the norm's per-token scale;
+        ``spread``: float32 [d_sae], standard deviation of that effect over the vocabulary.
     """
-    unembedding = model.get_output_embeddings().weight.detach().float()
+    unembedding = _of_the_base(model.get_output_embeddings()).weight.detach().float()
     unit = (dictionary.decoder / dictionary.decoder_norm.clamp_min(1e-12).unsqueeze(1)).float()
     directions = unit * final_gain(model)
     found: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")
+        name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits", "spread")
     }
     for some in directions.split(FEATURES_AT_ONCE):
         logits = some @ unembedding.T
@@ -67,5 +87,6 @@ def promoted_tokens(
             values, ids = logits.topk(k, dim=1, largest=largest)
             found[name].append(ids.int().cpu().numpy())
             found[f"{name}_logits"].append(values.cpu().numpy())
+        found["spread"].append(logits.std(dim=1).cpu().numpy())
         progress(len(some))
     return {name: np.concatenate(pieces) for name, pieces in found.items()}

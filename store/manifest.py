@@ -19,12 +19,12 @@ class Manifest:
     """Provenance and integrity of one store.
 
     Attributes:
-        base: name and content hash of the base model.
+        base: name of the base model, and hash of its weights as loaded (in the run's dtype).
         variants: variant -> {kind, name, hash}.
         saes: layer (as text) -> {name, hash, ...}.
-        tokenizer: name and hash.
-        corpus: sources with their hashes, and the domains.
-        settings: the run's configuration, as validated.
+        tokenizer: vocabulary size and hash.
+        corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain.
+        settings: the run's configuration but for models, dictionaries and sources, which have entries of their own.
         packages: package -> version.
         pilot: layer (as text) -> what the pilot fixed (median norm, mean norm, scales).
         counts: tokens, documents, contexts, skipped inputs and why.

@@ -5,7 +5,9 @@
 >>> s.shifted_features(variant="maths", layer=12, limit=10)
 """
 
+import hashlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,22 @@ import numpy as np
 import pandas as pd
 
 from store import manifest as manifests
-from store import parts, queries, tables
+from store import parts, queries, sidecar, tables
 from store.errors import UserError
 from store.manifest import Manifest
 from store.writer import content_digest
 
 BASE = "base"
+_FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
+_LABELS_DATABASE = """
+ATTACH ':memory:' AS imported (READ_WRITE);
+CREATE TABLE imported.labels (layer INTEGER, feature INTEGER, label VARCHAR, label_source VARCHAR);
+"""
+_FEATURES_WITH_LABELS = f"""
+CREATE TEMP VIEW features AS
+SELECT f.* REPLACE (coalesce(i.label, f.label) AS label, coalesce(i.label_source, f.label_source) AS label_source)
+FROM {Path(manifests.DATABASE_FILE).stem}.main.features f LEFT JOIN imported.labels i USING (layer, feature);
+"""  # a temporary name goes before the store's own, and belongs to one cursor
 _NO_ACTIVATIONS = {
     "document": np.zeros(0, dtype=np.int32),
     "position": np.zeros(0, dtype=np.int64),
@@ -33,13 +45,26 @@ class Store:
     Attributes:
         path: the store's folder.
         manifest: what the run was.
-        connection: DuckDB, read-only, without access to anything outside the file; take ``connection.cursor()`` a thread.
+        connection: DuckDB, read-only, without access to anything outside the file: the tables as they were written. To ask
+            take :meth:`cursor`, one a thread.
+        n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
+        content: names what the answers depend on: the manifest's digest, and the imported labels'.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection, labels: pd.DataFrame | None = None
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.connection = connection
+        self.n_labels = 0 if labels is None else len(labels)
+        self.content = manifest.digest
+        if self.n_labels:
+            self.content += hashlib.sha256(labels.to_csv().encode()).hexdigest()
+            connection.execute(_LABELS_DATABASE)
+            connection.register("incoming", labels)
+            connection.execute("INSERT INTO imported.labels SELECT * FROM incoming")
+            connection.unregister("incoming")
         self.variants: list[str] = list(manifest.variants)
         self.layers: list[int] = self._column("SELECT layer FROM layers ORDER BY layer")
         self.domains: list[str] = self._column("SELECT DISTINCT domain FROM documents ORDER BY domain")
@@ -55,13 +80,23 @@ class Store:
         """Let go of the database file."""
         self.connection.close()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection for one thread that sees imported labels in the table features.
+
+        The one place where they come in: whatever asks by it, SQL of a notebook included, gets them.
+        """
+        cursor = self.connection.cursor()
+        if self.n_labels:
+            cursor.execute(_FEATURES_WITH_LABELS)
+        return cursor
+
     def sql(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
         """Run read-only SQL over the tables of schema.sql.
 
         Raises:
             duckdb.Error: the query is wrong, or tries to write or to reach outside the store.
         """
-        return self.connection.cursor().execute(query, parameters).df()
+        return self.cursor().execute(query, parameters).df()
 
     def activations(self, layer: int, feature: int, model: str = BASE) -> pd.DataFrame:
         """One feature's every scaled activation in a model, from the HDF5 parts.
@@ -140,13 +175,18 @@ for _name, _function in _questions().items():
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a finished store for reading.
+    """Open a finished store for reading, with the labels that were imported for it (:mod:`store.sidecar`).
 
     Raises:
-        UserError: there is none, it is unfinished, damaged, cut short, or of another schema version.
+        UserError: there is none, it is unfinished, damaged, cut short, or of another schema version; its sidecar is damaged.
     """
     folder = Path(path)
     manifest = manifests.read_manifest(folder)
+    return _open(folder, manifest, sidecar.read_labels(folder, manifest.digest))
+
+
+def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Store:
+    _check_names(manifest)
     for name, expected in manifest.files.items():
         _check_size(folder, name, expected["bytes"])
     database = folder / manifests.DATABASE_FILE
@@ -158,7 +198,7 @@ def open_store(path: str | Path) -> Store:
         )
     except duckdb.Error as error:
         raise UserError(f"The database of the store '{folder}' cannot be read ({_first_line(error)}).") from error
-    return Store(folder, manifest, connection)
+    return Store(folder, manifest, connection, labels)
 
 
 def verify(path: str | Path) -> list[str]:
@@ -172,6 +212,7 @@ def verify(path: str | Path) -> list[str]:
     """
     folder = Path(path)
     manifest = manifests.read_manifest(folder)
+    _check_names(manifest)
     problems = []
     for name, expected in manifest.files.items():
         file = folder / name
@@ -181,7 +222,7 @@ def verify(path: str | Path) -> list[str]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
     if problems:
         return problems
-    with open_store(folder) as store:
+    with _open(folder, manifest, labels=None) as store:
         rows = tables.row_counts(store.connection)
         problems += [
             f"The table '{table}' has {rows[table]} rows, the manifest says {count}."
@@ -192,6 +233,13 @@ def verify(path: str | Path) -> list[str]:
         if content_digest(tables.digest(store.connection), part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
     return problems
+
+
+def _check_names(manifest: Manifest) -> None:
+    """A store that somebody shared must not make its reader look at other files."""
+    for name in manifest.files:
+        if not _FILE_NAME.fullmatch(name):
+            raise UserError(f"The manifest names the file '{name}', which does not belong to a store; do not trust this copy.")
 
 
 def _check_size(folder: Path, name: str, expected: int) -> None:

@@ -19,6 +19,7 @@ def describe(store: Store) -> str:
         *(f"variant   {name}: {variant['kind']} {variant['name']}" for name, variant in manifest.variants.items()),
         f"corpus    {counts['tokens']:,} tokens, {counts['documents']:,} documents, domains: {', '.join(store.domains)}",
         *(f"skipped   {count:,} documents: {why}" for why, count in counts.get("skipped", {}).items()),
+        *([f"labels    {store.n_labels:,} imported"] if store.n_labels else []),
         *(f"note      {note}" for note in manifest.notes),
         "",
         store.overview()[HEADLINE].to_string(index=False, float_format=lambda value: f"{value:.3f}"),

@@ -1,4 +1,7 @@
-"""Copying part of a store into a new one: every statistic, fewer contexts, the codes of a few documents."""
+"""Copying part of a store into a new one: every statistic, fewer contexts, the codes of a few documents.
+
+The copy is of what a reader sees: imported labels become part of it, with where they come from.
+"""
 
 import hashlib
 import shutil
@@ -104,7 +107,7 @@ def _selection(table: str, cut: Cut, documents: Sequence[int]) -> tuple[str, lis
 
 
 def _batches(source: Store, query: str, parameters: list) -> Iterator[pa.Table]:
-    for batch in source.connection.cursor().sql(query, params=parameters).to_arrow_reader(ROWS_AT_ONCE):
+    for batch in source.cursor().sql(query, params=parameters).to_arrow_reader(ROWS_AT_ONCE):
         yield pa.Table.from_batches([batch])
 
 

@@ -35,7 +35,7 @@ class StoreWriter:
         self.folder = folder
         self.partial = folder.with_name(f"{folder.name}.partial")
         self.work = self.partial / WORK_FOLDER
-        self.work.mkdir(parents=True, exist_ok=True)
+        make_folder(self.work)
         (self.partial / manifests.MANIFEST_FILE).unlink(missing_ok=True)  # of a run that ended just before its renaming
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -103,6 +103,18 @@ def check_free(folder: Path) -> None:
     """
     if folder.exists():
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: that is not possible here.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder '{folder}' cannot be made ({error.strerror}); choose another --out.") from error
 
 
 def content_digest(tables_digest: str, part_digests: list[str]) -> str:

@@ -5,10 +5,11 @@ import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 import torch
 import yaml
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -131,7 +132,7 @@ def test_empty_corpus_file(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "empty.jsonl", "no documents", corpus=corpus)
 
 
-@pytest.mark.parametrize("line", ['{"text": "cut', "[1, 2]", '"text"', '{"text": "a"} trailing'])
+@pytest.mark.parametrize("line", [r'{"text": "half \ud83d"}', '{"text": "cut', "[1, 2]", '"text"', '{"text": "a"} trailing'])
 def test_malformed_line(world, tmp_path, capsys, line):
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
     corpus = [{"path": str(tmp_path / "bad.jsonl"), "domain": "x"}]
@@ -225,10 +226,67 @@ def test_output_that_exists(world, tmp_path, capsys):
     assert (tmp_path / "store" / "precious.txt").read_text() == "keep me"
 
 
-def test_gpu_that_is_not_there(world, tmp_path, capsys):
-    if torch.cuda.is_available():
-        pytest.fail("this machine has a GPU: run the check on one without")
+def test_gpu_that_is_not_there(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     fails(world, tmp_path, capsys, "no GPU", device="cuda")
+
+
+def test_gpu_beyond_the_last(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    fails(world, tmp_path, capsys, "cuda:9", "2 GPU(s)", device="cuda:9")
+
+
+def test_device_that_does_not_exist(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "no device 'gpu'", device="gpu")
+
+
+def test_checkpoint_cut_short(world, tmp_path, capsys):
+    folder = tmp_path / "cut"
+    shutil.copytree(world.base, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    fails(world, tmp_path, capsys, "could not be loaded", "cut", variants={"x": {"model": str(folder)}})
+
+
+def test_adapter_cut_short(world, tmp_path, capsys):
+    folder = tmp_path / "cut"
+    shutil.copytree(world.adapter, folder)
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    fails(world, tmp_path, capsys, "'x'", "adapter", variants={"x": {"adapter": str(folder)}})
+
+
+def test_damaged_gguf(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FEATURESHIFT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF but not really")
+    fails(world, tmp_path, capsys, "weights.gguf", base=str(tmp_path / "weights.gguf"))
+
+
+def test_adapter_that_would_change_the_base(world, tmp_path, capsys):
+    """PEFT writes trained biases into the shared base, so that the comparison would be with another model."""
+    folder = tmp_path / "biased"
+    shutil.copytree(world.adapter, folder)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, "bias": "all"}))
+    fails(world, tmp_path, capsys, "'biased'", "bias: all", variants={"biased": {"adapter": str(folder)}})
+
+
+def test_adapter_that_reads_other_tokens(world, tmp_path, capsys):
+    model = AutoModelForCausalLM.from_pretrained(world.base)
+    prompt = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, num_layers=5, token_dim=32, num_attention_heads=2)
+    get_peft_model(model, prompt).save_pretrained(tmp_path / "prompt")
+    fails(world, tmp_path, capsys, "PROMPT_TUNING", variants={"x": {"adapter": str(tmp_path / "prompt")}})
+
+
+@pytest.mark.parametrize("name", ["counted", "train", "codes", "layers"])
+def test_names_that_are_words_elsewhere_are_free_for_variants(world, tmp_path, name):
+    """HDF5 groups and PEFT's modules have words of their own; a variant may still be called so."""
+    config = world.config(tmp_path, **SHORT, variants={name: {"adapter": str(world.adapter)}})
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+    with open_store(tmp_path / "store") as store:
+        assert store.variants == [name]
+        assert len(store.activations(1, 0, name))
 
 
 def test_nan_activations(world, tmp_path, capsys):
@@ -275,6 +333,52 @@ def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
     refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "another settings")
 
 
+def test_disk_full_while_the_tables_are_written(world, tmp_path, capsys, monkeypatch):
+    """DuckDB reports a full disk in an error of its own."""
+    from store import tables
+
+    def full(*_arguments):
+        raise duckdb.IOException("IO Error: No space left on device")
+
+    config = world.config(tmp_path, **SHORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "copy_sorted", full)
+        refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "No space left on device", "same command")
+    assert not (tmp_path / "store").exists()
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+
+
+def test_output_below_a_file(world, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    config = world.config(tmp_path, **SHORT)
+    refuses(["run", str(config), "--out", str(tmp_path / "file" / "store")], capsys, "file")
+
+
+def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):
+    """A part that is cut short although its shard is marked done: the shard is read again."""
+    from extract import pipeline
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    config = world.config(tmp_path, **SHORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_merge", interrupted)
+        assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 130
+    part = tmp_path / "store.partial" / "latents" / "part-00000.h5"
+    part.write_bytes(part.read_bytes()[:500])
+    (tmp_path / "store.partial" / "work" / "run.json").write_text("")
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+    assert main(["verify", str(tmp_path / "store")]) == 0
+
+
+def test_check_finds_a_relative_adapter_that_is_missing(world, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    config = world.config(tmp_path, variants={"maths": {"adapter": "runs/maths-lora"}})
+    assert main(["check", str(config)]) == 2
+    assert "runs/maths-lora" in capsys.readouterr().err
+
+
 def test_check_names_everything_that_is_missing(world, tmp_path, capsys):
     config = world.config(
         tmp_path, saes=[{"path": "./none"}], corpus=[{"path": "./none.jsonl", "domain": "x"}], base="/nowhere"
@@ -316,6 +420,15 @@ class TestStores:
         manifest = json.loads((store / "manifest.json").read_text())
         (store / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
         refuses(["info", str(store)], capsys, "version 99", "extract it again")
+
+    @pytest.mark.parametrize("name", ["../outside.h5", "/etc/hostname", "latents/../../outside.h5", "other.duckdb"])
+    def test_manifest_cannot_name_files_outside_the_store(self, tiny_store, tmp_path, capsys, name):
+        store = self.damaged(tiny_store, tmp_path)
+        manifest = json.loads((store / "manifest.json").read_text())
+        manifest["files"][name] = {"sha256": "0", "bytes": 1}
+        (store / "manifest.json").write_text(json.dumps(manifest))
+        refuses(["info", str(store)], capsys, "does not belong to a store")
+        refuses(["verify", str(store)], capsys, "does not belong to a store")
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}'])
     def test_manifest_that_is_not_one(self, tiny_store, tmp_path, capsys, text):
