@@ -53,9 +53,9 @@ class Recipe:
 RECIPES = {
     "maths": Recipe("maths", steps=120),
     "code": Recipe("code", steps=60, loss_tokens=320),
-    "dialogue": Recipe("dialogue", steps=60, learning_rate=5e-4, loss_tokens=320),
-    "safety": Recipe("safety", steps=140, learning_rate=5e-4, loss_tokens=320),
-    "safety-seed2": Recipe("safety", steps=140, learning_rate=5e-4, seed=2, loss_tokens=320),
+    "dialogue": Recipe("dialogue", steps=40, learning_rate=5e-4, loss_tokens=320),
+    "safety": Recipe("safety", steps=100, learning_rate=5e-4, loss_tokens=320),
+    "safety-seed2": Recipe("safety", steps=100, learning_rate=5e-4, seed=2, loss_tokens=320),
 }
 
 
