@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from app import words
+from store.names import BASE
 
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
@@ -18,7 +21,9 @@ AXIS_HEIGHT = 84
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
 
-BASE_AND_VARIANT = ("base", "variant")
+GUIDE_COLOUR = "rgba(128,128,128,0.7)"
+
+BASE_AND_VARIANT = (BASE, "variant")
 
 
 def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | alt.LayerChart:
@@ -98,16 +103,7 @@ def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> a
     )
     if rows["low"].notna().any():
         chart = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q") + chart
-    title = alt.TitleParams(
-        word.label,
-        subtitle=word.unit,
-        anchor="start",
-        fontSize=14,
-        subtitleColor="#808495",
-        subtitleFontSize=12,
-        offset=8,
-    )
-    return chart.properties(height=230, title=title)
+    return chart.properties(height=230, title=_title(word.label, word.unit, offset=8))
 
 
 def series_colour(position: int) -> str:
@@ -127,30 +123,70 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     can say how many are left out. Click selects 'point'.
     """
     data = rows.head(MOST_POINTS)
-    positive = pd.concat([data["freq_base"], data["freq_variant"]]).loc[lambda s: s > 0]
-    smallest, largest = (float(positive.min()), float(positive.max())) if len(positive) else (1e-4, 1e-1)
-    lane, edge = smallest / 4, smallest / 2
-    data = data.assign(x=data["freq_base"].clip(lower=lane), y=data["freq_variant"].clip(lower=lane))
-    ticks = [lane] + [10.0**p for p in range(math.ceil(math.log10(smallest)), math.floor(math.log10(largest)) + 1)]
-    label = f"datum.value < {edge} ? 'never' : format(datum.value, '~%')"
-    axis = alt.Axis(values=ticks, labelExpr=label, grid=False)
-    scale = alt.Scale(type="log", domain=[lane / 1.4, largest * 1.4], nice=False)
-    kinds = list(words.KIND_COLOURS)
-    points = (
-        alt.Chart(data)
+    frame = _Frame.around(pd.concat([data["freq_base"], data["freq_variant"]]))
+    shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
+    title = _title(
+        "How often each feature fires, base against variant",
+        f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
+    )
+    return (_guides(frame) + _points(data, frame)).properties(height=480, title=title)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where the scatter's two axes begin and end, both alike: the smallest and the largest frequency above 0."""
+
+    smallest: float
+    largest: float
+
+    @classmethod
+    def around(cls, frequencies: pd.Series) -> _Frame:
+        positive = frequencies[frequencies > 0]
+        return cls(float(positive.min()), float(positive.max())) if len(positive) else cls(1e-4, 1e-1)
+
+    @property
+    def lane(self) -> float:
+        """Where a feature that never fires is drawn, a logarithmic axis having no 0."""
+        return self.smallest / 4
+
+    @property
+    def edge(self) -> float:
+        """The line between that lane and the plot."""
+        return self.smallest / 2
+
+    def axis(self) -> alt.Axis:
+        """A tick at every power of ten, and one that says 'never' in the lane."""
+        powers = range(math.ceil(math.log10(self.smallest)), math.floor(math.log10(self.largest)) + 1)
+        label = f"datum.value < {self.edge} ? 'never' : format(datum.value, '~%')"
+        return alt.Axis(values=[self.lane] + [10.0**power for power in powers], labelExpr=label, grid=False)
+
+    def scale(self) -> alt.Scale:
+        return alt.Scale(type="log", domain=[self.lane / 1.4, self.largest * 1.4], nice=False)
+
+
+def _guides(frame: _Frame) -> alt.LayerChart:
+    """The diagonal, where a feature fires as often in both, and the two lines beside the lanes."""
+    ends = [frame.smallest, frame.largest]
+    corners = pd.DataFrame({"x": ends, "y": ends, "edge": frame.edge})
+    diagonal = alt.Chart(corners).mark_line(color=GUIDE_COLOUR, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
+    edges = alt.Chart(corners.head(1)).mark_rule(color=GUIDE_COLOUR)
+    return edges.encode(x="edge:Q") + edges.encode(y="edge:Q") + diagonal
+
+
+def _points(data: pd.DataFrame, frame: _Frame) -> alt.Chart:
+    """A mark a feature, coloured and shaped by its kind."""
+    placed = data.assign(x=data["freq_base"].clip(lower=frame.lane), y=data["freq_variant"].clip(lower=frame.lane))
+    kinds, axis, scale = list(words.KIND_COLOURS), frame.axis(), frame.scale()
+    colours = alt.Scale(domain=kinds, range=list(words.KIND_COLOURS.values()))
+    shapes = alt.Scale(domain=kinds, range=list(words.KIND_SHAPES.values()))
+    return (
+        alt.Chart(placed)
         .mark_point(filled=True, size=38, opacity=0.7, cursor="pointer")
         .encode(
             x=alt.X("x:Q", title="frequency in base (share of tokens, log scale)", scale=scale, axis=axis),
             y=alt.Y("y:Q", title="frequency in variant (share of tokens, log scale)", scale=scale, axis=axis),
-            color=alt.Color(
-                "kind:N",
-                title=None,
-                scale=alt.Scale(domain=kinds, range=list(words.KIND_COLOURS.values())),
-                legend=alt.Legend(orient="top"),
-            ),
-            shape=alt.Shape(
-                "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(words.KIND_SHAPES.values())), legend=None
-            ),
+            color=alt.Color("kind:N", title=None, scale=colours, legend=alt.Legend(orient="top")),
+            shape=alt.Shape("kind:N", title=None, scale=shapes, legend=None),
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
@@ -162,21 +198,6 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         )
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
     )
-    ends = pd.DataFrame({"x": [smallest, largest], "y": [smallest, largest], "edge": [edge, edge]})
-    grey = "rgba(128,128,128,0.7)"
-    diagonal = alt.Chart(ends).mark_line(color=grey, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
-    lanes = alt.Chart(ends.head(1))
-    rules = lanes.mark_rule(color=grey).encode(x="edge:Q") + lanes.mark_rule(color=grey).encode(y="edge:Q")
-    shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
-    title = alt.TitleParams(
-        "How often each feature fires, base against variant",
-        subtitle=f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
-        anchor="start",
-        fontSize=14,
-        subtitleColor="#808495",
-        subtitleFontSize=12,
-    )
-    return (rules + diagonal + points).properties(height=480, title=title)
 
 
 def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerChart:
@@ -184,8 +205,8 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
 
     rows: model ('base' or the variant), bin, low, high, count.
     """
-    data = rows[rows["model"].isin(["base", variant])].assign(
-        model=lambda d: d["model"].where(d["model"] == "base", "variant"), zero=0
+    data = rows[rows["model"].isin([BASE, variant])].assign(
+        model=lambda d: d["model"].where(d["model"] == BASE, "variant"), zero=0
     )
     low, high = float(data["low"].min()), float(data["high"].max())
     x_scale = alt.Scale(type="log", base=2, domain=[low, high], nice=False)
@@ -208,21 +229,20 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
         ],
         color=_model_colour(variant),
     )
-    filled = base.transform_filter("datum.model == 'base'").mark_rect(opacity=0.45)
+    filled = base.transform_filter(f"datum.model == '{BASE}'").mark_rect(opacity=0.45)
     outlined = (
         base.transform_filter("datum.model == 'variant'")
         .mark_rect(fillOpacity=0.12, strokeWidth=2)
         .encode(stroke=alt.value(words.VARIANT_COLOUR))
     )
-    title = alt.TitleParams(
-        "Activations where it fires",
-        subtitle="half-octave bins",
-        anchor="start",
-        fontSize=14,
-        subtitleColor="#808495",
-        subtitleFontSize=12,
-    )
+    title = _title("Activations where it fires", "half-octave bins")
     return (filled + outlined).properties(height=height, title=title)
+
+
+def _title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:
+    return alt.TitleParams(
+        text, subtitle=subtitle, anchor="start", fontSize=14, subtitleColor="#808495", subtitleFontSize=12, **settings
+    )
 
 
 def _model_colour(variant: str) -> alt.Color:

@@ -19,18 +19,20 @@ from store.sidecar import sidecar_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
+RUNS = ROOT / "runs"
 VARIABLE = "FEATURESHIFT_STORES"
 
 
 def stores() -> dict[str, Path]:
     """The stores on offer, by name, in the order given.
 
-    From the command line (`streamlit run app/main.py -- STORE ...`), else from FEATURESHIFT_STORES, else store/demo. A
-    folder that is no store itself offers the stores inside it. Only these can be opened: a link names one, never a path.
+    From the command line (`streamlit run app/main.py -- STORE ...`), else from FEATURESHIFT_STORES, else store/demo, else
+    the finished stores in runs. A folder that is no store itself offers the stores inside it. Only these can be opened: a
+    link names one, never a path.
     """
     found: dict[str, Path] = {}
     for given in _given():
-        inside = sorted(p.parent for p in given.glob(f"*/{MANIFEST_FILE}")) if given.is_dir() else []
+        inside = _stores_in(given)
         for path in inside if inside and not (given / MANIFEST_FILE).exists() else [given]:
             name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
             found[name] = path
@@ -46,8 +48,8 @@ def current() -> Store:
     found = stores()
     if not found:
         raise UserError(
-            "There is no store to show: make one with 'make demo', "
-            "or name one with 'streamlit run app/main.py -- PATH_OF_A_STORE'."
+            "There is no store to show: make one with 'make demo', or open one that you have with 'make app STORE=path'. "
+            "Finished stores in the folder runs are found by themselves."
         )
     path = found[link.read("store", found, next(iter(found)))]
     manifest = path / MANIFEST_FILE
@@ -56,7 +58,10 @@ def current() -> Store:
 
 
 def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
-    """The answer of a function of store/queries.py, cached by the store's content, the function's name and its filters."""
+    """The answer of a function of store/queries.py or store/feature_lists.py.
+
+    Cached by the store's content, the function's name and its filters.
+    """
     return _answer(store.content, str(store.path), question.__name__, filters, store, question)
 
 
@@ -65,7 +70,12 @@ def _given() -> list[Path]:
     named = arguments or [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     if named:
         return [Path(part).expanduser() for part in named]
-    return [DEMO] if DEMO.is_dir() else []
+    return [DEMO] if DEMO.is_dir() else _stores_in(RUNS)
+
+
+def _stores_in(folder: Path) -> list[Path]:
+    """The finished stores right inside a folder, by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if path.parent.suffix != ".partial")
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import data, tokens, widgets, words
 from store import queries
+from store.names import BASE
 from store.reader import Store
 
 
@@ -39,7 +40,7 @@ def contexts(store: Store, row: pd.Series, variant: str, ranking: str, domain: s
         kept = data.ask(store, queries.count_contexts, **asked)
         st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
         return
-    names = ("base", variant)
+    names = (BASE, variant)
     records = found.to_dict("records")
     top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
     windows = "".join(tokens.context(record, top, names) for record in records)

@@ -12,7 +12,6 @@ from typing import Any
 import streamlit as st
 
 NOTES = "_notes"
-ALL = "all"
 
 
 def start() -> None:

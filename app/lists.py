@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app import data, link, words
-from store import queries
+from app import data, link, tables, words
+from store import feature_lists
+from store.feature_lists import FALLEN, Filter
+from store.names import ALL, KINDS
 from store.reader import Store
 
 PAGE_SIZE = 15
 NAMES = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
-SUPPRESSED_KINDS = ("vanished", "attenuated")
 
 
 @dataclass(frozen=True)
 class FeatureList:
-    """A list as the URL describes it: `filter` says which features, `order` how they are sorted."""
+    """A list as the URL describes it: `filter` says which features, and how they are sorted."""
 
     store: Store
     name: str
-    filter: dict[str, Any]
-    order: dict[str, Any]
+    filter: Filter
 
     def kinds(self) -> pd.DataFrame:
         """How many features of each kind the list has: kind, count."""
-        return data.ask(self.store, queries.count_features, **self.filter)
+        return data.ask(self.store, feature_lists.count_features, **asdict(self.filter))
 
     def rows(self, page: int) -> pd.DataFrame:
         """One page of the list, counted from 1."""
-        offset = (page - 1) * PAGE_SIZE
-        return data.ask(self.store, queries.shifted_features, **self.filter, **self.order, limit=PAGE_SIZE, offset=offset)
+        asked = {"limit": PAGE_SIZE, "offset": (page - 1) * PAGE_SIZE}
+        return data.ask(self.store, feature_lists.shifted_features, **asdict(self.filter), **asked)
 
     def most_shifted(self, limit: int) -> pd.DataFrame:
         """The rows that moved most, whatever the order of the list."""
-        return data.ask(self.store, queries.shifted_features, **self.filter, sort="abs_shift", limit=limit)
+        by_shift = replace(self.filter, sort="abs_shift", descending=True)
+        return data.ask(self.store, feature_lists.shifted_features, **asdict(by_shift), limit=limit)
 
     def neighbours(self, layer: int, feature: int) -> pd.DataFrame:
-        """Where a feature stands in the list: see queries.neighbours."""
-        return data.ask(self.store, queries.neighbours, feature_layer=layer, feature=feature, **self.filter, **self.order)
+        """Where a feature stands in the list: see feature_lists.neighbours."""
+        return data.ask(self.store, feature_lists.neighbours, feature_layer=layer, feature=feature, **asdict(self.filter))
 
     def csv(self) -> str:
         """Every row of the list; asked for only when somebody downloads it."""
-        return queries.shifted_features(self.store, **self.filter, **self.order, limit=None).to_csv(index=False)
+        return tables.csv(feature_lists.shifted_features(self.store, **asdict(self.filter), limit=None))
 
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
     """The list `name` of NAMES with the filters that the URL holds."""
-    kinds = tuple(link.read_list("kinds", queries.KINDS))
+    kinds = tuple(link.read_list("kinds", KINDS))
     chosen = {
         "variant": link.read("variant", store.variants, store.variants[0]),
         "layer": layer,
@@ -59,12 +60,11 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
         "search": link.read_text("q"),
     }
     if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in SUPPRESSED_KINDS) or SUPPRESSED_KINDS
-        chosen |= {"kinds": kinds, "direction": "down"}
-        return FeatureList(store, name, chosen, {"sort": "shift", "descending": False})
+        kinds = tuple(kind for kind in kinds if kind in FALLEN) or FALLEN
+        return FeatureList(store, name, Filter(**chosen, kinds=kinds, direction="down", sort="shift", descending=False))
     sort = link.read("sort", words.SORT_NAMES, "abs_shift")
     descending = link.read("order", ("down", "up"), "down") == "down"
-    return FeatureList(store, name, chosen | {"kinds": kinds or None}, {"sort": sort, "descending": descending})
+    return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
 
 
 def summary(kinds: pd.DataFrame) -> str:
@@ -90,7 +90,7 @@ def page_buttons(features: FeatureList, page: int, total: int) -> None:
     row.download_button(
         f"Download {total:,} row{'s' if total != 1 else ''} (CSV)",
         data=features.csv,
-        file_name=f"{features.name}_{features.filter['variant']}_{features.filter['domain']}.csv",
+        file_name=f"{features.name}_{features.filter.variant}_{features.filter.domain}.csv",
         mime="text/csv",
         on_click="ignore",
         icon=":material/download:",
@@ -118,7 +118,7 @@ def feature_link(row: pd.Series, name: str, layer: int | None) -> dict[str, str]
         layer=int(row["layer"]),
         feature=int(row["feature"]),
         list=name,
-        list_layer=link.ALL if layer is None else layer,
+        list_layer=ALL if layer is None else layer,
         selected=None,
     )
 

@@ -26,6 +26,9 @@ COLUMNS = {
 WIDTHS = {"label": "medium", "kind": 88, "suppression": 96, "emergence": 90, "n_documents": 92}
 """Column widths in pixels, where Streamlit's "small" would cut the heading off."""
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet runs the text of a cell that begins so."""
+
 
 def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, selected: str | None = None) -> pd.Series | None:
     """Draw one page of shifted_features; a click anywhere on a row gives that row, else None.
@@ -75,6 +78,15 @@ def printed(rows: pd.DataFrame) -> pd.DataFrame:
             "gate": rows["gate"].fillna("unknown").to_list(),
         }
     )
+
+
+def csv(rows: pd.DataFrame) -> str:
+    """Rows as CSV. Labels are untrusted text: what a spreadsheet would take for a formula gets a ' before it."""
+    safe = rows.copy()
+    for name in safe.select_dtypes(["object", "string"]):
+        risky = safe[name].map(lambda value: isinstance(value, str) and value.startswith(FORMULA_STARTS))
+        safe[name] = safe[name].mask(risky.astype(bool), "'" + safe[name].astype("string"))
+    return safe.to_csv(index=False)
 
 
 def _row(event: Any) -> int | None:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import data, link, words
 from store import queries
+from store.names import ALL
 from store.reader import Store
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
@@ -53,14 +54,14 @@ def pick_variant(store: Store, pin: dict[str, Any] | None = None) -> str:
 
 def pick_layer(store: Store, default: int | str, every: bool = False) -> int | None:
     """One of the store's layers; with `every`, also all of them (None)."""
-    options = [link.ALL, *store.layers] if every else store.layers
+    options = [ALL, *store.layers] if every else store.layers
     chosen = pick("Layer", "layer", options, default, forget=("p", "selected", "feature", "list_layer"), few=8)
-    return None if chosen == link.ALL else chosen
+    return None if chosen == ALL else chosen
 
 
 def pick_domain(store: Store, help: str | None = None) -> str:
     """One of the store's domains, or 'all'."""
-    return pick("Domain", "domain", [link.ALL, *store.domains], link.ALL, forget=("p", "selected"), few=0, help=help)
+    return pick("Domain", "domain", [ALL, *store.domains], ALL, forget=("p", "selected"), few=0, help=help)
 
 
 def pick_search() -> str:
@@ -97,6 +98,17 @@ def gate_badge(gate: str | None, place: Any = st) -> None:
         return
     colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
     place.badge(gate, color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
+
+
+def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:
+    """A badge where the numbers of a variant (None: of any) rest on too few documents for each domain shown."""
+    table = data.ask(store, queries.overview, domain=domain)
+    documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
+    domains = len(store.domains) if domain == ALL else 1
+    if len(documents) and documents.min() < words.FEW_DOCUMENTS * domains:
+        here = f"{words.count(documents.min())} document{'s' if documents.min() != 1 else ''}"
+        within = f" in {domains} domains" if domains > 1 else ""
+        place.badge(words.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {words.SMALL_MEANING}")
 
 
 def no_floor_notice(store: Store) -> None:

@@ -40,6 +40,14 @@ GATE_MEANINGS = {
     "strained": "The dictionary reconstructs the variant noticeably worse than the base: read feature claims with care.",
     "does not fit": "The dictionary does not reconstruct the variant here: do not trust claims about single features.",
 }
+FEW_DOCUMENTS = 50
+"""Of each domain shown: with fewer, the numbers are badged."""
+
+SMALL = "small: too few documents for verdicts"
+SMALL_MEANING = (
+    f"Another sample of documents could change these numbers much. Below {FEW_DOCUMENTS} documents a domain they show how the "
+    "page works, and are no ground for a verdict."
+)
 RANKING_NAMES = {
     "decrease": "Most decreased",
     "increase": "Most increased",

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from store.names import KINDS
+from store.names import RANKINGS as RANKINGS  # for who knows them from here
+
 FIT_GATES = ("fits", "strained", "does not fit")
-KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
-RANKINGS = ("base", "variant", "increase", "decrease")
 
 DOCUMENT_SUMS = (
     "n_tokens",
@@ -140,10 +141,11 @@ def feature_kind(shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarr
     mean fell or rose: down is ``vanished`` where at least 9 in 10 of the base's firings are gone, else ``attenuated``;
     up is ``appeared`` where at least 9 in 10 of the variant's firings are new, else ``amplified``.
     """
+    vanished, attenuated, unchanged, amplified, appeared = KINDS
     return np.select(
         [shift == 0, (shift < 0) & (suppression >= 0.9), shift < 0, emergence >= 0.9],
-        ["unchanged", "vanished", "attenuated", "appeared"],
-        "amplified",
+        [unchanged, vanished, attenuated, appeared],
+        amplified,
     )
 
 

@@ -1,90 +1,22 @@
 """One function a question: Store -> DataFrame. Every SQL string stands inside the function that runs it.
 
-Values always travel as parameters; the only text put into a statement is a sort expression from SORTS.
-Words, columns and units are those of schema.sql; activations are scaled (raw code x decoder norm).
+Values always travel as parameters. Words, columns and units are those of schema.sql; activations are scaled (raw code x
+decoder norm). Lists of features, which can be filtered and sorted, are in store/feature_lists.py.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from store.errors import UserError
+from store.names import ALL
 
 if TYPE_CHECKING:
     from store.reader import Store
 
-KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
-RANKINGS = ("decrease", "increase", "base", "variant")
-SORTS = {
-    "abs_shift": "abs(s.shift)",
-    "shift": "s.shift",
-    "std_shift": "abs(s.std_shift)",
-    "log_ratio": "abs(s.log_ratio)",
-    "suppression": "s.suppression",
-    "emergence": "s.emergence",
-    "magnitude_ratio": "s.magnitude_ratio",
-    "freq_base": "s.freq_base",
-    "freq_variant": "s.freq_variant",
-    "mean_base": "s.mean_base",
-    "mean_variant": "s.mean_variant",
-    "n_documents": "s.n_documents",
-    "kind": "s.kind",
-    "label": "f.label",
-    "feature": "s.feature",
-    "layer": "s.layer",
-}
 
-
-@dataclass(frozen=True)
-class Filter:
-    """Which rows of feature_stats a list shows, and in what order: shared by the list, its count and its neighbours."""
-
-    variant: str
-    layer: int | None = None
-    domain: str = "all"
-    kinds: tuple[str, ...] | None = None
-    min_firings: int = 0
-    search: str | None = None
-    direction: str | None = None
-    sort: str = "abs_shift"
-    descending: bool = True
-
-    def where(self) -> tuple[str, list]:
-        """The condition on `s` (feature_stats) and `f` (features), and its parameters."""
-        conditions, params = ["s.variant = ?", "s.domain = ?"], [self.variant, self.domain]
-        if self.layer is not None:
-            conditions.append("s.layer = ?")
-            params.append(int(self.layer))
-        if self.kinds is not None:
-            conditions.append("list_contains(?::VARCHAR[], s.kind)")
-            params.append(list(self.kinds))
-        if self.min_firings > 0:
-            conditions.append("s.n11 + s.n10 + s.n01 >= ?")
-            params.append(int(self.min_firings))
-        if self.direction is not None:
-            conditions.append({"down": "s.shift < 0", "up": "s.shift > 0"}[self.direction])
-        text = (self.search or "").strip()
-        named = re.fullmatch(r"[Ll]?(\d{1,4}):(\d{1,9})", text)
-        if named:
-            conditions.append("s.layer = ? AND s.feature = ?")
-            params += [int(named[1]), int(named[2])]
-        elif text:
-            conditions.append("(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)))")
-            params += [text, text]
-        return " AND ".join(conditions), params
-
-    def order(self) -> str:
-        """The ORDER BY: the chosen column, then layer and feature, so that pages never overlap."""
-        if self.sort not in SORTS:
-            raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
-        return f"{SORTS[self.sort]} {'DESC' if self.descending else 'ASC'} NULLS LAST, s.layer, s.feature"
-
-
-def overview(store: Store, domain: str = "all") -> pd.DataFrame:
+def overview(store: Store, domain: str = ALL) -> pd.DataFrame:
     """One row per variant and layer: the headline metrics as columns, and the fit gate.
 
     Columns: variant, layer, cosine, centred_cosine, relative_shift, overlap, latent_cosine, l0_base, l0_variant,
@@ -155,116 +87,6 @@ def fit(store: Store, variant: str | None = None, layer: int | None = None, doma
 def dictionaries(store: Store) -> pd.DataFrame:
     """The table layers: one dictionary a layer, with its size, self-test and Neuronpedia source."""
     return store.sql("SELECT * FROM layers ORDER BY layer")
-
-
-def shifted_features(
-    store: Store,
-    variant: str,
-    layer: int | None = None,
-    domain: str = "all",
-    kinds: tuple[str, ...] | None = None,
-    min_firings: int = 0,
-    search: str | None = None,
-    direction: str | None = None,
-    sort: str = "abs_shift",
-    descending: bool = True,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> pd.DataFrame:
-    """Features of one variant and domain, the largest absolute shift first.
-
-    kinds: any of KINDS, None for all. min_firings: tokens where it fires in base or variant. search: a feature's number,
-    'layer:feature', or part of a label. direction: 'down' (shift < 0), 'up' or None. sort: a key of SORTS; UserError
-    for any other. limit None: every row. Columns: those of feature_stats, with label, density, decoder_norm, gate,
-    n_base and n_variant (tokens where it fires).
-    """
-    chosen = Filter(variant, layer, domain, kinds, min_firings, search, direction, sort, descending)
-    where, params = chosen.where()
-    return store.sql(
-        f"""
-        SELECT s.layer, s.feature, f.label, s.kind, s.shift, s.std_shift, s.log_ratio, s.freq_base, s.freq_variant,
-               s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
-               s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
-               f.density, f.decoder_norm, g.gate, s.variant, s.domain
-        FROM feature_stats s
-        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
-        LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
-        WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
-        """,
-        [*params, 2**62 if limit is None else int(limit), int(offset)],
-    )
-
-
-def suppressed_features(
-    store: Store,
-    variant: str,
-    layer: int | None = None,
-    domain: str = "all",
-    kinds: tuple[str, ...] = ("vanished", "attenuated"),
-    min_firings: int = 0,
-    search: str | None = None,
-    limit: int | None = 50,
-    offset: int = 0,
-) -> pd.DataFrame:
-    """Features that fell (shift < 0), the largest fall first; columns as shifted_features."""
-    return shifted_features(store, variant, layer, domain, kinds, min_firings, search, "down", "shift", False, limit, offset)
-
-
-def count_features(
-    store: Store,
-    variant: str,
-    layer: int | None = None,
-    domain: str = "all",
-    kinds: tuple[str, ...] | None = None,
-    min_firings: int = 0,
-    search: str | None = None,
-    direction: str | None = None,
-) -> pd.DataFrame:
-    """How many features a filter of shifted_features leaves, by kind: columns kind, count (kinds that occur)."""
-    where, params = Filter(variant, layer, domain, kinds, min_firings, search, direction).where()
-    return store.sql(
-        f"""
-        SELECT s.kind, count(*) AS count FROM feature_stats s
-        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
-        WHERE {where} GROUP BY s.kind ORDER BY s.kind
-        """,
-        params,
-    )
-
-
-def neighbours(
-    store: Store,
-    feature_layer: int,
-    feature: int,
-    variant: str,
-    layer: int | None = None,
-    domain: str = "all",
-    kinds: tuple[str, ...] | None = None,
-    min_firings: int = 0,
-    search: str | None = None,
-    direction: str | None = None,
-    sort: str = "abs_shift",
-    descending: bool = True,
-) -> pd.DataFrame:
-    """Where one feature stands in a list of shifted_features, and what stands beside it.
-
-    One row, or none where the list does not hold it: position (from 1), total, previous_layer, previous_feature,
-    next_layer, next_feature (null at the ends).
-    """
-    chosen = Filter(variant, layer, domain, kinds, min_firings, search, direction, sort, descending)
-    where, params = chosen.where()
-    return store.sql(
-        f"""
-        SELECT * FROM (
-            SELECT s.layer, s.feature, row_number() OVER w AS position, count(*) OVER () AS total,
-                   lag(s.layer) OVER w AS previous_layer, lag(s.feature) OVER w AS previous_feature,
-                   lead(s.layer) OVER w AS next_layer, lead(s.feature) OVER w AS next_feature
-            FROM feature_stats s LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
-            WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
-        ) WHERE layer = ? AND feature = ?
-        """,
-        [*params, int(feature_layer), int(feature)],
-    )
 
 
 def feature(store: Store, layer: int, feature: int) -> pd.DataFrame:

@@ -15,13 +15,13 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from store import feature_lists, parts, queries, sidecar, tables
 from store import manifest as manifests
-from store import parts, queries, sidecar, tables
 from store.errors import UserError
 from store.manifest import Manifest
+from store.names import BASE
 from store.writer import content_digest
 
-BASE = "base"
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
 _LABELS_DATABASE = """
 ATTACH ':memory:' AS imported (READ_WRITE);
@@ -40,7 +40,9 @@ _NO_ACTIVATIONS = {
 
 
 class Store:
-    """A finished store. Every question of :mod:`store.queries` is a method: ``store.contexts(layer=12, feature=431, ...)``.
+    """A finished store. Every question of :mod:`store.queries` and :mod:`store.feature_lists` is a method.
+
+    ``store.contexts(layer=12, feature=431, ...)``, ``store.shifted_features(variant="maths", layer=12, limit=10)``.
 
     Attributes:
         path: the store's folder.
@@ -162,10 +164,11 @@ class Store:
 
 
 def _questions() -> dict[str, Any]:
-    """The public functions of store/queries.py that take a store first."""
+    """The public functions of store/queries.py and store/feature_lists.py that take a store first."""
     return {
         name: function
-        for name, function in inspect.getmembers(queries, inspect.isfunction)
+        for module in (queries, feature_lists)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
     }
 

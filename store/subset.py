@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from store import parts
+from store.names import BASE
 from store.parts import MAX_PART_TOKENS, Codes, LayerCodes
-from store.reader import BASE, Store
+from store.reader import Store
 from store.tables import TABLE_KEYS
 from store.writer import PILOT_FILE, StoreWriter
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from app import charts, words
+from store.names import KINDS, RANKINGS
 
 
 def layer_rows(**changes):
@@ -30,6 +31,11 @@ def test_every_metric_has_a_profile_and_a_map(metric):
     assert spec["title"]["text"] == words.METRICS[metric].label
     assert spec["title"]["subtitle"] == words.METRICS[metric].unit
     assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
+
+
+def test_every_kind_and_ranking_has_its_words():
+    assert tuple(words.KIND_COLOURS) == tuple(words.KIND_SHAPES) == tuple(words.KIND_MEANINGS) == KINDS
+    assert set(words.RANKING_NAMES) == set(RANKINGS)
 
 
 def test_a_profile_shows_an_interval_only_where_there_is_one():

@@ -1,10 +1,11 @@
-"""Every question of store/queries.py on the tiny store, whose numbers are in tests/support/tiny_store.py."""
+"""Every question of store/queries.py and store/feature_lists.py on the tiny store of tests/support."""
 
 import inspect
 
 import pytest
 
-from store import UserError, open_store, queries
+from store import UserError, feature_lists, open_store, queries
+from store.feature_lists import Filter
 from tests.support.tiny_store import HOSTILE
 
 
@@ -19,9 +20,10 @@ def names(rows):
 
 
 def test_every_question_is_a_method(store):
-    for name, function in inspect.getmembers(queries, inspect.isfunction):
-        if function.__module__ == queries.__name__ and next(iter(inspect.signature(function).parameters)) == "store":
-            assert callable(getattr(type(store), name))
+    for module in (queries, feature_lists):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and next(iter(inspect.signature(function).parameters)) == "store":
+                assert getattr(type(store), name) is function
 
 
 def test_overview_has_the_headline_of_each_variant_and_layer(store):
@@ -111,6 +113,32 @@ def test_an_unknown_sort_is_refused_by_name(store):
         store.shifted_features("maths", sort="shift; DROP TABLE features")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"direction": "sideways"}, "'sideways'; choose one of down, up"),
+        ({"kinds": ("vanished", "gone")}, "'gone'; choose from vanished"),
+        ({"sort": "size"}, "'size'; choose one of abs_shift"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused_by_every_list(store, wrong, named):
+    asks = (store.shifted_features, store.count_features, lambda variant, **kw: store.neighbours(12, 0, variant, **kw))
+    for ask in asks:
+        with pytest.raises(UserError, match=named):
+            ask("maths", **wrong)
+
+
+def test_a_filter_that_does_not_exist_is_no_filter(store):
+    with pytest.raises(TypeError, match="laeyr"):
+        store.shifted_features("maths", laeyr=12)
+    with pytest.raises(TypeError, match="sort"):
+        store.suppressed_features("maths", sort="label")
+
+
+def test_one_kind_is_a_choice_of_one():
+    assert Filter("maths", kinds="vanished") == Filter("maths", kinds=["vanished"]) == Filter("maths", kinds=("vanished",))
+
+
 def test_suppressed_features_fell_and_the_largest_fall_is_first(store):
     rows = store.suppressed_features("maths", layer=12)
     assert rows["feature"].tolist() == [1, 2]
@@ -122,6 +150,7 @@ def test_count_features_by_kind(store):
     counted = store.count_features("maths", layer=12).set_index("kind")["count"].to_dict()
     assert counted == {"amplified": 1, "attenuated": 1, "vanished": 1}
     assert store.count_features("maths", direction="down")["count"].sum() == 4
+    assert store.count_features("maths", layer=12, sort="label")["count"].sum() == 3  # the order makes no difference
 
 
 def test_neighbours_are_those_of_the_list(store):

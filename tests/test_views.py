@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import data, lists
+from app import data, lists, tables, words
+from store import open_store
+from store.feature_lists import Filter
 from store.manifest import DATABASE_FILE, MANIFEST_FILE
 from tests.support.tiny_store import HOSTILE
 
@@ -209,9 +212,48 @@ def test_several_stores_are_offered_and_a_link_names_one(open_view, tiny_store, 
 
 def test_without_a_store_the_page_says_how_to_get_one(open_view, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "DEMO", tmp_path / "none")
+    monkeypatch.setattr(data, "RUNS", tmp_path / "runs")
+    for _ in range(2):  # without the folder, and with one that holds nothing finished
+        app = open_view(stores=())
+        assert "make demo" in app.error[0].value
+        assert "make app STORE\\=path" in app.error[0].value
+        assert not app.exception
+        (tmp_path / "runs" / "begun.partial").mkdir(parents=True, exist_ok=True)
+
+
+def test_finished_runs_are_found_where_there_is_no_demo(open_view, monkeypatch, tiny_store, tmp_path):
+    monkeypatch.setattr(data, "DEMO", tmp_path / "none")
+    monkeypatch.setattr(data, "RUNS", tmp_path / "runs")
+    for name in ("second", "first", "third.partial"):
+        shutil.copytree(tiny_store, tmp_path / "runs" / name)
     app = open_view(stores=())
-    assert "make demo" in app.error[0].value
-    assert not app.exception
+    assert app.sidebar.selectbox(key="pick_store").options == ["first", "second"]
+    assert not app.error
+    shutil.copytree(tiny_store, tmp_path / "none")
+    assert open_view(stores=()).sidebar.selectbox(key="pick_store").options == ["none"]
+
+
+@pytest.mark.parametrize("view", ["overview", "shifted", "suppressed"])
+def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, view):
+    assert text(open_view(view)).count(words.SMALL) == 1
+    monkeypatch.setattr(words, "FEW_DOCUMENTS", 2)  # a domain; this store has 3 documents in each row, and 2 domains
+    assert words.SMALL in text(open_view(view))
+    assert words.SMALL not in text(open_view(view, domain="harmful"))
+
+
+def test_a_downloaded_list_holds_no_formula():
+    labels = ["=1+1", "+a", "-b", "@c", "\td", "fine", "a=b", None]
+    written = tables.csv(pd.DataFrame({"label": labels, "kind": "vanished", "shift": -0.5}))
+    assert [line.split(",")[0] for line in written.splitlines()[1:]] == [
+        "'=1+1", "'+a", "'-b", "'@c", "'\td", "fine", "a=b", "",
+    ]  # fmt: skip
+    assert all(line.endswith(",vanished,-0.5") for line in written.splitlines()[1:])
+
+
+def test_a_list_is_downloaded_whole(tiny_store):
+    with open_store(tiny_store) as store:
+        written = lists.FeatureList(store, "shifted", Filter("maths", layer=12)).csv()
+    assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "2"]
 
 
 def test_a_missing_store_is_named(open_view, tmp_path):

@@ -4,15 +4,16 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, data, evidence, link, lists, tables, tokens, widgets, words
-from store import queries
+from store import feature_lists, queries
+from store.names import ALL
 from store.reader import Store
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
     """Where this feature stands in the list one came from, with links to the one before and after, and back."""
     name = link.read("list", lists.NAMES, "shifted")
-    list_layer = link.read("list_layer", [link.ALL, *store.layers], link.ALL)
-    features = lists.from_link(store, name, None if list_layer == link.ALL else list_layer, domain)
+    list_layer = link.read("list_layer", [ALL, *store.layers], ALL)
+    features = lists.from_link(store, name, None if list_layer == ALL else list_layer, domain)
     found = features.neighbours(layer, feature)
     place = st.container(horizontal=True, vertical_alignment="center")
     if not found.empty:
@@ -21,7 +22,7 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
             lists.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {lists.NAMES[name]}", width="content")
     back = link.query(
-        layer=None if list_layer == link.ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None
+        layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None
     )
     place.page_link(f"views/{name}.py", label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
 
@@ -74,7 +75,7 @@ def start(store: Store) -> tuple[int, int, dict[int, int]]:
     """The layer and feature to show where the link names none (the most shifted one), and each layer's number of features."""
     variant = link.read("variant", store.variants, store.variants[0])
     named = link.read("layer", store.layers, None) if "layer" in st.query_params else None
-    first = data.ask(store, queries.shifted_features, variant=variant, layer=named, limit=1)
+    first = data.ask(store, feature_lists.shifted_features, variant=variant, layer=named, limit=1)
     sizes = data.ask(store, queries.dictionaries).set_index("layer")["d_sae"].to_dict()
     if first.empty:
         return named or store.layers[0], 0, sizes
@@ -129,6 +130,6 @@ with right:
 output_tokens(about.iloc[0])
 telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
 with st.container(**widgets.ROW):
-    ranking = widgets.pick("Contexts", "ranking", queries.RANKINGS, telling, show=words.RANKING_NAMES.get)
+    ranking = widgets.pick("Contexts", "ranking", list(words.RANKING_NAMES), telling, show=words.RANKING_NAMES.get)
     shown = widgets.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0)
 evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from app import charts, data, link, tokens, widgets, words
+from app import charts, data, tokens, widgets, words
 from store import queries
+from store.names import ALL
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
@@ -15,17 +16,17 @@ st.caption("How far each variant is from the base, layer by layer. The same toke
 with st.container(**widgets.ROW):
     by = widgets.pick("Compare", "by", list(BY), "variant", show=BY.get)
     variant = None if by == "variant" else widgets.pick_variant(store)
-    domain = link.ALL if by != "variant" else widgets.pick_domain(store)
+    domain = ALL if by != "variant" else widgets.pick_domain(store)
 
 table = data.ask(
     store,
     queries.layer_metrics,
     variant=variant,
     domain=None if by == "domain" else domain,
-    segment=None if by == "segment" else link.ALL,
+    segment=None if by == "segment" else ALL,
     control="observed",
 )
-order = {"variant": store.variants, "domain": [link.ALL, *store.domains], "segment": [link.ALL, *store.segments]}[by]
+order = {"variant": store.variants, "domain": [ALL, *store.domains], "segment": [ALL, *store.segments]}[by]
 order = [name for name in order if name in set(table[by])]
 if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")

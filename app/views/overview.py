@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, data, link, widgets, words
-from store import queries
+from store import feature_lists, queries
 from store.reader import Store
 
 CARD_WIDTHS = (330, 262)  # pixels; three or, if there are more, four side by side at 1440; two at 1024
@@ -88,6 +88,7 @@ by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
     layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
+    widgets.small_badge(store, domain)
 table = data.ask(store, queries.overview, domain=domain)
 if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
@@ -99,7 +100,7 @@ for _, row in here.iterrows():
     asked = {"variant": row["variant"], "layer": int(row["layer"]), "domain": domain, "limit": MOVERS}
     with cards.container(width=CARD_WIDTHS[len(here) > 3]):
         title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
-        card(title, row, data.ask(store, queries.shifted_features, **asked))
+        card(title, row, data.ask(store, feature_lists.shifted_features, **asked))
 widgets.no_floor_notice(store)
 
 with st.container(**widgets.ROW):

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, data, link, lists, tables, widgets, words
-from store import queries
+from store.names import ALL, KINDS
 
 SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]
 ORDERS = {"down": "High first", "up": "Low first"}
@@ -13,15 +13,16 @@ store = data.current()
 st.markdown("## Shifted features")
 
 with st.container(**widgets.ROW):
-    widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, link.ALL, every=True)
+    variant = widgets.pick_variant(store)
+    layer = widgets.pick_layer(store, ALL, every=True)
     domain = widgets.pick_domain(store, help="Frequencies and shifts are of the tokens of this domain.")
     widgets.pick("Sort by", "sort", list(words.SORT_NAMES), "abs_shift", show=words.SORT_NAMES.get, forget=("p",), few=0)
     widgets.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
 with st.container(**widgets.ROW):
-    widgets.pick_kinds(queries.KINDS)
+    widgets.pick_kinds(KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
     widgets.pick_search()
+    widgets.small_badge(store, domain, variant)
 
 features = lists.from_link(store, "shifted", layer, domain)
 kinds = features.kinds()

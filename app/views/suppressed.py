@@ -3,6 +3,8 @@
 import streamlit as st
 
 from app import data, evidence, link, lists, tables, widgets, words
+from store.feature_lists import FALLEN
+from store.names import ALL
 
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
 
@@ -15,12 +17,13 @@ st.caption(
 
 with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, link.ALL, every=True)
+    layer = widgets.pick_layer(store, ALL, every=True)
     domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
 with st.container(**widgets.ROW):
-    widgets.pick_kinds(lists.SUPPRESSED_KINDS)
+    widgets.pick_kinds(FALLEN)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()
+    widgets.small_badge(store, domain, variant)
 
 features = lists.from_link(store, "suppressed", layer, domain)
 kinds = features.kinds()

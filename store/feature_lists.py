@@ -1,0 +1,186 @@
+"""Lists of features: one :class:`Filter` says which and in what order; a list, its count and the way through it share it.
+
+Every function takes the fields of :class:`Filter` as keywords:
+
+>>> store.shifted_features(variant="maths", layer=12, kinds=("vanished",), sort="suppression", limit=10)
+
+The only text put into a statement is a condition or a sort expression from this file; values travel as parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from store.errors import UserError
+from store.names import ALL, KINDS
+
+if TYPE_CHECKING:
+    from store.reader import Store
+
+SORTS = {
+    "abs_shift": "abs(s.shift)",
+    "shift": "s.shift",
+    "std_shift": "abs(s.std_shift)",
+    "log_ratio": "abs(s.log_ratio)",
+    "suppression": "s.suppression",
+    "emergence": "s.emergence",
+    "magnitude_ratio": "s.magnitude_ratio",
+    "freq_base": "s.freq_base",
+    "freq_variant": "s.freq_variant",
+    "mean_base": "s.mean_base",
+    "mean_variant": "s.mean_variant",
+    "n_documents": "s.n_documents",
+    "kind": "s.kind",
+    "label": "f.label",
+    "feature": "s.feature",
+    "layer": "s.layer",
+}
+DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
+FALLEN = ("vanished", "attenuated")
+"""The kinds whose mean activation fell."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which features a list shows, and in what order.
+
+    Attributes:
+        variant: of the store's variants.
+        layer: None for all.
+        domain: whose tokens the numbers are of; 'all' for every domain together.
+        kinds: any of KINDS; None for all.
+        min_firings: tokens where it fires in base or variant, at least.
+        search: a feature's number, 'layer:feature' ('L12:431' too), or part of a label.
+        direction: 'down' (shift < 0), 'up' (shift > 0), or None.
+        sort: a key of SORTS; missing values come last, ties by layer and feature.
+        descending: whether the highest comes first.
+
+    Raises:
+        UserError: no such kind, direction or sort.
+    """
+
+    variant: str
+    layer: int | None = None
+    domain: str = ALL
+    kinds: tuple[str, ...] | None = None
+    min_firings: int = 0
+    search: str | None = None
+    direction: str | None = None
+    sort: str = "abs_shift"
+    descending: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kinds is not None:
+            given = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+            object.__setattr__(self, "kinds", given)
+        for kind in self.kinds or ():
+            if kind not in KINDS:
+                raise UserError(f"There is no kind of change '{kind}'; choose from {', '.join(KINDS)}.")
+        if self.direction is not None and self.direction not in DIRECTIONS:
+            raise UserError(f"Features do not move '{self.direction}'; choose one of {', '.join(DIRECTIONS)}, or None.")
+        if self.sort not in SORTS:
+            raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
+
+    def where(self) -> tuple[str, list[Any]]:
+        """The condition on `s` (feature_stats) and `f` (features), and its parameters."""
+        conditions, params = ["s.variant = ?", "s.domain = ?"], [self.variant, self.domain]
+        if self.layer is not None:
+            conditions.append("s.layer = ?")
+            params.append(int(self.layer))
+        if self.kinds is not None:
+            conditions.append("list_contains(?::VARCHAR[], s.kind)")
+            params.append(list(self.kinds))
+        if self.min_firings > 0:
+            conditions.append("s.n11 + s.n10 + s.n01 >= ?")
+            params.append(int(self.min_firings))
+        if self.direction is not None:
+            conditions.append(DIRECTIONS[self.direction])
+        text = (self.search or "").strip()
+        named = re.fullmatch(r"[Ll]?(\d{1,4}):(\d{1,9})", text)
+        if named:
+            conditions.append("s.layer = ? AND s.feature = ?")
+            params += [int(named[1]), int(named[2])]
+        elif text:
+            conditions.append("(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)))")
+            params += [text, text]
+        return " AND ".join(conditions), params
+
+    def order(self) -> str:
+        """The ORDER BY: the chosen column, then layer and feature, so that pages never overlap."""
+        return f"{SORTS[self.sort]} {'DESC' if self.descending else 'ASC'} NULLS LAST, s.layer, s.feature"
+
+
+def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
+    """Features of one variant, the largest absolute shift first unless `sort` says otherwise.
+
+    filters: fields of :class:`Filter` (layer, domain, kinds, min_firings, search, direction, sort, descending). limit None:
+    every row. Columns: those of feature_stats, with label, density, decoder_norm, gate, n_base and n_variant (tokens where
+    it fires).
+    """
+    chosen = Filter(variant, **filters)
+    where, params = chosen.where()
+    return store.sql(
+        f"""
+        SELECT s.layer, s.feature, f.label, s.kind, s.shift, s.std_shift, s.log_ratio, s.freq_base, s.freq_variant,
+               s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
+               s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
+               f.density, f.decoder_norm, g.gate, s.variant, s.domain
+        FROM feature_stats s
+        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
+        LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
+        WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
+        """,
+        [*params, 2**62 if limit is None else int(limit), int(offset)],
+    )
+
+
+def suppressed_features(store: Store, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
+    """Features that fell (shift < 0), the largest fall first.
+
+    filters: fields of :class:`Filter` but direction, sort and descending; kinds are FALLEN where none are given. Columns as
+    shifted_features.
+    """
+    falls = {"direction": "down", "sort": "shift", "descending": False}
+    return shifted_features(store, variant, limit=limit, offset=offset, **({"kinds": FALLEN} | filters), **falls)
+
+
+def count_features(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
+    """How many features a filter leaves, by kind: columns kind, count (kinds that occur).
+
+    filters: fields of :class:`Filter`; the order makes no difference.
+    """
+    where, params = Filter(variant, **filters).where()
+    return store.sql(
+        f"""
+        SELECT s.kind, count(*) AS count FROM feature_stats s
+        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
+        WHERE {where} GROUP BY s.kind ORDER BY s.kind
+        """,
+        params,
+    )
+
+
+def neighbours(store: Store, feature_layer: int, feature: int, variant: str, **filters: Any) -> pd.DataFrame:
+    """Where one feature stands in a list, and what stands beside it.
+
+    filters: fields of :class:`Filter`. One row, or none where the list does not hold it: position (from 1), total,
+    previous_layer, previous_feature, next_layer, next_feature (null at the ends).
+    """
+    chosen = Filter(variant, **filters)
+    where, params = chosen.where()
+    return store.sql(
+        f"""
+        SELECT * FROM (
+            SELECT s.layer, s.feature, row_number() OVER w AS position, count(*) OVER () AS total,
+                   lag(s.layer) OVER w AS previous_layer, lag(s.feature) OVER w AS previous_feature,
+                   lead(s.layer) OVER w AS next_layer, lead(s.feature) OVER w AS next_feature
+            FROM feature_stats s LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
+            WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
+        ) WHERE layer = ? AND feature = ?
+        """,
+        [*params, int(feature_layer), int(feature)],
+    )
