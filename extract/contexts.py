@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from extract.corpus import Shard
+from extract.batches import Shard
 from extract.dictionaries import Dictionary
 from extract.merge import Merger
 from extract.statistics import top_contexts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from extract.corpus import Batch
+from extract.batches import Batch
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.hooks import capture_residuals, run_truncated
 from extract.pilot import LayerPilot

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from extract.corpus import Shard
+from extract.batches import Shard
+from extract.context import RunContext
 from extract.dictionaries import Dictionary
 from extract.labels import Evidence
 from extract.render import SEGMENTS
-from extract.shards import RunContext, sums_path
+from extract.sums import ShardSums
 from extract.variants import BASE
 from store.metrics import (
     DOCUMENT_SUMS,
@@ -38,20 +39,19 @@ class Merger:
     shards: Sequence[Shard]
     writer: StoreWriter
 
-    def _files(self) -> Iterator[np.lib.npyio.NpzFile]:
-        """The sums of each shard in turn, one file open at a time: a run may have more shards than a process may open."""
-        for shard in self.shards:
-            with np.load(sums_path(self.writer, shard.index)) as file:
-                yield file
+    @property
+    def sums(self) -> ShardSums:
+        """The shards' sums."""
+        return ShardSums(self.writer, self.shards)
 
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
-        counts = sum(file[f"{layer}|counts"] for file in self._files())
+        counts = sum(self.sums.arrays(layer, "counts"))
         return counts.reshape(len(self.context.domains), len(SEGMENTS))
 
     def n_sinks(self, layer: int) -> int:
         """Tokens left out as attention sinks."""
-        return int(sum(file[f"{layer}|sinks"] for file in self._files()))
+        return int(sum(self.sums.arrays(layer, "sinks")))
 
     def write_layer(self, dictionary: Dictionary) -> None:
         """Every table that belongs to one layer, but for contexts and promoted tokens."""
@@ -70,18 +70,18 @@ class Merger:
     def densities(self, dictionary: Dictionary) -> np.ndarray:
         """float64 [d_sae]: share of the counted tokens where each feature fires in the base."""
         fired = np.zeros(dictionary.d_sae)
-        for columns in self._columns(f"{dictionary.layer}|{BASE}|histogram", ("feature", "count")):
+        for columns in self.sums.columns(("feature", "count"), dictionary.layer, BASE, "histogram"):
             np.add.at(fired, columns["feature"], columns["count"])
         return fired / max(1, self.layer_counts(dictionary.layer).sum())
 
     def label_evidence(self, dictionary: Dictionary) -> Evidence:
         """What the features of a layer fire on in the base, summed over the shards."""
-        pairs = list(self._columns(f"{dictionary.layer}|{BASE}|pairs", ("feature", "token_id", "count", "activation")))
+        pairs = list(self.sums.columns(("feature", "token_id", "count", "activation"), dictionary.layer, BASE, "pairs"))
         together = {name: np.concatenate([columns[name] for columns in pairs]) for name in pairs[0]}
         keys = (together["feature"].astype(np.int64) << 32) | together["token_id"]
         pair, place = np.unique(keys, return_inverse=True)
         background: dict[int, int] = {}
-        for columns in self._columns(f"{dictionary.layer}|{BASE}|background", ("token_id", "count")):
+        for columns in self.sums.columns(("token_id", "count"), dictionary.layer, BASE, "background"):
             for token, count in zip(columns["token_id"].tolist(), columns["count"].tolist(), strict=True):
                 background[token] = background.get(token, 0) + count
         return Evidence(
@@ -95,12 +95,8 @@ class Merger:
 
     def contexts(self, layer: int, variant: str, ranking: str) -> Iterator[tuple[Shard, dict[str, np.ndarray]]]:
         """The candidates of each shard: feature, score, place (row in the shard), text."""
-        prefix = f"{layer}|{variant}|contexts|{ranking}"
-        yield from zip(self.shards, self._columns(prefix, ("feature", "score", "place", "text")), strict=True)
-
-    def _columns(self, prefix: str, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-        for file in self._files():
-            yield {name: file[f"{prefix}|{name}"] for name in names}
+        names = ("feature", "score", "place", "text")
+        yield from zip(self.shards, self.sums.columns(names, layer, variant, "contexts", ranking), strict=True)
 
     def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
         pilot = self.context.pilots[dictionary.layer]
@@ -129,7 +125,7 @@ class Merger:
         self.writer.load("histogram_bins", pd.DataFrame(bins))
         for model in self.context.models.names:
             total = np.zeros(dictionary.d_sae * HISTOGRAM_BINS, dtype=np.int64)
-            for columns in self._columns(f"{layer}|{model}|histogram", ("feature", "bin", "count")):
+            for columns in self.sums.columns(("feature", "bin", "count"), layer, model, "histogram"):
                 total[columns["feature"].astype(np.int64) * HISTOGRAM_BINS + columns["bin"]] += columns["count"]
             cell = np.flatnonzero(total)
             rows = {"layer": layer, "feature": cell // HISTOGRAM_BINS, "model": model, "bin": cell % HISTOGRAM_BINS}
@@ -137,7 +133,7 @@ class Merger:
 
     def _write_tokens(self, layer: int, variant: str) -> None:
         names = ("row", "cosine", "overlap", "l1_divergence", "l0_base", "l0_variant")
-        for shard, columns in zip(self.shards, self._columns(f"{layer}|{variant}|tokens", names), strict=True):
+        for shard, columns in zip(self.shards, self.sums.columns(names, layer, variant, "tokens"), strict=True):
             row = columns.pop("row")
             document = shard.document_of_row[row]
             place = {"document": document + shard.first_document, "position": row - shard.first_rows[document]}
@@ -146,7 +142,7 @@ class Merger:
     def _document_sums(self, layer: int, variant: str) -> pd.DataFrame:
         names = ("document", "segment", *DOCUMENT_SUMS)
         frames = []
-        for shard, columns in zip(self.shards, self._columns(f"{layer}|{variant}|documents", names), strict=True):
+        for shard, columns in zip(self.shards, self.sums.columns(names, layer, variant, "documents"), strict=True):
             columns["document"] = columns["document"] + shard.first_document
             columns["segment"] = np.array(SEGMENTS, dtype=object)[columns["segment"]]
             frames.append(pd.DataFrame({"variant": variant, "layer": layer, **columns}))
@@ -187,7 +183,7 @@ class Merger:
 
     def _totals(self, layer: int, model: str) -> np.ndarray:
         """float64 [domains, segments, d_model]: sum of residuals."""
-        total = sum(file[f"{layer}|{model}|totals"] for file in self._files())
+        total = sum(self.sums.arrays(layer, model, "totals"))
         return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
 
     def _norm2(self, totals: np.ndarray, domain: str, segment: str) -> float:
@@ -216,8 +212,7 @@ class Merger:
         counts = ("n11", "n10", "n01", "n_documents")
         shape = (len(self.context.domains), dictionary.d_sae)
         sums = {name: np.zeros(shape, dtype=np.int64 if name in counts else np.float64) for name in FEATURE_SUMS}
-        prefix = f"{dictionary.layer}|{variant}|features"
-        for columns in self._columns(prefix, ("domain", "feature", *FEATURE_SUMS)):
+        for columns in self.sums.columns(("domain", "feature", *FEATURE_SUMS), dictionary.layer, variant, "features"):
             cell = (columns["domain"], columns["feature"])
             for name in FEATURE_SUMS:
                 sums[name][cell] += columns[name]  # each cell stands once in a shard
@@ -228,3 +223,29 @@ def _feature_frame(key: Mapping[str, object], sums: Mapping[str, np.ndarray], n_
     fired = np.flatnonzero(sums["n11"] + sums["n10"] + sums["n01"])
     values = feature_values({name: total[fired] for name, total in sums.items()}, n_tokens)
     return pd.DataFrame({**key, "feature": fired, **values})
+
+
+def write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:
+    """The tables documents and tokens."""
+    for shard in shards:
+        local = shard.document_of_row
+        numbers = shard.first_document + np.arange(len(shard.documents))
+        documents = {
+            "document": numbers,
+            "source": [document.source for document in shard.documents],
+            "domain": [document.domain for document in shard.documents],
+            "part": shard.index,
+            "first_row": shard.first_rows,
+            "n_tokens": [len(document) for document in shard.documents],
+            "has_codes": True,
+        }
+        position = shard.position_of_row
+        tokens = {
+            "document": numbers[local],
+            "position": position,
+            "context": position // context.window_tokens,
+            "token_id": shard.token_ids,
+            "segment": np.array(SEGMENTS, dtype=object)[shard.segments],
+        }
+        writer.load("documents", pd.DataFrame(documents))
+        writer.load("tokens", pd.DataFrame(tokens))

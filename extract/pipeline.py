@@ -3,12 +3,8 @@
 The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
 """
 
-import importlib.metadata
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -19,36 +15,27 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extract import pilot as pilots
+from extract.batches import Batch, Shard, make_batches, make_shards
 from extract.config import RunConfig
+from extract.context import RunContext
 from extract.contexts import write_contexts
-from extract.corpus import (
-    Batch,
-    Corpus,
-    Shard,
-    describe_source,
-    domain_counts,
-    make_batches,
-    make_shards,
-    read_records,
-    tokenize,
-)
+from extract.corpus import Corpus, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries
 from extract.features import write_features
 from extract.latents import read_residuals
-from extract.merge import Merger
-from extract.models import load_tokenizer, resolve_device, resolve_dtype, tokenizer_digest
+from extract.merge import Merger, write_documents
+from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
-from extract.render import SEGMENTS, Renderer
-from extract.shards import RunContext, is_done, run_shard
-from extract.variants import BASE, ModelSet, display_name, variant_kind, variant_source, variant_tokenizers
+from extract.provenance import check_fingerprint, fingerprint, make_manifest
+from extract.records import read_records
+from extract.render import Renderer
+from extract.shards import run_shard
+from extract.sums import is_done
+from extract.variants import BASE, ModelSet, variant_tokenizers
 from extract.vocabulary import TokenTexts
 from store.errors import UserError
 from store.manifest import Manifest
 from store.writer import PILOT_FILE, StoreWriter, check_free, make_folder
-
-PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
-FINGERPRINT_FILE = "run.json"
-SUMS_VERSION = "2"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
 
 
 @dataclass(frozen=True)
@@ -80,13 +67,13 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
     inputs = _load(config, say)
     writer = StoreWriter(out)
     try:
-        _check_fingerprint(writer, inputs.digests)
+        check_fingerprint(writer, inputs.digests)
         fixed = _pilot(config, inputs, writer, say)
         context = _context(config, inputs, fixed)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
         _extract(context, shards, writer)
         _merge(context, inputs, shards, writer)
-        return writer.finish(_manifest(context, inputs))
+        return writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
     except (OSError, duckdb.Error) as error:
         raise UserError(
             f"The store could not be written to '{writer.partial}': {str(error).splitlines()[0]}. Nothing that was finished is "
@@ -109,14 +96,7 @@ def _load(config: RunConfig, say: Callable[[str], None]) -> _Inputs:
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, resolve_dtype(config.dtype, device))
     dictionaries = load_dictionaries(config.saes, models.d_model, device)
-    digests = {
-        "version of the program": SUMS_VERSION,
-        "settings": json.dumps(_settings(config), sort_keys=True),
-        "tokens": corpus.digest(),
-        "tokenizer": tokenizer_digest(tokenizer),
-        **{f"model '{name}'": digest for name, digest in models.digests.items()},
-        **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
-    }
+    digests = fingerprint(config, corpus, tokenizer, models, dictionaries)
     return _Inputs(models, tokenizer, dictionaries, corpus, _bos(config, tokenizer, dictionaries), digests)
 
 
@@ -132,20 +112,6 @@ def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: li
     if tokenizer.bos_token_id is None:
         raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")
     return tokenizer.bos_token_id
-
-
-def _check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
-    """Go on only with what the interrupted run was started with."""
-    path = writer.work / FINGERPRINT_FILE
-    before = json.loads(path.read_text(encoding="utf-8") or "{}") if path.is_file() else {}
-    if before and (changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key))):
-        raise UserError(
-            f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
-            "folder to start afresh."
-        )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    partial.rename(path)
 
 
 def _pilot(
@@ -216,7 +182,7 @@ def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> N
 
 
 def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: StoreWriter) -> None:
-    _write_documents(shards, context, writer)
+    write_documents(shards, context, writer)
     steps = len(context.dictionaries) * (1 + len(context.config.variants) * len(shards))
     merger = Merger(context, shards, writer)
     with _bar(steps, "merging", "step") as bar:
@@ -230,79 +196,6 @@ def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: St
     with _bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
         write_features(merger, texts, bar.update)
     writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
-
-
-def _write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:
-    for shard in shards:
-        local = shard.document_of_row
-        numbers = shard.first_document + np.arange(len(shard.documents))
-        documents = {
-            "document": numbers,
-            "source": [document.source for document in shard.documents],
-            "domain": [document.domain for document in shard.documents],
-            "part": shard.index,
-            "first_row": shard.first_rows,
-            "n_tokens": [len(document) for document in shard.documents],
-            "has_codes": True,
-        }
-        position = shard.position_of_row
-        tokens = {
-            "document": numbers[local],
-            "position": position,
-            "context": position // context.window_tokens,
-            "token_id": shard.token_ids,
-            "segment": np.array(SEGMENTS, dtype=object)[shard.segments],
-        }
-        writer.load("documents", pd.DataFrame(documents))
-        writer.load("tokens", pd.DataFrame(tokens))
-
-
-def _manifest(context: RunContext, inputs: _Inputs) -> Manifest:
-    config, corpus = context.config, inputs.corpus
-    return Manifest(
-        base={"name": display_name(config.base), "sha256": inputs.models.digests[BASE]},
-        variants={
-            name: {"kind": variant_kind(v), "name": variant_source(v), "sha256": inputs.models.digests[name]}
-            for name, v in config.variants.items()
-        },
-        saes={
-            str(dictionary.layer): {"name": dictionary.name, "hook_name": dictionary.hook_name, "sha256": dictionary.digest()}
-            for dictionary in inputs.dictionaries
-        },
-        tokenizer={"vocab_size": len(inputs.tokenizer), "sha256": inputs.digests["tokenizer"]},
-        corpus={
-            "sources": [describe_source(source) for source in config.corpus],
-            "sha256": corpus.digest(),
-            "domains": domain_counts(corpus.documents),
-        },
-        settings=_settings(config),
-        packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        pilot={
-            str(layer): {
-                "median_norm": pilot.median_norm,
-                "mean_norm": pilot.mean_norm,
-                "code_scale": pilot.code_scale,
-                "activation_unit": pilot.activation_unit,
-                "self_test_fvu": pilot.fvu,
-                "self_test_l0": pilot.l0,
-            }
-            for layer, pilot in context.pilots.items()
-        },
-        counts={
-            "tokens": corpus.n_tokens,
-            "documents": len(corpus.documents),
-            "skipped": dict(corpus.skipped),
-            "bos": inputs.bos is not None,
-        },
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _settings(config: RunConfig) -> dict:
-    """The configuration without places on this machine's disk; models and data are known by name and hash."""
-    settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "corpus", "chat_template"})
-    settings["chat_template"] = Path(config.chat_template).name if config.chat_template else None
-    return settings
 
 
 def _bar(total: int, what: str, unit: str) -> tqdm:

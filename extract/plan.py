@@ -8,8 +8,8 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from extract.config import RunConfig, SaeConfig, VariantConfig
-from extract.corpus import read_records
 from extract.models import model_config
+from extract.records import read_records
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
 from store.metrics import RANKINGS

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from store.errors import UserError
 
 if TYPE_CHECKING:
-    from extract.corpus import Record
+    from extract.records import Record
 
 SEGMENTS = ("text", "template", "prompt", "response")
 _ROLE_SEGMENT = {"assistant": "response", "model": "response"}

@@ -1,57 +1,23 @@
 """The unit of work: one shard of whole documents through all models, to one HDF5 part and one file of sums.
 
-A shard is done when its ``sums-00000.npz`` is in place: the part is written before it, and both appear by renaming.
+A shard is done when its sums are in place: the part is written before them, and both appear whole, by renaming.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from extract import statistics
-from extract.config import RunConfig
-from extract.corpus import Shard, make_batches
+from extract import statistics, sums
+from extract.batches import Shard, make_batches
+from extract.context import RunContext
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.latents import RESIDUAL_METRICS, LayerLatents, layer_latents, read_residuals
-from extract.pilot import LayerPilot
 from extract.render import SEGMENTS
-from extract.variants import BASE, ModelSet
-from store.errors import UserError
+from extract.variants import BASE
 from store.metrics import COUNT_SUMS, DOCUMENT_SUMS, histogram_edges
-from store.parts import Codes, LayerCodes, n_tokens
+from store.parts import Codes, LayerCodes
 from store.writer import StoreWriter
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What every shard of a run shares.
-
-    Attributes:
-        bos: token id put before each context window, or None.
-        pad: token id for padding.
-        domains: sorted labels; a domain's number is its place here.
-    """
-
-    config: RunConfig
-    models: ModelSet
-    dictionaries: list[Dictionary]
-    pilots: Mapping[int, LayerPilot]
-    bos: int | None
-    pad: int
-    domains: list[str]
-
-    @property
-    def layers(self) -> list[int]:
-        """Layers with a dictionary, ascending."""
-        return [dictionary.layer for dictionary in self.dictionaries]
-
-    @property
-    def window_tokens(self) -> int:
-        """Document tokens in a full context window."""
-        return self.config.context_length - (self.bos is not None)
 
 
 class ShardLatents:
@@ -105,8 +71,7 @@ def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: 
         layer = dictionary.layer
         here = latents.pop(layer)
         codes = {name: here.codes(name) for name in context.models.names}
-        for name, array in _layer_sums(context, shard, dictionary, here, codes).items():
-            arrays[f"{layer}|{name}"] = array
+        arrays |= sums.under(_layer_sums(context, shard, dictionary, here, codes), layer)
         kept[layer] = LayerCodes(
             dictionary.d_sae,
             context.pilots[layer].code_scale,
@@ -114,30 +79,7 @@ def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: 
             {name: _to_store(code) for name, code in codes.items()},
         )
     writer.write_part(shard.index, kept)
-    save_sums(sums_path(writer, shard.index), arrays)
-
-
-def sums_path(writer: StoreWriter, shard: int) -> Path:
-    """Where a shard's sums are; the file's presence means that the shard is done."""
-    return writer.work / f"sums-{shard:05d}.npz"
-
-
-def is_done(writer: StoreWriter, shard: Shard) -> bool:
-    """Whether a shard is finished: its sums are there, and its part is whole (a power cut may have taken it)."""
-    try:
-        return sums_path(writer, shard.index).is_file() and n_tokens(writer.part_path(shard.index)) == shard.n_tokens
-    except UserError:
-        return False
-
-
-def save_sums(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a shard's sums whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    sums.save(sums.path(writer, shard.index), arrays)
 
 
 def _read(context: RunContext, shard: Shard, progress: Callable[[int], None]) -> dict[int, ShardLatents]:
@@ -180,19 +122,19 @@ def _layer_sums(
         "sinks": np.array(here.n_sinks),
     }
     for name, code in codes.items():
-        arrays[f"{name}|totals"] = here.totals[name].numpy()
-        arrays |= _prefixed(f"{name}|histogram", statistics.histogram(code, norm, edges))
+        arrays[sums.key(name, "totals")] = here.totals[name].numpy()
+        arrays |= sums.under(statistics.histogram(code, norm, edges), name, "histogram")
         if name == BASE:
-            arrays |= _prefixed(f"{BASE}|pairs", statistics.token_sums(code, norm, shard.token_ids))
-            arrays |= _prefixed(f"{BASE}|background", statistics.token_counts(shard.token_ids, here.counted.numpy()))
+            arrays |= sums.under(statistics.token_sums(code, norm, shard.token_ids), BASE, "pairs")
+            arrays |= sums.under(statistics.token_counts(shard.token_ids, here.counted.numpy()), BASE, "background")
             continue
         union = statistics.scaled_union(codes[BASE], code, norm)
         per_token = _token_metrics(here, name, statistics.token_code_metrics(union))
-        arrays |= _prefixed(f"{name}|tokens", _token_columns(per_token, here.counted))
-        arrays |= _prefixed(f"{name}|documents", _document_sums(per_token, here.counted, document_of_row, shard.segments))
-        arrays |= _prefixed(f"{name}|features", statistics.feature_sums(union, document_of_row, domain_of_document))
+        arrays |= sums.under(_token_columns(per_token, here.counted), name, "tokens")
+        arrays |= sums.under(_document_sums(per_token, here.counted, document_of_row, shard.segments), name, "documents")
+        arrays |= sums.under(statistics.feature_sums(union, document_of_row, domain_of_document), name, "features")
         for ranking, top in contexts.rank(union).items():
-            arrays |= _prefixed(f"{name}|contexts|{ranking}", top)
+            arrays |= sums.under(top, name, "contexts", ranking)
     return arrays
 
 
@@ -245,18 +187,14 @@ def _document_sums(
     """Sums over each (document, segment) with tokens that count; ``document`` within the shard."""
     group = (document_of_row * len(SEGMENTS) + torch.from_numpy(segments))[counted]
     present, place = torch.unique(group, return_inverse=True)
-    sums = {
+    columns = {
         "document": (present // len(SEGMENTS)).numpy(),
         "segment": (present % len(SEGMENTS)).numpy(),
     }
     for name in DOCUMENT_SUMS:
         total = torch.zeros(len(present), dtype=torch.float64).index_add_(0, place, per_token[name][counted])
-        sums[name] = total.numpy().astype(np.int64) if name in COUNT_SUMS else total.numpy()
-    return sums
-
-
-def _prefixed(prefix: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{prefix}|{column}": values for column, values in columns.items()}
+        columns[name] = total.numpy().astype(np.int64) if name in COUNT_SUMS else total.numpy()
+    return columns
 
 
 def _to_store(codes: SparseCodes) -> Codes:

@@ -301,10 +301,10 @@ def test_nan_activations(world, tmp_path, capsys):
 
 def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
     """The disk fills while the second shard's sums are written: an error that says so, and the same command finishes later."""
-    from extract import shards
+    from extract import sums
 
     config = world.config(tmp_path)
-    real, calls = shards.save_sums, []
+    real, calls = sums.save, []
 
     def full_disk(path, arrays):
         calls.append(path)
@@ -312,10 +312,10 @@ def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, arrays)
 
-    monkeypatch.setattr(shards, "save_sums", full_disk)
+    monkeypatch.setattr(sums, "save", full_disk)
     refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "No space left on device", "same command")
     assert not (tmp_path / "store").exists()
-    monkeypatch.setattr(shards, "save_sums", real)
+    monkeypatch.setattr(sums, "save", real)
     assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
 
 

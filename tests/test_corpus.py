@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from extract.batches import Shard, make_batches, make_shards
 from extract.config import SourceConfig
-from extract.corpus import Document, Record, Shard, make_batches, make_shards, read_records, tokenize
+from extract.corpus import Document, tokenize
 from extract.models import load_tokenizer
+from extract.records import Record, read_records
 from extract.render import SEGMENTS, Renderer
 from store.errors import UserError
 from tests.support.world import TEMPLATE, write_jsonl

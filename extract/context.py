@@ -1,0 +1,38 @@
+"""What every shard of a run shares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from extract.config import RunConfig
+from extract.dictionaries import Dictionary
+from extract.pilot import LayerPilot
+from extract.variants import ModelSet
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every shard of a run shares.
+
+    Attributes:
+        bos: token id put before each context window, or None.
+        pad: token id for padding.
+        domains: sorted labels; a domain's number is its place here.
+    """
+
+    config: RunConfig
+    models: ModelSet
+    dictionaries: list[Dictionary]
+    pilots: Mapping[int, LayerPilot]
+    bos: int | None
+    pad: int
+    domains: list[str]
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers with a dictionary, ascending."""
+        return [dictionary.layer for dictionary in self.dictionaries]
+
+    @property
+    def window_tokens(self) -> int:
+        """Document tokens in a full context window."""
+        return self.config.context_length - (self.bos is not None)

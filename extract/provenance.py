@@ -1,0 +1,113 @@
+"""Where a store comes from: its manifest, and the fingerprint that an interrupted run is gone on with."""
+
+import importlib.metadata
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from extract.config import RunConfig
+from extract.context import RunContext
+from extract.corpus import Corpus, domain_counts
+from extract.dictionaries import Dictionary
+from extract.models import tokenizer_digest
+from extract.records import describe_source
+from extract.variants import BASE, ModelSet, display_name, variant_kind, variant_source
+from store.errors import UserError
+from store.manifest import Manifest
+from store.writer import StoreWriter
+
+PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
+FINGERPRINT_FILE = "run.json"
+SUMS_VERSION = "2"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
+
+
+def fingerprint(
+    config: RunConfig,
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerBase,
+    models: ModelSet,
+    dictionaries: list[Dictionary],
+) -> dict[str, str]:
+    """What a run depends on, by name, each as text or hash."""
+    return {
+        "version of the program": SUMS_VERSION,
+        "settings": json.dumps(_settings(config), sort_keys=True),
+        "tokens": corpus.digest(),
+        "tokenizer": tokenizer_digest(tokenizer),
+        **{f"model '{name}'": digest for name, digest in models.digests.items()},
+        **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
+    }
+
+
+def check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
+    """Go on only with what the interrupted run was started with."""
+    path = writer.work / FINGERPRINT_FILE
+    before = json.loads(path.read_text(encoding="utf-8") or "{}") if path.is_file() else {}
+    if before and (changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key))):
+        raise UserError(
+            f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
+            "folder to start afresh."
+        )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    partial.rename(path)
+
+
+def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) -> Manifest:
+    """Everything that the manifest says of a run, but for what the writer adds when it finishes.
+
+    Args:
+        digests: from :func:`fingerprint`.
+    """
+    config, models = context.config, context.models
+    return Manifest(
+        base={"name": display_name(config.base), "sha256": models.digests[BASE]},
+        variants={
+            name: {"kind": variant_kind(v), "name": variant_source(v), "sha256": models.digests[name]}
+            for name, v in config.variants.items()
+        },
+        saes={
+            str(dictionary.layer): {
+                "name": dictionary.name,
+                "hook_name": dictionary.hook_name,
+                "sha256": digests[f"dictionary at layer {dictionary.layer}"],
+            }
+            for dictionary in context.dictionaries
+        },
+        tokenizer={"sha256": digests["tokenizer"]},
+        corpus={
+            "sources": [describe_source(source) for source in config.corpus],
+            "sha256": corpus.digest(),
+            "domains": domain_counts(corpus.documents),
+        },
+        settings=_settings(config),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        pilot={
+            str(layer): {
+                "median_norm": pilot.median_norm,
+                "mean_norm": pilot.mean_norm,
+                "code_scale": pilot.code_scale,
+                "activation_unit": pilot.activation_unit,
+                "self_test_fvu": pilot.fvu,
+                "self_test_l0": pilot.l0,
+            }
+            for layer, pilot in context.pilots.items()
+        },
+        counts={
+            "tokens": corpus.n_tokens,
+            "documents": len(corpus.documents),
+            "skipped": dict(corpus.skipped),
+            "bos": context.bos is not None,
+        },
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _settings(config: RunConfig) -> dict:
+    """The configuration without places on this machine's disk; models and data are known by name and hash."""
+    settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "corpus", "chat_template"})
+    settings["chat_template"] = Path(config.chat_template).name if config.chat_template else None
+    return settings
