@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     info = _command(commands, "info", _info, "print a store's provenance and headline table")
     info.add_argument("store", metavar="STORE")
 
+    findings = _command(commands, "findings", _findings, "write what a store shows as a page of Markdown")
+    findings.add_argument("store", metavar="STORE")
+    findings.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: the terminal)")
+
     verify = _command(commands, "verify", _verify, "check every byte and row of a store against its manifest")
     verify.add_argument("store", metavar="STORE")
 
@@ -111,6 +115,19 @@ def _info(options: argparse.Namespace) -> int:
 
     with open_store(options.store) as store:
         print(describe(store))
+    return 0
+
+
+def _findings(options: argparse.Namespace) -> int:
+    from store import open_store
+    from store.findings import findings
+
+    with open_store(options.store) as store:
+        page = findings(store)
+    if options.out:
+        options.out.write_text(page, encoding="utf-8")
+    else:
+        print(page, end="")
     return 0
 
 

@@ -9,8 +9,8 @@ from extract.batches import Shard
 from extract.dictionaries import Dictionary
 from extract.merge import Merger
 from extract.statistics import top_contexts
-from extract.variants import BASE
 from store.metrics import RANKINGS
+from store.names import BASE
 from store.parts import MAX_PART_TOKENS, Codes, read_codes
 
 

@@ -10,8 +10,9 @@ from extract.batches import Batch
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.hooks import capture_residuals, run_truncated
 from extract.pilot import LayerPilot
-from extract.variants import BASE, ModelSet
+from extract.variants import ModelSet
 from store.errors import UserError
+from store.names import BASE
 
 RESIDUAL_METRICS = (
     "cosine",

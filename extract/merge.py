@@ -12,7 +12,6 @@ from extract.dictionaries import Dictionary
 from extract.labels import Evidence
 from extract.render import SEGMENTS
 from extract.sums import ShardSums
-from extract.variants import BASE
 from store.metrics import (
     DOCUMENT_SUMS,
     FEATURE_SUMS,
@@ -22,9 +21,8 @@ from store.metrics import (
     histogram_edges,
     layer_values,
 )
+from store.names import ALL, BASE
 from store.writer import StoreWriter
-
-ALL = "all"
 
 
 @dataclass(frozen=True)

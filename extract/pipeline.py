@@ -31,10 +31,11 @@ from extract.records import read_records
 from extract.render import Renderer
 from extract.shards import run_shard
 from extract.sums import is_done
-from extract.variants import BASE, ModelSet, variant_tokenizers
+from extract.variants import ModelSet, variant_tokenizers
 from extract.vocabulary import TokenTexts
 from store.errors import UserError
 from store.manifest import Manifest
+from store.names import BASE
 from store.writer import PILOT_FILE, StoreWriter, check_free, make_folder
 
 

@@ -14,9 +14,10 @@ from extract.corpus import Corpus, domain_counts
 from extract.dictionaries import Dictionary
 from extract.models import tokenizer_digest
 from extract.records import describe_source
-from extract.variants import BASE, ModelSet, display_name, variant_kind, variant_source
+from extract.variants import ModelSet, display_name, variant_kind, variant_source
 from store.errors import UserError
 from store.manifest import Manifest
+from store.names import BASE
 from store.writer import StoreWriter
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")

@@ -14,8 +14,8 @@ from extract.context import RunContext
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.latents import RESIDUAL_METRICS, LayerLatents, layer_latents, read_residuals
 from extract.render import SEGMENTS
-from extract.variants import BASE
 from store.metrics import COUNT_SUMS, DOCUMENT_SUMS, histogram_edges
+from store.names import BASE
 from store.parts import Codes, LayerCodes
 from store.writer import StoreWriter
 

@@ -15,8 +15,7 @@ from extract.dictionaries import tensors_digest
 from extract.hooks import decoder_blocks
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
 from store.errors import UserError
-
-BASE = "base"
+from store.names import BASE
 
 
 class ModelSet:

@@ -1,0 +1,58 @@
+"""The generated page of findings, on the tiny store whose numbers stand in tests/support/tiny_store.py."""
+
+import pytest
+
+from extract.__main__ import main
+from store import open_store
+from store.findings import _context, _escape, findings
+
+
+@pytest.fixture(scope="module")
+def page(tiny_store):
+    with open_store(tiny_store) as store:
+        return findings(store)
+
+
+def test_table_holds_the_stores_numbers(page):
+    """Cosine is 0.97 - layer / 1000; layer 12 of safety has fvu 0.3 and 0.95, which does not fit."""
+    assert "| safety | 12 | 0.958 | nan | 0.450 | 0.800 | 0.100 | 2.000 | 2.500 | 0.300 | 0.950 | does not fit |" in page
+
+
+def test_what_reproduces_is_said_by_the_numbers(page):
+    """Cosine 0.965 and 0.958 against 0.96: one layer of two. Latent cosine 0.8 at both; overlap 0.45 is not below 0.45."""
+    assert "**maths**: cosine is above 0.96 at 1 of 2 layers; latent cosine does not fall from 0.80 (layer 5) to 0.80" in page
+    assert "does not reproduce the paper's depth of fall; overlap is below 0.45 at 0 of 2 layers (lowest 0.45)" in page
+
+
+def test_the_missing_noise_floor_is_said(page):
+    assert "holds no noise floor" in page
+
+
+def test_no_feature_is_shown_on_three_documents(page):
+    assert page.count("No feature meets these conditions") == 2
+
+
+def test_untrusted_text_is_only_text():
+    assert _escape("<script>a|b*c\nd") == "&lt;script&gt;a\\|b\\*c d"
+
+
+def test_context_is_cut_around_its_peak():
+    tokens = [f" w{i}" for i in range(30)]
+    values = [0.0] * 20 + [4.0] + [0.0] * 9
+    line = _context({"peak": 20, "tokens": tokens, "base_values": values, "variant_values": [0.0] * 30, "domain": "web"})
+    assert line == "web: “w13 w14 w15 w16 w17 w18 w19 **w20** w21 w22 w23 w24 w25 w26” (4 → 0)"
+
+
+def test_features_with_evidence_are_listed(extracted, monkeypatch):
+    """A real extraction: its features fire often, so the limit on density is lifted; each line has a context and both rates."""
+    monkeypatch.setattr("store.findings.MAX_DENSITY", 1.0)
+    with open_store(extracted) as store:
+        lines = [line for line in findings(store).splitlines() if line.startswith("- **L")]
+    assert len(lines) == 5
+    for line in lines:
+        assert "**" in line and "→" in line and "standard deviations" in line
+
+
+def test_the_command_writes_a_file(tiny_store, tmp_path):
+    assert main(["findings", str(tiny_store), "--out", str(tmp_path / "FINDINGS.md")]) == 0
+    assert (tmp_path / "FINDINGS.md").read_text().startswith("# What the store shows")
