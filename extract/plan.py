@@ -12,7 +12,7 @@ from extract.models import model_config
 from extract.records import read_records
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
-from store.metrics import RANKINGS
+from store.names import RANKINGS
 
 # Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
 CPU_FLOPS = 1.1e11

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from extract.dictionaries import SparseCodes
-from store.metrics import HISTOGRAM_BINS, RANKINGS
+from store.metrics import HISTOGRAM_BINS
+from store.names import RANKINGS
 
 
 @dataclass(frozen=True)

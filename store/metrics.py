@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from store.names import KINDS
-from store.names import RANKINGS as RANKINGS  # for who knows them from here
 
 FIT_GATES = ("fits", "strained", "does not fit")
 
