@@ -9,8 +9,7 @@ from extract.batches import Shard
 from extract.dictionaries import Dictionary
 from extract.merge import Merger
 from extract.statistics import top_contexts
-from store.names import RANKINGS
-from store.names import BASE
+from store.names import BASE, RANKINGS
 from store.parts import MAX_PART_TOKENS, Codes, read_codes
 
 
