@@ -87,7 +87,7 @@ def decoder_row(dictionary: Path, feature: int) -> torch.Tensor:
 def extract_store(world: World, folder: Path, variants: dict, dictionaries: dict[int, Path], **changes) -> Path:
     """Run the command line on the small world's corpus with these variants and dictionaries."""
     saes = [{"path": str(path)} for path in dictionaries.values()]
-    config = world.config(folder, variants=variants, saes=saes, promoted_tokens=0, **changes)
+    config = world.config(folder, variants=variants, saes=saes, promoted_tokens=0, shard_tokens=4096, **changes)
     with one_thread():
         assert main(["run", str(config), "--out", str(folder / "store")]) == 0
     return folder / "store"
