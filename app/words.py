@@ -166,6 +166,11 @@ def listing(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def short(text: str, length: int) -> str:
+    """Text cut to a length, the cut marked."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
 def plain(text: str) -> str:
     """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
     return "".join("\\" + c if c in "\\`*_{}[]()<>#+-.!|~$:^=&" else " " if c in "\n\r\t" else c for c in text)

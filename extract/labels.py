@@ -137,8 +137,8 @@ def phrase(telling: Sequence[str], strongest: Sequence[str], firings: int, densi
     if firings == 0:
         text = "silent in the base"
     elif density > DENSE:
-        text = f"fires on most tokens ({density:.0%})" if density > MOSTLY else f"fires on {density:.0%} of tokens"
-        text += f", most on {', '.join(telling)}" if telling else ""
+        share = f"fires on {'most' if density > MOSTLY else 'many'} tokens, {density:.0%}"
+        text = f"{', '.join(telling)} ({share})" if telling else share
     elif telling:
         text = ", ".join(telling)
     elif firings < RARE:

@@ -100,9 +100,9 @@ def test_what_fires_rarely_says_how_often():
 
 
 def test_dense_features_say_what_they_are():
-    assert label({(0, 2): (4, 4.0), (0, 0): (250, 250.0), (0, 6): (50, 50.0)}, density=0.46) == "fires on 46% of tokens"
-    assert label({(0, 0): (400, 400.0)}, density=0.63) == "fires on most tokens (63%)"
-    assert label({(0, 2): (8, 80.0), (0, 0): (60, 60.0)}, density=0.11) == "fires on 11% of tokens, most on “number”"
+    assert label({(0, 2): (4, 4.0), (0, 0): (250, 250.0), (0, 6): (50, 50.0)}, density=0.46) == "fires on many tokens, 46%"
+    assert label({(0, 0): (400, 400.0)}, density=0.63) == "fires on most tokens, 63%"
+    assert label({(0, 2): (8, 80.0), (0, 0): (60, 60.0)}, density=0.11) == "“number” (fires on many tokens, 11%)"
 
 
 def test_silent_features_are_known_by_what_they_promote():

@@ -68,10 +68,10 @@ def card(title: str, row: pd.Series, movers: pd.DataFrame) -> None:
         )
         here = {"variant": row["variant"], "layer": row["layer"]}
         for _, mover in movers.iterrows():
-            label = f" · {words.plain(mover['label'])}" if isinstance(mover["label"], str) else ""
+            label = words.plain(words.short(mover["label"], 19)) if isinstance(mover["label"], str) else mover["kind"]
             st.page_link(
                 "views/feature.py",
-                label=f"{words.feature_name(mover['layer'], mover['feature'])} {mover['kind']}{label}",
+                label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
                 icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
                 query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
             )
