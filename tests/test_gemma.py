@@ -6,6 +6,7 @@ window at a time, the planted change added to them, ``sae.encode`` of sae-lens, 
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     write_edited_checkpoint(folder / "edited", base, dense[EDITED], edited_feature)
     write_config(folder, cases)
     assert main(["run", str(folder / "run.yaml"), "--out", str(folder / "store")]) == 0
+    shutil.rmtree(folder / "edited")  # a gigabyte, which pytest would keep for three sessions
     with open_store(folder / "store") as store:
         yield Run(store, texts, dense, adapted, cases, edited_feature)
 
