@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ class Merger:
     shards: Sequence[Shard]
     writer: StoreWriter
 
-    @property
+    @cached_property
     def sums(self) -> ShardSums:
         """The shards' sums."""
         return ShardSums(self.writer, self.shards)

@@ -4,6 +4,7 @@ The output is written to ``NAME.partial``; running the same command again goes o
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,16 +187,17 @@ def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: St
     write_documents(shards, context, writer)
     steps = len(context.dictionaries) * (1 + len(context.config.variants) * len(shards))
     merger = Merger(context, shards, writer)
-    with _bar(steps, "merging", "step") as bar:
-        for dictionary in context.dictionaries:
-            merger.write_layer(dictionary)
-            bar.update(1)
-            for variant in context.config.variants:
-                write_contexts(merger, dictionary, variant, bar.update)
     texts = TokenTexts(inputs.tokenizer)
     texts.add(np.concatenate([shard.token_ids for shard in shards]))
-    with _bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
-        write_features(merger, texts, bar.update)
+    with closing(merger.sums):
+        with _bar(steps, "merging", "step") as bar:
+            for dictionary in context.dictionaries:
+                merger.write_layer(dictionary)
+                bar.update(1)
+                for variant in context.config.variants:
+                    write_contexts(merger, dictionary, variant, bar.update)
+        with _bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
+            write_features(merger, texts, bar.update)
     writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
 
 

@@ -1,11 +1,11 @@
-"""A shard's sums on disk: one npz file a shard, written whole or not at all, read one at a time.
+"""A shard's sums on disk: one npz file a shard, written whole or not at all.
 
 An array is named by its place, for example ``12|maths|features|n11``: layer, model, table, column.
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from extract.batches import Shard
 from store.errors import UserError
 from store.parts import n_tokens
 from store.writer import StoreWriter
+
+MAX_OPEN = 64
 
 
 def key(*place: object) -> str:
@@ -53,21 +55,37 @@ def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial.rename(path)
 
 
-@dataclass(frozen=True)
 class ShardSums:
-    """The sums of every shard of a run, in shard order; one file is open at a time."""
+    """The sums of every shard of a run, in shard order.
 
-    writer: StoreWriter
-    shards: Sequence[Shard]
+    Files stay open, since their directory is read anew at every opening, but no more than :data:`MAX_OPEN` of them: a long
+    run has more shards than a process may open files.
+    """
+
+    def __init__(self, writer: StoreWriter, shards: Sequence[Shard]) -> None:
+        self.writer = writer
+        self.shards = shards
+        self._open: OrderedDict[int, np.lib.npyio.NpzFile] = OrderedDict()
 
     def arrays(self, *place: object) -> Iterator[np.ndarray]:
         """One array of each shard."""
         for shard in self.shards:
-            with np.load(path(self.writer, shard.index)) as file:
-                yield file[key(*place)]
+            yield self._file(shard)[key(*place)]
 
     def columns(self, names: Sequence[str], *place: object) -> Iterator[dict[str, np.ndarray]]:
         """Several columns of one place, of each shard."""
         for shard in self.shards:
-            with np.load(path(self.writer, shard.index)) as file:
-                yield {name: file[key(*place, name)] for name in names}
+            file = self._file(shard)
+            yield {name: file[key(*place, name)] for name in names}
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _file(self, shard: Shard) -> np.lib.npyio.NpzFile:
+        if shard.index not in self._open:
+            if len(self._open) >= MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[shard.index] = np.load(path(self.writer, shard.index))
+        return self._open[shard.index]

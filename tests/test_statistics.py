@@ -1,8 +1,11 @@
 """Hashes of contexts and the choice of the best: against naive versions, on every small size."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from extract import sums
 from extract.statistics import text_hashes, top_contexts
 
 
@@ -80,3 +83,19 @@ def test_no_contexts():
     empty = {"feature": np.zeros(0, np.int32), "score": np.zeros(0, np.float32), "place": np.zeros(0, np.int64)}
     top = top_contexts({**empty, "text": np.zeros(0, np.int64)}, 3)
     assert len(top["place"]) == 0
+
+
+def test_sums_are_read_with_few_open_files(tmp_path, monkeypatch):
+    """Five shards, two files open at most: every shard is still read, in order, time and again."""
+    monkeypatch.setattr(sums, "MAX_OPEN", 2)
+    writer = SimpleNamespace(work=tmp_path)
+    shards = [SimpleNamespace(index=i) for i in range(5)]
+    for shard in shards:
+        sums.save(sums.path(writer, shard.index), {sums.key(12, "maths", "n"): np.array([shard.index, 10])})
+    found = sums.ShardSums(writer, shards)
+    for _ in range(2):
+        assert [array.tolist() for array in found.arrays(12, "maths", "n")] == [[i, 10] for i in range(5)]
+        assert [columns["n"][0] for columns in found.columns(["n"], 12, "maths")] == list(range(5))
+        assert len(found._open) == 2
+    found.close()
+    assert not found._open
