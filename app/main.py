@@ -9,7 +9,7 @@ import duckdb
 import streamlit as st
 
 from app import data, link, tokens, widgets, words
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.reader import Store
 
 VIEWS = (
@@ -53,9 +53,9 @@ def main() -> None:
     except UserError as error:
         st.error(words.plain(str(error)), icon=":material/error:")
     except duckdb.Error as error:
-        first_line = words.plain(str(error).strip().splitlines()[0][:200])
+        reason = words.plain(first_line(error)[:200])
         st.error(
-            f"The store's database could not be read ({first_line}); check it with `python -m extract verify`.",
+            f"The store's database could not be read ({reason}); check it with `python -m extract verify`.",
             icon=":material/error:",
         )
 

@@ -95,11 +95,6 @@ def make_shards(documents: Sequence[Document], shard_tokens: int) -> list[Shard]
     return [Shard(index, int(starts[index]), tuple(group)) for index, group in enumerate(groups)]
 
 
-def window_starts(n_tokens: int, window_tokens: int) -> range:
-    """First position of each context window of a document."""
-    return range(0, n_tokens, window_tokens)
-
-
 def make_batches(shard: Shard, context_length: int, batch_tokens: int, bos: int | None, pad: int) -> Iterator[Batch]:
     """Batches of a shard's context windows, longest first, each at most ``batch_tokens`` padded tokens (or one window).
 
@@ -111,7 +106,7 @@ def make_batches(shard: Shard, context_length: int, batch_tokens: int, bos: int 
     windows = [
         Window(int(first_row) + start, document.token_ids[start : start + window_tokens])
         for document, first_row in zip(shard.documents, shard.first_rows, strict=True)
-        for start in window_starts(len(document), window_tokens)
+        for start in range(0, len(document), window_tokens)
     ]
     windows.sort(key=lambda window: -len(window.token_ids))
     while windows:

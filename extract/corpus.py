@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from extract.records import Record
+from extract.records import Record, source_order
 from extract.render import Rendered, Renderer
 from store.errors import UserError
 
@@ -105,7 +105,7 @@ def tokenize(
     _fill_evenly(records, n_tokens, add)
     if not corpus.documents:
         raise UserError("No tokens are left: every document of the corpus is empty or a repetition of another.")
-    corpus.documents.sort(key=lambda document: hashlib.sha256(document.source.encode()).digest())
+    corpus.documents.sort(key=lambda document: source_order(document.source))
     return corpus
 
 

@@ -12,7 +12,7 @@ from sae_lens import SAE
 
 from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
-from store.errors import UserError
+from store.errors import UserError, first_line
 
 # torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -209,8 +209,7 @@ def _load(config: SaeConfig, device: str) -> SAE:
     except UserError:
         raise
     except Exception as error:  # sae-lens raises many kinds for a damaged or unknown dictionary
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"The dictionary '{config.path or config.name}' could not be loaded: {first}") from error
+        raise UserError(f"The dictionary '{config.path or config.name}' could not be loaded: {first_line(error)}") from error
 
 
 def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:

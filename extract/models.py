@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from store.errors import UserError
+from store.errors import UserError, first_line
 
 PYPI_PREFIX = "pypi:"
 
@@ -83,7 +83,7 @@ def model_config(spec: str) -> PretrainedConfig:
     except UserError:
         raise
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into
-        raise UserError(f"The model '{spec}' cannot be found: {_first_line(error)}") from error
+        raise UserError(f"The model '{spec}' cannot be found: {first_line(error)}") from error
 
 
 def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PreTrainedModel:
@@ -98,7 +98,7 @@ def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"The model '{spec}' could not be loaded: {_first_line(error)}") from error
+        raise UserError(f"The model '{spec}' could not be loaded: {first_line(error)}") from error
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -112,7 +112,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"The tokenizer of '{spec}' could not be loaded: {_first_line(error)}") from error
+        raise UserError(f"The tokenizer of '{spec}' could not be loaded: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
     return tokenizer
@@ -173,11 +173,7 @@ def _convert_gguf(path: Path) -> Path:
         tokenizer.save_pretrained(partial)
         partial.rename(folder)
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into
-        raise UserError(f"The GGUF file '{path}' could not be converted: {_first_line(error)}") from error
+        raise UserError(f"The GGUF file '{path}' could not be converted: {first_line(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

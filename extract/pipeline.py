@@ -34,7 +34,7 @@ from extract.shards import run_shard
 from extract.sums import is_done
 from extract.variants import ModelSet, variant_tokenizers
 from extract.vocabulary import TokenTexts
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.manifest import Manifest
 from store.names import BASE
 from store.writer import PILOT_FILE, StoreWriter, check_free, make_folder
@@ -78,7 +78,7 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
         return writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
     except (OSError, duckdb.Error) as error:
         raise UserError(
-            f"The store could not be written to '{writer.partial}': {str(error).splitlines()[0]}. Nothing that was finished is "
+            f"The store could not be written to '{writer.partial}': {first_line(error)}. Nothing that was finished is "
             "lost: put that right and run the same command again."
         ) from error
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.config import SourceConfig
-from store.errors import UserError
+from store.errors import UserError, first_line
 
 MAX_DATASET_RECORDS = 1_000_000
 
@@ -26,7 +26,12 @@ class Record:
     @property
     def order(self) -> bytes:
         """Sorting key that spreads any corpus evenly: a hash of the source."""
-        return hashlib.sha256(self.source.encode()).digest()
+        return source_order(self.source)
+
+
+def source_order(source: str) -> bytes:
+    """Sorting key of documents, by the hash of their source: no file's order, no run's."""
+    return hashlib.sha256(source.encode()).digest()
 
 
 def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
@@ -107,8 +112,7 @@ def _dataset_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:
             name = f"{Path(source.dataset).name if Path(source.dataset).exists() else source.dataset}:{source.split}:{number}"
             yield name, name, fields
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"The dataset '{source.dataset}' could not be read: {first}") from error
+        raise UserError(f"The dataset '{source.dataset}' could not be read: {first_line(error)}") from error
 
 
 def _record(source: SourceConfig, name: str, where: str, fields: dict) -> Record:

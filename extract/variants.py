@@ -14,7 +14,7 @@ from extract.config import PlantedEdit, RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
 from extract.hooks import decoder_blocks
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.names import BASE
 
 
@@ -84,7 +84,7 @@ class ModelSet:
                 self._peft.load_adapter(spec, adapter_name=inside)
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise UserError(
-                f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {_first_line(error)}"
+                f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {first_line(error, lines=2)}"
             ) from error
         self._peft.eval().requires_grad_(False)
         weights = get_peft_model_state_dict(self._peft, adapter_name=inside)
@@ -189,10 +189,6 @@ def _adapter_tensors(name: str, spec: str) -> set[str]:
         return set(load_peft_weights(spec, device="cpu"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(
-            f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({_first_line(error)}); give the folder that "
-            "holds adapter_config.json."
+            f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({first_line(error, lines=2)}); give the folder "
+            "that holds adapter_config.json."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[:2]).strip()

@@ -10,8 +10,6 @@ import numpy as np
 
 from store.names import KINDS
 
-FIT_GATES = ("fits", "strained", "does not fit")
-
 DOCUMENT_SUMS = (
     "n_tokens",
     "cosine",

@@ -17,7 +17,7 @@ import pandas as pd
 
 from store import feature_lists, parts, queries, sidecar, tables
 from store import manifest as manifests
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.manifest import Manifest
 from store.names import BASE
 from store.writer import content_digest
@@ -200,7 +200,7 @@ def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Stor
             config={"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"},
         )
     except duckdb.Error as error:
-        raise UserError(f"The database of the store '{folder}' cannot be read ({_first_line(error)}).") from error
+        raise UserError(f"The database of the store '{folder}' cannot be read ({first_line(error)}).") from error
     return Store(folder, manifest, connection, labels)
 
 
@@ -254,7 +254,3 @@ def _check_size(folder: Path, name: str, expected: int) -> None:
             f"The store '{folder}' is damaged: '{name}' has {file.stat().st_size:,} bytes instead of {expected:,}; "
             "copy or extract it again."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
