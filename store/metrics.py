@@ -16,6 +16,8 @@ DOCUMENT_SUMS = (
     "centred_cosine",
     "base_norm2",
     "variant_norm2",
+    "base_centred2",
+    "variant_centred2",
     "delta_norm2",
     "base_error2",
     "variant_error2",

@@ -11,3 +11,13 @@ KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
 
 RANKINGS = ("base", "variant", "increase", "decrease")
 """By what contexts are chosen: the column ``ranking``."""
+
+OBSERVED = "observed"
+"""The variant itself, in the column ``control`` of layer_metrics."""
+
+CONTROLS = ("rerun", "isotropic", "shuffled", "mean_shift")
+"""What is encoded instead of the variant: the base again; the base plus a random direction of the token's own ||delta||;
+plus another token's delta at that length; plus the mean delta. Definitions: docs/metrics.md."""
+
+VERDICTS = ("suppressed", "amplified", "moved", "does not fit", "near threshold", "within noise", "untestable")
+"""What can be said of a feature's change: the column ``verdict`` (:func:`store.evidence.verdicts`)."""

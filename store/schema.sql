@@ -57,7 +57,9 @@ CREATE TABLE features (
     promoted          INTEGER[],         -- token ids whose logits its decoder direction raises most, most first
     promoted_logits   FLOAT[],           -- direct effect on the logit per unit of scaled activation, before the final norm's scale
     suppressed        INTEGER[],         -- token ids whose logits it lowers most, most first
-    suppressed_logits FLOAT[]
+    suppressed_logits FLOAT[],
+    neighbours        INTEGER[],         -- features of the same dictionary with the most similar decoder rows, nearest first
+    neighbour_cosines FLOAT[]            -- cosine of the two decoder rows
 ); -- key: layer, feature
 
 CREATE TABLE layer_metrics (
@@ -68,8 +70,11 @@ CREATE TABLE layer_metrics (
     metric      VARCHAR NOT NULL, -- a name of docs/metrics.md: cosine, overlap, l0_base, fvu_variant, ...
     control     VARCHAR NOT NULL, -- 'observed', or the control that was encoded instead of the variant
     value       DOUBLE,           -- null: undefined here (nothing to divide by)
-    low         DOUBLE,           -- interval over documents; null: not computed
+    low         DOUBLE,           -- 95 % interval over documents; null: too few documents, or the metric has none
     high        DOUBLE,           -- upper end of the interval
+    excess      DOUBLE,           -- of a control's row: how much more changed than under the control (docs/metrics.md)
+    excess_low  DOUBLE,           -- 95 % interval of the excess over documents
+    excess_high DOUBLE,
     n_tokens    BIGINT NOT NULL,
     n_documents BIGINT NOT NULL
 ); -- key: variant, layer, domain, segment, metric, control
@@ -103,8 +108,88 @@ CREATE TABLE feature_stats (
     suppression     DOUBLE,           -- n10 / n_a; null where the base never fires
     emergence       DOUBLE,           -- n01 / n_b; null where the variant never fires
     magnitude_ratio DOUBLE,           -- sum b / sum a over tokens where both fire
-    kind            VARCHAR NOT NULL  -- vanished, attenuated, unchanged, amplified, appeared
+    kind            VARCHAR NOT NULL, -- vanished, attenuated, unchanged, amplified, appeared
+    -- Evidence; null in a store without the isotropic control. Where it says 'pooled', null but for domain 'all'.
+    shift_isotropic    DOUBLE,        -- mean of (c - a), c the code under the isotropic control
+    floor              DOUBLE,        -- 99th percentile of |shift_isotropic| over features of like frequency
+    z                  DOUBLE,        -- pooled: over documents, of b - c summed in each; null where it varies nowhere
+    q                  DOUBLE,        -- pooled: Benjamini-Hochberg over the testable features; null where untestable
+    near_threshold     DOUBLE,        -- pooled: share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
+    minimum_detectable DOUBLE,        -- pooled: |shift| that this many documents would have found with power 0.8
+    did_shift          DOUBLE,        -- pooled: shift on the variant's task - shift on neutral text; null: no task given
+    moved_to           INTEGER,       -- pooled: the decoder neighbour that moved the other way, where the verdict is 'moved'
+    verdict            VARCHAR        -- pooled: suppressed, amplified, moved, does not fit, near threshold, within noise, untestable
 ); -- key: variant, layer, domain, feature
+
+-- The same counts by segment, all domains together: what of a shift sits on the chat template's own tokens.
+CREATE TABLE feature_segments (
+    variant      VARCHAR NOT NULL,
+    layer        INTEGER NOT NULL,
+    segment      VARCHAR NOT NULL,
+    feature      INTEGER NOT NULL,
+    n11          BIGINT  NOT NULL, -- tokens of the segment where it fires in both
+    n10          BIGINT  NOT NULL,
+    n01          BIGINT  NOT NULL,
+    mean_base    DOUBLE  NOT NULL, -- over the counted tokens of the segment
+    mean_variant DOUBLE  NOT NULL,
+    shift        DOUBLE  NOT NULL, -- mean of (b - a) over the counted tokens of the segment
+    share        DOUBLE            -- the segment's part of the sum of (b - a) over all tokens; null where that sum is 0
+); -- key: variant, layer, segment, feature
+
+-- The shape of the change: principal directions of delta = h_b - h_a about its mean, all domains together.
+CREATE TABLE spectrum (
+    variant    VARCHAR   NOT NULL,
+    layer      INTEGER   NOT NULL,
+    component  INTEGER   NOT NULL, -- 0: the mean of delta; from 1: eigenvectors of its covariance, largest first
+    share      DOUBLE    NOT NULL, -- part of sum ||delta||^2 that lies along it
+    direction  FLOAT[]   NOT NULL, -- [d_model], unit length
+    features   INTEGER[] NOT NULL, -- features whose decoder rows have the largest |cosine| with it, largest first
+    cosines    FLOAT[]   NOT NULL, -- those cosines, signed
+    chance     DOUBLE    NOT NULL  -- 95th percentile of the largest |cosine| that a random direction drawn from the covariance of h_a reaches
+); -- key: variant, layer, component
+
+-- Would another dictionary show the same? A second dictionary of a layer over the same tokens, matched by decoder cosine.
+CREATE TABLE replicas (
+    variant         VARCHAR NOT NULL,
+    layer           INTEGER NOT NULL,
+    feature         INTEGER NOT NULL, -- of the layer's own dictionary
+    replica_feature INTEGER NOT NULL, -- of the second one: the decoder row nearest to it
+    cosine          DOUBLE  NOT NULL, -- of the two decoder rows
+    freq_base       DOUBLE  NOT NULL, -- of the replica feature, over the same counted tokens
+    freq_variant    DOUBLE  NOT NULL,
+    log_ratio       DOUBLE  NOT NULL,
+    shift           DOUBLE  NOT NULL, -- of the replica feature
+    std_shift       DOUBLE
+); -- key: variant, layer, feature
+
+-- Where the prediction changed, on a sample of documents (optional pass).
+CREATE TABLE token_kl (
+    variant         VARCHAR NOT NULL,
+    document        INTEGER NOT NULL,
+    position        INTEGER NOT NULL, -- the token after which is predicted
+    kl              FLOAT   NOT NULL, -- KL(p_a || p_b) of the next token, nats
+    base_logprob    FLOAT,            -- log-probability of the token that follows, nats; null where none does in this window
+    variant_logprob FLOAT
+); -- key: variant, document, position
+
+-- token_kl joined to features: whether a feature's change sits where the prediction changed.
+CREATE TABLE feature_kl (
+    variant          VARCHAR NOT NULL,
+    layer            INTEGER NOT NULL,
+    feature          INTEGER NOT NULL,
+    n_tokens         BIGINT  NOT NULL, -- sampled tokens where it changed (a <> b)
+    kl_where_changed DOUBLE  NOT NULL, -- mean kl over the sampled tokens weighted by |b - a|
+    kl_ratio         DOUBLE            -- that / mean kl over all sampled tokens that count
+); -- key: variant, layer, feature
+
+-- What the models say: greedy answers to fixed prompts, made beside the run and given to it.
+CREATE TABLE answers (
+    task   VARCHAR NOT NULL,
+    prompt INTEGER NOT NULL, -- number within the task, from 0
+    model  VARCHAR NOT NULL, -- 'base' or a variant
+    text   VARCHAR NOT NULL, -- the prompt as the user typed it; untrusted
+    answer VARCHAR NOT NULL  -- untrusted
+); -- key: task, prompt, model
 
 CREATE TABLE contexts (
     variant        VARCHAR NOT NULL,
@@ -159,6 +244,8 @@ CREATE TABLE document_sums (
     centred_cosine         DOUBLE NOT NULL, -- sum of cos(h_a - mu, h_b - mu)
     base_norm2             DOUBLE NOT NULL, -- sum ||h_a||^2
     variant_norm2          DOUBLE NOT NULL, -- sum ||h_b||^2
+    base_centred2          DOUBLE NOT NULL, -- sum ||h_a - mu||^2
+    variant_centred2       DOUBLE NOT NULL, -- sum ||h_b - mu||^2
     delta_norm2            DOUBLE NOT NULL, -- sum ||h_b - h_a||^2
     base_error2            DOUBLE NOT NULL, -- sum ||h_a - dec(a)||^2
     variant_error2         DOUBLE NOT NULL, -- sum ||h_b - dec(b)||^2

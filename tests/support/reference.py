@@ -372,6 +372,8 @@ class Reference:
                 "centred_cosine": cosines(h_a - layer.mean, h_b - layer.mean),
                 "base_norm2": (h_a**2).sum(1),
                 "variant_norm2": (h_b**2).sum(1),
+                "base_centred2": ((h_a - layer.mean) ** 2).sum(1),
+                "variant_centred2": ((h_b - layer.mean) ** 2).sum(1),
                 "delta_norm2": (delta**2).sum(1),
                 "base_error2": ((h_a - layer.decoded["base"]) ** 2).sum(1),
                 "variant_error2": ((h_b - layer.decoded[variant]) ** 2).sum(1),
