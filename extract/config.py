@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.errors import UserError
+from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
@@ -45,6 +46,8 @@ class VariantConfig(_Section):
     """Full checkpoint: hub id, folder or .gguf."""
     planted: PlantedEdit | None = None
     """A known change of the base, for checks."""
+    task: list[Name] = []
+    """Domains that the variant was trained for: did_shift compares them with the neutral ones."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "VariantConfig":
@@ -146,6 +149,20 @@ class RunConfig(_Section):
     """Tokens shown after it."""
     promoted_tokens: int = Field(10, ge=0)
     """Output tokens listed for each feature on either side; 0 skips that step."""
+    neighbours: int = Field(5, ge=0)
+    """Features with the nearest decoder rows listed for each feature; 0 skips that step."""
+    controls: list[Literal["rerun", "isotropic", "shuffled", "mean_shift"]] = list(CONTROLS)
+    """What is encoded beside each variant as a noise floor; without isotropic there are no verdicts."""
+    neutral_domains: list[Name] = []
+    """Domains that no variant was trained for: what did_shift subtracts."""
+    spectrum: int = Field(8, ge=0)
+    """Principal directions of each variant's change that are kept; 0 skips that step."""
+    replicas: list[SaeConfig] = []
+    """Second dictionaries, at most one a layer, that only say whether they show the same shifts."""
+    token_kl: int = Field(0, ge=0)
+    """Tokens on which the next-token prediction of base and variants is compared; 0 skips that pass."""
+    answers: str | None = None
+    """JSONL file of what the models answer to fixed prompts, shown beside the statistics (python -m extract.demo answers)."""
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "RunConfig":
@@ -219,12 +236,12 @@ def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             key: resolved(value, key in paths) if key in paths + specs else value for key, value in values.items()
         }
 
-    content = section(content, ("chat_template",), ("base",))
+    content = section(content, ("chat_template", "answers"), ("base",))
     if isinstance(content.get("variants"), dict):
         content["variants"] = {
             name: section(variant, (), ("adapter", "model")) for name, variant in content["variants"].items()
         }
-    for key in ("saes", "corpus"):
+    for key in ("saes", "replicas", "corpus"):
         if isinstance(content.get(key), list):
             content[key] = [section(entry, ("path",), ("dataset",)) for entry in content[key]]
     return content

@@ -109,6 +109,9 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) 
 
 def _settings(config: RunConfig) -> dict:
     """The configuration without places on this machine's disk; models and data are known by name and hash."""
-    settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "corpus", "chat_template"})
-    settings["chat_template"] = Path(config.chat_template).name if config.chat_template else None
+    settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "replicas", "corpus"})
+    for name in ("chat_template", "answers"):
+        settings[name] = Path(settings[name]).name if settings[name] else None
+    settings["tasks"] = {name: variant.task for name, variant in config.variants.items()}
+    settings["replicas"] = [replica.name for replica in config.replicas]
     return settings
