@@ -1,11 +1,11 @@
-"""Reading the residual stream: forward hooks that live in a context manager and always leave.
+"""Reading and editing the residual stream: forward hooks that live in a context manager and always leave.
 
 ``resid_post`` of layer ``l`` is the output of decoder block ``l``. It is read by a hook, not from
 ``output_hidden_states``, whose last entry has already passed the final norm.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
@@ -103,3 +103,25 @@ def run_truncated(model: nn.Module, input_ids: torch.Tensor, attention_mask: tor
     """
     with suppress(_StopForward):
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+
+
+@contextmanager
+def edit_residuals(model: nn.Module, layer: int, edit: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Replace ``resid_post`` of a layer during forward passes inside the context.
+
+    Hooks run in the order in which they were set: one that is set later reads, or edits, what this one leaves.
+
+    Args:
+        edit: [batch, position, d_model] in the model's dtype -> the same shape and dtype.
+    """
+
+    def hook(_module: nn.Module, _inputs: tuple, output):
+        if isinstance(output, tuple):
+            return (edit(output[0]), *output[1:])
+        return edit(output)
+
+    handle = decoder_blocks(model)[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

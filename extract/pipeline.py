@@ -3,9 +3,9 @@
 The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -16,17 +16,19 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extract import pilot as pilots
-from extract.batches import Batch, Shard, make_batches, make_shards
+from extract.batches import Shard, make_batches, make_shards
 from extract.config import RunConfig
 from extract.context import RunContext
+from extract.controls import ControlInputs
 from extract.contexts import write_contexts
 from extract.corpus import Corpus, tokenize
-from extract.dictionaries import Dictionary, load_dictionaries
+from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
 from extract.features import write_features
 from extract.latents import read_residuals
 from extract.merge import Merger, write_documents
 from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
+from extract.places import Places
 from extract.provenance import check_fingerprint, fingerprint, make_manifest
 from extract.records import read_records
 from extract.render import Renderer
@@ -39,6 +41,8 @@ from store.manifest import Manifest
 from store.names import BASE
 from store.writer import PILOT_FILE, StoreWriter, check_free, make_folder
 
+DONORS_FILE = "donors.npz"
+
 
 @dataclass(frozen=True)
 class _Inputs:
@@ -47,6 +51,7 @@ class _Inputs:
     models: ModelSet
     tokenizer: PreTrainedTokenizerBase
     dictionaries: list[Dictionary]
+    replicas: list[Dictionary]
     corpus: Corpus
     bos: int | None
     digests: dict[str, str]
@@ -98,8 +103,9 @@ def _load(config: RunConfig, say: Callable[[str], None]) -> _Inputs:
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, resolve_dtype(config.dtype, device))
     dictionaries = load_dictionaries(config.saes, models.d_model, device)
-    digests = fingerprint(config, corpus, tokenizer, models, dictionaries)
-    return _Inputs(models, tokenizer, dictionaries, corpus, _bos(config, tokenizer, dictionaries), digests)
+    replicas = load_replicas(config.replicas, dictionaries, device)
+    digests = fingerprint(config, corpus, tokenizer, models, dictionaries, replicas)
+    return _Inputs(models, tokenizer, dictionaries, replicas, corpus, _bos(config, tokenizer, dictionaries), digests)
 
 
 def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: list[Dictionary]) -> int | None:
@@ -119,41 +125,55 @@ def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: li
 def _pilot(
     config: RunConfig, inputs: _Inputs, writer: StoreWriter, say: Callable[[str], None]
 ) -> dict[int, LayerPilot]:
-    """Fix means, norms and scales from the base's residuals, or read them back when the run goes on."""
-    path = writer.partial / PILOT_FILE
+    """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
+    path, donors = writer.partial / PILOT_FILE, writer.work / DONORS_FILE
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    if path.is_file() and any(writer.work.glob("sums-*.npz")):
+    if path.is_file() and donors.is_file() and any(writer.work.glob("sums-*.npz")):
         say("Going on with an interrupted run: the pilot is read back")
-        return pilots.load(path, layers)
+        fixed = pilots.load(path, donors, layers, list(config.variants))
+        _plant(config, inputs, fixed)
+        return fixed
     window_tokens = config.context_length - (inputs.bos is not None)
-    documents = pilots.pilot_documents(inputs.corpus, config.pilot_documents, window_tokens)
-    shard = Shard(0, 0, tuple(documents))
-    gathered: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
-    order: list[torch.Tensor] = []
-    with _bar(shard.n_tokens, "pilot", "token") as bar:
-        for batch in _batches(config, inputs, shard):
-            rows, residuals = read_residuals(inputs.models, [BASE], batch, layers)
-            order.append(rows)
+    shard = Shard(0, 0, tuple(pilots.pilot_documents(inputs.corpus, config, window_tokens)))
+    changed = list(config.variants) if set(config.controls) - {"rerun"} else []
+    with _bar(shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
+        base = _pilot_residuals(config, inputs, shard, BASE, bar)
+        fixed = {
+            dictionary.layer: pilots.fix_layer(dictionary, base[dictionary.layer], config)
+            for dictionary in inputs.dictionaries
+        }
+        _plant(config, inputs, fixed)
+        places = Places.of(shard, inputs.corpus.domains, window_tokens)
+        changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
+        for variant in changed:
+            residuals = _pilot_residuals(config, inputs, shard, variant, bar)
             for layer in layers:
-                gathered[layer].append(residuals[BASE][layer])
-            bar.update(len(rows))
-    in_order = torch.argsort(torch.cat(order))
-    fixed = {
-        dictionary.layer: pilots.fix_layer(dictionary, torch.cat(gathered.pop(dictionary.layer))[in_order], config)
-        for dictionary in inputs.dictionaries
-    }
+                changes[layer][variant] = pilots.fix_changes(
+                    base[layer], residuals.pop(layer), places, fixed[layer], config
+                )
+    fixed = {layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}
     pilots.save(path, fixed)
+    pilots.save_donors(donors, fixed)
     for layer, pilot in fixed.items():
         say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
     return fixed
 
 
-def _batches(config: RunConfig, inputs: _Inputs, shard: Shard) -> list[Batch]:
+def _pilot_residuals(config: RunConfig, inputs: _Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
+    """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot in the order of its rows."""
+    layers = [dictionary.layer for dictionary in inputs.dictionaries]
     pad = inputs.tokenizer.pad_token_id or 0
-    return list(make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad))
+    gathered: dict[int, torch.Tensor] = {}
+    for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
+        rows, residuals = read_residuals(inputs.models, [name], batch, layers)
+        for layer, residual in residuals[name].items():
+            gathered.setdefault(layer, residual.new_empty(shard.n_tokens, residual.shape[1]))[rows] = residual
+        bar.update(len(rows))
+    return gathered
 
 
-def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> RunContext:
+def _plant(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> None:
+    """Give the planted variants their directions, which depend on the pilot."""
     by_layer = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
     directions, means = {}, {}
     for name, variant in config.variants.items():
@@ -170,8 +190,13 @@ def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -
         directions[name] = unit if edit.project_out else unit * (edit.strength * pilot.median_norm)
         means[name] = pilot.mean
     inputs.models.plant(directions, means)
+
+
+def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> RunContext:
     pad = inputs.tokenizer.pad_token_id or 0
-    return RunContext(config, inputs.models, inputs.dictionaries, fixed, inputs.bos, pad, inputs.corpus.domains)
+    return RunContext(
+        config, inputs.models, inputs.dictionaries, inputs.replicas, fixed, inputs.bos, pad, inputs.corpus.domains
+    )
 
 
 def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> None:

@@ -1,7 +1,7 @@
 """The models of a run: the base, and variants that are adapters on it, full checkpoints, or planted edits of it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extract.config import PlantedEdit, RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
-from extract.hooks import decoder_blocks
+from extract.hooks import edit_residuals
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
 from store.errors import UserError, first_line
 from store.names import BASE
@@ -140,25 +140,18 @@ def text_config(model: nn.Module):
     return model.config.get_text_config()
 
 
-@contextmanager
 def _planted(
     model: nn.Module, edit: PlantedEdit, direction: torch.Tensor, mean: torch.Tensor, input_ids: torch.Tensor
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     triggered = (input_ids % edit.every == 0).unsqueeze(-1)
 
-    def hook(_module: nn.Module, _inputs: tuple, output):
-        hidden = output[0] if isinstance(output, tuple) else output
+    def changed(hidden: torch.Tensor) -> torch.Tensor:
         along = direction.to(hidden)
         component = ((hidden - mean.to(hidden)) @ along).unsqueeze(-1)
-        changed = hidden - component * along if edit.project_out else hidden + along
-        changed = torch.where(triggered, changed, hidden)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        planted = hidden - component * along if edit.project_out else hidden + along
+        return torch.where(triggered, planted, hidden)
 
-    handle = decoder_blocks(model)[edit.layer].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return edit_residuals(model, edit.layer, changed)
 
 
 def _peft_name(name: str) -> str:
