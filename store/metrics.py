@@ -133,8 +133,12 @@ def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, n
     }
 
 
-def feature_kind(shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarray) -> np.ndarray:
+def feature_kind(
+    shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarray, floor: np.ndarray | float = 0.0
+) -> np.ndarray:
     """Name the change of each feature: one of :data:`KINDS`, as an array of strings.
+
+    ``unchanged`` where |shift| <= floor, the noise floor of :func:`store.evidence.floors` (0 without controls).
 
     The sign of ``shift`` decides first, so that a feature that fires on other tokens than before is named by whether its
     mean fell or rose: down is ``vanished`` where at least 9 in 10 of the base's firings are gone, else ``attenuated``;
@@ -142,10 +146,42 @@ def feature_kind(shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarr
     """
     vanished, attenuated, unchanged, amplified, appeared = KINDS
     return np.select(
-        [shift == 0, (shift < 0) & (suppression >= 0.9), shift < 0, emergence >= 0.9],
+        [np.abs(shift) <= floor, (shift < 0) & (suppression >= 0.9), shift < 0, emergence >= 0.9],
         [unchanged, vanished, attenuated, appeared],
         amplified,
     )
+
+
+def systematic_share(
+    total_norm2: float, document_norm2_sum: float, n_tokens: int, document_n2_sum: float, code_delta_norm2_sum: float
+) -> float:
+    """The share of the latent change that points the same way on every token: unbiased about 0 where none does.
+
+    Args:
+        total_norm2: ||sum_d S_d||^2, S_d the sum of b - a over the counted tokens of document d.
+        document_norm2_sum: sum_d ||S_d||^2.
+        n_tokens: N.
+        document_n2_sum: sum_d n_d^2, n_d the document's counted tokens.
+        code_delta_norm2_sum: sum over all counted tokens of ||b - a||^2.
+
+    Returns:
+        [(total_norm2 - document_norm2_sum) / (N^2 - document_n2_sum)] / [code_delta_norm2_sum / N]: only pairs of
+        different documents enter. 1 where every token changes alike, may be negative; NaN below two documents or where
+        nothing changed.
+    """
+    return _ratio(
+        _ratio(total_norm2 - document_norm2_sum, n_tokens**2 - document_n2_sum), _ratio(code_delta_norm2_sum, n_tokens)
+    )
+
+
+def beyond_noise(shift: np.ndarray, shift_isotropic: np.ndarray) -> tuple[int, float]:
+    """(number, share of sum |shift|) of the features whose |shift| exceeds every feature's |shift_isotropic|.
+
+    The share is NaN where no feature shifted at all.
+    """
+    size = np.abs(shift)
+    beyond = size > np.max(np.abs(shift_isotropic), initial=0.0)
+    return int(beyond.sum()), _ratio(size[beyond].sum(), size.sum())
 
 
 def histogram_edges(activation_unit: float) -> np.ndarray:
