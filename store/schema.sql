@@ -74,7 +74,7 @@ CREATE TABLE layer_metrics (
     high        DOUBLE,           -- upper end of the interval
     excess      DOUBLE,           -- of a control's row: how much more changed than under the control (docs/metrics.md)
     excess_low  DOUBLE,           -- 95 % interval of the excess over documents
-    excess_high DOUBLE,
+    excess_high DOUBLE,           -- upper end of it
     n_tokens    BIGINT NOT NULL,
     n_documents BIGINT NOT NULL
 ); -- key: variant, layer, domain, segment, metric, control
@@ -128,8 +128,8 @@ CREATE TABLE feature_segments (
     segment      VARCHAR NOT NULL,
     feature      INTEGER NOT NULL,
     n11          BIGINT  NOT NULL, -- tokens of the segment where it fires in both
-    n10          BIGINT  NOT NULL,
-    n01          BIGINT  NOT NULL,
+    n10          BIGINT  NOT NULL, -- in the base only
+    n01          BIGINT  NOT NULL, -- in the variant only
     mean_base    DOUBLE  NOT NULL, -- over the counted tokens of the segment
     mean_variant DOUBLE  NOT NULL,
     shift        DOUBLE  NOT NULL, -- mean of (b - a) over the counted tokens of the segment
@@ -157,9 +157,9 @@ CREATE TABLE replicas (
     cosine          DOUBLE  NOT NULL, -- of the two decoder rows
     freq_base       DOUBLE  NOT NULL, -- of the replica feature, over the same counted tokens
     freq_variant    DOUBLE  NOT NULL,
-    log_ratio       DOUBLE  NOT NULL,
+    log_ratio       DOUBLE  NOT NULL, -- of its firings, as in feature_stats
     shift           DOUBLE  NOT NULL, -- of the replica feature
-    std_shift       DOUBLE
+    std_shift       DOUBLE            -- shift / pooled standard deviation
 ); -- key: variant, layer, feature
 
 -- Where the prediction changed, on a sample of documents (optional pass).
@@ -169,7 +169,7 @@ CREATE TABLE token_kl (
     position        INTEGER NOT NULL, -- the token after which is predicted
     kl              FLOAT   NOT NULL, -- KL(p_a || p_b) of the next token, nats
     base_logprob    FLOAT,            -- log-probability of the token that follows, nats; null where none does in this window
-    variant_logprob FLOAT
+    variant_logprob FLOAT             -- the same in the variant
 ); -- key: variant, document, position
 
 -- token_kl joined to features: whether a feature's change sits where the prediction changed.
@@ -184,7 +184,7 @@ CREATE TABLE feature_kl (
 
 -- What the models say: greedy answers to fixed prompts, made beside the run and given to it.
 CREATE TABLE answers (
-    task   VARCHAR NOT NULL,
+    task   VARCHAR NOT NULL, -- what the prompts ask for, e.g. a sum
     prompt INTEGER NOT NULL, -- number within the task, from 0
     model  VARCHAR NOT NULL, -- 'base' or a variant
     text   VARCHAR NOT NULL, -- the prompt as the user typed it; untrusted

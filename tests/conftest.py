@@ -14,6 +14,12 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bare_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny store of a run that computed no control: no noise floor, no verdicts."""
+    return make_tiny_store(tmp_path_factory.mktemp("stores") / "bare", controls=False)
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory):
     """A random Gemma 3 with dictionaries, an adapter and a corpus on disk: see tests/support/world.py."""
     from tests.support.world import World  # imports torch, which most tests do without

@@ -1,6 +1,8 @@
 """A tiny store made by the real writer from hand-written numbers: 2 layers, 2 variants, 4 features, 3 documents.
 
-Small enough to know by heart: what each query must return can be worked out from this page.
+Small enough to know by heart: what each query must return can be worked out from this page. The layer metrics are those of a
+larger corpus (120 documents), so that they have intervals; `maths` is a systematic change, `safety` no more than noise at
+layer 12. Without `controls` it is a store of a run that computed none.
 """
 
 from pathlib import Path
@@ -10,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from store.manifest import Manifest
-from store.metrics import feature_values, fit_gate
+from store.metrics import DOCUMENT_SUMS, feature_values, fit_gate
 from store.parts import Codes, LayerCodes
 from store.writer import PILOT_FILE, StoreWriter
 
@@ -34,17 +36,85 @@ FEATURE_SUMS = {
     "safety": [(4, 0, 0, 2, 8.0, 8.0, 20.0, 20.0, 8.0, 8.0), (6, 4, 0, 3, 20.0, 9.0, 48.0, 20.0, 13.0, 9.0),
                (0, 0, 8, 3, 0.0, 12.0, 0.0, 20.0, 0.0, 0.0)],
 }  # fmt: skip
+SEGMENT_TOKENS = {"text": 10, "template": 1, "prompt": 1, "response": 2}
+# feature -> segment -> (n11, n10, n01, sum a, sum b); the segments add up to FEATURE_SUMS
+SEGMENT_SUMS = {
+    "maths": [{"text": (3, 0, 2, 6.0, 11.0), "response": (1, 0, 0, 2.0, 4.0)},
+              {"text": (1, 6, 0, 14.0, 1.0), "template": (0, 1, 0, 2.0, 0.0), "response": (0, 2, 0, 4.0, 0.0)},
+              {"text": (3, 1, 0, 6.0, 4.0)}],
+    "safety": [{"text": (4, 0, 0, 8.0, 8.0)},
+               {"text": (4, 3, 0, 14.0, 7.0), "prompt": (1, 0, 0, 2.0, 1.0), "response": (1, 1, 0, 4.0, 1.0)},
+               {"template": (0, 0, 1, 0.0, 9.0), "text": (0, 0, 6, 0.0, 2.0), "response": (0, 0, 1, 0.0, 1.0)}],
+}  # fmt: skip
+
+EVIDENCE_NAMES = (
+    "shift_isotropic", "floor", "z", "q", "near_threshold", "minimum_detectable", "did_shift", "moved_to", "verdict",
+)  # fmt: skip
+# (variant, layer) -> a row a feature: maths L5:2 has |shift| 2/14 under its floor, so its kind is 'unchanged'.
+EVIDENCE = {
+    ("maths", 5): [(0.05, 0.1, 6.0, 1e-4, 0.0, 0.2, 0.7, None, "amplified"),
+                   (0.02, 0.1, -9.0, 1e-6, 0.1, 0.2, -1.9, None, "suppressed"),
+                   (-0.1, 0.2, -1.0, 0.4, 0.0, 0.25, -0.2, None, "within noise")],
+    ("maths", 12): [(0.05, 0.1, 4.0, 1e-3, 0.75, 0.2, 0.7, None, "near threshold"),
+                    (0.02, 0.1, -9.0, 1e-6, 0.1, 0.2, -1.9, None, "suppressed"),
+                    (-0.04, 0.05, -1.5, None, 0.0, 0.9, -0.2, None, "untestable")],
+    ("safety", 5): [(0.0, 0.1, None, 1.0, None, 0.3, 0.0, None, "within noise"),
+                    (0.02, 0.1, -5.0, 1e-4, 0.1, 0.2, 0.1, 2, "moved"),
+                    (0.01, 0.1, 5.5, 1e-4, 0.2, 0.2, 0.3, 1, "moved")],
+    ("safety", 12): [(0.0, 0.1, None, 1.0, None, 0.3, 0.0, None, "within noise"),
+                     (0.02, 0.1, -5.0, 1e-4, 0.1, 0.2, 0.1, None, "does not fit"),
+                     (0.01, 0.1, 5.5, 1e-4, 0.2, 0.2, 0.3, None, "does not fit")],
+}  # fmt: skip
+
+# domain or segment -> (tokens, documents, whether there are intervals: value +- 0.02, excess +- 0.01)
+MARGINS = {
+    ("all", "all"): (14, 120, True), ("maths", "all"): (10, 117, True), ("harmful", "all"): (4, 3, False),
+    ("all", "text"): (10, 117, True), ("all", "template"): (1, 3, False), ("all", "prompt"): (1, 3, False),
+    ("all", "response"): (2, 3, False),
+}  # fmt: skip
+SYSTEMATIC = {
+    "maths": {"systematic_share": 0.12, "n_beyond_noise": 2.0, "share_beyond_noise": 0.9},
+    "safety": {"systematic_share": 0.02, "n_beyond_noise": 1.0, "share_beyond_noise": 0.4},
+}
+"""Observed, and of domains alone, as all of what is about systematic change."""
+
+CONTROL_VALUES = {  # variant -> control -> metric -> value
+    "maths": {
+        "rerun": {"overlap": 0.99, "relative_shift": 0.001, "l0_inflation": 1.0},
+        "isotropic": {"overlap": 0.33, "relative_shift": 0.1, "l0_inflation": 3.1, "systematic_share": 0.01,
+                      "n_beyond_noise": 0.0, "share_beyond_noise": 0.0},
+        "shuffled": {"overlap": 0.38, "relative_shift": 0.1, "l0_inflation": 2.0, "systematic_share": 0.04,
+                     "n_beyond_noise": 1.0, "share_beyond_noise": 0.3},
+        "mean_shift": {"overlap": 0.5, "relative_shift": 0.06, "l0_inflation": 1.1, "systematic_share": 0.3,
+                       "n_beyond_noise": 1.0, "share_beyond_noise": 0.5},
+    },
+    "safety": {
+        "rerun": {"overlap": 0.99, "relative_shift": 0.001, "l0_inflation": 1.0},
+        "isotropic": {"overlap": 0.452, "relative_shift": 0.1, "l0_inflation": 1.24, "systematic_share": 0.02,
+                      "n_beyond_noise": 0.0, "share_beyond_noise": 0.0},
+    },
+}  # fmt: skip
+LESS_IS_MORE = ("overlap",)
+"""Of the metrics above, those whose excess is control - observed."""
+
 SUM_NAMES = ("n11", "n10", "n01", "n_documents", "a", "b", "a2", "b2", "both_a", "both_b")
 
 
-def make_tiny_store(folder: Path) -> Path:
-    """Write the store; returns its folder."""
+def make_tiny_store(folder: Path, controls: bool = True) -> Path:
+    """Write the store, with the noise floor and all that rests on it, or without; returns its folder."""
     writer = StoreWriter(folder)
     _documents(writer)
     for layer in LAYERS:
         _layer(writer, layer)
         for variant in VARIANTS:
             _statistics(writer, layer, variant)
+            _metrics(writer, layer, variant, controls)
+            _features(writer, layer, variant, controls)
+            _segments(writer, layer, variant)
+            if controls:
+                _shape(writer, layer, variant)
+    if controls:
+        _replicas_and_predictions(writer)
     _parts(writer)
     np.savez(writer.partial / PILOT_FILE, **{f"{layer}/mean": np.zeros(4) for layer in LAYERS})
     writer.finish(_manifest())
@@ -64,7 +134,7 @@ def _documents(writer: StoreWriter) -> None:
     writer.load("documents", frame)
     rows = [
         {"document": i, "position": p, "context": 0, "token_id": token,
-         "segment": "text" if domain == "maths" else ("prompt" if p < 2 else "response")}
+         "segment": "text" if domain == "maths" else ("template", "prompt", "response", "response")[p]}
         for i, (_, domain, ids) in enumerate(DOCUMENTS)
         for p, token in enumerate(ids)
     ]  # fmt: skip
@@ -95,6 +165,8 @@ def _layer(writer: StoreWriter, layer: int) -> None:
                 "promoted_logits": [[3.0, 2.0]] * D_SAE,
                 "suppressed": [[8, 9]] * D_SAE,
                 "suppressed_logits": [[-3.0, -2.0]] * D_SAE,
+                "neighbours": [[2, 1], [2, 0], [1, 0], [0, 1]],
+                "neighbour_cosines": [[0.2, 0.1], [0.82, 0.1], [0.82, 0.2], [0.3, -0.1]],
             }
         ),
     )
@@ -111,21 +183,7 @@ def _layer(writer: StoreWriter, layer: int) -> None:
 
 def _statistics(writer: StoreWriter, layer: int, variant: str) -> None:
     key = {"variant": variant, "layer": layer}
-    sums = dict(zip(SUM_NAMES, np.array(FEATURE_SUMS[variant]).T, strict=True))
-    for domain, n_tokens in N_TOKENS.items():
-        values = feature_values(sums, n_tokens)
-        writer.load("feature_stats", pd.DataFrame({**key, "domain": domain, "feature": range(3), **values}))
-    fvu = (0.1, 0.12) if layer == 5 else ((0.3, 0.5) if variant == "maths" else (0.3, 0.95))
-    metrics = {"cosine": 0.97 - layer / 1000, "overlap": 0.45, "l0_base": 2.0, "l0_variant": 2.5, "l0_inflation": 1.25,
-               "fvu_base": fvu[0], "fvu_variant": fvu[1], "relative_shift": 0.1, "latent_cosine": 0.8}  # fmt: skip
-    margins = [("all", "all"), ("maths", "all"), ("harmful", "all"), ("all", "text"), ("all", "prompt"), ("all", "response")]
-    rows = [
-        {**key, "domain": domain, "segment": segment, "metric": metric, "control": "observed", "value": value,
-         "n_tokens": N_TOKENS.get(domain, 14) if segment == "all" else 4, "n_documents": 3}
-        for domain, segment in margins
-        for metric, value in metrics.items()
-    ]  # fmt: skip
-    writer.load("layer_metrics", pd.DataFrame(rows))
+    fvu = _fvu(layer, variant)
     gates = [
         {**key, "domain": domain, "fvu_base": fvu[0], "fvu_variant": fvu[1], "gate": fit_gate(*fvu)} for domain in N_TOKENS
     ]
@@ -154,6 +212,135 @@ def _statistics(writer: StoreWriter, layer: int, variant: str) -> None:
         for p in range(len(ids))
     ]  # fmt: skip
     writer.load("token_metrics", pd.DataFrame(tokens))
+
+
+def _fvu(layer: int, variant: str) -> tuple[float, float]:
+    return (0.1, 0.12) if layer == 5 else ((0.3, 0.5) if variant == "maths" else (0.3, 0.95))
+
+
+def _metrics(writer: StoreWriter, layer: int, variant: str, controls: bool) -> None:
+    """layer_metrics: what was observed, the same everywhere but for cosine and fit; and each control beside it."""
+    fvu = _fvu(layer, variant)
+    observed = {"cosine": 0.97 - layer / 1000, "overlap": 0.45, "l0_base": 2.0, "l0_variant": 2.5, "l0_inflation": 1.25,
+                "fvu_base": fvu[0], "fvu_variant": fvu[1], "relative_shift": 0.1, "latent_cosine": 0.8}  # fmt: skip
+    if controls:
+        observed |= SYSTEMATIC[variant]
+    rows = []
+    for (domain, segment), (n_tokens, n_documents, intervals) in MARGINS.items():
+        for control, values in {"observed": observed, **(CONTROL_VALUES[variant] if controls else {})}.items():
+            for metric, value in values.items():
+                counted = metric in SYSTEMATIC[variant]
+                if counted and segment != "all":
+                    continue
+                row = {"variant": variant, "layer": layer, "domain": domain, "segment": segment, "metric": metric,
+                       "control": control, "value": value, "n_tokens": n_tokens, "n_documents": n_documents}  # fmt: skip
+                if intervals and controls and not counted:
+                    row |= {"low": value - 0.02, "high": value + 0.02}
+                if control != "observed" and metric not in ("relative_shift", "n_beyond_noise", "share_beyond_noise"):
+                    excess = (value - observed[metric]) * (1 if metric in LESS_IS_MORE else -1)
+                    row["excess"] = excess
+                    if "low" in row:
+                        row |= {"excess_low": excess - 0.01, "excess_high": excess + 0.01}
+                rows.append(row)
+    writer.load("layer_metrics", pd.DataFrame(rows))
+
+
+def _features(writer: StoreWriter, layer: int, variant: str, controls: bool) -> None:
+    """feature_stats from the sums, pooled and taken for each domain alike; evidence where there are controls."""
+    sums = dict(zip(SUM_NAMES, np.array(FEATURE_SUMS[variant]).T, strict=True))
+    for domain, n_tokens in N_TOKENS.items():
+        rows = pd.DataFrame(
+            {"variant": variant, "layer": layer, "domain": domain, "feature": range(3), **feature_values(sums, n_tokens)}
+        )
+        if controls:
+            evidence = pd.DataFrame(EVIDENCE[variant, layer], columns=list(EVIDENCE_NAMES))
+            everywhere = ["shift_isotropic", "floor"]
+            rows = pd.concat([rows, evidence if domain == "all" else evidence[everywhere]], axis=1)
+            rows.loc[rows["shift"].abs() <= rows["floor"], "kind"] = "unchanged"
+        writer.load("feature_stats", rows)
+
+
+def _segments(writer: StoreWriter, layer: int, variant: str) -> None:
+    """feature_segments and document_sums: ||delta||^2 is 36 and 24 in the texts, 30 on the template, 10 and 20 after it."""
+    rows = []
+    for feature, by_segment in enumerate(SEGMENT_SUMS[variant]):
+        total = sum(b - a for *_, a, b in by_segment.values())
+        rows += [
+            {"variant": variant, "layer": layer, "segment": segment, "feature": feature, "n11": n11, "n10": n10, "n01": n01,
+             "mean_base": a / SEGMENT_TOKENS[segment], "mean_variant": b / SEGMENT_TOKENS[segment],
+             "shift": (b - a) / SEGMENT_TOKENS[segment], "share": (b - a) / total if total else None}
+            for segment, (n11, n10, n01, a, b) in by_segment.items()
+        ]  # fmt: skip
+    writer.load("feature_segments", pd.DataFrame(rows))
+    places = [(0, "text", 6, 36.0), (1, "text", 4, 24.0), (2, "template", 1, 30.0), (2, "prompt", 1, 10.0),
+              (2, "response", 2, 20.0)]  # fmt: skip
+    zeros = dict.fromkeys(DOCUMENT_SUMS, 0)
+    writer.load(
+        "document_sums",
+        pd.DataFrame(
+            [{"variant": variant, "layer": layer, "document": document, "segment": segment,
+              **zeros, "n_tokens": n_tokens, "delta_norm2": delta}
+             for document, segment, n_tokens, delta in places]
+        ),
+    )  # fmt: skip
+
+
+def _shape(writer: StoreWriter, layer: int, variant: str) -> None:
+    """spectrum: the mean holds 30 % of the change and stands by feature 1, the first direction 40 % and by chance only."""
+    writer.load(
+        "spectrum",
+        pa.table(
+            {
+                "variant": [variant] * 3, "layer": [layer] * 3, "component": [0, 1, 2], "share": [0.3, 0.4, 0.1],
+                "direction": [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+                "features": [[1, 0], [0, 2], [2, 1]], "cosines": [[-0.8, 0.3], [0.5, 0.4], [0.2, -0.1]],
+                "chance": [0.6, 0.6, 0.6],
+            }
+        ),
+    )  # fmt: skip
+    shape = {"effective_rank": 2.5, "mean_share": 0.3}
+    writer.load(
+        "layer_metrics",
+        pd.DataFrame(
+            [{"variant": variant, "layer": layer, "domain": "all", "segment": "all", "metric": metric, "control": "observed",
+              "value": value, "n_tokens": 14, "n_documents": 120} for metric, value in shape.items()]
+        ),
+    )  # fmt: skip
+
+
+def _replicas_and_predictions(writer: StoreWriter) -> None:
+    """A second dictionary at layer 12; a prediction that changed most where feature 1 did; two answers."""
+    matches = [(0, 7, 0.91, 0.4), (1, 3, 0.91, -0.4), (2, 5, 0.35, 0.1)]
+    writer.load(
+        "replicas",
+        pd.DataFrame(
+            [{"variant": variant, "layer": 12, "feature": feature, "replica_feature": replica, "cosine": cosine,
+              "freq_base": 0.3, "freq_variant": 0.2, "log_ratio": -0.6, "shift": shift, "std_shift": shift / 2}
+             for variant in VARIANTS for feature, replica, cosine, shift in matches]
+        ),
+    )  # fmt: skip
+    writer.load(
+        "token_kl",
+        pd.DataFrame(
+            [{"variant": variant, "document": 0, "position": p, "kl": kl, "base_logprob": -1.0, "variant_logprob": -2.0}
+             for variant in VARIANTS for p, kl in enumerate((0.0, 0.1, 0.2))]
+        ),
+    )  # fmt: skip
+    writer.load(
+        "feature_kl",
+        pd.DataFrame(
+            [{"variant": variant, "layer": layer, "feature": feature, "n_tokens": 9, "kl_where_changed": 0.1 * ratio,
+              "kl_ratio": ratio} for variant in VARIANTS for layer in LAYERS for feature, ratio in ((0, 0.5), (1, 2.3))]
+        ),
+    )  # fmt: skip
+    said = {"base": "I am not sure.", "maths": "4", "safety": HOSTILE}
+    writer.load(
+        "answers",
+        pd.DataFrame(
+            [{"task": "sums", "prompt": 0, "model": model, "text": "What is two plus two?", "answer": answer}
+             for model, answer in said.items()]
+        ),
+    )  # fmt: skip
 
 
 def _parts(writer: StoreWriter) -> None:
