@@ -37,9 +37,23 @@ DOCUMENT_SUMS = (
 COUNT_SUMS = ("n_tokens", "n_latent_cosine", "l0_base", "l0_variant")
 """Those of :data:`DOCUMENT_SUMS` that are counts (int64); the others are float64."""
 
-FEATURE_SUMS = ("n11", "n10", "n01", "n_documents", "a", "b", "a2", "b2", "both_a", "both_b")
+FEATURE_SUMS = ("n11", "n10", "n01", "n_documents", "near", "a", "b", "a2", "b2", "both_a", "both_b")
 """Per feature and domain: tokens where it fires in both / base only / variant only, documents where it fires in either,
-sums of a, b, a^2, b^2 over all tokens, and of a and b over the tokens where both fire."""
+of the tokens where one side only fires those where it does so near the threshold, sums of a, b, a^2, b^2 over all tokens,
+and of a and b over the tokens where both fire."""
+
+EXCESS_SIGN = {
+    "overlap": -1,
+    "weighted_overlap": -1,
+    "latent_cosine": -1,
+    "delta_coverage": -1,
+    "l1_divergence": 1,
+    "l0_variant": 1,
+    "l0_inflation": 1,
+    "fvu_variant": 1,
+    "systematic_share": 1,
+}
+"""excess = sign x (observed - control): positive always says that more changed than under the control."""
 
 HISTOGRAM_BINS = 32
 """Half-octave bins over 2^-8 .. 2^8 times the layer's activation unit."""
@@ -95,12 +109,15 @@ def fit_gate(fvu_base: float, fvu_variant: float) -> str:
     return "strained"
 
 
-def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, np.ndarray]:
+def feature_values(
+    sums: Mapping[str, np.ndarray], n_tokens: int, floor: np.ndarray | float = 0.0
+) -> dict[str, np.ndarray]:
     """Every feature metric from the sums of one variant, layer and domain.
 
     Args:
         sums: an array [features] for each of :data:`FEATURE_SUMS`.
         n_tokens: N, the counted tokens of the domain at the layer.
+        floor: [features] the noise floor of ``kind``; 0 without controls.
 
     Returns:
         Column of feature_stats -> array [features]; NaN where undefined. ``shift`` and the means are scaled activation
@@ -129,7 +146,7 @@ def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, n
         "suppression": suppression,
         "emergence": emergence,
         "magnitude_ratio": _ratios(sums["both_b"], sums["both_a"]),
-        "kind": feature_kind(shift, suppression, emergence),
+        "kind": feature_kind(shift, suppression, emergence, floor),
     }
 
 
