@@ -3,7 +3,7 @@
 The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +16,18 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extract import pilot as pilots
+from extract.answers import write_answers
 from extract.batches import Shard, make_batches, make_shards
 from extract.config import RunConfig
 from extract.context import RunContext
-from extract.controls import ControlInputs
 from extract.contexts import write_contexts
+from extract.controls import ControlInputs
 from extract.corpus import Corpus, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
+from extract.feature_tables import write_feature_stats, write_replicas
 from extract.features import write_features
 from extract.latents import read_residuals
+from extract.layer_tables import write_layer_metrics
 from extract.merge import Merger, write_documents
 from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
@@ -32,8 +35,10 @@ from extract.places import Places
 from extract.provenance import check_fingerprint, fingerprint, make_manifest
 from extract.records import read_records
 from extract.render import Renderer
+from extract.shape import write_spectrum
 from extract.shards import run_shard
 from extract.sums import is_done
+from extract.token_kl import write_token_kl
 from extract.variants import ModelSet, variant_tokenizers
 from extract.vocabulary import TokenTexts
 from store.errors import UserError, first_line
@@ -79,6 +84,8 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print) -> Man
         context = _context(config, inputs, fixed)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
         _extract(context, shards, writer)
+        write_token_kl(context, shards, writer, _bar)
+        write_answers(config, writer)
         _merge(context, inputs, shards, writer)
         return writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
     except (OSError, duckdb.Error) as error:
@@ -210,20 +217,31 @@ def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter) -> N
 
 def _merge(context: RunContext, inputs: _Inputs, shards: list[Shard], writer: StoreWriter) -> None:
     write_documents(shards, context, writer)
-    steps = len(context.dictionaries) * (1 + len(context.config.variants) * len(shards))
+    steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
     merger = Merger(context, shards, writer)
     texts = TokenTexts(inputs.tokenizer)
     texts.add(np.concatenate([shard.token_ids for shard in shards]))
     with closing(merger.sums):
         with _bar(steps, "merging", "step") as bar:
             for dictionary in context.dictionaries:
-                merger.write_layer(dictionary)
-                bar.update(1)
-                for variant in context.config.variants:
-                    write_contexts(merger, dictionary, variant, bar.update)
+                _merge_layer(merger, dictionary, bar.update)
         with _bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
             write_features(merger, texts, bar.update)
     writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
+
+
+def _merge_layer(merger: Merger, dictionary: Dictionary, progress: Callable[[int], None]) -> None:
+    """Every table that belongs to one layer, but for features."""
+    merger.write_plain(dictionary)
+    for variant in merger.context.config.variants:
+        shape = write_spectrum(merger, dictionary, variant)
+        gate = write_layer_metrics(merger, dictionary, variant, shape)
+        write_feature_stats(merger, dictionary, variant, gate)
+        progress(1)
+        write_contexts(merger, dictionary, variant, progress)
+    for replica in merger.context.replicas:
+        if replica.layer == dictionary.layer:
+            write_replicas(merger, dictionary, replica)
 
 
 def _bar(total: int, what: str, unit: str) -> tqdm:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from extract.answers import answers_fingerprint
 from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, domain_counts
@@ -31,15 +32,18 @@ def fingerprint(
     tokenizer: PreTrainedTokenizerBase,
     models: ModelSet,
     dictionaries: list[Dictionary],
+    replicas: list[Dictionary],
 ) -> dict[str, str]:
     """What a run depends on, by name, each as text or hash."""
     return {
         "version of the program": SUMS_VERSION,
         "settings": json.dumps(_settings(config), sort_keys=True),
         "tokens": corpus.digest(),
+        **answers_fingerprint(config),
         "tokenizer": tokenizer_digest(tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
+        **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
     }
 
 
