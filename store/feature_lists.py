@@ -16,12 +16,25 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from store.errors import UserError
-from store.names import ALL, KINDS
+from store.names import ALL, KINDS, VERDICTS
 
 if TYPE_CHECKING:
     from store.reader import Store
 
+SUPPORTED = ("suppressed", "amplified")
+"""The verdicts that claim a change."""
+
+FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
+"""|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""
+
 SORTS = {
+    "evidence": f"row(p.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
+    "floor_ratio": FLOOR_RATIO,
+    "z": "abs(p.z)",
+    "q": "-p.q",
+    "minimum_detectable": "p.minimum_detectable",
+    "near_threshold": "p.near_threshold",
+    "verdict": "p.verdict",
     "abs_shift": "abs(s.shift)",
     "shift": "s.shift",
     "std_shift": "abs(s.std_shift)",
@@ -43,6 +56,13 @@ DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
 FALLEN = ("vanished", "attenuated")
 """The kinds whose mean activation fell."""
 
+TABLES = """
+feature_stats s
+LEFT JOIN feature_stats p ON p.variant = s.variant AND p.layer = s.layer AND p.feature = s.feature AND p.domain = 'all'
+LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
+"""
+"""What a list is made from: the numbers of its domain, the evidence of all domains together, and the feature itself."""
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -53,20 +73,23 @@ class Filter:
         layer: None for all.
         domain: whose tokens the numbers are of; 'all' for every domain together.
         kinds: any of KINDS; None for all.
+        verdicts: any of VERDICTS, which are of all domains together; None for all, and for features without a verdict.
         min_firings: tokens where it fires in base or variant, at least.
         search: a feature's number, 'layer:feature' ('L12:431' too), or part of a label.
         direction: 'down' (shift < 0), 'up' (shift > 0), or None.
-        sort: a key of SORTS; missing values come last, ties by layer and feature.
+        sort: a key of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
+            (SUPPORTED), then the others, each by |shift| / floor; 'q' has the smallest q as its highest.
         descending: whether the highest comes first.
 
     Raises:
-        UserError: no such kind, direction or sort.
+        UserError: no such kind, verdict, direction or sort.
     """
 
     variant: str
     layer: int | None = None
     domain: str = ALL
     kinds: tuple[str, ...] | None = None
+    verdicts: tuple[str, ...] | None = None
     min_firings: int = 0
     search: str | None = None
     direction: str | None = None
@@ -74,19 +97,22 @@ class Filter:
     descending: bool = True
 
     def __post_init__(self) -> None:
-        if self.kinds is not None:
-            given = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
-            object.__setattr__(self, "kinds", given)
-        for kind in self.kinds or ():
-            if kind not in KINDS:
-                raise UserError(f"There is no kind of change '{kind}'; choose from {', '.join(KINDS)}.")
+        for name, noun, options in (("kinds", "kind of change", KINDS), ("verdicts", "verdict", VERDICTS)):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            given = (given,) if isinstance(given, str) else tuple(given)
+            object.__setattr__(self, name, given)
+            for one in given:
+                if one not in options:
+                    raise UserError(f"There is no {noun} '{one}'; choose from {', '.join(options)}.")
         if self.direction is not None and self.direction not in DIRECTIONS:
             raise UserError(f"Features do not move '{self.direction}'; choose one of {', '.join(DIRECTIONS)}, or None.")
         if self.sort not in SORTS:
             raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
 
     def where(self) -> tuple[str, list[Any]]:
-        """The condition on `s` (feature_stats) and `f` (features), and its parameters."""
+        """The condition on the TABLES, and its parameters."""
         conditions, params = ["s.variant = ?", "s.domain = ?"], [self.variant, self.domain]
         if self.layer is not None:
             conditions.append("s.layer = ?")
@@ -94,6 +120,9 @@ class Filter:
         if self.kinds is not None:
             conditions.append("list_contains(?::VARCHAR[], s.kind)")
             params.append(list(self.kinds))
+        if self.verdicts is not None:
+            conditions.append("list_contains(?::VARCHAR[], p.verdict)")
+            params.append(list(self.verdicts))
         if self.min_firings > 0:
             conditions.append("s.n11 + s.n10 + s.n01 >= ?")
             params.append(int(self.min_firings))
@@ -117,9 +146,10 @@ class Filter:
 def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
     """Features of one variant, the largest absolute shift first unless `sort` says otherwise.
 
-    filters: fields of :class:`Filter` (layer, domain, kinds, min_firings, search, direction, sort, descending). limit None:
-    every row. Columns: those of feature_stats, with label, density, decoder_norm, gate, n_base and n_variant (tokens where
-    it fires).
+    filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending).
+    limit None: every row. Columns: those of feature_stats (verdict, z, q and all else that is pooled: of all domains
+    together), with floor_ratio (|shift| / floor), label, density, decoder_norm, gate, n_base and n_variant (tokens where it
+    fires).
     """
     chosen = Filter(variant, **filters)
     where, params = chosen.where()
@@ -128,9 +158,10 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
         SELECT s.layer, s.feature, f.label, s.kind, s.shift, s.std_shift, s.log_ratio, s.freq_base, s.freq_variant,
                s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
                s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
+               p.verdict, p.z, p.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, p.near_threshold,
+               p.minimum_detectable, p.did_shift, p.moved_to,
                f.density, f.decoder_norm, g.gate, s.variant, s.domain
-        FROM feature_stats s
-        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
+        FROM {TABLES}
         LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
         WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
         """,
@@ -139,13 +170,21 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
 
 
 def suppressed_features(store: Store, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
-    """Features that fell (shift < 0), the largest fall first.
+    """Features that fell (shift < 0), the largest fall first: those that are called suppressed.
 
-    filters: fields of :class:`Filter` but direction, sort and descending; kinds are FALLEN where none are given. Columns as
-    shifted_features.
+    In a store without verdicts, which has no noise floor: all that fell, of the kinds FALLEN.
+
+    filters: fields of :class:`Filter` but direction, sort and descending; verdicts=None gives every feature that fell.
+    Columns as shifted_features.
     """
+    fell = {"verdicts": ("suppressed",)} if has_verdicts(store) else {"kinds": FALLEN}
     falls = {"direction": "down", "sort": "shift", "descending": False}
-    return shifted_features(store, variant, limit=limit, offset=offset, **({"kinds": FALLEN} | filters), **falls)
+    return shifted_features(store, variant, limit=limit, offset=offset, **(fell | filters), **falls)
+
+
+def has_verdicts(store: Store) -> bool:
+    """Whether the run computed the isotropic control, on which every verdict rests."""
+    return "isotropic" in store.controls()["control"].to_list()
 
 
 def count_features(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
@@ -156,9 +195,24 @@ def count_features(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
     where, params = Filter(variant, **filters).where()
     return store.sql(
         f"""
-        SELECT s.kind, count(*) AS count FROM feature_stats s
-        LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
-        WHERE {where} GROUP BY s.kind ORDER BY s.kind
+        SELECT s.kind, count(*) AS count FROM {TABLES} WHERE {where} GROUP BY s.kind ORDER BY s.kind
+        """,
+        params,
+    )
+
+
+def count_verdicts(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
+    """How many features a filter leaves, by verdict: columns verdict, count, detectable.
+
+    filters: fields of :class:`Filter`; its verdicts and its order make no difference, and features without a verdict are
+    left out. detectable: the median of minimum_detectable, the |shift| from which on such a feature's change would have been
+    found; null for untestable ones, of which none would.
+    """
+    where, params = Filter(variant, **(filters | {"verdicts": None})).where()
+    return store.sql(
+        f"""
+        SELECT p.verdict, count(*) AS count, median(p.minimum_detectable) AS detectable
+        FROM {TABLES} WHERE {where} AND p.verdict IS NOT NULL GROUP BY p.verdict ORDER BY p.verdict
         """,
         params,
     )
@@ -178,8 +232,7 @@ def neighbours(store: Store, feature_layer: int, feature: int, variant: str, **f
             SELECT s.layer, s.feature, row_number() OVER w AS position, count(*) OVER () AS total,
                    lag(s.layer) OVER w AS previous_layer, lag(s.feature) OVER w AS previous_feature,
                    lead(s.layer) OVER w AS next_layer, lead(s.feature) OVER w AS next_feature
-            FROM feature_stats s LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
-            WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
+            FROM {TABLES} WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
         ) WHERE layer = ? AND feature = ?
         """,
         [*params, int(feature_layer), int(feature)],

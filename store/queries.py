@@ -20,27 +20,60 @@ def overview(store: Store, domain: str = ALL) -> pd.DataFrame:
     """One row per variant and layer: the headline metrics as columns, and the fit gate.
 
     Columns: variant, layer, cosine, centred_cosine, relative_shift, overlap, latent_cosine, l0_base, l0_variant,
-    fvu_base, fvu_variant, n_tokens, n_documents, gate.
+    l0_inflation, fvu_base, fvu_variant, n_beyond_noise, systematic_share, n_tokens, n_documents, gate; and of the isotropic
+    control overlap_isotropic, l0_inflation_isotropic, excess (of overlap), excess_low, excess_high: null without it.
     """
     return store.sql(
         """
         SELECT m.variant, m.layer,
-               any_value(value) FILTER (metric = 'cosine') AS cosine,
-               any_value(value) FILTER (metric = 'centred_cosine') AS centred_cosine,
-               any_value(value) FILTER (metric = 'relative_shift') AS relative_shift,
-               any_value(value) FILTER (metric = 'overlap') AS overlap,
-               any_value(value) FILTER (metric = 'latent_cosine') AS latent_cosine,
-               any_value(value) FILTER (metric = 'l0_base') AS l0_base,
-               any_value(value) FILTER (metric = 'l0_variant') AS l0_variant,
-               any_value(value) FILTER (metric = 'fvu_base') AS fvu_base,
-               any_value(value) FILTER (metric = 'fvu_variant') AS fvu_variant,
-               max(n_tokens) AS n_tokens, max(n_documents) AS n_documents,
+               any_value(value) FILTER (observed AND metric = 'cosine') AS cosine,
+               any_value(value) FILTER (observed AND metric = 'centred_cosine') AS centred_cosine,
+               any_value(value) FILTER (observed AND metric = 'relative_shift') AS relative_shift,
+               any_value(value) FILTER (observed AND metric = 'overlap') AS overlap,
+               any_value(value) FILTER (observed AND metric = 'latent_cosine') AS latent_cosine,
+               any_value(value) FILTER (observed AND metric = 'l0_base') AS l0_base,
+               any_value(value) FILTER (observed AND metric = 'l0_variant') AS l0_variant,
+               any_value(value) FILTER (observed AND metric = 'l0_inflation') AS l0_inflation,
+               any_value(value) FILTER (observed AND metric = 'fvu_base') AS fvu_base,
+               any_value(value) FILTER (observed AND metric = 'fvu_variant') AS fvu_variant,
+               any_value(value) FILTER (observed AND metric = 'n_beyond_noise') AS n_beyond_noise,
+               any_value(value) FILTER (observed AND metric = 'systematic_share') AS systematic_share,
+               any_value(value) FILTER (NOT observed AND metric = 'overlap') AS overlap_isotropic,
+               any_value(value) FILTER (NOT observed AND metric = 'l0_inflation') AS l0_inflation_isotropic,
+               any_value(excess) FILTER (NOT observed AND metric = 'overlap') AS excess,
+               any_value(excess_low) FILTER (NOT observed AND metric = 'overlap') AS excess_low,
+               any_value(excess_high) FILTER (NOT observed AND metric = 'overlap') AS excess_high,
+               max(n_tokens) FILTER (observed) AS n_tokens, max(n_documents) FILTER (observed) AS n_documents,
                any_value(f.gate) AS gate
-        FROM layer_metrics m LEFT JOIN fit f ON f.variant = m.variant AND f.layer = m.layer AND f.domain = m.domain
-        WHERE m.domain = ? AND m.segment = 'all' AND m.control = 'observed'
+        FROM (SELECT *, control = 'observed' AS observed FROM layer_metrics
+              WHERE domain = ? AND segment = 'all' AND control IN ('observed', 'isotropic')) m
+        LEFT JOIN fit f ON f.variant = m.variant AND f.layer = m.layer AND f.domain = m.domain
         GROUP BY m.variant, m.layer ORDER BY m.variant, m.layer
         """,
         [domain],
+    )
+
+
+def beyond_noise(store: Store, domain: str = ALL) -> pd.DataFrame:
+    """How many of the features that move further than noise can fell: variant, layer, n, n_down.
+
+    The n features beyond noise (n_beyond_noise) are by definition the n of the largest |shift|. No row without controls.
+    """
+    return store.sql(
+        """
+        WITH counted AS (
+            SELECT variant, layer, value::BIGINT AS n FROM layer_metrics
+            WHERE domain = ? AND segment = 'all' AND control = 'observed' AND metric = 'n_beyond_noise' AND value IS NOT NULL
+        ), ranked AS (
+            SELECT variant, layer, shift,
+                   row_number() OVER (PARTITION BY variant, layer ORDER BY abs(shift) DESC, feature) AS place
+            FROM feature_stats WHERE domain = ?
+        )
+        SELECT c.variant, c.layer, c.n, count(r.shift) FILTER (r.shift < 0) AS n_down
+        FROM counted c LEFT JOIN ranked r ON r.variant = c.variant AND r.layer = c.layer AND r.place <= c.n
+        GROUP BY ALL ORDER BY c.variant, c.layer
+        """,
+        [domain, domain],
     )
 
 
@@ -181,6 +214,102 @@ def count_contexts(store: Store, layer: int, feature: int, variant: str) -> pd.D
     )
 
 
+def decoder_neighbours(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
+    """The features of the same dictionary with the most similar decoder rows, nearest first.
+
+    Columns: layer, feature, cosine, label, and in the variant, all domains together, shift and verdict (null where it never
+    fired).
+    """
+    return store.sql(
+        """
+        WITH near AS (
+            SELECT layer, unnest(neighbours) AS feature, unnest(neighbour_cosines) AS cosine,
+                   generate_subscripts(neighbours, 1) AS place
+            FROM features WHERE layer = ? AND feature = ?
+        )
+        SELECT n.layer, n.feature, n.cosine, f.label, s.shift, s.verdict
+        FROM near n LEFT JOIN features f ON f.layer = n.layer AND f.feature = n.feature
+        LEFT JOIN feature_stats s ON s.variant = ? AND s.layer = n.layer AND s.feature = n.feature AND s.domain = 'all'
+        ORDER BY n.place
+        """,
+        [int(layer), int(feature), variant],
+    )
+
+
+def feature_segments(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
+    """What of a feature's shift sits on which segment: columns of feature_segments, the largest part first."""
+    return store.sql(
+        """
+        SELECT * FROM feature_segments WHERE layer = ? AND feature = ? AND variant = ?
+        ORDER BY abs(share) DESC NULLS LAST, segment
+        """,
+        [int(layer), int(feature), variant],
+    )
+
+
+def segment_features(
+    store: Store, variant: str, segment: str, layer: int | None = None, least: float = 0.5, limit: int = 15
+) -> pd.DataFrame:
+    """Features at least `least` of whose shift sits on one segment: those of a claimed change first, then by |shift|.
+
+    Columns: layer, feature, label, share (the segment's part of the shift), and of all domains and segments together kind,
+    shift, did_shift, verdict and gate.
+    """
+    return store.sql(
+        """
+        SELECT g.layer, g.feature, f.label, g.share, s.kind, s.shift, s.did_shift, s.verdict, fit.gate
+        FROM feature_segments g
+        JOIN feature_stats s ON s.variant = g.variant AND s.layer = g.layer AND s.feature = g.feature AND s.domain = 'all'
+        LEFT JOIN features f ON f.layer = g.layer AND f.feature = g.feature
+        LEFT JOIN fit ON fit.variant = g.variant AND fit.layer = g.layer AND fit.domain = 'all'
+        WHERE g.variant = ? AND g.segment = ? AND (?::INTEGER IS NULL OR g.layer = ?) AND g.share >= ?
+        ORDER BY coalesce(s.verdict IN ('suppressed', 'amplified'), false) DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT ?
+        """,
+        [variant, segment, layer, layer, least, int(limit)],
+    )
+
+
+def shift_by_segment(store: Store, variant: str, layer: int | None = None) -> pd.DataFrame:
+    """On which tokens the change sits: layer, segment, n_tokens, delta_norm2 (sum of ||delta||^2), and their shares.
+
+    share is the segment's part of delta_norm2, token_share of the tokens that count.
+    """
+    return store.sql(
+        """
+        SELECT layer, segment, sum(n_tokens)::BIGINT AS n_tokens, sum(delta_norm2) AS delta_norm2,
+               sum(delta_norm2) / nullif(sum(sum(delta_norm2)) OVER (PARTITION BY layer), 0) AS share,
+               sum(n_tokens) / nullif(sum(sum(n_tokens)) OVER (PARTITION BY layer), 0) AS token_share
+        FROM document_sums WHERE variant = ? AND (?::INTEGER IS NULL OR layer = ?)
+        GROUP BY layer, segment ORDER BY layer, segment
+        """,
+        [variant, layer, layer],
+    )
+
+
+def spectrum(store: Store, variant: str, layer: int) -> pd.DataFrame:
+    """The shape of a variant's change at a layer: columns of spectrum, the mean (component 0) first."""
+    return store.sql("SELECT * FROM spectrum WHERE variant = ? AND layer = ? ORDER BY component", [variant, int(layer)])
+
+
+def labels(store: Store, layer: int) -> pd.DataFrame:
+    """What the features of a layer are called: feature, label; only of those that have one."""
+    return store.sql("SELECT feature, label FROM features WHERE layer = ? AND label IS NOT NULL ORDER BY feature", [int(layer)])
+
+
+def replica(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
+    """What the layer's second dictionary shows of a feature: its row of replicas, or none without one."""
+    return store.sql(
+        "SELECT * FROM replicas WHERE layer = ? AND feature = ? AND variant = ?", [int(layer), int(feature), variant]
+    )
+
+
+def feature_kl(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
+    """Whether a feature's change sits where the prediction changed: its row of feature_kl, or none."""
+    return store.sql(
+        "SELECT * FROM feature_kl WHERE layer = ? AND feature = ? AND variant = ?", [int(layer), int(feature), variant]
+    )
+
+
 def documents(
     store: Store, domain: str | None = None, search: str | None = None, limit: int | None = 50, offset: int = 0
 ) -> pd.DataFrame:
@@ -193,4 +322,18 @@ def documents(
         ORDER BY document LIMIT ? OFFSET ?
         """,
         [domain, domain, domain, search, search, 2**62 if limit is None else int(limit), int(offset)],
+    )
+
+
+def answers(store: Store, task: str | None = None) -> pd.DataFrame:
+    """What the models answer to the same prompts, the base before the variants: task, prompt, text, model, answer.
+
+    ``text`` is the prompt; it and the answers are untrusted. task None: every task.
+    """
+    return store.sql(
+        """
+        SELECT task, prompt, text, model, answer FROM answers WHERE ?::VARCHAR IS NULL OR task = ?
+        ORDER BY task, prompt, model <> 'base', model
+        """,
+        [task, task],
     )

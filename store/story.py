@@ -1,0 +1,204 @@
+"""What a change amounts to, in three plain sentences: its size, its overlap against the noise floor, how systematic it is.
+
+Pure functions of the rows of layer_metrics; the app and the page of findings say the same because both take it from here.
+Three different things, never one sold as another: noise of a given size can change any number of features, so a low overlap
+is no finding by itself, and a change that hardly lowers the overlap can still move a few features further than noise can.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from store.names import OBSERVED
+
+MIN_DOCUMENTS = 50
+"""Below it an interval over documents is not given."""
+
+SIZES = (("small", 0.05), ("moderate", 0.2))
+"""A change is called by the first bound that its relative shift is below, beyond them 'large'."""
+
+RERUN_FACTOR = 2.0
+"""Within this many times the base's own re-run, a shift is numerical noise; without a re-run, within NUMERICAL."""
+
+NUMERICAL = 1e-5
+"""Relative shift that rounding alone can make."""
+
+MATERIAL_EXCESS = 0.01
+"""A smaller excess of overlap is too small to matter, however surely it is not 0."""
+
+MIN_BEYOND_NOISE = 10
+"""So many features beyond the largest that noise moves are not chance. Were the variant noise of that size, it and the control
+would be exchangeable, and the k features that moved furthest would all be the variant's with probability 2^-k."""
+
+MIN_SYSTEMATIC_EXCESS = 0.05
+"""Share of the latent change that points the same way, over what it is under noise, from which the change is systematic."""
+
+HEADLINES = {
+    "no change": "the variant does what the base does here",
+    "no more than noise": "a random change of the same size would look like this",
+    "systematic": "features move further, or more in one way, than a random change of the same size moves them",
+    "more flips than noise": "more features switch than under noise of the same size, but none moves far: nothing systematic",
+    "too few documents": "no statement is possible on so few documents",
+    "no noise floor": "nothing to compare with: this store computed no control",
+    "unknown": "the numbers are not defined here",
+}
+"""What a story comes down to -> what that means."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One of the three. `level`: the decision in a word or two; `text`: the sentence with its numbers."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """The three sentences about one variant at one layer on one domain, and what they come down to (of HEADLINES)."""
+
+    headline: str
+    size: Sentence
+    overlap: Sentence
+    systematic: Sentence
+
+
+def tell(rows: pd.DataFrame, n_down: int | None = None) -> Story:
+    """The story of one variant, layer and domain.
+
+    Args:
+        rows: its rows of layer_metrics (segment 'all'): every metric, observed and under each control there is.
+        n_down: how many of the features beyond noise fell (queries.beyond_noise); None where not known.
+    """
+    numbers = _Numbers(rows)
+    size, overlap, systematic = _size(numbers), _overlap(numbers), _systematic(numbers, n_down)
+    return Story(_headline(size.level, overlap.level, systematic.level), size, overlap, systematic)
+
+
+def _headline(size: str, overlap: str, systematic: str) -> str:
+    if size == "none":
+        return "no change"
+    if systematic == "systematic":
+        return "systematic"
+    if "no noise floor" in (overlap, systematic):
+        return "no noise floor"
+    if overlap == "more":
+        return "more flips than noise"
+    if "too few documents" in (overlap, systematic):
+        return "too few documents"
+    return "unknown" if "unknown" in (overlap, systematic) else "no more than noise"
+
+
+def _size(numbers: _Numbers) -> Sentence:
+    shift = numbers.value("relative_shift")
+    if shift is None:
+        return Sentence("unknown", "The size of the change is not defined here.")
+    again = numbers.value("relative_shift", "rerun")
+    if shift <= (NUMERICAL if again is None else max(NUMERICAL, RERUN_FACTOR * again)):
+        beside = "" if again is None else f", and {_percent(again)} when the base is run again"
+        said = f"relative shift {_percent(shift)} of the base's norm{beside}"
+        return Sentence("none", f"No change beyond numerical noise: {said}.")
+    word = next((name for name, bound in SIZES if shift < bound), "large")
+    said = f"relative shift {_percent(shift)} of the base's norm{numbers.interval('relative_shift', _percent)}"
+    return Sentence(word, f"{word.capitalize()} change: {said}.")
+
+
+def _overlap(numbers: _Numbers) -> Sentence:
+    overlap = numbers.value("overlap")
+    if overlap is None:
+        return Sentence("unknown", "Overlap is not defined here.")
+    floor = numbers.value("overlap", "isotropic")
+    if floor is None:
+        return Sentence(
+            "no noise floor",
+            f"Overlap {overlap:.2f}, and no noise floor beside it: a random change of the same size may give as little.",
+        )
+    beside = f"Overlap {overlap:.2f}; a random change of the same size gives {floor:.2f}"
+    beside += numbers.interval("overlap", _plain, "isotropic")
+    excess, low, high = numbers.excess("overlap", "isotropic")
+    if low is None or high is None:
+        few = f"too few documents ({numbers.n_documents:,}) to say whether more features changed than noise changes"
+        return Sentence("too few documents", f"{beside}: {few}.")
+    tested = f"excess {_signed(excess)}{_between(low, high, _signed)}"
+    if low > 0 and excess >= MATERIAL_EXCESS:
+        return Sentence("more", f"{beside}: more features changed than noise of that size changes ({tested}).")
+    if high < 0 and excess <= -MATERIAL_EXCESS:
+        return Sentence("fewer", f"{beside}: fewer features changed than noise of that size changes ({tested}).")
+    return Sentence("no more", f"{beside}: no more features changed than noise of that size changes ({tested}).")
+
+
+def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
+    beyond = numbers.value("n_beyond_noise")
+    if numbers.value("overlap", "isotropic") is None or beyond is None:
+        return Sentence("no noise floor", "Whether the change is systematic cannot be said without a noise floor.")
+    share, of_noise = numbers.value("systematic_share"), numbers.value("systematic_share", "isotropic") or 0.0
+    many = beyond >= MIN_BEYOND_NOISE
+    one_way = share is not None and share - of_noise >= MIN_SYSTEMATIC_EXCESS and numbers.n_documents >= MIN_DOCUMENTS
+    parts = [_features_beyond(int(beyond), n_down)]
+    inflation, under_noise = numbers.value("l0_inflation"), numbers.value("l0_inflation", "isotropic")
+    if inflation is not None and under_noise is not None:
+        parts.append(f"L0 {inflation:.2f}× against {under_noise:.2f}× under noise")
+    if share is not None:
+        parts.append(f"{_percent(share)} of the latent change points the same way ({_percent(of_noise)} under noise)")
+    few = numbers.n_documents < MIN_DOCUMENTS
+    if many or one_way:
+        limit = f" Only {numbers.n_documents:,} documents: it may not hold beyond them." if few else ""
+        return Sentence("systematic", f"Systematic change: {'; '.join(parts)}.{limit}")
+    if few:
+        said = f"Too few documents ({numbers.n_documents:,}) to call it noise: {'; '.join(parts)}."
+        return Sentence("too few documents", said)
+    return Sentence("noise", f"No systematic change beyond noise: {'; '.join(parts)}.")
+
+
+def _features_beyond(n: int, n_down: int | None) -> str:
+    if n == 0:
+        return "no feature moves further than noise can"
+    fallen = [] if n_down is None else [f"{n_down:,} of them down" if n > 1 else "down" if n_down else "up"]
+    chance = [f"up to {MIN_BEYOND_NOISE - 1} may by chance"] if n < MIN_BEYOND_NOISE else []
+    remarks = f" ({'; '.join(fallen + chance)})" if fallen or chance else ""
+    return f"{n:,} feature{'s move' if n > 1 else ' moves'} further than noise can{remarks}"
+
+
+class _Numbers:
+    """The numbers of one story by metric and control; None where there is none."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._rows = {(row["metric"], row["control"]): row for row in rows.to_dict("records")}
+        self.n_documents = max((int(row["n_documents"]) for row in self._rows.values()), default=0)
+
+    def value(self, metric: str, control: str = OBSERVED) -> float | None:
+        return self._number(metric, control, "value")
+
+    def excess(self, metric: str, control: str) -> tuple[float | None, float | None, float | None]:
+        """Excess and its interval."""
+        return tuple(self._number(metric, control, name) for name in ("excess", "excess_low", "excess_high"))
+
+    def interval(self, metric: str, show, control: str = OBSERVED) -> str:
+        """' [4.0 % to 4.4 %]', or nothing where there is none."""
+        return _between(self._number(metric, control, "low"), self._number(metric, control, "high"), show)
+
+    def _number(self, metric: str, control: str, column: str) -> float | None:
+        value = self._rows.get((metric, control), {}).get(column)
+        return None if value is None or pd.isna(value) or math.isinf(value) else float(value)
+
+
+def _between(low: float | None, high: float | None, show) -> str:
+    return "" if low is None or high is None else f" [{show(low)} to {show(high)}]"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    """Two digits after the point, three where two would hide the number."""
+    return f"{value:+.{2 if abs(value) >= 0.1 or value == 0 else 3}f}".replace("-", "−")
+
+
+def _percent(value: float) -> str:
+    size = 100 * value
+    digits = 0 if abs(size) >= 9.95 else 1 if abs(size) >= 0.095 or size == 0 else 2
+    return "<0.01 %" if 0 < size < 0.005 else f"{size:.{digits}f} %".replace("-", "−")
