@@ -57,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
         help="CSV with the columns layer, feature, label; or Neuronpedia's export of explanations (.jsonl, .jsonl.gz)",
     )  # fmt: skip
 
+    steer = _command(commands, "steer", _steer, "causal check of one feature: undo its change, see what is predicted then")
+    steer.add_argument("store", metavar="STORE")
+    steer.add_argument("config", metavar="CONFIG", help="the YAML file that made the store")
+    for name, kind in (("--layer", int), ("--feature", int), ("--variant", str)):
+        steer.add_argument(name, required=True, type=kind)
+    steer.add_argument("--contexts", type=int, default=20, metavar="N", help="use at most so many contexts (%(default)s)")
+    steer.add_argument("--random", type=int, default=20, metavar="K", help="compare with so many random features (%(default)s)")
+    steer.add_argument("--seed", type=int, default=0, help="of their draw (%(default)s)")
+
     publish = _command(commands, "publish", _publish, "write a cut-down copy of a store that is small enough to share")
     publish.add_argument("store", metavar="STORE", type=Path)
     publish.add_argument("--out", required=True, type=Path, metavar="DIR", help="the copy to make; must not exist")
@@ -145,6 +154,26 @@ def _labels(options: argparse.Namespace) -> int:
     from extract.label_files import import_labels
 
     print(import_labels(options.store, options.file))
+    return 0
+
+
+def _steer(options: argparse.Namespace) -> int:
+    from extract.config import load_config
+    from extract.steer_plan import make_plan
+    from store import open_store
+    from store.sidecar import write_steering
+    from store.steering import in_words
+
+    config = load_config(options.config)
+    with open_store(options.store) as store:
+        wanted = (options.layer, options.feature, options.variant, options.contexts, options.random, options.seed)
+        plan = make_plan(store, config, *wanted)
+        from extract.steer import steer
+
+        result = steer(store, config, plan)
+    path = write_steering(store.path, store.manifest.digest, result)
+    print(in_words(result))
+    print(f"Kept in {path.name}, beside the store; the feature's page shows it.")
     return 0
 
 

@@ -3,7 +3,7 @@
 The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,7 +138,7 @@ def _pilot(
     if path.is_file() and donors.is_file() and any(writer.work.glob("sums-*.npz")):
         say("Going on with an interrupted run: the pilot is read back")
         fixed = pilots.load(path, donors, layers, list(config.variants))
-        _plant(config, inputs, fixed)
+        plant_variants(inputs.models, inputs.dictionaries, fixed)
         return fixed
     window_tokens = config.context_length - (inputs.bos is not None)
     shard = Shard(0, 0, tuple(pilots.pilot_documents(inputs.corpus, config, window_tokens)))
@@ -149,7 +149,7 @@ def _pilot(
             dictionary.layer: pilots.fix_layer(dictionary, base[dictionary.layer], config)
             for dictionary in inputs.dictionaries
         }
-        _plant(config, inputs, fixed)
+        plant_variants(inputs.models, inputs.dictionaries, fixed)
         places = Places.of(shard, inputs.corpus.domains, window_tokens)
         changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
         for variant in changed:
@@ -179,11 +179,15 @@ def _pilot_residuals(config: RunConfig, inputs: _Inputs, shard: Shard, name: str
     return gathered
 
 
-def _plant(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> None:
-    """Give the planted variants their directions, which depend on the pilot."""
-    by_layer = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
+def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
+    """Give the planted variants of a configuration their directions, which depend on the pilot.
+
+    Raises:
+        UserError: one edits a feature that no dictionary has.
+    """
+    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
     directions, means = {}, {}
-    for name, variant in config.variants.items():
+    for name, variant in models.config.variants.items():
         edit = variant.planted
         if edit is None:
             continue
@@ -196,7 +200,7 @@ def _plant(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> 
         unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
         directions[name] = unit if edit.project_out else unit * (edit.strength * pilot.median_norm)
         means[name] = pilot.mean
-    inputs.models.plant(directions, means)
+    models.plant(directions, means)
 
 
 def _context(config: RunConfig, inputs: _Inputs, fixed: dict[int, LayerPilot]) -> RunContext:

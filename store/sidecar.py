@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from store.errors import UserError
+from store.steering import Steering
 
 VERSION = 2
 STEERING_SINCE = 2
@@ -63,43 +64,6 @@ class Label:
     source: str
 
 
-@dataclass(frozen=True)
-class Steering:
-    """One causal check: what an intervention along a feature's direction does to the variant's prediction (docs/metrics.md).
-
-    Attributes:
-        mode: 'restore' adds what the variant lacks of the feature, 'ablate' takes away what it has more of.
-        n_positions: tokens whose next-token prediction was compared, all contexts together.
-        kl_before, kl_after: KL(base || variant) of the next token in nats, mean over contexts, without and with it.
-        low, high: 95 % interval over contexts of kl_after - kl_before; None where there are too few contexts.
-        controls: feature -> kl_after where the same amounts go along that feature's direction.
-        seed: of the draw of the controls.
-    """
-
-    layer: int
-    feature: int
-    variant: str
-    mode: str
-    n_contexts: int
-    n_positions: int
-    kl_before: float
-    kl_after: float
-    low: float | None
-    high: float | None
-    controls: dict[int, float]
-    seed: int
-
-    @property
-    def change(self) -> float:
-        """kl_after - kl_before: negative where the intervention brings the variant nearer to the base."""
-        return self.kl_after - self.kl_before
-
-    @property
-    def rank(self) -> int:
-        """Place of the feature among itself and the controls, the lowest kl_after first; it loses a tie."""
-        return 1 + sum(kl <= self.kl_after for kl in self.controls.values())
-
-
 def sidecar_path(store: Path) -> Path:
     """Where the sidecar of a store is, or would be."""
     folder = store.resolve()
@@ -135,7 +99,7 @@ def write_steering(store: Path, digest: str, result: Steering) -> Path:
         UserError: the sidecar cannot be written, or is of a later version.
     """
     *numbers, controls, seed = astuple(result)
-    row = (digest, *numbers, json.dumps(controls), seed, _now())
+    row = (digest, *numbers, json.dumps(controls, allow_nan=False), seed, _now())
     return _write(store, f"INSERT OR REPLACE INTO steering VALUES ({', '.join('?' * len(row))})", [row])
 
 

@@ -1,0 +1,77 @@
+"""A causal check of one feature: what it found, and the same in words. Definitions: docs/metrics.md, "The causal check"."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+RESTORE, ABLATE = "restore", "ablate"
+MIN_CONTEXTS = 8
+"""With fewer contexts there is no interval."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What an intervention along a feature's decoder direction does to the variant's next-token prediction.
+
+    Attributes:
+        mode: 'restore' adds what the variant lacks of the feature, 'ablate' takes away what it has more of.
+        n_positions: tokens whose next-token prediction was compared, all contexts together.
+        kl_before, kl_after: KL(base || variant) in nats, mean over contexts, without and with the intervention.
+        low, high: 95 % interval over contexts of kl_after - kl_before; None where there are fewer than MIN_CONTEXTS.
+        controls: feature -> kl_after where the same amounts go along that feature's direction; at least one.
+        seed: of the draw of the controls.
+    """
+
+    layer: int
+    feature: int
+    variant: str
+    mode: str
+    n_contexts: int
+    n_positions: int
+    kl_before: float
+    kl_after: float
+    low: float | None
+    high: float | None
+    controls: Mapping[int, float]
+    seed: int
+
+    @property
+    def change(self) -> float:
+        """kl_after - kl_before: negative where the intervention brings the variant nearer to the base."""
+        return self.kl_after - self.kl_before
+
+    @property
+    def rank(self) -> int:
+        """Place of the feature among itself and the controls, the lowest kl_after first; it loses a tie."""
+        return 1 + sum(kl <= self.kl_after for kl in self.controls.values())
+
+
+def in_words(result: Steering) -> str:
+    """What was done and what came of it, in plain text; says no more than was measured."""
+    done = {
+        RESTORE: "giving the variant back what it lacks of this feature",
+        ABLATE: "taking from the variant what it has more of this feature",
+    }[result.mode]
+    change = result.change
+    side = "nearer to the base" if change < 0 else "farther from the base" if change > 0 else "no nearer to the base"
+    interval = (
+        f"too few contexts for an interval, which takes {MIN_CONTEXTS}"
+        if result.low is None
+        else f"95 % interval {_number(result.low, '+')} to {_number(result.high, '+')}"
+    )
+    others = [kl - result.kl_before for kl in result.controls.values()]
+    return (
+        f"In {_counted(result.n_contexts, 'context')} ({_counted(result.n_positions, 'position')}), {done} moves the KL "
+        f"divergence of the next token, base against variant, from {_number(result.kl_before)} to "
+        f"{_number(result.kl_after)} nats: {_number(change, '+')} ({interval}), {side}. "
+        f"The same amounts along {_counted(len(others), 'random feature')} of like frequency: {_number(min(others), '+')} to "
+        f"{_number(max(others), '+')}; this feature ranks {result.rank} of {len(others) + 1}, nearest to the base first. "
+        "This is causal for these contexts and this direction only."
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3g}".replace("-", "−") if value else "0"
