@@ -16,12 +16,14 @@ class RunContext:
     Attributes:
         bos: token id put before each context window, or None.
         pad: token id for padding.
+        replicas: second dictionaries of some of the layers.
         domains: sorted labels; a domain's number is its place here.
     """
 
     config: RunConfig
     models: ModelSet
     dictionaries: list[Dictionary]
+    replicas: list[Dictionary]
     pilots: Mapping[int, LayerPilot]
     bos: int | None
     pad: int

@@ -34,6 +34,12 @@ class SparseCodes:
     value: torch.Tensor
     n_rows: int
 
+    def only(self, kept: torch.Tensor) -> "SparseCodes":
+        """The codes of some tokens, renumbered; kept: bool [n_rows]."""
+        here = kept[self.row]
+        number = kept.cumsum(0) - 1
+        return SparseCodes(number[self.row[here]], self.feature[here], self.value[here], int(kept.sum()))
+
 
 class Dictionary:
     """One SAE at one layer's ``resid_post``.
@@ -88,6 +94,15 @@ class Dictionary:
     def neuronpedia(self) -> str | None:
         """'model/source' on neuronpedia.org, where it has one."""
         return self.sae.cfg.metadata.get("neuronpedia_id")
+
+    @property
+    def flips_at(self) -> torch.Tensor | str | None:
+        """Where a feature begins to fire: float64 [d_sae] raw thresholds (JumpReLU), ``"kept"`` (TopK keeps the largest of a
+        token), or None where any activation above zero fires."""
+        threshold = getattr(self.sae, "threshold", None)
+        if threshold is not None:
+            return threshold.detach().double()
+        return "kept" if "topk" in self.architecture else None
 
     def digest(self) -> str:
         """SHA-256 over configuration and weights."""
@@ -197,6 +212,22 @@ def load_dictionaries(configs: Sequence[SaeConfig], d_model: int, device: str = 
             )
         loaded[dictionary.layer] = dictionary
     return [loaded[layer] for layer in sorted(loaded)]
+
+
+def load_replicas(configs: Sequence[SaeConfig], dictionaries: Sequence[Dictionary], device: str = "cpu") -> list[Dictionary]:
+    """Load second dictionaries, in layer order.
+
+    Raises:
+        UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
+    """
+    first = {dictionary.layer: dictionary for dictionary in dictionaries}
+    loaded = load_dictionaries(configs, dictionaries[0].d_model, device)
+    for replica in loaded:
+        if replica.layer not in first:
+            raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
+        if replica.digest() == first[replica.layer].digest():
+            raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
+    return loaded
 
 
 def _load(config: SaeConfig, device: str) -> SAE:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from extract.dictionaries import Dictionary
+from extract.feature_tables import neighbour_lists
 from extract.labels import SOURCE, Promoted, automatic_labels
 from extract.merge import Merger
 from extract.vocabulary import TokenTexts, promoted_tokens
@@ -29,6 +30,9 @@ def write_features(merger: Merger, texts: TokenTexts, progress: Callable[[int], 
         promoted = None
         if merger.context.config.promoted_tokens:
             promoted = _promoted(merger, dictionary, texts, columns, progress)
+        if merger.context.config.neighbours:
+            nearest, cosines = neighbour_lists(dictionary, merger.context.config.neighbours)
+            columns |= {"neighbours": pa.array(list(nearest)), "neighbour_cosines": pa.array(list(cosines))}
         evidence = merger.label_evidence(dictionary)
         columns["label"] = automatic_labels(evidence, texts, promoted)
         columns["label_source"] = pa.repeat(SOURCE, dictionary.d_sae)

@@ -1,6 +1,6 @@
 """One batch: the same tokens through every model, and what each dictionary makes of their residuals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,26 +26,74 @@ RESIDUAL_METRICS = (
     "variant_error2",
     "delta_error2",
 )
-"""Per-token quantities that need the residuals themselves, in the order of :attr:`LayerLatents.metrics`' columns."""
+"""Per-token quantities that need the residuals themselves, in the order of :attr:`Side.metrics`' columns."""
 
 
 @dataclass(frozen=True)
-class LayerLatents:
-    """What a batch gives at one layer, for its tokens that count.
+class Side:
+    """A variant, or what stands in its place, beside the base.
+
+    Attributes:
+        residuals: float32 [n, d_model].
+        codes: raw codes of the n tokens.
+        metrics: float64 [n, len(RESIDUAL_METRICS)].
+    """
+
+    residuals: torch.Tensor
+    codes: SparseCodes
+    metrics: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LayerBatch:
+    """The base's tokens of a batch that count at one layer, ready for others to be compared with them.
 
     Attributes:
         rows: int64 [n], the tokens' rows in the shard.
-        codes: model -> raw codes of the n tokens.
-        metrics: variant -> float64 [n, len(RESIDUAL_METRICS)].
-        residuals: model -> float32 [n, d_model].
-        sinks: int64 [m], rows left out as attention sinks.
+        counts: bool [all tokens of the batch], which ones these are; the others are attention sinks.
+        residuals: float32 [n, d_model].
+        codes: raw codes of the n tokens.
+        reconstruction: float64 [n, d_model].
     """
 
+    dictionary: Dictionary
+    pilot: LayerPilot
     rows: torch.Tensor
-    codes: Mapping[str, SparseCodes]
-    metrics: Mapping[str, torch.Tensor]
-    residuals: Mapping[str, torch.Tensor]
-    sinks: torch.Tensor
+    counts: torch.Tensor
+    residuals: torch.Tensor
+    codes: SparseCodes
+    reconstruction: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, dictionary: Dictionary, pilot: LayerPilot, rows: torch.Tensor, residuals: torch.Tensor, sink_norm: float
+    ) -> "LayerBatch":
+        """Leave out the sinks and encode the rest.
+
+        Args:
+            rows: int64 [tokens].
+            residuals: float32 [tokens, d_model], the base's.
+            sink_norm: tokens whose norm is beyond it do not count.
+        """
+        counts = residuals.norm(dim=1) <= sink_norm
+        codes, reconstruction = dictionary.encode(residuals[counts])
+        return cls(dictionary, pilot, rows[counts], counts, residuals[counts], codes, reconstruction)
+
+    def compare(self, residuals: torch.Tensor) -> Side:
+        """Encode other residuals of the same tokens, float32 [n, d_model], and compare them token by token."""
+        codes, reconstruction = self.dictionary.encode(residuals)
+        mean = self.pilot.mean.to(residuals.device)
+        metrics = _compare(self.residuals.double(), residuals.double(), self.reconstruction, reconstruction, mean)
+        return Side(residuals, codes, metrics)
+
+    def only(self, kept: torch.Tensor) -> "LayerBatch":
+        """Some of the tokens; kept: bool [n]."""
+        counts = self.counts.clone()
+        counts[self.counts] = kept
+        codes = self.codes.only(kept)
+        return LayerBatch(
+            self.dictionary, self.pilot, self.rows[kept], counts, self.residuals[kept], codes, self.reconstruction[kept]
+        )
 
 
 def read_residuals(
@@ -77,33 +125,29 @@ def read_residuals(
     return rows[kept], residuals
 
 
-def layer_latents(
-    dictionary: Dictionary,
-    pilot: LayerPilot,
-    rows: torch.Tensor,
-    residuals: Mapping[str, torch.Tensor],
-    sink_norm: float,
-) -> LayerLatents:
-    """Encode one layer's residuals of every model and compare each variant's with the base's, token by token.
+def read_again(
+    models: ModelSet, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
+    """Run the base once more on some windows of a batch, in a batch of another shape: its own, one column wider.
 
     Args:
-        rows: int64 [n], the tokens' rows in the shard.
-        residuals: model -> float32 [n, d_model].
-        sink_norm: tokens whose base norm is beyond it do not count.
+        wanted: bool [rows of the shard]; windows with a wanted token are run, and only wanted tokens come back.
+
+    Returns:
+        (rows int64 [n], layer -> float32 [n, d_model]), or None where the batch has no such window.
     """
-    counts = residuals[BASE].norm(dim=1) <= sink_norm
-    residuals = {name: residual[counts] for name, residual in residuals.items()}
-    encoded = {name: dictionary.encode(residual) for name, residual in residuals.items()}
-    mean = pilot.mean.to(residuals[BASE].device)
-    base = residuals[BASE].double()
-    base_reconstruction = encoded[BASE][1]
-    metrics = {
-        name: _compare(base, residuals[name].double(), base_reconstruction, encoded[name][1], mean)
-        for name in residuals
-        if name != BASE
-    }
-    codes = {name: code for name, (code, _) in encoded.items()}
-    return LayerLatents(rows[counts], codes, metrics, residuals, rows[~counts])
+    chosen = ((batch.rows >= 0) & wanted[batch.rows]).any(axis=1)
+    if not chosen.any():
+        return None
+    widen = ((0, 0), (0, 1))
+    again = Batch(
+        np.pad(batch.input_ids[chosen], widen, mode="edge"),
+        np.pad(batch.attention_mask[chosen], widen),
+        np.pad(batch.rows[chosen], widen, constant_values=-1),
+    )
+    rows, residuals = read_residuals(models, [BASE], again, layers)
+    kept = torch.from_numpy(wanted)[rows.cpu()].to(rows.device)
+    return rows[kept], {layer: residual[kept] for layer, residual in residuals[BASE].items()}
 
 
 def _compare(

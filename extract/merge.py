@@ -1,6 +1,6 @@
-"""Merging the shards' sums, in shard order, into the tables of the store."""
+"""Merging the shards' sums, in shard order: what the tables of a layer are made from, and the plain tables themselves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,22 +13,16 @@ from extract.dictionaries import Dictionary
 from extract.labels import Evidence
 from extract.render import SEGMENTS
 from extract.sums import ShardSums
-from store.metrics import (
-    DOCUMENT_SUMS,
-    FEATURE_SUMS,
-    HISTOGRAM_BINS,
-    feature_values,
-    fit_gate,
-    histogram_edges,
-    layer_values,
-)
-from store.names import ALL, BASE
+from store.metrics import DOCUMENT_SUMS, FEATURE_SUMS, HISTOGRAM_BINS, histogram_edges
+from store.names import BASE, OBSERVED
 from store.writer import StoreWriter
+
+FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
 
 
 @dataclass(frozen=True)
 class Merger:
-    """Reads the sums of every shard and writes tables, one layer and variant at a time.
+    """Adds up the sums of every shard.
 
     Attributes:
         shards: every shard of the run, in order; each must be done.
@@ -43,6 +37,11 @@ class Merger:
         """The shards' sums."""
         return ShardSums(self.writer, self.shards)
 
+    @cached_property
+    def domain_of_document(self) -> np.ndarray:
+        """Label of each document of the run."""
+        return np.array([document.domain for shard in self.shards for document in shard.documents])
+
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
         counts = sum(self.sums.arrays(layer, "counts"))
@@ -52,19 +51,42 @@ class Merger:
         """Tokens left out as attention sinks."""
         return int(sum(self.sums.arrays(layer, "sinks")))
 
-    def write_layer(self, dictionary: Dictionary) -> None:
-        """Every table that belongs to one layer, but for contexts and promoted tokens."""
-        layer = dictionary.layer
-        counts = self.layer_counts(layer)
-        self._write_layer_row(dictionary, counts)
-        self._write_histograms(dictionary)
-        for variant in self.context.config.variants:
-            self._write_tokens(layer, variant)
-            documents = self._document_sums(layer, variant)
-            self.writer.load("document_sums", documents)
-            self._write_layer_metrics(layer, variant, documents)
-            for rows in self._feature_rows(dictionary, variant, counts.sum(axis=1)):
-                self.writer.load("feature_stats", rows)
+    def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
+        """Rows of each document and segment of one side: document, segment, and :data:`store.metrics.DOCUMENT_SUMS`."""
+        names = ("document", "segment", *DOCUMENT_SUMS)
+        frames = []
+        for shard, columns in zip(self.shards, self.sums.columns(names, layer, name, control, "documents"), strict=True):
+            columns["document"] = columns["document"] + shard.first_document
+            columns["segment"] = np.array(SEGMENTS, dtype=object)[columns["segment"]]
+            frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)
+
+    def totals(self, layer: int, name: str, control: str, column: str = "totals") -> np.ndarray:
+        """float64 [domains, segments, d_model]: sum of residuals of one side; column ``base_totals``: of the base beside it."""
+        total = sum(self.sums.arrays(layer, name, control, column))
+        return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
+
+    def shift_totals(self, layer: int, name: str, control: str, d_sae: int) -> np.ndarray:
+        """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of one side."""
+        return self._by_domain(("total",), d_sae, layer, name, control, "shifts")["total"]
+
+    def shift_norm2(self, layer: int, name: str, control: str) -> np.ndarray:
+        """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
+        return sum(self.sums.arrays(layer, name, control, "shift_norm2"))
+
+    def differences(self, layer: int, variant: str, d_sae: int) -> dict[str, np.ndarray]:
+        """``total`` and ``square``, float64 [domains, d_sae]: over documents, of the document's sum of (b - c), c isotropic."""
+        return self._by_domain(("total", "square"), d_sae, layer, variant, "differences")
+
+    def feature_sums(self, layer: int, variant: str, table: str, n_groups: int, d_sae: int) -> dict[str, np.ndarray]:
+        """Sum of :data:`store.metrics.FEATURE_SUMS` -> [groups, d_sae]; table: ``features``, ``segments`` or ``replica``."""
+        shape = (n_groups, d_sae)
+        sums = {name: np.zeros(shape, dtype=np.int64 if name in FEATURE_COUNTS else np.float64) for name in FEATURE_SUMS}
+        for columns in self.sums.columns(("group", "feature", *FEATURE_SUMS), layer, variant, table):
+            cell = (columns["group"], columns["feature"])
+            for name in FEATURE_SUMS:
+                sums[name][cell] += columns[name]  # each cell stands once in a shard
+        return sums
 
     def densities(self, dictionary: Dictionary) -> np.ndarray:
         """float64 [d_sae]: share of the counted tokens where each feature fires in the base."""
@@ -96,6 +118,24 @@ class Merger:
         """The candidates of each shard: feature, score, place (row in the shard), text."""
         names = ("feature", "score", "place", "text")
         yield from zip(self.shards, self.sums.columns(names, layer, variant, "contexts", ranking), strict=True)
+
+    def write_plain(self, dictionary: Dictionary) -> None:
+        """The tables of one layer that are sums as they are: layers, histograms, token_metrics, document_sums."""
+        layer = dictionary.layer
+        self._write_layer_row(dictionary, self.layer_counts(layer))
+        self._write_histograms(dictionary)
+        for variant in self.context.config.variants:
+            self._write_tokens(layer, variant)
+            documents = self.document_sums(layer, variant, OBSERVED)
+            self.writer.load("document_sums", documents.assign(variant=variant, layer=layer))
+
+    def _by_domain(self, names: Sequence[str], d_sae: int, *place: object) -> dict[str, np.ndarray]:
+        """Float sums of each (domain, feature) -> [domains, d_sae]."""
+        totals = {name: np.zeros((len(self.context.domains), d_sae)) for name in names}
+        for columns in self.sums.columns(("domain", "feature", *names), *place):
+            for name in names:
+                totals[name][columns["domain"], columns["feature"]] += columns[name]  # each cell stands once in a shard
+        return totals
 
     def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
         pilot = self.context.pilots[dictionary.layer]
@@ -137,91 +177,6 @@ class Merger:
             document = shard.document_of_row[row]
             place = {"document": document + shard.first_document, "position": row - shard.first_rows[document]}
             self.writer.load("token_metrics", pd.DataFrame({"variant": variant, "layer": layer, **place, **columns}))
-
-    def _document_sums(self, layer: int, variant: str) -> pd.DataFrame:
-        names = ("document", "segment", *DOCUMENT_SUMS)
-        frames = []
-        for shard, columns in zip(self.shards, self.sums.columns(names, layer, variant, "documents"), strict=True):
-            columns["document"] = columns["document"] + shard.first_document
-            columns["segment"] = np.array(SEGMENTS, dtype=object)[columns["segment"]]
-            frames.append(pd.DataFrame({"variant": variant, "layer": layer, **columns}))
-        return pd.concat(frames, ignore_index=True)
-
-    def _write_layer_metrics(self, layer: int, variant: str, documents: pd.DataFrame) -> None:
-        domain_of_document = np.array([document.domain for shard in self.shards for document in shard.documents])
-        documents = documents.assign(domain=domain_of_document[documents["document"]])
-        totals = {model: self._totals(layer, model) for model in (BASE, variant)}
-        metrics, fits = [], []
-        for domain, segment in self._margins(documents):
-            group = documents
-            group = group if domain == ALL else group[group["domain"] == domain]
-            group = group if segment == ALL else group[group["segment"] == segment]
-            values = layer_values(
-                group[list(DOCUMENT_SUMS)].sum().to_dict(),
-                self._norm2(totals[BASE], domain, segment),
-                self._norm2(totals[variant], domain, segment),
-                self.context.pilots[layer].mean_norm,
-            )
-            key = {"variant": variant, "layer": layer, "domain": domain}
-            size = {"n_tokens": group["n_tokens"].sum(), "n_documents": group["document"].nunique()}
-            metrics += [
-                {**key, "segment": segment, "metric": name, "control": "observed", "value": value, **size}
-                for name, value in values.items()
-            ]
-            if segment == ALL:
-                fit = {name: values[name] for name in ("fvu_base", "fvu_variant")}
-                fits.append({**key, **fit, "gate": fit_gate(**fit)})
-        self.writer.load("layer_metrics", pd.DataFrame(metrics))
-        self.writer.load("fit", pd.DataFrame(fits))
-
-    def _margins(self, documents: pd.DataFrame) -> list[tuple[str, str]]:
-        """(domain, segment) groups: each domain, each segment, and everything."""
-        domains = sorted(documents["domain"].unique())
-        segments = sorted(documents["segment"].unique())
-        return [(ALL, ALL), *((domain, ALL) for domain in domains), *((ALL, segment) for segment in segments)]
-
-    def _totals(self, layer: int, model: str) -> np.ndarray:
-        """float64 [domains, segments, d_model]: sum of residuals."""
-        total = sum(self.sums.arrays(layer, model, "totals"))
-        return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
-
-    def _norm2(self, totals: np.ndarray, domain: str, segment: str) -> float:
-        """||sum of residuals||^2 of a margin."""
-        if domain != ALL:
-            totals = totals[self.context.domains.index(domain)][None]
-        if segment != ALL:
-            totals = totals[:, SEGMENTS.index(segment)][:, None]
-        return float(np.square(totals.sum(axis=(0, 1))).sum())
-
-    def _feature_rows(
-        self, dictionary: Dictionary, variant: str, tokens_of_domain: np.ndarray
-    ) -> Iterator[pd.DataFrame]:
-        """feature_stats of one variant and layer: everything together first, then each domain."""
-        sums = self._feature_sums(dictionary, variant)
-        key = {"variant": variant, "layer": dictionary.layer}
-        pooled = {name: values.sum(axis=0) for name, values in sums.items()}
-        yield _feature_frame({**key, "domain": ALL}, pooled, int(tokens_of_domain.sum()))
-        for number, domain in enumerate(self.context.domains):
-            if tokens_of_domain[number]:
-                of_domain = {name: values[number] for name, values in sums.items()}
-                yield _feature_frame({**key, "domain": domain}, of_domain, int(tokens_of_domain[number]))
-
-    def _feature_sums(self, dictionary: Dictionary, variant: str) -> dict[str, np.ndarray]:
-        """Sum -> [domains, d_sae]."""
-        counts = ("n11", "n10", "n01", "n_documents")
-        shape = (len(self.context.domains), dictionary.d_sae)
-        sums = {name: np.zeros(shape, dtype=np.int64 if name in counts else np.float64) for name in FEATURE_SUMS}
-        for columns in self.sums.columns(("domain", "feature", *FEATURE_SUMS), dictionary.layer, variant, "features"):
-            cell = (columns["domain"], columns["feature"])
-            for name in FEATURE_SUMS:
-                sums[name][cell] += columns[name]  # each cell stands once in a shard
-        return sums
-
-
-def _feature_frame(key: Mapping[str, object], sums: Mapping[str, np.ndarray], n_tokens: int) -> pd.DataFrame:
-    fired = np.flatnonzero(sums["n11"] + sums["n10"] + sums["n01"])
-    values = feature_values({name: total[fired] for name, total in sums.items()}, n_tokens)
-    return pd.DataFrame({**key, "feature": fired, **values})
 
 
 def write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:

@@ -1,25 +1,32 @@
-"""The pilot: a small first pass over the base that fixes what the main pass needs, so that the main pass is a single one.
+"""The pilot: a small first pass that fixes what the main pass needs, so that the main pass is a single one.
 
-It reads the first context window of the first documents (hash order) of every domain, at most ``PILOT_TOKENS`` tokens, and
-fixes for each layer the median norm (beyond a multiple of it a token is a sink), the base's mean residual, and the scales of
-stored codes and of histograms. Nothing of it depends on batching.
+It reads the first context window of the first documents (hash order) of every domain, at most an eighth of the run's tokens
+and ``PILOT_TOKENS``, and fixes for each layer the median norm (beyond a multiple of it a token is a sink), the base's mean
+residual, and the scales of stored codes and of histograms; then, for each variant, the mean change and the changes that other
+tokens may borrow. Nothing of it depends on how the main pass is batched.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from extract.config import RunConfig
+from extract.controls import ControlInputs, Donors, donor_rows
 from extract.corpus import Corpus, Document
 from extract.dictionaries import Dictionary, SelfTest, self_test
+from extract.places import Places
 from store.metrics import power_of_two
 
 PILOT_TOKENS = 16_384
+LEAST_PILOT_TOKENS = 2_048
 SELF_TEST_TOKENS = 4_096
+CHANCE_DIRECTIONS = 1_000
+NUMBERS = ("median_norm", "code_scale", "activation_unit", "fvu", "l0", "chance")
+"""The fields of :class:`LayerPilot` that are one number each."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class LayerPilot:
         code_scale: power of two near the median non-zero raw code; stored float16 code x code_scale = raw code.
         activation_unit: power of two near the median non-zero scaled activation; the middle of the histograms.
         fvu, l0: the dictionary's self-test.
+        chance: 95th percentile of the largest |cosine| with a decoder row, over random directions drawn from the covariance
+            of h_a; NaN where the run has no spectrum.
+        changes: variant -> what the pilot fixed of its change; empty until :func:`fix_changes`, and in a run without controls.
     """
 
     median_norm: float
@@ -40,6 +50,8 @@ class LayerPilot:
     activation_unit: float
     fvu: float
     l0: float
+    chance: float = float("nan")
+    changes: Mapping[str, ControlInputs] = field(default_factory=dict)
 
     @property
     def mean_norm(self) -> float:
@@ -51,18 +63,18 @@ class LayerPilot:
         return float("inf") if config.count_sinks else config.sink_factor * self.median_norm
 
 
-def pilot_documents(corpus: Corpus, per_domain: int, window_tokens: int) -> list[Document]:
-    """The first windows of the first documents of every domain, in reading order, within :data:`PILOT_TOKENS`."""
+def pilot_documents(corpus: Corpus, config: RunConfig, window_tokens: int) -> list[Document]:
+    """The first windows of the first documents of every domain, in reading order, within the pilot's share of the tokens."""
     by_domain: dict[str, list[Document]] = defaultdict(list)
     for document in corpus.documents:
-        if len(by_domain[document.domain]) < per_domain:
+        if len(by_domain[document.domain]) < config.pilot_documents:
             first = slice(0, window_tokens)
             by_domain[document.domain].append(
                 Document(document.source, document.domain, document.token_ids[first], document.segments[first])
             )
     chosen: list[Document] = []
-    budget = PILOT_TOKENS
-    for turn in range(per_domain):
+    budget = min(PILOT_TOKENS, max(LEAST_PILOT_TOKENS, config.tokens // 8))
+    for turn in range(config.pilot_documents):
         for domain in sorted(by_domain):
             if turn < len(by_domain[domain]) and (len(by_domain[domain][turn]) <= budget or not chosen):
                 chosen.append(by_domain[domain][turn])
@@ -91,27 +103,87 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
         activation_unit=power_of_two(test.median_activation),
         fvu=test.fvu,
         l0=test.l0,
+        chance=chance_cosine(dictionary, counts) if config.spectrum else float("nan"),
     )
 
 
-def save(path: Path, pilots: dict[int, LayerPilot]) -> None:
-    """Keep the pilot beside the parts: notebooks and later checks need the mean itself."""
+def chance_cosine(dictionary: Dictionary, residuals: torch.Tensor) -> float:
+    """What the best decoder row's |cosine| with a direction is by chance: the 95th percentile over random directions.
+
+    Args:
+        residuals: float32 [n_tokens, d_model]; a normal mixture of its centred rows is a draw from its covariance.
+    """
+    generator = torch.Generator().manual_seed(0)
+    mixture = torch.randn(CHANCE_DIRECTIONS, len(residuals), generator=generator).to(residuals)
+    directions = torch.nn.functional.normalize(mixture @ (residuals - residuals.mean(0)), dim=1)
+    rows = torch.nn.functional.normalize(dictionary.decoder.float(), dim=1)
+    best = torch.stack([(rows @ direction).abs().max() for direction in directions])
+    return float(best.quantile(0.95))
+
+
+def fix_changes(
+    base: torch.Tensor, variant: torch.Tensor, places: Places, pilot: LayerPilot, config: RunConfig
+) -> ControlInputs:
+    """Fix one variant's mean change and donors at one layer from the pilot's residuals.
+
+    Args:
+        base, variant: float32 [n_tokens, d_model], sinks included.
+        places: of the n tokens.
+    """
+    counts = (base.norm(dim=1) <= pilot.sink_norm(config)).nonzero().squeeze(1)
+    delta = variant[counts] - base[counts]
+    donors = None
+    if "shuffled" in config.controls:
+        here = places.at(counts.cpu())
+        kept = donor_rows(here)
+        donors = Donors.of(delta[kept.to(delta.device)], here.at(kept))
+    return ControlInputs(delta.double().mean(0).cpu(), donors)
+
+
+def save(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
+    """Keep what notebooks and later checks need beside the parts: numbers, and the means of h_a and of each variant's delta."""
     arrays = {}
     for layer, pilot in pilots.items():
         arrays[f"{layer}/mean"] = pilot.mean.cpu().numpy()
-        arrays[f"{layer}/numbers"] = np.array(
-            [pilot.median_norm, pilot.code_scale, pilot.activation_unit, pilot.fvu, pilot.l0]
-        )
+        arrays[f"{layer}/numbers"] = np.array([getattr(pilot, name) for name in NUMBERS])
+        for variant, change in pilot.changes.items():
+            arrays[f"{layer}/mean_delta/{variant}"] = change.mean_delta.numpy()
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def load(path: Path, layers: Sequence[int]) -> dict[int, LayerPilot]:
-    """Read what :func:`save` wrote."""
-    with np.load(path) as arrays:
+def save_donors(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
+    """Keep the donors while the run goes on; a finished store has no use for them."""
+    arrays = {}
+    for layer, pilot in pilots.items():
+        for variant, change in pilot.changes.items():
+            if change.donors is not None:
+                arrays[f"{layer}/{variant}/direction"] = change.donors.direction.numpy()
+                for column in fields(Places):
+                    arrays[f"{layer}/{variant}/{column.name}"] = getattr(change.donors.places, column.name).numpy()
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load(path: Path, donors_path: Path, layers: Sequence[int], variants: Sequence[str]) -> dict[int, LayerPilot]:
+    """Read what :func:`save` and :func:`save_donors` wrote."""
+    with np.load(path) as arrays, np.load(donors_path) as donors:
         pilots = {}
         for layer in layers:
-            median, code_scale, unit, fvu, l0 = (float(x) for x in arrays[f"{layer}/numbers"])
-            mean = torch.from_numpy(arrays[f"{layer}/mean"])
-            pilots[layer] = LayerPilot(median, mean, code_scale, unit, fvu, l0)
+            numbers = dict(zip(NUMBERS, arrays[f"{layer}/numbers"].tolist(), strict=True))
+            changes = {
+                variant: ControlInputs(
+                    torch.from_numpy(arrays[f"{layer}/mean_delta/{variant}"]), _load_donors(donors, f"{layer}/{variant}")
+                )
+                for variant in variants
+                if f"{layer}/mean_delta/{variant}" in arrays
+            }
+            pilots[layer] = LayerPilot(mean=torch.from_numpy(arrays[f"{layer}/mean"]), changes=changes, **numbers)
     return pilots
+
+
+def _load_donors(arrays: Mapping[str, np.ndarray], place: str) -> Donors | None:
+    if f"{place}/direction" not in arrays:
+        return None
+    columns = {column.name: torch.from_numpy(arrays[f"{place}/{column.name}"]) for column in fields(Places)}
+    return Donors(torch.from_numpy(arrays[f"{place}/direction"]), Places(**columns))

@@ -3,7 +3,7 @@
 Each function takes the codes of a whole shard, so that documents are never split; torch, float64, on any device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,18 +85,21 @@ def token_code_metrics(union: Union) -> dict[str, torch.Tensor]:
     }
 
 
-def feature_sums(union: Union, document_of_row: torch.Tensor, domain_of_document: torch.Tensor) -> dict[str, np.ndarray]:
-    """The sums of :data:`store.metrics.FEATURE_SUMS`, for every (domain, feature) that fired.
+def feature_sums(
+    union: Union, group_of_row: torch.Tensor, document_of_row: torch.Tensor, near: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """The sums of :data:`store.metrics.FEATURE_SUMS`, for every (group, feature) that fired.
 
     Args:
+        group_of_row: int64 [n_rows], domain or segment.
         document_of_row: int64 [n_rows], document within the shard.
-        domain_of_document: int64 [documents].
+        near: bool [nnz], whether an entry that fires on one side only does so near the threshold.
 
     Returns:
-        Arrays [cells]: ``domain`` and ``feature`` (int32), the sums (int64 counts, float64), in (domain, feature) order.
+        Arrays [cells]: ``group`` and ``feature`` (int32), the sums (int64 counts, float64), in (group, feature) order.
     """
-    document = document_of_row[union.row]
-    cell, place = torch.unique(domain_of_document[document] * union.d_sae + union.feature, return_inverse=True)
+    document, group = document_of_row[union.row], group_of_row[union.row]
+    cell, place = torch.unique(group * union.d_sae + union.feature, return_inverse=True)
 
     def per_cell(values: torch.Tensor) -> np.ndarray:
         total = torch.zeros(len(cell), dtype=values.dtype, device=values.device)
@@ -104,16 +107,15 @@ def feature_sums(union: Union, document_of_row: torch.Tensor, domain_of_document
 
     a, b = union.a, union.b
     both = (a > 0) & (b > 0)
-    pairs = torch.unique(document * union.d_sae + union.feature)
-    pair_cell = domain_of_document[torch.div(pairs, union.d_sae, rounding_mode="floor")] * union.d_sae + pairs % union.d_sae
-    n_documents = torch.bincount(torch.searchsorted(cell, pair_cell), minlength=len(cell))
+    seen = torch.unique(document * len(cell) + place) % max(1, len(cell))
     return {
-        "domain": torch.div(cell, union.d_sae, rounding_mode="floor").int().cpu().numpy(),
+        "group": torch.div(cell, union.d_sae, rounding_mode="floor").int().cpu().numpy(),
         "feature": (cell % union.d_sae).int().cpu().numpy(),
         "n11": per_cell(both.long()),
         "n10": per_cell(((a > 0) & (b == 0)).long()),
         "n01": per_cell(((a == 0) & (b > 0)).long()),
-        "n_documents": n_documents.cpu().numpy(),
+        "n_documents": torch.bincount(seen, minlength=len(cell)).cpu().numpy(),
+        "near": per_cell(near.long()),
         "a": per_cell(a),
         "b": per_cell(b),
         "a2": per_cell(a * a),
@@ -121,6 +123,97 @@ def feature_sums(union: Union, document_of_row: torch.Tensor, domain_of_document
         "both_a": per_cell(torch.where(both, a, 0.0)),
         "both_b": per_cell(torch.where(both, b, 0.0)),
     }
+
+
+NEAR = 1.05
+"""A firing up to this many times the threshold is near it."""
+
+
+def near_flips(
+    union: Union, base: SparseCodes, variant: SparseCodes, decoder_norm: torch.Tensor, flips_at: torch.Tensor | str | None
+) -> torch.Tensor:
+    """bool [nnz]: entries that fire on one side only, at most 5 % beyond where a feature begins to fire.
+
+    Args:
+        decoder_norm: float64 [d_sae].
+        flips_at: see :attr:`extract.dictionaries.Dictionary.flips_at`; None: no entry is near.
+    """
+    a, b = union.a / decoder_norm[union.feature], union.b / decoder_norm[union.feature]
+    if flips_at is None:
+        return torch.zeros_like(a, dtype=torch.bool)
+    if isinstance(flips_at, str):
+        limit_a, limit_b = (_least_kept(codes)[union.row] for codes in (base, variant))
+    else:
+        limit_a = limit_b = flips_at.to(a.device)[union.feature]
+    return ((b == 0) & (a <= NEAR * limit_a)) | ((a == 0) & (b <= NEAR * limit_b))
+
+
+def _least_kept(codes: SparseCodes) -> torch.Tensor:
+    """float64 [n_rows]: the smallest raw code of each token, 0 where it has none."""
+    least = torch.zeros(codes.n_rows, dtype=torch.float64, device=codes.row.device)
+    return least.scatter_reduce(0, codes.row, codes.value.double(), "amin", include_self=False)
+
+
+@dataclass(frozen=True)
+class DocumentShifts:
+    """Sums of (x - a) over each document's tokens, x the scaled activation of a variant or control, where any is not zero.
+
+    Attributes:
+        document, feature: int64 [nnz], sorted.
+        value: float64 [nnz].
+    """
+
+    document: torch.Tensor
+    feature: torch.Tensor
+    value: torch.Tensor
+
+    def minus(self, other: "DocumentShifts", d_sae: int) -> "DocumentShifts":
+        """The difference, entry by entry."""
+        return merge_shifts([self, DocumentShifts(other.document, other.feature, -other.value)], d_sae)
+
+
+def document_shifts(union: Union, document_of_row: torch.Tensor) -> DocumentShifts:
+    """A union's differences summed over each document; document_of_row: int64 [n_rows]."""
+    entries = DocumentShifts(document_of_row[union.row], union.feature, union.b - union.a)
+    return merge_shifts([entries], union.d_sae)
+
+
+def merge_shifts(pieces: Sequence[DocumentShifts], d_sae: int) -> DocumentShifts:
+    """The sum of several, in the order given."""
+    if not pieces:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return DocumentShifts(nothing, nothing, nothing.double())
+    document, feature, value = (
+        torch.cat([getattr(piece, name) for piece in pieces]) for name in ("document", "feature", "value")
+    )
+    key, place = torch.unique(document * d_sae + feature, return_inverse=True)
+    total = torch.zeros(len(key), dtype=torch.float64, device=key.device).index_add_(0, place, value)
+    return DocumentShifts(torch.div(key, d_sae, rounding_mode="floor"), key % d_sae, total)
+
+
+def shift_sums(shifts: DocumentShifts, domain_of_document: torch.Tensor, d_sae: int) -> dict[str, np.ndarray]:
+    """Over the documents of each domain, sum and sum of squares of each feature's document sums.
+
+    Returns:
+        Arrays [cells]: ``domain`` and ``feature`` (int32), ``total`` and ``square`` (float64), in (domain, feature) order.
+    """
+    cell, place = torch.unique(domain_of_document[shifts.document] * d_sae + shifts.feature, return_inverse=True)
+
+    def per_cell(values: torch.Tensor) -> np.ndarray:
+        return torch.zeros(len(cell), dtype=torch.float64).index_add_(0, place, values).numpy()
+
+    return {
+        "domain": torch.div(cell, d_sae, rounding_mode="floor").int().numpy(),
+        "feature": (cell % d_sae).int().numpy(),
+        "total": per_cell(shifts.value),
+        "square": per_cell(shifts.value.square()),
+    }
+
+
+def shift_norms(shifts: DocumentShifts, domain_of_document: torch.Tensor, n_domains: int) -> np.ndarray:
+    """float64 [n_domains]: over the documents of each domain, the sum of ||S_d||^2, S_d a document's sum of (x - a)."""
+    norms = torch.zeros(n_domains, dtype=torch.float64)
+    return norms.index_add_(0, domain_of_document[shifts.document], shifts.value.square()).numpy()
 
 
 def histogram(codes: SparseCodes, decoder_norm: torch.Tensor, edges: np.ndarray) -> dict[str, np.ndarray]:
