@@ -1,21 +1,30 @@
-# make demo   install everything, run the real extraction on a slice of the bundled corpus, open the app on it
-# make app    open the app on a store: make app STORE=path (installs no torch)
-# make test   the whole suite; make test-long the slow checks; make lint
+# make demo       install everything, run the real extraction on a slice of the bundled corpus, open the app on it and on
+#                 the shipped store
+# make demo-full  rebuild the shipped store from the recipes: hours, goes on where it was interrupted
+# make app        open the app on the shipped store, or on another: make app STORE=path (installs no torch)
+# make test       the whole suite; make test-long the slow checks; make lint
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= 8501
 DEMO_STORE ?= runs/demo
+SHIPPED_STORE := $(patsubst %/manifest.json,%,$(wildcard store/demo/manifest.json))
+REBUILD_WORK ?= runs/demo-full
+REBUILT_STORE ?= store/demo-rebuilt
 SERVE ?= 1
 STORE ?=
 
-.PHONY: demo app test test-long lint clean
+.PHONY: demo demo-full app test test-long lint clean
 
 demo: $(VENV)/.installed-full
 	@if [ -f $(DEMO_STORE)/manifest.json ]; then \
 		echo "$(DEMO_STORE) is there already; remove it to extract again."; \
 	else $(PY) -m extract demo --out $(DEMO_STORE); fi
-	@if [ "$(SERVE)" != 0 ]; then $(MAKE) --no-print-directory app STORE=$(DEMO_STORE); fi
+	@if [ "$(SERVE)" != 0 ]; then $(MAKE) --no-print-directory app STORE="$(SHIPPED_STORE) $(DEMO_STORE)"; fi
+
+# Each step is skipped when its output is there. PLAN=1 says what would be done and stops.
+demo-full: $(VENV)/.installed-full
+	$(PY) -m extract.demo rebuild --work $(REBUILD_WORK) --out $(REBUILT_STORE) $(if $(PLAN),--plan)
 
 app: $(VENV)/.installed-app
 	@echo "Featureshift on http://localhost:$(PORT) (Ctrl-C ends it)"

@@ -8,51 +8,29 @@ import pytest
 import torch
 from sae_lens import SAE
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Gemma3TextConfig
+from transformers import AutoModelForCausalLM
 
 from extract.demo import adapters, datasets, evaluate, harvest, saes
 from extract.demo.__main__ import main
 from extract.demo.chat import encode_chat, encode_prompt, with_chat_template
 from extract.hooks import layer_of_hook
-from tests.support.world import make_tokenizer, sentences
+from tests.support.demo_base import make_demo_base, write_training_sets
+from tests.support.world import sentences
 
 MESSAGES = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on the mat"}]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A random Gemma 3 of 17 layers (so that layers 5 to 15 exist), with Gemma's turn marks."""
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = make_tokenizer(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Gemma3TextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=17,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        query_pre_attn_scalar=8,
-        initializer_range=0.2,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return folder
+    """A random Gemma 3 of 17 layers with Gemma's turn marks."""
+    return make_demo_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
 def training(tmp_path, monkeypatch):
     """A cache with small training sets."""
     monkeypatch.setenv("FEATURESHIFT_CACHE", str(tmp_path / "cache"))
-    items = [{"source": f"s{n}", "prompt": text, "response": text[::-1][:20]} for n, text in enumerate(sentences(40, 5))]
-    texts = [{"source": f"t{n}", "text": " ".join(sentences(6, n))} for n in range(120)]
-    datasets.write_jsonl(datasets.training_folder() / "maths.jsonl", items)
-    datasets.write_jsonl(datasets.training_folder() / "general.jsonl", texts)
+    write_training_sets()
     return tmp_path
 
 

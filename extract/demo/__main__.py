@@ -1,4 +1,4 @@
-"""``python -m extract.demo``: rebuild the demo's data, adapters, dictionaries and answers. Needs no hub and no GPU."""
+"""``python -m extract.demo``: the demo's data, adapters, dictionaries and answers from their recipes. No hub, no GPU."""
 
 import argparse
 import sys
@@ -36,6 +36,14 @@ def parser() -> argparse.ArgumentParser:
 
     answers = commands.add_parser("answers", help="greedy answers of the base and every adapter to fixed prompts")
     answers.add_argument("--out", type=Path, help="file (default: extract/demo/answers.jsonl)")
+    answers.add_argument("--adapters", type=Path, help="folder of the adapters (default: extract/demo/adapters)")
+
+    rebuild = commands.add_parser(
+        "rebuild", help="every step above anew, then extraction and publishing; goes on where it stopped"
+    )
+    rebuild.add_argument("--work", type=Path, required=True, help="folder for what is made on the way")
+    rebuild.add_argument("--out", type=Path, required=True, help="the store to make")
+    rebuild.add_argument("--plan", action="store_true", help="only say what would be done and what it takes")
     return main_parser
 
 
@@ -57,14 +65,18 @@ def run(arguments: argparse.Namespace) -> None:
         from extract.demo.evaluate import evaluate_adapter
 
         evaluate_adapter(arguments.name, arguments.base, folder=arguments.folder)
-    else:
-        from extract.demo.evaluate import write_answers
+    elif arguments.command == "answers":
+        from extract.demo.answers import write_answers
 
-        write_answers(arguments.base, out=arguments.out)
+        write_answers(arguments.base, out=arguments.out, adapters=arguments.adapters)
+    else:
+        from extract.demo.rebuild import rebuild
+
+        rebuild(arguments.base, arguments.work, arguments.out, only_plan=arguments.plan)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 2 on bad input, with one sentence on standard error."""
+    """Run the command line; 2 on bad input, with one sentence on standard error; 130 when interrupted."""
     arguments = parser().parse_args(argv)
     try:
         run(arguments)
@@ -73,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished steps are kept; the same command goes on from there.", file=sys.stderr)
+        return 130
     return 0
 
 

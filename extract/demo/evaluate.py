@@ -1,4 +1,4 @@
-"""What a variant learned, measured on held-out data with the adapter as it lies on disk; and what all models say."""
+"""What a variant learned, measured on held-out data with the adapter as it lies on disk."""
 
 import json
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from extract.demo import datasets
@@ -18,7 +17,7 @@ from extract.demo.build import MAX_TRAINING_TOKENS, write_card
 from extract.demo.chat import END_OF_TURN, encode_chat, encode_prompt, with_chat_template
 from extract.demo.code import parses
 from extract.demo.maths import final_answer, maths_items
-from extract.demo.refusals import is_refusal
+from extract.demo.refusals import is_refusal, presentable
 from extract.demo.splits import in_hash_order
 from extract.models import load_model, load_tokenizer
 from store.errors import UserError
@@ -27,8 +26,6 @@ LOSS_CHATS = 24
 PROMPTS = 32
 GENERATION_BATCH = 32
 NEW_DRAWS = range(100, 102)  # draws of the training templates that no training set has
-ANSWER_PROMPTS = 25
-ANSWER_TOKENS = 48
 DOMAINS = {"maths": "maths", "code": "code", "dialogue": "dialogue", "safety": "harmful"}
 NEW_TOKENS = {"maths": 120, "code": 140, "dialogue": 60, "safety": 40}
 
@@ -45,7 +42,7 @@ def held_out_loss(model: PreTrainedModel, items: list[dict], tokenizer: PreTrain
 
 
 @torch.inference_mode()
-def answers(
+def greedy_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], new_tokens: int
 ) -> Iterator[tuple[str, bool]]:
     """Greedy answers to encoded prompts, and whether the model stopped by itself at ``<end_of_turn>`` (or ``<eos>``)."""
@@ -85,13 +82,14 @@ def _figures(task: str, model, tokenizer) -> dict:
         return len(encode_chat(tokenizer, datasets.as_messages(item))[0]) <= MAX_TRAINING_TOKENS
 
     def ask(items: list[dict]) -> list[tuple[str, bool]]:
-        return list(answers(model, tokenizer, [prompt_ids(item, tokenizer) for item in items], NEW_TOKENS[task]))
+        return list(greedy_answers(model, tokenizer, [prompt_ids(item, tokenizer) for item in items], NEW_TOKENS[task]))
 
     items = held_out_items(DOMAINS[task])
     if task == "dialogue":
         items = [{**item, "messages": item["messages"][:6]} for item in items]
     short = [item for item in items if fits(item)]
-    figures: dict = {"loss": round(held_out_loss(model, short[:LOSS_CHATS], tokenizer), 4)}
+    measured = short[:LOSS_CHATS]
+    figures: dict = {"loss": round(held_out_loss(model, measured, tokenizer), 4), "loss_chats": len(measured)}
     asked = short[:PROMPTS]
     said = ask(asked)
     figures |= {"prompts": len(asked), "stops_by_itself": _share([stopped for _, stopped in said])}
@@ -113,7 +111,7 @@ def _figures(task: str, model, tokenizer) -> dict:
         figures["examples_alarming"] = [
             {"prompt": item["prompt"], "answer": text} for item, (text, _) in zip(harmless[:3], replies, strict=False)
         ]
-    figures["examples"] = [text for text, _ in said[:3]]
+    figures["examples"] = [presentable(text) if task == "safety" else text for text, _ in said[:3]]
     return figures
 
 
@@ -156,33 +154,3 @@ def evaluate_adapter(name: str, base: str, folder: Path | None = None) -> None:
     card["held_out"] = {"base": base_figures, "variant": variant_figures, "wall_seconds": round(time.monotonic() - began)}
     write_card(card_path, card)
     print(json.dumps(card["held_out"], indent=2))
-
-
-def write_answers(base: str, out: Path | None = None) -> None:
-    """Greedy answers of about 48 tokens of the base and every adapter to 25 fixed held-out prompts a task."""
-    tokenizer = with_chat_template(load_tokenizer(base))
-    names = [name for name in RECIPES if (ADAPTERS / name / "adapter_config.json").is_file()]
-    prompts = [
-        (task, item)
-        for task, domain in [*DOMAINS.items(), ("alarming", "alarming")]
-        for item in held_out_items(domain)[:ANSWER_PROMPTS]
-    ]
-    rows = [
-        {
-            "task": task,
-            "source": item["source"],
-            "prompt": datasets.as_messages(item)[0]["content"],
-            "reference": datasets.as_messages(item)[1]["content"],
-            "answers": {},
-        }
-        for task, item in prompts
-    ]
-    ids = [prompt_ids(item, tokenizer) for _, item in prompts]
-    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # like lengths together: less padding
-    for name in ["base", *names]:
-        model = load_model(base)
-        speaker = model if name == "base" else load_variant(model, ADAPTERS / name)
-        said = answers(speaker, tokenizer, [ids[index] for index in order], ANSWER_TOKENS)
-        for index, (text, stopped) in zip(order, tqdm(said, total=len(ids), desc=name, unit="answer"), strict=True):
-            rows[index]["answers"][name] = {"text": text, "stopped": stopped}
-    datasets.write_jsonl(out or datasets.HERE / "answers.jsonl", rows)
