@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import feature_lists, parts, queries, sidecar, tables
+from store import compare, feature_lists, parts, queries, sidecar, tables
 from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
@@ -164,10 +164,10 @@ class Store:
 
 
 def _questions() -> dict[str, Any]:
-    """The public functions of store/queries.py and store/feature_lists.py that take a store first."""
+    """The public functions of store/queries.py, store/feature_lists.py and store/compare.py that take a store first."""
     return {
         name: function
-        for module in (queries, feature_lists)
+        for module in (queries, feature_lists, compare)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
     }
