@@ -21,6 +21,15 @@ AXIS_HEIGHT = 84
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
 
+MOST_FLOORS = 4
+"""Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
+
+DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
+"""CSS line styles as Vega's dashes."""
+
+MOST_RATIO = 1.5
+"""A feature that noise never moves stands so many times beyond the furthest other one."""
+
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 
 BASE_AND_VARIANT = (BASE, "variant")
@@ -65,45 +74,99 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     return chart.properties(height=height)
 
 
-def profile(rows: pd.DataFrame, metric: str, series: str, order: list[str]) -> alt.Chart | alt.LayerChart:
+def profile(
+    rows: pd.DataFrame, metric: str, series: str, order: list[str], controls: pd.DataFrame | None = None
+) -> alt.LayerChart:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
-    rows: layer, series column, value, low, high, n_tokens, n_documents.
+    rows: layer, series column, value, low, high, n_tokens, n_documents. controls: the same with control, what stands in the
+    variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
+    many. Click on a point selects 'point'.
     """
     word = words.metric(metric)
-    known = rows["value"].dropna()
+    columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
+    data = rows[columns]
+    beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
+    known = pd.concat([data["value"], beside["value"]] if len(beside) else [data["value"]]).dropna()
     from_zero = bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max())
     y = {
         "title": None,
         "scale": alt.Scale(zero=from_zero, nice=True),
         "axis": alt.Axis(format=word.format, tickCount=4),
     }
-    base = alt.Chart(rows[["layer", series, "value", "low", "high", "n_tokens", "n_documents"]]).encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)),
-        color=alt.Color(
-            f"{series}:N",
-            scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
-            legend=None,
-        ),
+    colour = alt.Color(
+        f"{series}:N", scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]), legend=None
+    )
+    base = alt.Chart(data).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
         strokeDash=alt.StrokeDash(
             f"{series}:N",
             scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
             legend=None,
-        ),
+        )
     )
-    chart = base.mark_line(strokeWidth=2, point={"size": 45, "filled": True}).encode(
-        y=alt.Y("value:Q", **y),
+    points = base.mark_point(size=45, filled=True, opacity=1, cursor="pointer").encode(
         tooltip=[
             alt.Tooltip(f"{series}:N"),
             alt.Tooltip("layer:O"),
             alt.Tooltip("value:Q", title=word.label, format=word.format),
+            alt.Tooltip("low:Q", title="95 % from", format=word.format),
+            alt.Tooltip("high:Q", title="to", format=word.format),
             alt.Tooltip("n_tokens:Q", title="tokens", format=","),
             alt.Tooltip("n_documents:Q", title="documents", format=","),
-        ],
+        ]
     )
-    if rows["low"].notna().any():
-        chart = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q") + chart
+    points = points.add_params(alt.selection_point(name="point", fields=["layer", series], on="click"))
+    marks = _floor(beside, series, order, y, word) if len(beside) else []
+    if data["low"].notna().any():
+        marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+    chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
     return chart.properties(height=230, title=_title(word.label, word.unit, offset=8))
+
+
+def _floor(beside: pd.DataFrame, series: str, order: list[str], y: dict[str, Any], word: words.Metric) -> list[alt.Chart]:
+    """The controls of a profile: lines, or for many series one band a control."""
+    base = alt.Chart(beside).encode(x="layer:O")
+    tooltip = [
+        alt.Tooltip("control:N"),
+        alt.Tooltip(f"{series}:N"),
+        alt.Tooltip("layer:O"),
+        alt.Tooltip("value:Q", title=word.label, format=word.format),
+    ]
+    if len(order) > MOST_FLOORS:
+        ranges = beside.groupby(["control", "layer"], as_index=False).agg(low=("value", "min"), high=("value", "max"))
+        band = alt.Chart(ranges).mark_area(color=words.CONTROL_COLOUR, opacity=0.25, line=False)
+        return [
+            band.encode(
+                x="layer:O",
+                y=alt.Y("low:Q", **y),
+                y2="high:Q",
+                detail="control:N",
+                tooltip=[
+                    alt.Tooltip("control:N"),
+                    alt.Tooltip("layer:O"),
+                    alt.Tooltip("low:Q", title="from", format=word.format),
+                    alt.Tooltip("high:Q", title="to", format=word.format),
+                ],
+            )
+        ]
+    marks = []
+    for control, rows in beside.groupby("control"):
+        style, width = words.CONTROL_LINES.get(control, ("dashed", 1))
+        one = base.properties(data=rows)
+        alone = len(order) == 1
+        colour = {"color": words.CONTROL_COLOUR} if alone else {"opacity": 0.75}
+        line = one.mark_line(strokeWidth=width, strokeDash=DASHES[style], point={"size": 14}, **colour)
+        line = line.encode(y=alt.Y("value:Q", **y), tooltip=tooltip)
+        if not alone:
+            line = line.encode(color=f"{series}:N")
+        if alone and rows["low"].notna().any():
+            band = one.mark_area(color=words.CONTROL_COLOUR, opacity=0.18)
+            marks.append(band.encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+        marks.append(line)
+    return marks
 
 
 def series_colour(position: int) -> str:
@@ -130,6 +193,116 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
     )
     return (_guides(frame) + _points(data, frame)).properties(height=480, title=title)
+
+
+def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
+    """Effect against evidence: shift in units of its floor, and |z| over documents, a mark a feature by its verdict.
+
+    rows: layer, feature, name, label, verdict, shift, floor_ratio, z, q; total: features of the filter, so that the chart can
+    say how many are left out: those beyond MOST_POINTS, and those without floor or z. Click selects 'point'.
+    """
+    known = rows[rows["floor_ratio"].notna() & rows["z"].notna()].head(MOST_POINTS)
+    finite = known["floor_ratio"].replace(math.inf, float("nan"))
+    furthest = MOST_RATIO * max(1.0, float(finite.max()) if finite.notna().any() else 1.0)
+    size = finite.fillna(furthest)
+    columns = ["layer", "feature", "name", "label", "verdict", "shift", "floor_ratio", "z", "q"]
+    data = known[columns].assign(
+        effect=size.where(known["shift"] >= 0, -size),
+        evidence=known["z"].abs(),
+        verdict=known["verdict"].fillna(words.NO_VERDICT),
+        floor_ratio=[words.ratio(value) for value in known["floor_ratio"]],
+    )
+    verdicts = list(words.VERDICTS)
+    colours = alt.Scale(domain=verdicts, range=[words.VERDICTS[name].colour for name in verdicts])
+    shapes = alt.Scale(domain=verdicts, range=[words.VERDICTS[name].shape for name in verdicts])
+    reach = float(data["effect"].abs().max()) * 1.1 if len(data) else 2.0
+    x = alt.X(
+        "effect:Q",
+        title="shift ÷ floor (log scale beyond ±1; dashed: as far as noise of the same size moves such features)",
+        scale=alt.Scale(type="symlog", constant=1, domain=[-max(2.0, reach), max(2.0, reach)], nice=False),
+        axis=alt.Axis(values=_both_signs(max(2.0, reach)), format="+,~r", grid=False),
+    )
+    points = (
+        alt.Chart(data)
+        .mark_point(size=42, opacity=0.75, cursor="pointer")
+        .encode(
+            x=x,
+            y=alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6)),
+            color=alt.Color(
+                "verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=7, symbolOpacity=1)
+            ),
+            shape=alt.Shape("verdict:N", title=None, scale=shapes),
+            tooltip=[
+                alt.Tooltip("name:N", title="feature"),
+                alt.Tooltip("label:N"),
+                alt.Tooltip("verdict:N"),
+                alt.Tooltip("shift:Q", format="+,.3~r"),
+                alt.Tooltip("floor_ratio:N", title="over floor"),
+                alt.Tooltip("z:Q", format="+.1f"),
+                alt.Tooltip("q:Q", format=".2~g"),
+            ],
+        )
+        .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
+    )
+    guides = alt.Chart(pd.DataFrame({"x": [-1.0, 1.0]})).mark_rule(color=GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="x:Q")
+    left_out = total - len(data)
+    shown = f"{len(data):,} of {total:,} features" if left_out else f"{total:,} features"
+    missing = f"{shown} (the others come later in this order, or vary on no document)" if left_out else shown
+    title = _title("How far each feature moves, against the evidence for it", f"{missing} · click a mark to open it")
+    return (guides + points).properties(height=440, title=title)
+
+
+def _both_signs(reach: float) -> list[float]:
+    """Ticks at 0, 1 and every power of ten (with 3 times it where there are few) up to `reach`, on both sides."""
+    powers = [10.0**n * k for n in range(int(math.log10(reach)) + 1) for k in ((1, 3) if reach < 1000 else (1,))]
+    up = [tick for tick in powers if tick <= reach]
+    return [-tick for tick in reversed(up)] + [0.0] + up
+
+
+def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
+    """Which tokens the change sits on: a bar a layer, the segments' shares of sum ||delta||^2; order: the segments.
+
+    rows: layer, segment, share, token_share, n_tokens.
+    """
+    place = {name: i for i, name in enumerate(order)}
+    return (
+        alt.Chart(rows.assign(place=rows["segment"].map(place)))
+        .mark_bar(stroke="rgba(128,128,128,0.4)")
+        .encode(
+            x=alt.X("share:Q", title="share of the change, Σ‖δ‖²", stack="zero", axis=alt.Axis(format="%", grid=False)),
+            y=alt.Y("layer:N", title="layer", sort=None),
+            order=alt.Order("place:Q"),
+            color=alt.Color(
+                "segment:N",
+                title=None,
+                scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]),
+                legend=alt.Legend(orient="top"),
+            ),
+            tooltip=[
+                alt.Tooltip("layer:N"),
+                alt.Tooltip("segment:N"),
+                alt.Tooltip("share:Q", title="of the change", format=".1%"),
+                alt.Tooltip("token_share:Q", title="of the tokens", format=".1%"),
+                alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+            ],
+        )
+        .properties(height=30 * max(1, rows["layer"].nunique()) + AXIS_HEIGHT)
+    )
+
+
+def spectrum(rows: pd.DataFrame) -> alt.Chart:
+    """Shares of sum ||delta||^2 along the mean of the change and its principal directions. rows: name, share, component."""
+    return (
+        alt.Chart(rows[["name", "share", "component"]])
+        .mark_bar()
+        .encode(
+            x=alt.X("name:N", title=None, sort=alt.SortField("component"), axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("share:Q", title="share of the change, Σ‖δ‖²", axis=alt.Axis(format="%", tickCount=5)),
+            color=alt.condition("datum.component == 0", alt.value(words.VARIANT_COLOUR), alt.value(words.BASE_COLOUR)),
+            tooltip=[alt.Tooltip("name:N", title="direction"), alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(height=250)
+    )
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import streamlit as st
 
 from app import data, tokens, widgets, words
 from store import queries
-from store.names import BASE
+from store.evidence import reason
+from store.names import ALL, BASE
 from store.reader import Store
 
 
-def summary(row: pd.Series, target: dict[str, str]) -> None:
-    """A row of shifted_features in words: name, label, badges, the way to its own page, and its numbers."""
+def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
+    """A row of shifted_features in words: name, label, badges, the way to its own page, its numbers, why its verdict."""
     line = st.container(horizontal=True, vertical_alignment="center")
     label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
     line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
@@ -24,12 +25,23 @@ def summary(row: pd.Series, target: dict[str, str]) -> None:
         f"variant · shift {shift} ({deviations} standard deviations) · {words.count(row['n_documents'])} documents"
     )
 
+    if isinstance(row["verdict"], str):
+        st.markdown(why(store, int(row["layer"]), int(row["feature"]), row["variant"]))
+
 
 def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
-    """The kind of change and the fit gate as badges."""
+    """Verdict, kind of change and fit gate as badges."""
+    widgets.verdict_badge(row["verdict"], place)
     colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
     place.badge(row["kind"], color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
     widgets.gate_badge(row["gate"], place)
+
+
+def why(store: Store, layer: int, feature: int, variant: str) -> str:
+    """The sentence behind a feature's verdict, which is of all domains together."""
+    stats = data.ask(store, queries.feature_stats, layer=layer, feature=feature, variant=variant)
+    pooled = stats[stats["domain"] == ALL]
+    return words.plain(reason(pooled.iloc[0] if len(pooled) else None))
 
 
 def contexts(store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, link, tables, words
+from app import data, link, tables, widgets, words
 from store import feature_lists
 from store.feature_lists import FALLEN, Filter
 from store.names import ALL, KINDS
 from store.reader import Store
 
 PAGE_SIZE = 15
+DEFAULT_VERDICTS = {"shifted": (), "suppressed": ("suppressed",)}
+"""Which verdicts a list shows until others are chosen; none means all."""
+
 NAMES = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
 
 
@@ -35,10 +38,14 @@ class FeatureList:
         asked = {"limit": PAGE_SIZE, "offset": (page - 1) * PAGE_SIZE}
         return data.ask(self.store, feature_lists.shifted_features, **asdict(self.filter), **asked)
 
-    def most_shifted(self, limit: int) -> pd.DataFrame:
-        """The rows that moved most, whatever the order of the list."""
-        by_shift = replace(self.filter, sort="abs_shift", descending=True)
-        return data.ask(self.store, feature_lists.shifted_features, **asdict(by_shift), limit=limit)
+    def verdicts(self) -> pd.DataFrame:
+        """How many features of each verdict there are under the list's other filters: verdict, count, detectable."""
+        return data.ask(self.store, feature_lists.count_verdicts, **asdict(self.filter))
+
+    def foremost(self, limit: int, sort: str = "abs_shift") -> pd.DataFrame:
+        """The first rows by a sort of their own, whatever the order of the list."""
+        in_order = replace(self.filter, sort=sort, descending=True)
+        return data.ask(self.store, feature_lists.shifted_features, **asdict(in_order), limit=limit)
 
     def neighbours(self, layer: int, feature: int) -> pd.DataFrame:
         """Where a feature stands in the list: see feature_lists.neighbours."""
@@ -51,6 +58,7 @@ class FeatureList:
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
     """The list `name` of NAMES with the filters that the URL holds."""
+    floor = widgets.has_floor(store)
     kinds = tuple(link.read_list("kinds", KINDS))
     chosen = {
         "variant": link.read("variant", store.variants, store.variants[0]),
@@ -59,12 +67,24 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
         "min_firings": link.read_number("min", 0, 0),
         "search": link.read_text("q"),
     }
+    if floor:
+        chosen["verdicts"] = widgets.chosen_verdicts(DEFAULT_VERDICTS[name])
     if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in FALLEN) or FALLEN
+        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if floor else FALLEN)
         return FeatureList(store, name, Filter(**chosen, kinds=kinds, direction="down", sort="shift", descending=False))
-    sort = link.read("sort", words.SORT_NAMES, "abs_shift")
+    sort = link.read("sort", sort_names(store), default_sort(store))
     descending = link.read("order", ("down", "up"), "down") == "down"
     return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
+
+
+def sort_names(store: Store) -> dict[str, str]:
+    """What the list of shifted features can be sorted by in this store -> how that is called."""
+    return (words.EVIDENCE_SORT_NAMES if widgets.has_floor(store) else {}) | words.SORT_NAMES
+
+
+def default_sort(store: Store) -> str:
+    """Claimed changes first where the store has verdicts, else by the size of the shift."""
+    return "evidence" if widgets.has_floor(store) else "abs_shift"
 
 
 def summary(kinds: pd.DataFrame) -> str:

@@ -21,9 +21,22 @@ COLUMNS = {
     "suppression": ("Suppression", "Of the base's firings, the share that is gone in the variant."),
     "emergence": ("Emergence", "Of the variant's firings, the share that is new."),
     "n_documents": ("Documents", "Documents where it fires in either."),
+    "verdict": (
+        "Verdict",
+        "Of all domains together. " + "; ".join(f"{name}: {verdict.meaning}" for name, verdict in words.VERDICTS.items()),
+    ),
+    "floor": ("Floor", "What noise of the same size does to features of like frequency: the 99th percentile of their |shift|."),
+    "floor_ratio": ("Over floor", "|Shift| over what noise of the same size does to features of like frequency."),
+    "z": ("z", "Over documents: does the shift differ from a random change's? Of all domains together."),
+    "q": ("q", "False discovery rate at which it would be claimed, among all features of the layer."),
+    "near_threshold": ("Near threshold", "Of the tokens where it starts or stops firing, the share close to its threshold."),
+    "minimum_detectable": ("Detectable", "The |shift| from which on a change of this feature would have been found."),
+    "did_shift": ("Task − neutral", "Shift on the variant's task domains minus shift on the neutral domains."),
+    "share": ("On segment", "Part of its shift that sits on tokens of the segment."),
     "gate": ("Fit", "Whether the dictionary still describes the variant at this layer and domain."),
 }
-WIDTHS = {"label": "medium", "kind": 88, "suppression": 96, "emergence": 90, "n_documents": 92}
+WIDTHS = {"label": "medium", "kind": 88, "verdict": 130, "z": 60, "q": 76, "floor_ratio": 88, "minimum_detectable": 92,
+          "near_threshold": 112, "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92}  # fmt: skip
 """Column widths in pixels, where Streamlit's "small" would cut the heading off."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -36,7 +49,8 @@ def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, sel
     selected: name of the feature that the URL says is chosen, for a list that keeps its choice: the table shows it, a
     click writes another into the URL, and nothing is given back.
     """
-    shown = printed(rows)[columns or list(COLUMNS)]
+    written = printed(rows)
+    shown = written[columns or [name for name in COLUMNS if name in written]]
     if "label" in shown and not shown["label"].any():
         shown = shown.drop(columns="label")
     config = {
@@ -61,23 +75,37 @@ def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, sel
 
 
 def printed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of shifted_features as a person reads them: the columns of COLUMNS, as text."""
-    return pd.DataFrame(
-        {
-            "name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)],
-            "label": rows["label"].fillna("").to_list(),
-            "kind": rows["kind"].to_list(),
-            "shift": [words.number(v, signed=True) for v in rows["shift"]],
-            "std_shift": [words.number(v, signed=True) for v in rows["std_shift"]],
-            "freq_base": [words.percent(v) for v in rows["freq_base"]],
-            "freq_variant": [words.percent(v) for v in rows["freq_variant"]],
-            "log_ratio": [words.number(v, signed=True) for v in rows["log_ratio"]],
-            "suppression": [words.percent(v) for v in rows["suppression"]],
-            "emergence": [words.percent(v) for v in rows["emergence"]],
-            "n_documents": [words.count(v) for v in rows["n_documents"]],
-            "gate": rows["gate"].fillna("unknown").to_list(),
-        }
+    """Rows of a list of features as a person reads them: the columns of COLUMNS that the rows have, as text."""
+    out = pd.DataFrame(
+        {"name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]}
+        | {"label": rows["label"].fillna("").to_list(), "kind": rows["kind"].to_list()}
     )
+    for name, write in _WRITTEN.items():
+        if name in rows:
+            out[name] = [write(value) for value in rows[name]]
+    return out
+
+
+def _signed(value: float) -> str:
+    return words.number(value, signed=True)
+
+
+def _verdict(value: str | None) -> str:
+    return f"{words.VERDICTS[value].mark} {value}" if isinstance(value, str) else "–"
+
+
+def _gate(value: str | None) -> str:
+    return value if isinstance(value, str) else "unknown"
+
+
+_WRITTEN = {
+    "verdict": _verdict, "shift": _signed, "std_shift": _signed, "floor": words.number, "floor_ratio": words.ratio,
+    "z": _signed, "q": words.probability, "freq_base": words.percent, "freq_variant": words.percent, "log_ratio": _signed,
+    "suppression": words.percent, "emergence": words.percent, "near_threshold": words.percent,
+    "minimum_detectable": words.number, "did_shift": _signed, "share": words.percent, "n_documents": words.count,
+    "gate": _gate,
+}  # fmt: skip
+"""Column -> how its values are written."""
 
 
 def csv(rows: pd.DataFrame) -> str:
@@ -102,4 +130,4 @@ def _keep_selected(key: str, names: list[str]) -> None:
 
 
 def _alignment(name: str) -> str:
-    return "left" if name in ("name", "label", "kind", "gate") else "right"
+    return "left" if name in ("name", "label", "kind", "verdict", "gate") else "right"

@@ -120,12 +120,11 @@ def legend(top: float, names: tuple[str, str]) -> str:
     return f'<div class="fs-legend">{"".join(parts)}</div>'
 
 
-def series_legend(series: Sequence[tuple[str, str, bool]]) -> str:
-    """One legend for many charts: a piece of line before each name. series: name, colour, whether it is dashed."""
+def series_legend(series: Sequence[tuple[str, str, str, int]]) -> str:
+    """One legend for many charts: a piece of line before each name. series: name, colour, CSS line style, width in pixels."""
     parts = [
-        f'<span><span class="fs-line" style="border-top:3px {"dashed" if dashed else "solid"} {hue}"></span>'
-        f"{html.escape(name)}</span>"
-        for name, hue, dashed in series
+        f'<span><span class="fs-line" style="border-top:{width}px {style} {hue}"></span>{html.escape(name)}</span>'
+        for name, hue, style, width in series
     ]
     return f'<div class="fs-legend">{"".join(parts)}</div>'
 

@@ -9,12 +9,18 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link, words
-from store import queries
-from store.names import ALL
+from store import feature_lists, queries
+from store.names import ALL, VERDICTS
 from store.reader import Store
+from store.story import HEADLINES
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
 """How pickers stand beside each other: in a row that wraps where the window is narrow."""
+
+NO_FLOOR = (
+    "No control was computed, so a low overlap proves nothing by itself: a random change of the same size gives the same fall. "
+    "No feature has a verdict, either. Read overlap together with L0 and the size of the change."
+)
 
 FEW = 6
 """Up to this many options stand side by side; more go into a list."""
@@ -91,6 +97,51 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(chosen) or None
 
 
+def pick_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """Some of the verdicts; without a choice in the URL those of `default`, none chosen means all of them (None)."""
+    chosen = chosen_verdicts(default)
+    st.session_state["pick_verdicts"] = list(chosen or ())
+    st.pills(
+        "Verdict", VERDICTS, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
+        format_func=lambda name: f"{words.VERDICTS[name].mark} {name}",
+        help="Of all domains together. None chosen: all. "
+        + "; ".join(f"**{name}**: {verdict.meaning}" for name, verdict in words.VERDICTS.items()) + ".",
+    )  # fmt: skip
+    return chosen
+
+
+def chosen_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The verdicts that the URL names ('all': every one, None), or the default where it names none."""
+    named = tuple(name for name in link.read_list("verdicts", (ALL, *VERDICTS)))
+    if ALL in named:
+        return None
+    return named or tuple(default) or None
+
+
+def verdict_badge(verdict: str | None, place: Any = st) -> None:
+    """The verdict as a badge, its meaning as help; nothing where there is none."""
+    if isinstance(verdict, str):
+        shown = words.VERDICTS[verdict]
+        place.badge(shown.label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
+
+
+def headline_badge(headline: str, place: Any = st) -> None:
+    """What a story comes down to, as a badge."""
+    colour, icon = words.HEADLINE_BADGES[headline]
+    place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
+
+
+def no_floor_badge(store: Store, place: Any = st) -> None:
+    """A badge that there is no noise floor, in a store that computed no control."""
+    if not has_floor(store):
+        place.badge("no noise floor", color="gray", icon=":material/straighten:", help=NO_FLOOR)
+
+
+def has_floor(store: Store) -> bool:
+    """Whether the store has the isotropic control, and with it verdicts."""
+    return data.ask(store, feature_lists.has_verdicts)
+
+
 def gate_badge(gate: str | None, place: Any = st) -> None:
     """The fit gate as a badge, its meaning as help."""
     if gate is None or pd.isna(gate):
@@ -113,17 +164,19 @@ def small_badge(store: Store, domain: str, variant: str | None = None, place: An
 
 def no_floor_notice(store: Store) -> None:
     """Say that overlap alone proves nothing, in a store that computed no control."""
-    if set(data.ask(store, queries.controls)["control"]) <= {"observed"}:
-        st.info(
-            "**No noise floor in this store.** No control was computed, so a low overlap proves nothing by itself: a random "
-            "change of the same size gives the same fall. Read overlap together with L0 and the size of the change.",
-            icon=":material/straighten:",
-        )
+    if not has_floor(store):
+        st.info(f"**No noise floor in this store.** {NO_FLOOR}", icon=":material/straighten:")
 
 
 def _keep(name: str, default: Any, forget: tuple[str, ...] = (), pin: dict[str, Any] | None = None) -> None:
     value = st.session_state[f"pick_{name}"]
     link.write(**dict.fromkeys(forget) | (pin or {}) | {name: None if value == default else value})
+
+
+def _keep_verdicts(default: tuple[str, ...]) -> None:
+    chosen = st.session_state["pick_verdicts"]
+    is_default = set(chosen) == set(default)
+    link.write(verdicts=None if is_default else ",".join(chosen) or ALL, p=None, selected=None)
 
 
 def _keep_list(name: str, forget: tuple[str, ...]) -> None:

@@ -40,6 +40,69 @@ GATE_MEANINGS = {
     "strained": "The dictionary reconstructs the variant noticeably worse than the base: read feature claims with care.",
     "does not fit": "The dictionary does not reconstruct the variant here: do not trust claims about single features.",
 }
+@dataclass(frozen=True)
+class Verdict:
+    """How a verdict is shown. No two look alike: least of all 'not suppressed' and 'could not have been seen here'."""
+
+    label: str
+    badge: str
+    icon: str
+    mark: str
+    colour: str
+    shape: str
+    meaning: str
+
+
+VERDICTS = {
+    "suppressed": Verdict(
+        "suppressed", "violet", ":material/trending_down:", "▼", "#8e4fa8", "triangle-down",
+        "it fell further than noise moves such features, and does so over documents",
+    ),
+    "amplified": Verdict(
+        "amplified", "green", ":material/trending_up:", "▲", "#2a9d4e", "triangle-up",
+        "it rose further than noise moves such features, and does so over documents",
+    ),
+    "moved": Verdict(
+        "moved", "blue", ":material/swap_horiz:", "⇄", "#2a6fb0", "diamond",
+        "beyond noise, but a feature with nearly the same decoder direction moved the other way: it was taken over",
+    ),
+    "does not fit": Verdict(
+        "does not fit", "red", ":material/block:", "✕", "#c43c39", "cross",
+        "beyond noise, but the dictionary does not reconstruct the variant at this layer",
+    ),
+    "near threshold": Verdict(
+        "near threshold", "orange", ":material/vertical_align_center:", "≈", "#d08a1d", "square",
+        "beyond noise, but most of its flips happen right at its threshold",
+    ),
+    "within noise": Verdict(
+        "not changed (within noise)", "primary", ":material/check_circle:", "●", "#5f8aa8", "circle",
+        "tested, and no change found: a larger one would have been",
+    ),
+    "untestable": Verdict(
+        "could not have been seen here", "gray", ":material/visibility_off:", "?", "#9a9a9a", "stroke",
+        "not tested: too few firings or documents for any change to show on this corpus",
+    ),
+}  # fmt: skip
+NO_VERDICT = "no verdict"
+CONTROL_NAMES = {
+    "isotropic": "random change of the same size",
+    "shuffled": "another token's change, same size",
+    "mean_shift": "the mean change alone",
+    "rerun": "the base run again",
+}
+CONTROL_LINES = {"isotropic": ("dashed", 2), "shuffled": ("dotted", 2), "mean_shift": ("dashed", 1), "rerun": ("dotted", 1)}
+"""How a control's line is drawn: style and width in pixels."""
+
+CONTROL_COLOUR = "#808080"
+HEADLINE_BADGES = {
+    "systematic": ("violet", ":material/my_location:"),
+    "no more than noise": ("primary", ":material/grain:"),
+    "more flips than noise": ("orange", ":material/shuffle:"),
+    "no change": ("gray", ":material/horizontal_rule:"),
+    "too few documents": ("gray", ":material/visibility_off:"),
+    "no noise floor": ("gray", ":material/straighten:"),
+    "unknown": ("gray", ":material/question_mark:"),
+}
 FEW_DOCUMENTS = 50
 """Of each domain shown: with fewer, the numbers are badged."""
 
@@ -54,6 +117,16 @@ RANKING_NAMES = {
     "base": "Top in base",
     "variant": "Top in variant",
 }
+EVIDENCE_SORT_NAMES = {
+    "evidence": "Claimed changes, by shift over floor",
+    "floor_ratio": "Shift over floor",
+    "z": "z, either way",
+    "q": "q, smallest first",
+    "minimum_detectable": "Smallest detectable shift",
+    "near_threshold": "Flips near threshold",
+}
+"""Only in a store with verdicts."""
+
 SORT_NAMES = {
     "abs_shift": "Shift, either way",
     "shift": "Shift, signed",
@@ -110,13 +183,29 @@ METRICS = {
         "Delta coverage", "share, may be negative", "How much of the change can the dictionary express?", "up", high=1
     ),
     "no_code_share": Metric("Tokens without a code", "share of tokens", "How often nothing is on at all.", "up", 0),
-    "systematic_share": Metric("Systematic share", "share", "Does the change point the same way on every token?", "up", 0, 1),
+    "systematic_share": Metric(
+        "Systematic share", "share of the latent change", "Does the change point the same way on every token?", "up", high=1
+    ),
+    "n_beyond_noise": Metric(
+        "Features beyond noise", "features", "How many move further than noise moves any?", "up", 0, format=",.0f"
+    ),
+    "share_beyond_noise": Metric("Their share", "share of all |shift|", "How much of the shift is theirs?", "up", 0, 1),
+    "effective_rank": Metric(
+        "Effective rank", "directions", "Along how many directions does the change run?", "up", 0, format=".1f"
+    ),
+    "mean_share": Metric("Share of the mean", "share of Σ‖δ‖²", "How much of the change is one constant offset?", "up", 0, 1),
+    "excess": Metric(
+        "Overlap below its floor", "control − observed", "Do more features change than noise of that size changes?", "up",
+        format="+.3f",
+    ),
 }
 PANELS = (
     ("How large is the change", ("cosine", "centred_cosine", "relative_shift", "mean_alignment")),
     ("Are the same features on", ("overlap", "weighted_overlap", "latent_cosine", "l1_divergence")),
-    ("How many features are on", ("l0_base", "l0_variant", "l0_inflation", "no_code_share")),
-    ("Does the dictionary fit", ("fvu_base", "fvu_variant", "delta_coverage", "systematic_share")),
+    ("More than noise", ("n_beyond_noise", "share_beyond_noise", "systematic_share", "l0_inflation")),
+    ("How many features are on", ("l0_base", "l0_variant", "no_code_share")),
+    ("Does the dictionary fit", ("fvu_base", "fvu_variant", "delta_coverage")),
+    ("Shape of the change", ("effective_rank", "mean_share")),
 )
 
 
@@ -151,9 +240,23 @@ def percent(value: float | None) -> str:
     return f"{size:.{2 if size < 0.995 else 1 if size < 9.95 else 0}f} %"
 
 
+def ratio(value: float | None) -> str:
+    """A multiple: '13.6×', 'beyond any' where noise never moves such a feature, '–' where there is none."""
+    if value is not None and value == math.inf:
+        return "beyond any"
+    return "–" if value is None or not math.isfinite(value) else f"{number(value)}×"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands apart, '–' where there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{int(value):,}"
+
+
+def probability(value: float | None) -> str:
+    """A q-value: '0.012', '<0.0001', '–' where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return "<0.0001" if value < 1e-4 else f"{value:.{4 if value < 0.001 else 3 if value < 0.1 else 2}f}"
 
 
 def feature_name(layer: int, feature: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from store.feature_lists import FLOOR_RATIO, SUPPORTED
 from store.names import ALL
 
 if TYPE_CHECKING:
@@ -144,10 +145,13 @@ def feature(store: Store, layer: int, feature: int) -> pd.DataFrame:
 
 
 def feature_stats(store: Store, layer: int, feature: int, variant: str | None = None) -> pd.DataFrame:
-    """One feature's numbers per variant and domain ('all' first), with the fit gate; no row where it never fired."""
+    """One feature's numbers per variant and domain ('all' first), with the fit gate; no row where it never fired.
+
+    floor_ratio is |shift| / floor: infinite where noise moves no such feature, null without a floor.
+    """
     return store.sql(
-        """
-        SELECT s.*, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, g.gate
+        f"""
+        SELECT s.*, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, g.gate, {FLOOR_RATIO} AS floor_ratio
         FROM feature_stats s LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
         WHERE s.layer = ? AND s.feature = ? AND (?::VARCHAR IS NULL OR s.variant = ?)
         ORDER BY s.variant, s.domain <> 'all', s.domain
@@ -256,14 +260,14 @@ def segment_features(
     shift, did_shift, verdict and gate.
     """
     return store.sql(
-        """
+        f"""
         SELECT g.layer, g.feature, f.label, g.share, s.kind, s.shift, s.did_shift, s.verdict, fit.gate
         FROM feature_segments g
         JOIN feature_stats s ON s.variant = g.variant AND s.layer = g.layer AND s.feature = g.feature AND s.domain = 'all'
         LEFT JOIN features f ON f.layer = g.layer AND f.feature = g.feature
         LEFT JOIN fit ON fit.variant = g.variant AND fit.layer = g.layer AND fit.domain = 'all'
         WHERE g.variant = ? AND g.segment = ? AND (?::INTEGER IS NULL OR g.layer = ?) AND g.share >= ?
-        ORDER BY coalesce(s.verdict IN ('suppressed', 'amplified'), false) DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT ?
+        ORDER BY coalesce(s.verdict IN {SUPPORTED}, false) DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT ?
         """,
         [variant, segment, layer, layer, least, int(limit)],
     )

@@ -49,7 +49,7 @@ def test_chips_and_legends_escape_too():
     outline = Outline(tokens.chips([HOSTILE[0]], [1.0]) + tokens.legend(1.0, ("base", HOSTILE[2])))
     assert "script" not in outline.tags
     assert "img" not in outline.tags
-    assert "script" not in Outline(tokens.series_legend([(HOSTILE[0], "#123456", True)])).tags
+    assert "script" not in Outline(tokens.series_legend([(HOSTILE[0], "#123456", "dashed", 3)])).tags
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, evidence, link, lists, tables, tokens, widgets, words
+from app import charts, data, evidence, link, lists, steering, tables, tokens, widgets, words
 from store import feature_lists, queries
 from store.names import ALL
 from store.reader import Store
+
+SAME_FEATURE = 0.7
+"""Decoder cosine from which a feature of another dictionary counts as the same one."""
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
@@ -21,14 +24,12 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
         for side in ("previous", "next"):
             lists.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {lists.NAMES[name]}", width="content")
-    back = link.query(
-        layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None
-    )
+    back = link.query(layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None)
     place.page_link(f"views/{name}.py", label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
 
 
-def header(about: pd.Series, here: pd.Series | None) -> None:
-    """Name, label, badges, and what the dictionary says about the feature."""
+def header(about: pd.Series, here: pd.Series | None, pooled: pd.Series | None) -> None:
+    """Name, label, badges (the verdict is of all domains together), and what the dictionary says about the feature."""
     label = about["label"] if isinstance(about["label"], str) and about["label"] else ""
     line = st.container(horizontal=True, vertical_alignment="center")
     line.markdown(
@@ -36,7 +37,7 @@ def header(about: pd.Series, here: pd.Series | None) -> None:
         width="content",
     )
     if here is not None:
-        evidence.badges(here, line)
+        evidence.badges(here.where(here.index != "verdict", pooled["verdict"]), line)
     if isinstance(about["neuronpedia"], str):
         url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{int(about['feature'])}"
         line.page_link(url, label="Neuronpedia", icon=":material/open_in_new:")
@@ -50,7 +51,8 @@ def header(about: pd.Series, here: pd.Series | None) -> None:
 def numbers(stats: pd.DataFrame) -> None:
     """One variant's numbers, a row a domain."""
     printed = tables.printed(stats.assign(label=""))
-    columns = ["kind", "shift", "freq_base", "freq_variant", "suppression", "emergence"]
+    floor = ["floor", "floor_ratio"] if stats["floor"].notna().any() else []
+    columns = ["kind", "shift", *floor, "freq_base", "freq_variant", "suppression", "emergence"]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)
     config = {
         name: st.column_config.TextColumn(
@@ -59,6 +61,114 @@ def numbers(stats: pd.DataFrame) -> None:
         for name in columns[1:]
     }
     st.dataframe(shown, hide_index=True, column_config={"domain": "Domain", "kind": "Kind"} | config, height="content")
+
+
+def verdict(store: Store, pooled: pd.Series) -> None:
+    """Why its verdict in this variant, all domains together, and the numbers behind it."""
+    if not isinstance(pooled["verdict"], str):
+        widgets.no_floor_badge(store)
+        return
+    st.markdown(evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
+    detectable = words.number(pooled["minimum_detectable"])
+    facts = [
+        f"shift {words.number(pooled['shift'], signed=True)} against a floor of {words.number(pooled['floor'])} "
+        f"({words.ratio(pooled['floor_ratio'])})",
+        f"z {words.number(pooled['z'], signed=True)}",
+        f"q {words.probability(pooled['q'])}",
+        "smallest detectable shift " + (detectable if pd.notna(pooled["minimum_detectable"]) else "none: not testable"),
+        f"under noise of that size {words.number(pooled['shift_isotropic'], signed=True)}",
+    ]
+    if pd.notna(pooled["near_threshold"]):
+        facts.append(f"{words.percent(pooled['near_threshold'])} of its flips near the threshold")
+    if pd.notna(pooled["did_shift"]):
+        facts.append(f"task − neutral {words.number(pooled['did_shift'], signed=True)}")
+    st.caption("All domains together: " + " · ".join(facts))
+    if pd.notna(pooled["moved_to"]):
+        target = int(pooled["moved_to"])
+        st.page_link(
+            "views/feature.py",
+            label=f"Moved to {words.feature_name(pooled['layer'], target)}",
+            icon=":material/swap_horiz:",
+            query_params=link.query(layer=int(pooled["layer"]), feature=target),
+        )
+
+
+def further_evidence(store: Store, pooled: pd.Series) -> None:
+    """What else bears on the change: the prediction, a second dictionary."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    kl = data.ask(store, queries.feature_kl, **asked)
+    if len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
+        ratio = kl.iloc[0]["kl_ratio"]
+        where = "where the prediction changed" if ratio > 1 else "where the prediction changed little"
+        st.markdown(
+            f":material/target: Its changes sit {where}: {words.ratio(ratio)} the mean KL "
+            f"({words.count(kl.iloc[0]['n_tokens'])} sampled tokens where it changed)."
+        )
+    replica = data.ask(store, queries.replica, **asked)
+    if len(replica):
+        st.markdown(":material/content_copy: " + same_elsewhere(pooled["shift"], replica.iloc[0]))
+
+
+def same_elsewhere(shift: float, replica: pd.Series) -> str:
+    """Whether the layer's second dictionary shows the same change of the same feature."""
+    found = (
+        f"nearest feature {int(replica['replica_feature']):,}, decoder cosine {words.number(replica['cosine'])}, "
+        f"its shift {words.number(replica['shift'], signed=True)}"
+    )
+    if replica["cosine"] < SAME_FEATURE:
+        return f"A second dictionary has no such feature ({found})."
+    if replica["shift"] * shift > 0:
+        return f"A second dictionary shows the same ({found})."
+    return f"A second dictionary does not show the same ({found})."
+
+
+def segments(store: Store, pooled: pd.Series) -> None:
+    """What part of its shift sits on the template's own tokens, the prompt, the response, or plain text."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    rows = data.ask(store, queries.feature_segments, **asked)
+    if rows.empty:
+        return
+    st.markdown("**By segment**")
+    shown = pd.DataFrame(
+        {
+            "segment": rows["segment"],
+            "share": [words.percent(v) for v in rows["share"]],
+            "shift": [words.number(v, signed=True) for v in rows["shift"]],
+            "in base": [words.count(v) for v in rows["n11"] + rows["n10"]],
+            "in variant": [words.count(v) for v in rows["n11"] + rows["n01"]],
+        }
+    )
+    help_texts = {
+        "share": "The segment's part of the sum of its shift over all tokens; parts of opposite sign can exceed 100 %.",
+        "shift": "Mean over the segment's tokens.",
+        "in base": "Tokens of the segment where it fires.",
+        "in variant": "Tokens of the segment where it fires.",
+    }
+    config = {
+        name: st.column_config.TextColumn(f"{name[0].upper()}{name[1:]}", help=text, alignment="right", width="small")
+        for name, text in help_texts.items()
+    }
+    st.dataframe(shown, hide_index=True, column_config={"segment": "Segment"} | config, height="content")
+
+
+def neighbours(store: Store, pooled: pd.Series) -> None:
+    """The features with the most similar decoder rows, each a link, with what became of it."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    rows = data.ask(store, queries.decoder_neighbours, **asked)
+    if rows.empty:
+        return
+    st.markdown("**Nearest decoder directions**")
+    for _, row in rows.iterrows():
+        label = f" · {words.plain(words.short(row['label'], 28))}" if isinstance(row["label"], str) else ""
+        name = words.feature_name(row["layer"], row["feature"])
+        fate = f"shift {words.number(row['shift'], signed=True)}" if pd.notna(row["shift"]) else "never fires"
+        said = f", {row['verdict']}" if isinstance(row["verdict"], str) else ""
+        st.page_link(
+            "views/feature.py",
+            label=f"{name}{label} · cosine {words.number(row['cosine'])} · {fate}{said}",
+            icon=":material/near_me:",
+            query_params=link.query(layer=int(row["layer"]), feature=int(row["feature"])),
+        )
 
 
 def output_tokens(about: pd.Series) -> None:
@@ -101,10 +211,12 @@ if about.empty:
 stats = data.ask(store, queries.feature_stats, layer=layer, feature=number)
 mine = stats[stats["variant"] == variant]
 in_domain = mine[mine["domain"] == domain]
-header(about.iloc[0], in_domain.iloc[0] if len(in_domain) else None)
-if mine.empty:
+pooled = mine[mine["domain"] == ALL].iloc[0] if len(mine) else None
+header(about.iloc[0], in_domain.iloc[0] if len(in_domain) else None, pooled)
+if pooled is None:
     st.info("It never fired on this corpus, neither in the base nor in this variant.", icon=":material/search_off:")
     st.stop()
+verdict(store, pooled)
 
 left, right = st.columns([1, 1.25])
 with left:
@@ -127,7 +239,14 @@ with right:
         ]
         st.caption(f"Shift in the other variants, domain {words.plain(domain)}: " + ", ".join(shifts))
 
+further_evidence(store, pooled)
+left, right = st.columns([1, 1.25])
+with left:
+    neighbours(store, pooled)
+with right:
+    segments(store, pooled)
 output_tokens(about.iloc[0])
+steering.section(store, layer, number, variant)
 telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
 with st.container(**widgets.ROW):
     ranking = widgets.pick("Contexts", "ranking", list(words.RANKING_NAMES), telling, show=words.RANKING_NAMES.get)

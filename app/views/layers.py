@@ -1,22 +1,36 @@
-"""Layers: every layer metric over depth as small multiples, by variant, domain or segment."""
+"""Layers: every layer metric over depth as small multiples, by variant, domain or segment, beside what noise gives."""
 
 import streamlit as st
 
-from app import charts, data, tokens, widgets, words
+from app import charts, data, link, tokens, widgets, words
 from store import queries
-from store.names import ALL
+from store.names import ALL, CONTROLS, OBSERVED
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
+EVERY, NONE = "all", "none"
 
 store = data.current()
 st.markdown("## Layers")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
 
+known = set(data.ask(store, queries.controls)["control"])
+computed = [control for control in CONTROLS if control in known]
 with st.container(**widgets.ROW):
     by = widgets.pick("Compare", "by", list(BY), "variant", show=BY.get)
     variant = None if by == "variant" else widgets.pick_variant(store)
     domain = ALL if by != "variant" else widgets.pick_domain(store)
+    if computed:
+        options = [*computed, *([EVERY] if len(computed) > 1 else []), NONE]
+        default = "isotropic" if "isotropic" in computed else EVERY if len(computed) > 1 else computed[0]
+        floor = widgets.pick(
+            "Noise floor", "floor", options, default, show=lambda name: name.replace("_", " "),
+            help="What is encoded beside the variant. "
+            + "; ".join(f"**{control.replace('_', ' ')}**: {words.CONTROL_NAMES[control]}" for control in computed) + ".",
+        )  # fmt: skip
+    else:
+        floor = NONE
+        widgets.no_floor_badge(store)
 
 table = data.ask(
     store,
@@ -24,30 +38,52 @@ table = data.ask(
     variant=variant,
     domain=None if by == "domain" else domain,
     segment=None if by == "segment" else ALL,
-    control="observed",
 )
+observed = table[table["control"] == OBSERVED]
+drawn = [] if floor == NONE else computed if floor == EVERY else [floor]
+controls = table[table["control"].isin(drawn)]
 order = {"variant": store.variants, "domain": [ALL, *store.domains], "segment": [ALL, *store.segments]}[by]
-order = [name for name in order if name in set(table[by])]
-if table.empty:
+order = [name for name in order if name in set(observed[by])]
+if observed.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-legend = [(name, charts.series_colour(i), charts.series_is_dashed(i)) for i, name in enumerate(order)]
+legend = [
+    (name, charts.series_colour(i), "dashed" if charts.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)
+]
+where = "grey band: " if len(order) > charts.MOST_FLOORS else "" if len(order) == 1 else "in each line's colour: "
+legend += [(f"{where}{words.CONTROL_NAMES[control]}", words.CONTROL_COLOUR, *words.CONTROL_LINES[control]) for control in drawn]
 st.html(tokens.series_legend(legend))
-known = set(table["metric"])
-others = tuple(sorted(known - {name for _, names in words.PANELS for name in names}))
+if observed["low"].notna().any():
+    st.caption("Bands around the lines: 95 % intervals over documents. Click a point for the features behind it.")
+else:
+    st.caption("Too few documents for intervals, or none computed. Click a point for the features behind it.")
+metrics = set(observed["metric"])
+others = tuple(sorted(metrics - {name for _, names in words.PANELS for name in names}))
 for heading, names in (*words.PANELS, ("More", others)):
-    shown = [name for name in names if name in known]
+    shown = [name for name in names if name in metrics]
     if not shown:
         continue
     st.markdown(f"#### {heading}")
     panel = st.container(horizontal=True)
     for name in shown:
         with panel.container(width=WIDTH):
-            chart = charts.profile(table[table["metric"] == name], name, by, order)
-            st.altair_chart(chart, key=f"profile_{name}", alt=f"{words.metric(name).label} by layer, a line a {by}")
+            here = observed[observed["metric"] == name]
+            chart = charts.profile(here, name, by, order, controls[controls["metric"] == name])
+            clicked = st.altair_chart(
+                chart,
+                on_select="rerun",
+                selection_mode="point",
+                key=f"profile_{name}_{link.query()}",
+                alt=f"{words.metric(name).label} by layer, a line a {by}",
+            )
             st.caption(words.metric(name).question)
+            if clicked.selection.get("point"):
+                point = clicked.selection["point"][0]
+                place = {"variant": variant, "layer": int(point["layer"])} | ({} if by == "segment" else {by: point[by]})
+                st.switch_page("views/shifted.py", query_params=link.query(**place, by=None, floor=None))
 
 with st.expander("The numbers"):
-    wide = table.pivot_table(index=[by, "layer"], columns="metric", values="value", dropna=False).reset_index()
-    st.dataframe(wide, hide_index=True)
+    rows = table if floor == EVERY else table[table["control"].isin([OBSERVED, *drawn])]
+    wide = rows.pivot_table(index=[by, "layer", "control"], columns="metric", values="value", dropna=False)
+    st.dataframe(wide.dropna(how="all").reset_index(), hide_index=True)

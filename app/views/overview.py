@@ -1,16 +1,20 @@
-"""Overview: what was compared, the two headline numbers a variant, and where the change sits."""
+"""Overview: what was compared, what each variant's change amounts to, and where the change sits."""
 
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, widgets, words
-from store import feature_lists, queries
+from app import charts, data, link, lists, widgets, words
+from store import feature_lists, queries, story
+from store.names import ALL
 from store.reader import Store
+from store.story import Story
 
 CARD_WIDTHS = (330, 262)  # pixels; three or, if there are more, four side by side at 1440; two at 1024
 MOST_CARDS = 8
 MOVERS = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
+MAPPED_WITH_FLOOR = ("excess", "n_beyond_noise", "systematic_share")
+SENTENCES = {"size": "Size", "overlap": "Overlap against its floor", "systematic": "Systematic change"}
 
 HOW_TO_READ = """
 A language model turns text into long lists of numbers, one list for each token and layer. A **sparse autoencoder** (SAE) is a
@@ -25,8 +29,10 @@ Here the base and its fine-tuned *variants* read the same text, and both are wri
 - **L0** is how many features are on at once. If it rises a lot, the variant's text looks noisy to the dictionary.
 - **Fit** says whether the base's dictionary still describes the variant. Where it does not, claims about features mean little.
 
-A high cosine beside a low overlap is the interesting case, and also the one that noise alone can produce. Look next at
-*Shifted features*: a few features that moved much further than the rest say more than either number.
+A high cosine beside a low overlap is the interesting case, and also the one that noise alone can produce. So the base plus a
+*random* change of the same size is read as well: the **noise floor**. Three different things are told apart: how **large** the
+change is, whether more features switch than noise of that size switches (**overlap against its floor**), and whether some
+features move further than noise can (**systematic change**). Only the last says that something in particular was learnt.
 """
 
 
@@ -52,19 +58,29 @@ def shown_cards(store: Store, table: pd.DataFrame, layer: int | None) -> pd.Data
     return here.sort_values("variant", key=lambda column: column.map(order), kind="stable")
 
 
-def card(title: str, row: pd.Series, movers: pd.DataFrame) -> None:
-    """One headline: cosine beside overlap, then L0, size and fit, and the features that moved most."""
+def stories(store: Store, domain: str) -> dict[tuple[str, int], Story]:
+    """What the change of each variant at each layer amounts to, on one domain."""
+    rows = data.ask(store, queries.layer_metrics, domain=domain, segment=ALL)
+    down = data.ask(store, queries.beyond_noise, domain=domain).set_index(["variant", "layer"])["n_down"]
+    return {key: story.tell(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
+
+
+def card(title: str, row: pd.Series, told: Story, movers: pd.DataFrame) -> None:
+    """One headline: what it amounts to, cosine beside overlap, the three sentences, and the features that moved most."""
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         head.markdown(f"**{title}**", width="content")
-        widgets.gate_badge(row["gate"], head)
+        badges = head.container(horizontal=True, width="content")
+        widgets.headline_badge(told.headline, badges)
+        widgets.gate_badge(row["gate"], badges)
         left, right = st.columns(2)
         left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
         right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
+        for name, heading in SENTENCES.items():
+            st.markdown(f":small[**{heading}.** {words.plain(getattr(told, name).text)}]")
         st.caption(
-            f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token  \n"
-            f"relative shift {words.percent(row['relative_shift'])} of the base's norm  \n"
-            "features that moved most:"
+            f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.  \n"
+            + ("Changes that hold up best:" if told.headline != "no noise floor" else "Features that moved most:")
         )
         here = {"variant": row["variant"], "layer": row["layer"]}
         for _, mover in movers.iterrows():
@@ -94,18 +110,21 @@ if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-here = shown_cards(store, table, layer)
+here, told = shown_cards(store, table, layer), stories(store, domain)
+by_evidence = {"sort": lists.default_sort(store)}
 cards = st.container(horizontal=True)
 for _, row in here.iterrows():
     asked = {"variant": row["variant"], "layer": int(row["layer"]), "domain": domain, "limit": MOVERS}
     with cards.container(width=CARD_WIDTHS[len(here) > 3]):
         title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
-        card(title, row, data.ask(store, feature_lists.shifted_features, **asked))
+        movers = data.ask(store, feature_lists.shifted_features, **asked, **by_evidence)
+        card(title, row, told[row["variant"], int(row["layer"])], movers)
 widgets.no_floor_notice(store)
 
 with st.container(**widgets.ROW):
     st.markdown("#### Where the change sits")
-    metric = widgets.pick("Metric", "metric", MAPPED, "overlap", show=lambda name: words.metric(name).label, few=0)
+    mapped = (*MAPPED, *MAPPED_WITH_FLOOR) if widgets.has_floor(store) else MAPPED
+    metric = widgets.pick("Metric", "metric", mapped, "overlap", show=lambda name: words.metric(name).label, few=0)
 cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
 clicked = st.altair_chart(
     charts.heat_map(cells, metric, store.variants),

@@ -1,4 +1,4 @@
-"""Shifted features: the paged list, straight from DuckDB, and base against variant frequency."""
+"""Shifted features: the paged list, straight from DuckDB, and what it looks like as a whole."""
 
 import pandas as pd
 import streamlit as st
@@ -7,22 +7,32 @@ from app import charts, data, link, lists, tables, widgets, words
 from store.names import ALL, KINDS
 
 SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]
+WITH_FLOOR = [
+    "name", "label", "verdict", "shift", "floor_ratio", "z", "q", "freq_base", "freq_variant", "near_threshold",
+    "minimum_detectable", "n_documents", "gate",
+]  # fmt: skip
 ORDERS = {"down": "High first", "up": "Low first"}
+CHARTS = {"evidence": "Evidence", "frequency": "Frequencies"}
 
 store = data.current()
+floor = widgets.has_floor(store)
 st.markdown("## Shifted features")
 
 with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
     layer = widgets.pick_layer(store, ALL, every=True)
-    domain = widgets.pick_domain(store, help="Frequencies and shifts are of the tokens of this domain.")
-    widgets.pick("Sort by", "sort", list(words.SORT_NAMES), "abs_shift", show=words.SORT_NAMES.get, forget=("p",), few=0)
+    domain = widgets.pick_domain(store, help="Frequencies and shifts are of the tokens of this domain; verdicts are of all.")
+    names, first = lists.sort_names(store), lists.default_sort(store)
+    widgets.pick("Sort by", "sort", list(names), first, show=names.get, forget=("p",), few=0, width=230)
     widgets.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
 with st.container(**widgets.ROW):
+    if floor:
+        widgets.pick_verdicts(lists.DEFAULT_VERDICTS["shifted"])
     widgets.pick_kinds(KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
     widgets.pick_search()
     widgets.small_badge(store, domain, variant)
+    widgets.no_floor_badge(store)
 
 features = lists.from_link(store, "shifted", layer, domain)
 kinds = features.kinds()
@@ -33,20 +43,19 @@ if total == 0:
 
 page = lists.page_number(total)
 st.caption(f"{lists.summary(kinds)}. Click a row to open the feature.")
-picked = tables.features(features.rows(page), key=f"shifted_{link.query()}", columns=SHOWN)
+columns = WITH_FLOOR if floor else SHOWN
+picked = tables.features(features.rows(page), key=f"shifted_{link.query()}", columns=columns)
 lists.page_buttons(features, page, total)
 
-points = features.most_shifted(charts.MOST_POINTS)
-points = points[["layer", "feature", "label", "kind", "shift", "freq_base", "freq_variant"]].assign(
-    name=[words.feature_name(*pair) for pair in zip(points["layer"], points["feature"], strict=True)]
-)
-scatter = charts.frequency_scatter(points, total)
+shown = widgets.pick("Chart", "chart", list(CHARTS), "evidence", show=CHARTS.get) if floor else "frequency"
+points = features.foremost(charts.MOST_POINTS, "evidence" if shown == "evidence" else "abs_shift")
+points = points.assign(name=[words.feature_name(*pair) for pair in zip(points["layer"], points["feature"], strict=True)])
+draw, alternative = {
+    "evidence": (charts.evidence_scatter, "Evidence for each feature's shift against its size over the noise floor"),
+    "frequency": (charts.frequency_scatter, "Frequency of each feature in the variant against its frequency in the base"),
+}[shown]
 clicked = st.altair_chart(
-    scatter,
-    on_select="rerun",
-    selection_mode="point",
-    key=f"scatter_{link.query()}",
-    alt="Frequency of each feature in the variant against its frequency in the base",
+    draw(points, total), on_select="rerun", selection_mode="point", key=f"scatter_{link.query()}", alt=alternative
 )
 if clicked.selection.get("point"):
     picked = pd.Series(clicked.selection["point"][0])

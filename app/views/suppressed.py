@@ -3,16 +3,55 @@
 import streamlit as st
 
 from app import data, evidence, link, lists, tables, widgets, words
+from store import feature_lists, queries
 from store.feature_lists import FALLEN
 from store.names import ALL
+from store.reader import Store
 
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
+WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "minimum_detectable", "gate"]
+
+
+def others(store: Store, features: lists.FeatureList) -> None:
+    """What became of every feature whose mean fell, counted by verdict: each looks different, and says what it means."""
+    counted = features.verdicts().set_index("verdict")
+    place = st.container(horizontal=True, vertical_alignment="center")
+    for verdict, shown in words.VERDICTS.items():
+        if verdict in counted.index:
+            number = int(counted.loc[verdict, "count"])
+            place.badge(f"{number:,} {shown.label}", color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
+    said = []
+    if "within noise" in counted.index:
+        least = words.number(counted.loc["within noise", "detectable"])
+        said.append(f"within noise: tested, and a shift of {least} or more (in the median feature) would have been found")
+    if "untestable" in counted.index:
+        said.append("could not have been seen here: they fire too seldom on this corpus for any shift of theirs to be claimed")
+    silent = never_firing(store, features)
+    if silent:
+        said.append(f"{silent:,} more features never fire on this corpus, in base or variant: nothing can be said of them")
+    if said:
+        st.caption("  \n".join(f"{text[0].upper()}{text[1:]}." for text in said))
+
+
+def never_firing(store: Store, features: lists.FeatureList) -> int:
+    """Features of the dictionaries shown that fire neither in the base nor in the variant."""
+    sizes = data.ask(store, queries.dictionaries).set_index("layer")["d_sae"]
+    layer = features.filter.layer
+    fired = data.ask(store, feature_lists.count_features, variant=features.filter.variant, layer=layer)
+    return int((sizes.sum() if layer is None else sizes[layer]) - fired["count"].sum())
+
 
 store = data.current()
+floor = widgets.has_floor(store)
 st.markdown("## Suppressed features")
 st.caption(
-    "Features that fire less, or not at all, after fine-tuning; the largest fall of the mean activation first. A list to "
-    "check, not a finding: a fall here has not been tested against noise, so read the contexts beside it."
+    "Features that fire less, or not at all, after fine-tuning; the largest fall of the mean activation first. "
+    + (
+        "“Suppressed” is said of a fall beyond what noise of the same size does, that holds over documents and is neither near "
+        "a threshold nor taken over by a neighbour."
+        if floor
+        else "A list to check, not a finding: a fall here has not been tested against noise, so read the contexts beside it."
+    )
 )
 
 with st.container(**widgets.ROW):
@@ -20,14 +59,19 @@ with st.container(**widgets.ROW):
     layer = widgets.pick_layer(store, ALL, every=True)
     domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
 with st.container(**widgets.ROW):
+    if floor:
+        widgets.pick_verdicts(lists.DEFAULT_VERDICTS["suppressed"])
     widgets.pick_kinds(FALLEN)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()
     widgets.small_badge(store, domain, variant)
+    widgets.no_floor_badge(store)
 
 features = lists.from_link(store, "suppressed", layer, domain)
 kinds = features.kinds()
 total = int(kinds["count"].sum())
+if floor:
+    others(store, features)
 if total == 0:
     st.info("No feature fell under these filters: widen them, or ask for fewer firings.", icon=":material/search_off:")
     st.stop()
@@ -39,9 +83,10 @@ names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"
 selected = link.read("selected", names, names[0])
 left, right = st.columns([1, 1.25], gap="medium")
 with left:
-    tables.features(rows, key=f"suppressed_{link.query(selected=None)}", columns=SHOWN, selected=selected)
+    columns = WITH_FLOOR if floor else SHOWN
+    tables.features(rows, key=f"suppressed_{link.query(selected=None)}", columns=columns, selected=selected)
     lists.page_buttons(features, page, total)
 with right:
     row = rows.iloc[names.index(selected)]
-    evidence.summary(row, lists.feature_link(row, "suppressed", layer))
+    evidence.summary(store, row, lists.feature_link(row, "suppressed", layer))
     evidence.contexts(store, row, variant, "decrease", domain, limit=5)

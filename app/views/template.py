@@ -1,0 +1,97 @@
+"""Template: which part of a variant's change is only the chat template, and which sits on what is said."""
+
+import pandas as pd
+import streamlit as st
+
+from app import charts, data, link, lists, tables, tokens, widgets, words
+from store import queries
+from store.names import ALL, OBSERVED
+from store.reader import Store
+
+ORDER = ("template", "prompt", "response", "text")
+TEMPLATE = "template"
+MOST = 0.5
+
+
+def sentence(rows: pd.DataFrame) -> str:
+    """How much of the change sits on the template, against its part of the tokens, at each layer."""
+    said = [
+        f"layer {row.layer}: **{words.percent(row.share)}** of the change on {words.percent(row.token_share)} of the tokens "
+        f"({words.ratio(row.share / row.token_share)} their part)"
+        for row in rows[rows["segment"] == TEMPLATE].itertuples()
+        if pd.notna(row.share) and row.token_share > 0
+    ]
+    return "On the chat template's own tokens: " + "; ".join(said) + "."
+
+
+def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.Series | None:
+    """The features most of whose shift sits on one segment; a click on a row gives it."""
+    st.markdown(f"#### Mostly on {segment} tokens")
+    rows = data.ask(store, queries.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
+    if rows.empty:
+        st.caption(f"No feature has {MOST:.0%} of its shift on {segment} tokens.")
+        return None
+    said = "verdict" if rows["verdict"].notna().any() else "kind"
+    task = ["did_shift"] if rows["did_shift"].notna().any() else []
+    picked = tables.features(
+        rows, key=f"on_{segment}_{link.query()}", columns=["name", "label", said, "share", "shift", *task, "gate"]
+    )
+    if not task:
+        st.caption("No task is given for this variant: what it shifts on its task alone cannot be told from a general shift.")
+    return picked
+
+
+store = data.current()
+st.markdown("## Template")
+st.caption(
+    "Fine-tuning on chats often changes, first of all, what the model does on the template's own tokens (turn marks, role "
+    "names). Which part of the change is only that, and which sits on what is said?"
+)
+with st.container(**widgets.ROW):
+    variant = widgets.pick_variant(store)
+    layer = widgets.pick_layer(store, ALL, every=True)
+    widgets.small_badge(store, ALL, variant)
+    widgets.no_floor_badge(store)
+if TEMPLATE not in store.segments:
+    st.info(
+        "This corpus has no template tokens: no document is a chat, so nothing of the change can be the template's.",
+        icon=":material/search_off:",
+    )
+    st.stop()
+
+order = [name for name in ORDER if name in store.segments] + [name for name in store.segments if name not in ORDER]
+shares = data.ask(store, queries.shift_by_segment, variant=variant, layer=layer)
+if len(shares):
+    st.markdown(sentence(shares))
+    st.altair_chart(
+        charts.segment_shares(shares, order),
+        key="segment_shares",
+        alt="Share of the change on the tokens of each segment, a bar a layer",
+    )
+
+st.markdown("#### Overlap by segment")
+table = data.ask(store, queries.layer_metrics, variant=variant, domain=ALL, metric="overlap", layer=layer)
+table = table[table["segment"].isin(order)]
+observed, floor = table[table["control"] == OBSERVED], table[table["control"] == "isotropic"]
+present = [name for name in order if name in set(observed["segment"])]
+legend = [(name, charts.series_colour(i), "solid", 3) for i, name in enumerate(present)]
+if len(floor):
+    legend.append(
+        (f"{words.CONTROL_NAMES['isotropic']}, in each line's colour", words.CONTROL_COLOUR, *words.CONTROL_LINES["isotropic"])
+    )
+st.html(tokens.series_legend(legend))
+st.altair_chart(
+    charts.profile(observed, "overlap", "segment", present, floor),
+    key="overlap_by_segment",
+    alt="Overlap by layer, a line a segment, beside a random change of the same size",
+)
+
+left, right = st.columns(2, gap="medium")
+with left:
+    picked = features(store, variant, layer, TEMPLATE)
+with right:
+    if "response" in store.segments:
+        other = features(store, variant, layer, "response")
+        picked = other if picked is None else picked
+if picked is not None:
+    st.switch_page("views/feature.py", query_params=lists.feature_link(picked, "shifted", layer))
