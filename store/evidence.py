@@ -200,16 +200,17 @@ def minimum_detectable(
 ) -> np.ndarray:
     """The |shift| from which on this many documents would have shown a change with probability POWER, [d_sae].
 
-    max(floor, (t_{1 - alpha/2} + t_{POWER}) * se / N), alpha the largest p that was rejected and at least Q / testable
-    features. NaN for features that are not testable: no shift of theirs would have been claimed.
+    max(floor, t_{1 - alpha/2} * se / N) + t_{POWER} * se / N, alpha the largest p that was rejected, at least
+    Q / testable features: the estimate must pass floor and test, and a shift that lies exactly there falls short half the time.
+    NaN for features that are not testable: no shift of theirs would have been claimed.
     """
     out = np.full(len(se), np.nan)
     if not np.any(testable):
         return out
     alpha = max(Q / np.sum(testable), np.max(p[testable & (q < Q)], initial=0.0))
     known = np.where(np.isnan(df), np.inf, df)[testable]  # se is 0 there: the floor decides
-    quantiles = stats.t.isf(alpha / 2, known) + stats.t.ppf(POWER, known)
-    out[testable] = np.maximum(floor[testable], quantiles * se[testable] / n_tokens)
+    error = se[testable] / n_tokens
+    out[testable] = np.maximum(floor[testable], stats.t.isf(alpha / 2, known) * error) + stats.t.ppf(POWER, known) * error
     return out
 
 
