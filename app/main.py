@@ -18,6 +18,7 @@ VIEWS = (
     ("views/shifted.py", "Shifted features", ":material/swap_vert:"),
     ("views/suppressed.py", "Suppressed features", ":material/trending_down:"),
     ("views/feature.py", "Feature", ":material/search_insights:"),
+    ("views/compare.py", "Across variants", ":material/compare_arrows:"),
     ("views/template.py", "Template", ":material/chat:"),
     ("views/shape.py", "Shape of the change", ":material/scatter_plot:"),
 )

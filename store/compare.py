@@ -326,9 +326,7 @@ def replica_pairs(
     )
 
 
-def replica_summary(
-    store: Store, layer: int, rule: str | None = None, multiple: float | None = None
-) -> pd.DataFrame:
+def replica_summary(store: Store, layer: int, rule: str | None = None, multiple: float | None = None) -> pd.DataFrame:
     """Whether a second dictionary of the layer shows the same shifts: two rows a variant, changed features and all others.
 
     Returns:
@@ -472,9 +470,7 @@ def _called(layer: int | None, domain: str, rule: str, multiple: float | None) -
     return statement, [*(where if rule == "rms" else []), *where, *([] if multiple is None else [multiple])]
 
 
-def _sets(
-    store: Store, layer: int | None, domain: str, rule: str, multiple: float | None, runs: str
-) -> tuple[str, list[Any]]:
+def _sets(store: Store, layer: int | None, domain: str, rule: str, multiple: float | None, runs: str) -> tuple[str, list[Any]]:
     """A WITH clause whose table sets has a row for each changed feature: layer, feature, tasks, rises, falls, size."""
     if runs not in RUNS:
         raise UserError(f"A task cannot count by '{runs}' of its runs; choose one of {', '.join(RUNS)}.")
