@@ -1,7 +1,7 @@
 """The tables layer_metrics and fit: each variant beside its controls, with intervals over documents."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,16 +21,29 @@ Margin = tuple[str, str]
 
 @dataclass(frozen=True)
 class Group:
-    """The tokens of one margin on one side.
+    """The tokens of one margin on one side, document by document.
 
     Attributes:
-        documents: a row for each document, its segments added up; columns document, domain, and DOCUMENT_SUMS.
+        document: int64 [documents], numbers in the run.
+        domain: [documents], labels.
+        sums: an array [documents] for each of DOCUMENT_SUMS, the document's segments added up.
         base_norm2, norm2: ||sum of residuals||^2 of the base and of the side.
     """
 
-    documents: pd.DataFrame
+    document: np.ndarray
+    domain: np.ndarray
+    sums: Mapping[str, np.ndarray]
     base_norm2: float
     norm2: float
+
+    def of_documents(self, document: np.ndarray) -> "Group":
+        """Some of its documents; the norms stay those of all of them."""
+        kept = np.isin(self.document, document)
+        sums = {name: values[kept] for name, values in self.sums.items()}
+        return replace(self, document=self.document[kept], domain=self.domain[kept], sums=sums)
+
+    def __len__(self) -> int:
+        return len(self.document)
 
 
 class SideTables:
@@ -38,8 +51,13 @@ class SideTables:
 
     def __init__(self, merger: Merger, dictionary: Dictionary, name: str, control: str) -> None:
         self.merger, self.dictionary, self.name, self.control = merger, dictionary, name, control
-        documents = merger.document_sums(dictionary.layer, name, control)
-        self.documents = documents.assign(domain=merger.domain_of_document[documents["document"]])
+        rows = merger.document_sums(dictionary.layer, name, control)
+        self.document, place = np.unique(rows["document"].to_numpy(), return_inverse=True)
+        self.domain = merger.domain_of_document[self.document]
+        segment = pd.Categorical(rows["segment"], categories=SEGMENTS).codes
+        self.sums = np.zeros((len(self.document), len(SEGMENTS), len(DOCUMENT_SUMS)))
+        self.sums[place, segment] = rows[list(DOCUMENT_SUMS)].to_numpy(dtype=np.float64)
+        """float64 [documents, segments, DOCUMENT_SUMS]; 0 where a document has no token of a segment."""
 
     @cached_property
     def shift_totals(self) -> np.ndarray:
@@ -48,32 +66,32 @@ class SideTables:
 
     def margins(self) -> list[Margin]:
         """Everything, each domain, and each segment that has tokens here."""
-        domains = sorted(self.documents["domain"].unique())
-        segments = sorted(self.documents["segment"].unique())
-        everything = [(ALL, ALL)] if len(self.documents) else []
-        return [*everything, *((domain, ALL) for domain in domains), *((ALL, segment) for segment in segments)]
+        if not len(self.document):
+            return []
+        has_tokens = self.sums[:, :, DOCUMENT_SUMS.index("n_tokens")].sum(axis=0) > 0
+        segments = sorted(np.array(SEGMENTS)[has_tokens].tolist())
+        domains = sorted(set(self.domain.tolist()))
+        return [(ALL, ALL), *((domain, ALL) for domain in domains), *((ALL, segment) for segment in segments)]
 
     def group(self, domain: str, segment: str) -> Group:
         """The tokens of a margin."""
-        rows = self.documents
-        rows = rows if domain == ALL else rows[rows["domain"] == domain]
-        rows = rows if segment == ALL else rows[rows["segment"] == segment]
-        columns = ["document", "domain", *DOCUMENT_SUMS]
-        together = rows[columns].groupby(["document", "domain"], sort=True).sum().reset_index()
-        return Group(together, *(self._norm2(totals, domain, segment) for totals in self._totals))
+        sums = self.sums.sum(axis=1) if segment == ALL else self.sums[:, SEGMENTS.index(segment)]
+        kept = (sums[:, DOCUMENT_SUMS.index("n_tokens")] > 0) & ((self.domain == domain) | (domain == ALL))
+        columns = dict(zip(DOCUMENT_SUMS, sums[kept].T, strict=True))
+        norms = (self._norm2(totals, domain, segment) for totals in self._totals)
+        return Group(self.document[kept], self.domain[kept], columns, *norms)
 
     def systematic_share(self, domain: str, group: Group) -> float:
         """See :func:`store.metrics.systematic_share`; group: of the domain, all segments."""
         chosen = self._domains(domain)
         total = self.shift_totals[chosen].sum(axis=0)
         norm2 = self.merger.shift_norm2(self.dictionary.layer, self.name, self.control)[chosen].sum()
-        n = group.documents["n_tokens"].to_numpy(dtype=np.float64)
-        delta = group.documents["code_delta_norm2"].sum()
+        n, delta = group.sums["n_tokens"], group.sums["code_delta_norm2"].sum()
         return systematic_share(float(total @ total), float(norm2), float(n.sum()), float(n @ n), float(delta))
 
     def shift(self, domain: str, group: Group) -> np.ndarray:
         """float64 [d_sae]: mean of (x - a) over the group's tokens; group: of the domain, all segments."""
-        return self.shift_totals[self._domains(domain)].sum(axis=0) / max(1, group.documents["n_tokens"].sum())
+        return self.shift_totals[self._domains(domain)].sum(axis=0) / max(1, group.sums["n_tokens"].sum())
 
     def _domains(self, domain: str) -> np.ndarray:
         domains = self.merger.context.domains
@@ -137,13 +155,13 @@ class _Rows:
 
     def values(self, group: Group) -> dict[str, float]:
         """Metric -> value."""
-        sums = group.documents[list(DOCUMENT_SUMS)].sum().to_dict()
+        sums = {name: float(values.sum()) for name, values in group.sums.items()}
         return layer_values(sums, group.base_norm2, group.norm2, self.mean_norm)
 
     def rows(self, margin: Margin, control: str, group: Group, cells: Mapping[str, Mapping[str, float]]) -> Iterator[dict]:
         """A row for each metric; cells: metric -> columns."""
         key = {"variant": self.variant, "layer": self.layer, "domain": margin[0], "segment": margin[1], "control": control}
-        size = {"n_tokens": int(group.documents["n_tokens"].sum()), "n_documents": len(group.documents)}
+        size = {"n_tokens": int(group.sums["n_tokens"].sum()), "n_documents": len(group)}
         return ({**key, "metric": metric, **columns, **size} for metric, columns in cells.items())
 
     def observed(self, margin: Margin, group: Group) -> Iterator[dict]:
@@ -153,15 +171,16 @@ class _Rows:
     def control(self, control: str, margin: Margin, group: Group, observed: Group) -> Iterator[dict]:
         """A control of it, with intervals, and with the excess over the same documents."""
         cells = self._cells(group)
-        same = observed.documents["document"].isin(group.documents["document"])
+        paired = observed.of_documents(group.document)
         for metric, (excess, low, high) in excess_intervals(
-            _columns(observed.documents[same]),
-            _columns(group.documents),
-            group.documents["domain"].to_numpy(),
+            paired.sums,
+            group.sums,
+            group.domain,
             observed_total_norm2=observed.norm2,
             control_total_norm2=group.norm2,
         ).items():
-            if same.all() or not metric.startswith("fvu"):  # the variant's own mean is known of all documents only
+            # Of a tenth of the documents the variant's own mean, about which its variance is, is not known.
+            if len(paired) == len(observed) or not metric.startswith("fvu"):
                 cells[metric] |= {"excess": excess, "excess_low": low, "excess_high": high}
         return self.rows(margin, control, group, cells)
 
@@ -192,8 +211,8 @@ class _Rows:
 
     def _cells(self, group: Group) -> dict[str, dict[str, float]]:
         found = intervals(
-            _columns(group.documents),
-            group.documents["domain"].to_numpy(),
+            group.sums,
+            group.domain,
             base_total_norm2=group.base_norm2,
             variant_total_norm2=group.norm2,
             mean_norm=self.mean_norm,
@@ -203,6 +222,3 @@ class _Rows:
             for metric, value in self.values(group).items()
         }
 
-
-def _columns(documents: pd.DataFrame) -> dict[str, np.ndarray]:
-    return {name: documents[name].to_numpy() for name in DOCUMENT_SUMS}

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -32,7 +33,7 @@ def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame |
 
     NaN in a float column becomes NULL: the store's word for "undefined".
     """
-    floats = [name for name, kind in _columns(connection, table).items() if kind in ("DOUBLE", "FLOAT")]
+    floats = [name for name, kind in _columns(table).items() if kind in ("DOUBLE", "FLOAT")]
     undefined = ", ".join(f"if(isnan({name}), NULL, {name}) AS {name}" for name in floats if name in _names(rows))
     replace = f"REPLACE ({undefined})" if undefined else ""
     connection.register("incoming", rows)
@@ -78,7 +79,7 @@ def digest(connection: duckdb.DuckDBPyConnection) -> str:
     """
     total = hashlib.sha256()
     for table, key in sorted(TABLE_KEYS.items()):
-        columns = list(_columns(connection, table))
+        columns = list(_columns(table))
         total.update(f"{table}({','.join(columns)})".encode())
         ordered = connection.sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
         for batch in ordered.to_arrow_reader(65_536):
@@ -101,13 +102,17 @@ def _update(total, column: pa.Array) -> None:
         total.update(np.ascontiguousarray(column.fill_null(0).to_numpy(zero_copy_only=False)).tobytes())
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    return dict(
-        connection.execute(
-            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position",
-            [table],
-        ).fetchall()
-    )
+@cache
+def _columns(table: str) -> dict[str, str]:
+    """Column -> type of a table of schema.sql, in order."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(SCHEMA_SQL)
+        return dict(
+            connection.execute(
+                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position",
+                [table],
+            ).fetchall()
+        )
 
 
 def _names(rows: pd.DataFrame | pa.Table) -> list[str]:
