@@ -18,14 +18,20 @@ MOST_POINTS = 2000
 AXIS_HEIGHT = 84
 """Pixels that the axis below a map takes, which count as the chart's own."""
 
+LEGEND_HEIGHT = 46
+"""Pixels that a legend above takes, likewise."""
+
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
 
-MOST_FLOORS = 4
+MOST_FLOORS = 6
 """Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
 
 DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
 """CSS line styles as Vega's dashes."""
+
+TICK_STEPS = {",.0f": 1, ".1f": 0.1, ".3f": 0.001}
+"""Number format -> the smallest step that it can show."""
 
 MOST_RATIO = 1.5
 """A feature that noise never moves stands so many times beyond the furthest other one."""
@@ -92,7 +98,7 @@ def profile(
     y = {
         "title": None,
         "scale": alt.Scale(zero=from_zero, nice=True),
-        "axis": alt.Axis(format=word.format, tickCount=4),
+        "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
     }
     colour = alt.Color(
         f"{series}:N", scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]), legend=None
@@ -137,7 +143,7 @@ def _floor(beside: pd.DataFrame, series: str, order: list[str], y: dict[str, Any
     ]
     if len(order) > MOST_FLOORS:
         ranges = beside.groupby(["control", "layer"], as_index=False).agg(low=("value", "min"), high=("value", "max"))
-        band = alt.Chart(ranges).mark_area(color=words.CONTROL_COLOUR, opacity=0.25, line=False)
+        band = alt.Chart(ranges).mark_area(color=words.CONTROL_COLOUR, opacity=0.3, stroke=words.CONTROL_COLOUR, strokeWidth=1)
         return [
             band.encode(
                 x="layer:O",
@@ -224,13 +230,12 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     )
     points = (
         alt.Chart(data)
-        .mark_point(size=42, opacity=0.75, cursor="pointer")
+        .mark_point(size=42, opacity=0.75, strokeWidth=1.3, cursor="pointer")
         .encode(
             x=x,
             y=alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6)),
-            color=alt.Color(
-                "verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=7, symbolOpacity=1)
-            ),
+            fill=alt.Fill("verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=7)),
+            stroke=alt.Stroke("verdict:N", title=None, scale=colours),
             shape=alt.Shape("verdict:N", title=None, scale=shapes),
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
@@ -286,7 +291,7 @@ def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
                 alt.Tooltip("n_tokens:Q", title="tokens", format=","),
             ],
         )
-        .properties(height=30 * max(1, rows["layer"].nunique()) + AXIS_HEIGHT)
+        .properties(height=34 * max(1, rows["layer"].nunique()) + AXIS_HEIGHT + LEGEND_HEIGHT)
     )
 
 

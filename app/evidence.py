@@ -23,6 +23,8 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     st.caption(
         f"fires on {words.percent(row['freq_base'])} of tokens in the base, {words.percent(row['freq_variant'])} in the "
         f"variant · shift {shift} ({deviations} standard deviations) · {words.count(row['n_documents'])} documents"
+        + (f" · near threshold: {words.percent(row['near_threshold'])} of its flips" if pd.notna(row["near_threshold"]) else "")
+        + (f" · detectable from {words.number(row['minimum_detectable'])}" if pd.notna(row["minimum_detectable"]) else "")
     )
 
     if isinstance(row["verdict"], str):

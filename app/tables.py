@@ -35,8 +35,10 @@ COLUMNS = {
     "share": ("On segment", "Part of its shift that sits on tokens of the segment."),
     "gate": ("Fit", "Whether the dictionary still describes the variant at this layer and domain."),
 }
-WIDTHS = {"label": "medium", "kind": 88, "verdict": 130, "z": 60, "q": 76, "floor_ratio": 88, "minimum_detectable": 92,
-          "near_threshold": 112, "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92}  # fmt: skip
+WIDTHS = {
+    "name": 74, "label": 150, "kind": 88, "verdict": 124, "shift": 72, "floor": 60, "floor_ratio": 88, "z": 58, "q": 76,
+    "minimum_detectable": 92, "near_threshold": 106, "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92,
+}  # fmt: skip
 """Column widths in pixels, where Streamlit's "small" would cut the heading off."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

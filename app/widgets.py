@@ -97,15 +97,15 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(chosen) or None
 
 
-def pick_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
-    """Some of the verdicts; without a choice in the URL those of `default`, none chosen means all of them (None)."""
+def pick_verdicts(options: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """Some of the verdicts `options`; without a choice in the URL those of `default`, none chosen means all of them (None)."""
     chosen = chosen_verdicts(default)
-    st.session_state["pick_verdicts"] = list(chosen or ())
+    st.session_state["pick_verdicts"] = [name for name in options if name in (chosen or ())]
     st.pills(
-        "Verdict", VERDICTS, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
+        "Verdict", options, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
         format_func=lambda name: f"{words.VERDICTS[name].mark} {name}",
         help="Of all domains together. None chosen: all. "
-        + "; ".join(f"**{name}**: {verdict.meaning}" for name, verdict in words.VERDICTS.items()) + ".",
+        + "; ".join(f"**{name}**: {words.VERDICTS[name].meaning}" for name in options) + ".",
     )  # fmt: skip
     return chosen
 

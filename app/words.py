@@ -67,7 +67,7 @@ VERDICTS = {
         "beyond noise, but a feature with nearly the same decoder direction moved the other way: it was taken over",
     ),
     "does not fit": Verdict(
-        "does not fit", "red", ":material/block:", "✕", "#c43c39", "cross",
+        "does not fit", "red", ":material/block:", "✕", "#c43c39", "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7",
         "beyond noise, but the dictionary does not reconstruct the variant at this layer",
     ),
     "near threshold": Verdict(
@@ -118,7 +118,7 @@ RANKING_NAMES = {
     "variant": "Top in variant",
 }
 EVIDENCE_SORT_NAMES = {
-    "evidence": "Claimed changes, by shift over floor",
+    "evidence": "Claimed changes first",
     "floor_ratio": "Shift over floor",
     "z": "z, either way",
     "q": "q, smallest first",

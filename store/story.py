@@ -50,10 +50,16 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """One of the three. `level`: the decision in a word or two; `text`: the sentence with its numbers."""
+    """One of the three. `level`: the decision in a word or two; `claim`: the decision as it is said; `numbers`: why."""
 
     level: str
-    text: str
+    claim: str
+    numbers: str
+
+    @property
+    def text(self) -> str:
+        """The whole sentence."""
+        return f"{self.claim}: {self.numbers}"
 
 
 @dataclass(frozen=True)
@@ -95,62 +101,60 @@ def _headline(size: str, overlap: str, systematic: str) -> str:
 def _size(numbers: _Numbers) -> Sentence:
     shift = numbers.value("relative_shift")
     if shift is None:
-        return Sentence("unknown", "The size of the change is not defined here.")
+        return Sentence("unknown", "Size unknown", "there is no norm to compare the change with.")
+    said = f"relative shift {_percent(shift)} of the base's norm"
     again = numbers.value("relative_shift", "rerun")
     if shift <= (NUMERICAL if again is None else max(NUMERICAL, RERUN_FACTOR * again)):
         beside = "" if again is None else f", and {_percent(again)} when the base is run again"
-        said = f"relative shift {_percent(shift)} of the base's norm{beside}"
-        return Sentence("none", f"No change beyond numerical noise: {said}.")
+        return Sentence("none", "No change beyond numerical noise", f"{said}{beside}.")
     word = next((name for name, bound in SIZES if shift < bound), "large")
-    said = f"relative shift {_percent(shift)} of the base's norm{numbers.interval('relative_shift', _percent)}"
-    return Sentence(word, f"{word.capitalize()} change: {said}.")
+    return Sentence(word, f"{word.capitalize()} change", f"{said}{numbers.interval('relative_shift', _percent)}.")
 
 
 def _overlap(numbers: _Numbers) -> Sentence:
     overlap = numbers.value("overlap")
     if overlap is None:
-        return Sentence("unknown", "Overlap is not defined here.")
+        return Sentence("unknown", "Overlap unknown", "no token counts here.")
     floor = numbers.value("overlap", "isotropic")
     if floor is None:
-        return Sentence(
-            "no noise floor",
-            f"Overlap {overlap:.2f}, and no noise floor beside it: a random change of the same size may give as little.",
-        )
-    beside = f"Overlap {overlap:.2f}; a random change of the same size gives {floor:.2f}"
-    beside += numbers.interval("overlap", _plain, "isotropic")
+        claim = "Overlap without a noise floor beside it"
+        return Sentence("no noise floor", claim, f"{overlap:.2f}; a random change of the same size may give as little.")
+    said = f"overlap {overlap:.2f}; a random change of the same size gives {floor:.2f}"
+    said += numbers.interval("overlap", _plain, "isotropic")
     excess, low, high = numbers.excess("overlap", "isotropic")
     if low is None or high is None:
-        few = f"too few documents ({numbers.n_documents:,}) to say whether more features changed than noise changes"
-        return Sentence("too few documents", f"{beside}: {few}.")
-    tested = f"excess {_signed(excess)}{_between(low, high, _signed)}"
+        claim = f"Too few documents ({numbers.n_documents:,}) to say whether more features changed than noise changes"
+        return Sentence("too few documents", claim, f"{said}.")
+    level = "no more"
     if low > 0 and excess >= MATERIAL_EXCESS:
-        return Sentence("more", f"{beside}: more features changed than noise of that size changes ({tested}).")
-    if high < 0 and excess <= -MATERIAL_EXCESS:
-        return Sentence("fewer", f"{beside}: fewer features changed than noise of that size changes ({tested}).")
-    return Sentence("no more", f"{beside}: no more features changed than noise of that size changes ({tested}).")
+        level = "more"
+    elif high < 0 and excess <= -MATERIAL_EXCESS:
+        level = "fewer"
+    claim = f"{level.capitalize()} features changed than noise of that size changes"
+    return Sentence(level, claim, f"{said} (excess {_signed(excess)}{_between(low, high, _signed)}).")
 
 
 def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
     beyond = numbers.value("n_beyond_noise")
     if numbers.value("overlap", "isotropic") is None or beyond is None:
-        return Sentence("no noise floor", "Whether the change is systematic cannot be said without a noise floor.")
+        return Sentence("no noise floor", "Whether the change is systematic cannot be said", "there is no noise floor.")
     share, of_noise = numbers.value("systematic_share"), numbers.value("systematic_share", "isotropic") or 0.0
+    few = numbers.n_documents < MIN_DOCUMENTS
     many = beyond >= MIN_BEYOND_NOISE
-    one_way = share is not None and share - of_noise >= MIN_SYSTEMATIC_EXCESS and numbers.n_documents >= MIN_DOCUMENTS
+    one_way = share is not None and share - of_noise >= MIN_SYSTEMATIC_EXCESS and not few
     parts = [_features_beyond(int(beyond), n_down)]
     inflation, under_noise = numbers.value("l0_inflation"), numbers.value("l0_inflation", "isotropic")
     if inflation is not None and under_noise is not None:
         parts.append(f"L0 {inflation:.2f}× against {under_noise:.2f}× under noise")
     if share is not None:
         parts.append(f"{_percent(share)} of the latent change points the same way ({_percent(of_noise)} under noise)")
-    few = numbers.n_documents < MIN_DOCUMENTS
+    said = f"{'; '.join(parts)}."
     if many or one_way:
         limit = f" Only {numbers.n_documents:,} documents: it may not hold beyond them." if few else ""
-        return Sentence("systematic", f"Systematic change: {'; '.join(parts)}.{limit}")
+        return Sentence("systematic", "Systematic change", f"{said}{limit}")
     if few:
-        said = f"Too few documents ({numbers.n_documents:,}) to call it noise: {'; '.join(parts)}."
-        return Sentence("too few documents", said)
-    return Sentence("noise", f"No systematic change beyond noise: {'; '.join(parts)}.")
+        return Sentence("too few documents", f"Too few documents ({numbers.n_documents:,}) to call it noise", said)
+    return Sentence("noise", "No systematic change beyond noise", said)
 
 
 def _features_beyond(n: int, n_down: int | None) -> str:

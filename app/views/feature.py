@@ -8,8 +8,7 @@ from store import feature_lists, queries
 from store.names import ALL
 from store.reader import Store
 
-SAME_FEATURE = 0.7
-"""Decoder cosine from which a feature of another dictionary counts as the same one."""
+SAME_FEATURE = 0.7  # decoder cosine from which a feature of another dictionary counts as the same one
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
@@ -52,11 +51,14 @@ def numbers(stats: pd.DataFrame) -> None:
     """One variant's numbers, a row a domain."""
     printed = tables.printed(stats.assign(label=""))
     floor = ["floor", "floor_ratio"] if stats["floor"].notna().any() else []
-    columns = ["kind", "shift", *floor, "freq_base", "freq_variant", "suppression", "emergence"]
+    lost_or_new = ["suppression", "emergence"]
+    if floor:  # which of the two says something follows from the direction; both would not fit
+        lost_or_new = ["suppression" if stats.iloc[0]["shift"] < 0 else "emergence"]
+    columns = ["kind", "shift", *floor, "freq_base", "freq_variant", *lost_or_new]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)
     config = {
         name: st.column_config.TextColumn(
-            tables.COLUMNS[name][0], help=tables.COLUMNS[name][1], alignment="right", width="small"
+            tables.COLUMNS[name][0], help=tables.COLUMNS[name][1], alignment="right", width=tables.WIDTHS.get(name, "small")
         )
         for name in columns[1:]
     }

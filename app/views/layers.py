@@ -51,8 +51,15 @@ if observed.empty:
 legend = [
     (name, charts.series_colour(i), "dashed" if charts.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)
 ]
-where = "grey band: " if len(order) > charts.MOST_FLOORS else "" if len(order) == 1 else "in each line's colour: "
-legend += [(f"{where}{words.CONTROL_NAMES[control]}", words.CONTROL_COLOUR, *words.CONTROL_LINES[control]) for control in drawn]
+if len(order) > charts.MOST_FLOORS:
+    if drawn:
+        named = words.listing([words.CONTROL_NAMES[control] for control in drawn])
+        legend.append((f"{named}: from the lowest to the highest over all lines", words.CONTROL_COLOUR, "solid", 8))
+else:
+    suffix = "" if len(order) == 1 else ", in each line's colour"
+    legend += [
+        (words.CONTROL_NAMES[control] + suffix, words.CONTROL_COLOUR, *words.CONTROL_LINES[control]) for control in drawn
+    ]
 st.html(tokens.series_legend(legend))
 if observed["low"].notna().any():
     st.caption("Bands around the lines: 95 % intervals over documents. Click a point for the features behind it.")

@@ -14,7 +14,6 @@ MOST_CARDS = 8
 MOVERS = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
 MAPPED_WITH_FLOOR = ("excess", "n_beyond_noise", "systematic_share")
-SENTENCES = {"size": "Size", "overlap": "Overlap against its floor", "systematic": "Systematic change"}
 
 HOW_TO_READ = """
 A language model turns text into long lists of numbers, one list for each token and layer. A **sparse autoencoder** (SAE) is a
@@ -70,14 +69,13 @@ def card(title: str, row: pd.Series, told: Story, movers: pd.DataFrame) -> None:
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         head.markdown(f"**{title}**", width="content")
-        badges = head.container(horizontal=True, width="content")
-        widgets.headline_badge(told.headline, badges)
-        widgets.gate_badge(row["gate"], badges)
+        widgets.gate_badge(row["gate"], head)
+        widgets.headline_badge(told.headline)
         left, right = st.columns(2)
         left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
         right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
-        for name, heading in SENTENCES.items():
-            st.markdown(f":small[**{heading}.** {words.plain(getattr(told, name).text)}]")
+        for sentence in (told.size, told.overlap, told.systematic):
+            st.markdown(f":small[**{words.plain(sentence.claim)}:** {words.plain(sentence.numbers)}]")
         st.caption(
             f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.  \n"
             + ("Changes that hold up best:" if told.headline != "no noise floor" else "Features that moved most:")

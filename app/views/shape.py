@@ -43,10 +43,10 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str) -> None:
     )
     for feature, cosine in list(zip(row["features"], row["cosines"], strict=True))[:NEAREST]:
         label = labels.get(int(feature))
-        named = f" · {words.plain(words.short(label, 24))}" if label else ""
+        named = f" · {words.plain(words.short(label, 20))}" if label else ""
         st.page_link(
             "views/feature.py",
-            label=f"{words.feature_name(row['layer'], feature)}{named} · {words.number(cosine, signed=True)}",
+            label=f"{words.feature_name(row['layer'], feature)} · {words.number(cosine, signed=True)}{named}",
             icon=":material/north_east:" if cosine > 0 else ":material/south_west:",
             query_params=link.query(variant=variant, layer=int(row["layer"]), feature=int(feature)),
         )

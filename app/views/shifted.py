@@ -4,12 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, data, link, lists, tables, widgets, words
-from store.names import ALL, KINDS
+from store.names import ALL, KINDS, VERDICTS
 
 SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]
 WITH_FLOOR = [
-    "name", "label", "verdict", "shift", "floor_ratio", "z", "q", "freq_base", "freq_variant", "near_threshold",
-    "minimum_detectable", "n_documents", "gate",
+    "name", "label", "verdict", "shift", "floor_ratio", "z", "q", "minimum_detectable", "near_threshold", "freq_base",
+    "freq_variant", "gate",
 ]  # fmt: skip
 ORDERS = {"down": "High first", "up": "Low first"}
 CHARTS = {"evidence": "Evidence", "frequency": "Frequencies"}
@@ -23,11 +23,11 @@ with st.container(**widgets.ROW):
     layer = widgets.pick_layer(store, ALL, every=True)
     domain = widgets.pick_domain(store, help="Frequencies and shifts are of the tokens of this domain; verdicts are of all.")
     names, first = lists.sort_names(store), lists.default_sort(store)
-    widgets.pick("Sort by", "sort", list(names), first, show=names.get, forget=("p",), few=0, width=230)
+    widgets.pick("Sort by", "sort", list(names), first, show=names.get, forget=("p",), few=0, width=220)
     widgets.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
 with st.container(**widgets.ROW):
     if floor:
-        widgets.pick_verdicts(lists.DEFAULT_VERDICTS["shifted"])
+        widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["shifted"])
     widgets.pick_kinds(KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
     widgets.pick_search()

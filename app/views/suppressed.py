@@ -9,7 +9,8 @@ from store.names import ALL
 from store.reader import Store
 
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
-WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "minimum_detectable", "gate"]
+WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "gate"]
+VERDICTS = [name for name in words.VERDICTS if name != "amplified"]  # what fell cannot be
 
 
 def others(store: Store, features: lists.FeatureList) -> None:
@@ -60,7 +61,7 @@ with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
 with st.container(**widgets.ROW):
     if floor:
-        widgets.pick_verdicts(lists.DEFAULT_VERDICTS["suppressed"])
+        widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["suppressed"])
     widgets.pick_kinds(FALLEN)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()

@@ -86,12 +86,9 @@ st.altair_chart(
     alt="Overlap by layer, a line a segment, beside a random change of the same size",
 )
 
-left, right = st.columns(2, gap="medium")
-with left:
-    picked = features(store, variant, layer, TEMPLATE)
-with right:
-    if "response" in store.segments:
-        other = features(store, variant, layer, "response")
-        picked = other if picked is None else picked
+picked = features(store, variant, layer, TEMPLATE)
+if "response" in store.segments:
+    other = features(store, variant, layer, "response")
+    picked = other if picked is None else picked
 if picked is not None:
     st.switch_page("views/feature.py", query_params=lists.feature_link(picked, "shifted", layer))
