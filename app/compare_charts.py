@@ -25,7 +25,7 @@ DIRECTIONS = {
 }
 """Direction of a change over variants -> what it is called, and its colour."""
 
-BOTH_SAME, BOTH_OPPOSITE, NEITHER = "both, same direction", "both, opposite directions", "neither"
+BOTH_SAME, BOTH_OPPOSITE, NEITHER = "both, same way", "both, opposite ways", "neither"
 
 
 def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
@@ -44,7 +44,12 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
         alt.Chart(long)
         .mark_bar(cursor="pointer", height={"band": 0.62})
         .encode(
-            x=alt.X("features:Q", title="features", axis=alt.Axis(tickMinStep=1, format=",d")),
+            x=alt.X(
+                "features:Q",
+                title="features",
+                axis=alt.Axis(tickMinStep=1, format=",d"),
+                scale=alt.Scale(domain=[0, 1.04 * float(data[["count", "expected"]].max().max())], nice=False),
+            ),
             y=y,
             color=alt.Color(
                 "meaning:N",
@@ -83,7 +88,7 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     title: of the number; low, high: the ends of the colours, symmetric about 0 for a number with a sign, else from 0.
     """
     base = alt.Chart(cells).encode(
-        x=alt.X("variant_b:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, orient="bottom", labelLimit=120)),
+        x=alt.X("variant_b:N", title=None, sort=order, axis=alt.Axis(labelAngle=-40, labelOverlap=False, labelLimit=120)),
         y=alt.Y("variant_a:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=140)),
         tooltip=[
             alt.Tooltip("variant_a:N", title="variant"),
@@ -101,7 +106,7 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + AXIS_HEIGHT))
 
 
-def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, subtitle: str) -> alt.LayerChart:
+def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.LayerChart:
     """Every feature's shift in one variant against its shift in another, on axes that are linear near 0 and logarithmic beyond.
 
     rows: layer, feature, name, label, shift_a, shift_b, changed_a, changed_b, said_a, said_b (verdicts in words). Click
@@ -111,7 +116,8 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, subtitle: 
     furthest = float(sizes.max()) or 1.0
     near = float(sizes[sizes > 0].median()) if (sizes > 0).any() else furthest
     scale = alt.Scale(type="symlog", constant=near, domain=[-1.1 * furthest, 1.1 * furthest], nice=False)
-    axis = alt.Axis(values=_ticks(near, furthest), format="+.3~g", grid=True)
+    tick = "datum.value === 0 ? '0' : format(datum.value, '+.3~g')"
+    axis = alt.Axis(values=_ticks(near, furthest), labelExpr=tick, grid=True)
     names = {
         BOTH_SAME: ("#0072b2", "circle"),
         BOTH_OPPOSITE: ("#d55e00", "diamond"),
@@ -134,9 +140,9 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, subtitle: 
             opacity=alt.condition(alt.datum.changed_in == NEITHER, alt.value(0.35), alt.value(0.85)),
             color=alt.Color(
                 "changed_in:N",
-                title="changed in",
+                title=None,
                 scale=alt.Scale(domain=list(names), range=[colour for colour, _ in names.values()]),
-                legend=alt.Legend(orient="top", columns=3, labelLimit=200, titleOrient="left"),
+                legend=alt.Legend(orient="top", columns=2, labelLimit=200),
             ),
             shape=alt.Shape(
                 "changed_in:N", scale=alt.Scale(domain=list(names), range=[shape for _, shape in names.values()]), legend=None
@@ -153,22 +159,26 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, subtitle: 
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
     )
     guides = zero.mark_rule(**line).encode(x="zero:Q") + zero.mark_rule(**line).encode(y="zero:Q") + diagonal
-    title = alt.TitleParams(
-        "Side by side", subtitle=subtitle, anchor="start", fontSize=14, subtitleColor="#808495", subtitleFontSize=12
-    )
-    return (guides + points).properties(height=470, title=title)
+    return (guides + points).properties(height=470)
 
 
 def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> alt.LayerChart:
-    """One feature's shift in every variant (across) and domain (down), written in the cells; empty where it never fires.
+    """One feature's shift in every variant (down) and domain (across), written in the cells; empty where it never fires.
 
     rows: variant, domain, shift, written, freq_base, freq_variant.
     """
     data = rows.dropna(subset="shift")
     furthest = float(data["shift"].abs().max()) or 1.0
+    across = alt.Axis(labelAngle=-30, labelOverlap=False, labelLimit=120)
     base = alt.Chart(data).encode(
-        x=alt.X("variant:N", title=None, sort=variants, scale=alt.Scale(domain=variants), axis=alt.Axis(labelAngle=-30)),
-        y=alt.Y("domain:N", title=None, sort=domains, scale=alt.Scale(domain=domains), axis=alt.Axis(labelLimit=130)),
+        x=alt.X("domain:N", title=None, sort=domains, scale=alt.Scale(domain=domains), axis=across),
+        y=alt.Y(
+            "variant:N",
+            title=None,
+            sort=variants,
+            scale=alt.Scale(domain=variants),
+            axis=alt.Axis(labelFontSize=13, labelLimit=140),
+        ),
         tooltip=[
             alt.Tooltip("variant:N"),
             alt.Tooltip("domain:N"),
@@ -181,7 +191,7 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
         color=alt.Color("shift:Q", scale=_diverging(-furthest, furthest), legend=None)
     )
     texts = base.mark_text(fontSize=12).encode(text="written:N", color=_ink(-furthest, furthest, "shift"))
-    return (squares + texts).properties(height=26 * len(domains) + AXIS_HEIGHT)
+    return (squares + texts).properties(height=28 * len(variants) + AXIS_HEIGHT)
 
 
 def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:

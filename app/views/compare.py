@@ -4,85 +4,23 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, data, link, tables, widgets, words
+from app import compare_charts, compare_words, data, link, tables, widgets, words
 from app.charts import MOST_POINTS
 from store import compare
 from store.names import ALL
 from store.reader import Store
 
 PAGE_SIZE = 10
-OWN = ("against", "set", "selected", "p", "measure", "changed", "runs")
-"""What of the URL means something on this page alone."""
-
-RULE_NAMES = {"verdict": "It has a verdict", "floor": "Beyond the floor", "rms": "Beyond 3 × typical"}
-RULE_MEANINGS = {
-    "verdict": (
-        "its verdict is suppressed or amplified: it passed the noise floor, the test over documents and the fit gate "
-        "(all domains together)"
-    ),
-    "floor": (
-        "its shift is beyond the floor, which 1 in 100 features passes by noise alone; no test over documents stands behind it"
-    ),
-    "rms": (
-        "its shift is beyond 3 × the root mean square shift of the variant's layer. **This is not tested against noise**: a "
-        "larger change does not get more features by it, and a list is one to check"
-    ),
-}
-RUN_NAMES = {"any": "In any of its runs", "every": "In every run"}
-MEASURES = {
-    "spearman": (
-        "Rank correlation of shifts",
-        "1: both variants move the same features up and the same ones down, in the same order; 0: nothing in common.",
-    ),
-    "spearman_std": (
-        "Rank correlation of standardised shifts",
-        "As for shifts, each divided by how much the feature varies, so that loud features do not lead.",
-    ),
-    "spearman_noise": (
-        "The same under noise",
-        "What two random changes of these sizes give: noise makes rarely firing features rise in every variant, so it is not "
-        "always 0. A correlation of shifts says something by what it is above this.",
-    ),
-    "top": (
-        f"{compare.TOP} most moved in common",
-        f"Of the (at most) {compare.TOP} features that moved furthest in each, the share that is the same.",
-    ),
-}
-
-
-def names_of(tasks: tuple[str, ...], n_tasks: int) -> str:
-    """A set of tasks in words: 'maths alone', 'maths and code', 'all 3 tasks'."""
-    if len(tasks) == 1:
-        return f"{tasks[0]} alone"
-    return f"all {n_tasks} tasks" if len(tasks) == n_tasks else words.listing(list(tasks))
-
-
-def of_tasks(sets: pd.DataFrame, tasks: pd.DataFrame, rule: str, runs: str) -> None:
-    """How many features changed in one task, several and all of them, and what that means, in words."""
-    n = tasks["task"].nunique()
-    counts = sets.groupby("extent")["count"].sum()
-    one, several, everywhere = (int(counts.get(extent, 0)) for extent in ("one", "several", "all"))
-    parts = [f"**{one:,}** changed in one task only"]
-    parts += [f"**{several:,}** in several"] if n > 2 else []
-    parts += [f"**{everywhere:,}** in all {n}"] if n > 1 else []
-    opposite = int(sets.loc[sets["n_tasks"] > 1, "opposite"].sum())
-    shared = several + everywhere
-    agreed = f" Of the {shared:,} shared ones, {shared - opposite:,} moved the same way everywhere." if shared else ""
-    st.markdown(f"{one + shared:,} features changed: {words.listing(parts)}.{agreed}")
-    st.caption(f"*Changed* means: {RULE_MEANINGS[rule]}.")
-    repeated = tasks[tasks["n_runs"] > 1].groupby("task", sort=False)["variant"].agg(list)
-    for task, of_task in repeated.items():
-        st.caption(
-            f"{words.plain(words.listing(of_task))} are runs of one recipe and count as one task, {words.plain(task)}, which "
-            f"changed a feature where {'any' if runs == 'any' else 'every one'} of them did."
-        )
+OWN = ("against", "set", "selected", "p", "measure", "changed", "runs")  # what of the URL means something on this page alone
 
 
 def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
     """The bars of every set of tasks, and the one that is chosen: by the URL, or the largest."""
     n_tasks = tasks["task"].nunique()
     sets = sets.assign(tasks=sets["tasks"].map(tuple))
-    rows = sets.assign(set=sets["tasks"].map(",".join), name=[names_of(found, n_tasks) for found in sets["tasks"]])
+    rows = sets.assign(
+        set=sets["tasks"].map(",".join), name=[compare_words.tasks_name(found, n_tasks) for found in sets["tasks"]]
+    )
     largest = rows["set"].iloc[int(rows["count"].to_numpy().argmax())]
     chosen = link.read("set", rows["set"].to_list(), largest)
     key = f"sets_{link.query()}"
@@ -95,11 +33,7 @@ def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
     )
     more = len(rows) - compare_charts.MOST_SETS
     left_out = f" {more:,} smaller sets are not drawn." if more > 0 else ""
-    st.caption(
-        "Each feature is counted once, in the set of exactly those tasks where it changed. Orange tick: the count if every "
-        "task had changed as many features drawn at random. A bar far beyond its tick is shared for a reason, if only that "
-        f"features which fire often are likelier to be called in any task.{left_out} Click a bar for its features."
-    )
+    st.caption(f"{compare_words.CHANCE}{left_out} Click a bar for its features.")
     return rows.loc[rows["set"] == chosen, "tasks"].iloc[0]
 
 
@@ -170,8 +104,9 @@ def one_feature(store: Store, row: pd.Series, variant: str) -> None:
 
 def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str) -> None:
     """The map of every pair of variants, and the chosen pair in words."""
-    measures = [name for name in MEASURES if name == "top" or pairs[name].notna().any()] or ["top"]
-    measure = widgets.pick("Measure", "measure", measures, measures[0], show=lambda name: MEASURES[name][0], few=0, width=300)
+    measures = [name for name in compare_words.MEASURES if name == "top" or pairs[name].notna().any()]
+    titles = {name: title for name, (title, _) in compare_words.MEASURES.items()}
+    measure = widgets.pick("Measure", "measure", measures, measures[0], show=titles.get, few=0, width=300)
     values = pairs["top_shared"] / pairs["top_k"].where(pairs["top_k"] > 0) if measure == "top" else pairs[measure]
     half = pairs[["variant_a", "variant_b", "n"]].assign(
         value=values,
@@ -180,7 +115,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str) -> N
     )
     cells = pd.concat([half, half.rename(columns={"variant_a": "variant_b", "variant_b": "variant_a"})], ignore_index=True)
     key = f"pairs_{link.query()}"
-    title, meaning = MEASURES[measure]
+    title, meaning = compare_words.MEASURES[measure]
     st.altair_chart(
         compare_charts.pair_map(cells, store.variants, title, 0 if measure == "top" else -1, 1),
         on_select=lambda: keep_pair(key),
@@ -189,23 +124,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str) -> N
         alt=f"{title} of every two variants",
     )
     st.caption(f"{meaning} Click a cell for the two variants side by side.")
-    st.markdown(of_pair(chosen_pair(pairs, variant, against)))
-
-
-def of_pair(pair: pd.Series) -> str:
-    """Two variants in words: how alike their shifts are, beside noise and chance."""
-    noise = f", where noise alone gives {words.number(pair['spearman_noise'])}" if pd.notna(pair["spearman_noise"]) else ""
-    k = int(pair["top_k"])
-    top = (
-        f" Of the {k:,} that moved furthest in each, {int(pair['top_shared']):,} are the same; chance gives "
-        f"{words.number(pair['top_expected'])}."
-        if k
-        else ""
-    )
-    return (
-        f"**{words.plain(pair['variant_a'])} and {words.plain(pair['variant_b'])}**: rank correlation "
-        f"{words.number(pair['spearman'])} over the {int(pair['n']):,} features that fire in either{noise}.{top}"
-    )
+    st.markdown(compare_words.pair(chosen_pair(pairs, variant, against)))
 
 
 def chosen_pair(pairs: pd.DataFrame, variant: str, against: str) -> pd.Series:
@@ -223,28 +142,24 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     changed = found[["changed_a", "changed_b"]]
     points = found[["layer", "feature", "label", "shift_a", "shift_b", "changed_a", "changed_b"]].assign(
         name=[words.feature_name(*pair) for pair in zip(found["layer"], found["feature"], strict=True)],
-        **{f"said_{side}": said(found[f"verdict_{side}"], changed[f"changed_{side}"]) for side in "ab"},
+        **{f"said_{side}": compare_words.said(found[f"verdict_{side}"], changed[f"changed_{side}"]) for side in "ab"},
     )
-    limit = f"the {MOST_POINTS:,} that moved furthest in either" if len(points) == MOST_POINTS else f"{len(points):,} features"
+    shown = f"the {MOST_POINTS:,} that moved furthest" if len(points) == MOST_POINTS else f"all {len(points):,} that fire"
+    st.markdown(f"**Side by side**: {shown} in either")
     clicked = st.altair_chart(
-        compare_charts.shift_scatter(points, variant, against, f"{limit} · dashed: the same shift in both"),
+        compare_charts.shift_scatter(points, variant, against),
         on_select="rerun",
         selection_mode="point",
         key=f"side_by_side_{link.query()}",
         alt=f"Shift of each feature in {against} against its shift in {variant}",
     )
     st.caption(
-        "One mark a feature. Near the diagonal both variants moved it alike; on an axis only one moved it; in the upper left "
-        "and lower right they moved it in opposite directions. Click a mark to open it."
+        "One mark a feature; the axes are linear near 0 and logarithmic further out. On the dashed line both variants moved it "
+        "alike, on an axis only one did, in the upper left and lower right they moved it in opposite ways. Click to open it."
     )
     if clicked.selection.get("point"):
         point = clicked.selection["point"][0]
         st.switch_page("views/feature.py", query_params=feature_link(point["layer"], point["feature"], variant))
-
-
-def said(verdicts: pd.Series, changed: pd.Series) -> list[str]:
-    """A verdict in words; where there is none, whether the rule calls it changed."""
-    return [v if isinstance(v, str) else "changed" if c else "not changed" for v, c in zip(verdicts, changed, strict=True)]
 
 
 def repeats(pairs: pd.DataFrame) -> None:
@@ -263,28 +178,16 @@ def repeats(pairs: pd.DataFrame) -> None:
         )
         return
     for _, run in runs.iterrows():
-        a, b = (words.plain(run[side]) for side in ("variant_a", "variant_b"))
-        st.markdown(
-            f"**{a} and {b}**: of the {int(run['called_a']):,} features that changed in {a}, {words.percent(run['from_a'])} "
-            f"changed the same way in {b}; of the {int(run['called_b']):,} that changed in {b}, {words.percent(run['from_b'])} "
-            f"did in {a}. Where either changed, the two shifts have the same sign in {words.percent(run['signs'])} of cases; "
-            f"the rank correlation is {words.number(run['spearman'])}."
-        )
+        st.markdown(compare_words.run(run))
     if len(tasks):
-        shares = pd.concat([tasks["from_a"], tasks["from_b"]])
-        st.markdown(
-            f"Between different tasks: {span(shares, words.percent)} changed the same way, the same sign in "
-            f"{span(tasks['signs'], words.percent)}, and a rank correlation of {span(tasks['spearman'], words.number)}. What "
-            "two runs share beyond that belongs to the task; what they do not share belongs to one training run, or lay just "
-            "below what could be called."
-        )
+        st.markdown(compare_words.between_tasks(tasks))
     shown = pd.DataFrame(
         {
-            "Variant": table["variant_a"],
-            "Against": table["variant_b"],
+            "A": table["variant_a"],
+            "B": table["variant_b"],
             "They are": np.where(table["same_task"], "runs of one task", "different tasks"),
-            "Changed": [words.count(v) for v in table["called_a"]],
-            "Changed in other": [words.count(v) for v in table["called_b"]],
+            "Changed in A": [words.count(v) for v in table["called_a"]],
+            "Changed in B": [words.count(v) for v in table["called_b"]],
             "Same way in both": [words.count(v) for v in table["called_same"]],
             "Opposite": [words.count(v) for v in table["called_opposite"]],
             "Same sign": [words.percent(v) for v in table["signs"]],
@@ -293,19 +196,7 @@ def repeats(pairs: pd.DataFrame) -> None:
     )
     right = {name: st.column_config.TextColumn(alignment="right") for name in shown.columns[3:]}
     st.dataframe(shown, hide_index=True, column_config=right, height="content" if len(shown) <= 12 else 460)
-    st.caption(
-        "Same sign: of the features that changed in at least one of the two, the share that moved in the same direction in "
-        "both, called or not; 50 % is what chance gives where ups and downs are as many."
-    )
-
-
-def span(values: pd.Series, show: object) -> str:
-    """'12 %', or '4 % to 20 %', of what is known."""
-    known = values.dropna()
-    if known.empty:
-        return "–"
-    low, high = show(known.min()), show(known.max())
-    return low if low == high else f"{low} to {high}"
+    st.caption(compare_words.SAME_SIGN)
 
 
 def second_dictionary(store: Store, variant: str, layer: int, asked: dict) -> None:
@@ -315,12 +206,9 @@ def second_dictionary(store: Store, variant: str, layer: int, asked: dict) -> No
     left, right = st.columns([1.25, 1])
     with left:
         for _, row in summary[summary["changed"]].iterrows():
-            st.markdown(of_replica(row, summary[(summary["variant"] == row["variant"]) & ~summary["changed"]].iloc[0]))
-        st.caption(
-            f"A counterpart is the nearest decoder row of the second dictionary, with a cosine of at least {compare.MATCHED}. "
-            "A feature without one is not refuted: the other dictionary divides that part of the space in another way. All "
-            "domains together."
-        )
+            others = summary[(summary["variant"] == row["variant"]) & ~summary["changed"]]
+            st.markdown(compare_words.replica(row, others.iloc[0]))
+        st.caption(compare_words.COUNTERPART)
     with right:
         if pairs.empty:
             st.info(f"No second dictionary was read for {words.plain(variant)}.", icon=":material/search_off:")
@@ -328,23 +216,6 @@ def second_dictionary(store: Store, variant: str, layer: int, asked: dict) -> No
         chart = compare_charts.cosine_profile(cosine_shares(pairs), compare.MATCHED)
         st.altair_chart(chart, key="replica_cosines", alt="How near each feature's counterpart in the second dictionary is")
         st.caption(f"Dashed: {compare.MATCHED}, from which it counts as a counterpart. Variant: {words.plain(variant)}.")
-
-
-def of_replica(row: pd.Series, others: pd.Series) -> str:
-    """One variant's changed features in the second dictionary, in words, beside the features that did not change."""
-    name, n, matched = words.plain(row["variant"]), int(row["n"]), int(row["matched"])
-    if not n:
-        return f"**{name}**: no feature changed."
-    text = f"**{name}**: {matched:,} of {n:,} changed features have a counterpart"
-    if not matched:
-        return f"{text}."
-    text += f"; {int(row['same_sign']):,} of these moved in the same direction"
-    text += f", {int(row['beyond']):,} of them further than the feature's own floor" if pd.notna(row["beyond"]) else ""
-    text += f". Rank correlation of the two shifts: {words.number(row['spearman'])}" if pd.notna(row["spearman"]) else ""
-    if others["matched"]:
-        share = others["same_sign"] / others["matched"]
-        text += f". Of the features that did not change, {words.percent(share)} moved in the same direction"
-    return f"{text}."
 
 
 def cosine_shares(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -422,9 +293,13 @@ rules = data.ask(store, compare.change_rules, domain=domain)["rule"].to_list()
 with st.container(**widgets.ROW):
     rule, runs = rules[0], "any"
     if len(rules) > 1:
-        rule = widgets.pick("A feature changed where", "changed", rules, rules[0], show=RULE_NAMES.get, forget=forget)
+        rule = widgets.pick(
+            "A feature changed where", "changed", rules, rules[0], show=compare_words.RULE_NAMES.get, forget=forget
+        )
     if tasks["n_runs"].max() > 1:
-        runs = widgets.pick("A task of several runs counts", "runs", compare.RUNS, "any", show=RUN_NAMES.get, forget=forget)
+        runs = widgets.pick(
+            "A task of several runs counts", "runs", compare.RUNS, "any", show=compare_words.RUN_NAMES.get, forget=forget
+        )
     widgets.small_badge(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
@@ -432,26 +307,26 @@ st.markdown("#### In one task, in several, in all")
 sets = data.ask(store, compare.change_sets, **asked, runs=runs)
 if sets.empty:
     st.info(
-        f"No feature changed here. *Changed* means: {RULE_MEANINGS[rule]}. Choose another layer or domain"
+        f"No feature changed here. *Changed* means: {compare_words.RULE_MEANINGS[rule]}. Choose another layer or domain"
         + (", or another meaning of *changed*." if len(rules) > 1 else "."),
         icon=":material/search_off:",
     )
 else:
-    of_tasks(sets, tasks, rule, runs)
+    st.markdown(compare_words.sets(sets, tasks["task"].nunique()))
+    st.caption(f"*Changed* means: {compare_words.RULE_MEANINGS[rule]}.")
+    for sentence in compare_words.repeated(tasks, runs):
+        st.caption(sentence)
     chosen = set_chart(sets, tasks)
     total = int(sets.loc[[tuple(found) == chosen for found in sets["tasks"]], "count"].iloc[0])
     page = link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
     listed = {**asked, "runs": runs, "tasks": list(chosen)}
     rows = data.ask(store, compare.changed_features, **listed, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
-    name = names_of(chosen, tasks["task"].nunique())
+    name = compare_words.tasks_name(chosen, tasks["task"].nunique())
     st.markdown(f"**Changed in {words.plain(name)}** · shift in each variant, ● where it changed; the furthest first")
-    left, right = st.columns([1.45, 1], gap="medium")
-    with left:
-        selected = feature_table(store, rows)
-        file = f"changed_in_{'_'.join(chosen)}_{domain}.csv"
-        pager(total, page, file, lambda: tables.csv(compare.changed_features(store, **listed, limit=None)))
-    with right:
-        one_feature(store, selected, variant)
+    selected = feature_table(store, rows)
+    file = f"changed_in_{'_'.join(chosen)}_{domain}.csv"
+    pager(total, page, file, lambda: tables.csv(compare.changed_features(store, **listed, limit=None)))
+    one_feature(store, selected, variant)
 
 st.markdown("#### How alike are the shifts")
 pairs = None if layer is None else data.ask(store, compare.variant_pairs, **asked)
