@@ -81,7 +81,7 @@ def digest(connection: duckdb.DuckDBPyConnection) -> str:
     for table, key in sorted(TABLE_KEYS.items()):
         columns = list(_columns(table))
         total.update(f"{table}({','.join(columns)})".encode())
-        ordered = connection.sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
+        ordered = connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
         for batch in ordered.to_arrow_reader(65_536):
             for column in batch.columns:
                 _update(total, column)
