@@ -13,6 +13,9 @@ from app.charts import AXIS_HEIGHT, GUIDE_COLOUR
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
 
+LEGEND_HEIGHT = 34
+"""Pixels that a line of legend on top takes of a chart's own height."""
+
 MIDDLE_COLOUR = "#f1f1f1"
 """Between decrease and increase: no change, or no correlation. Opaque, so that what is written on it is read on any theme."""
 
@@ -39,7 +42,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
     long["rank"] = long["direction"].map(list(DIRECTIONS).index)
     meanings = [meaning for meaning, _ in DIRECTIONS.values()]
     order = data["name"].to_list()
-    y = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=300))
+    y = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=300, labelOverlap=False))
     bars = (
         alt.Chart(long)
         .mark_bar(cursor="pointer", height={"band": 0.62})
@@ -78,7 +81,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
             tooltip=[alt.Tooltip("name:N", title="changed in"), alt.Tooltip("expected:Q", title="by chance", format=",.3~r")],
         )
     )
-    return (bars + chance).properties(height=30 * len(data) + AXIS_HEIGHT)
+    return (bars + chance).properties(height=30 * len(data) + AXIS_HEIGHT + LEGEND_HEIGHT)
 
 
 def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high: float) -> alt.LayerChart:
@@ -204,7 +207,7 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
         alt.Chart(rows)
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=alt.X("low:Q", title="cosine with the nearest feature of the other dictionary", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X("low:Q", title="cosine with its nearest counterpart", scale=alt.Scale(domain=[0, 1])),
             y=alt.Y("share:Q", title="share of features", axis=alt.Axis(format="%", tickCount=4)),
             color=alt.Color(
                 "group:N",

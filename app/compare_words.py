@@ -114,9 +114,9 @@ def run(row: pd.Series) -> str:
     a, b = (words.plain(row[side]) for side in ("variant_a", "variant_b"))
     return (
         f"**{a} and {b}**: of the {int(row['called_a']):,} features that changed in {a}, {words.percent(row['from_a'])} "
-        f"changed the same way in {b}; of the {int(row['called_b']):,} that changed in {b}, {words.percent(row['from_b'])} did in {a}. "
-        f"Where either changed, the two shifts have the same sign in {words.percent(row['signs'])} of cases; the rank "
-        f"correlation is {words.number(row['spearman'])}."
+        f"changed the same way in {b}; of the {int(row['called_b']):,} that changed in {b}, {words.percent(row['from_b'])} "
+        f"did in {a}. Where either changed, the two shifts have the same sign in {words.percent(row['signs'])} of cases; the "
+        f"rank correlation is {words.number(row['spearman'])}."
     )
 
 

@@ -2,16 +2,20 @@
 
 import inspect
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from streamlit.testing.v1 import AppTest
 
+from app import compare_charts, compare_words, data
 from store import UserError, compare, open_store
 from store.compare import spearman, tasks_of
 from store.manifest import Manifest
+from store.reader import Store
 from store.writer import PILOT_FILE, StoreWriter
 
 MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
@@ -140,13 +144,15 @@ def plain(plain_folder):
 
 
 def test_every_question_is_a_method_of_the_store():
-    for name, function in inspect.getmembers(compare, inspect.isfunction):
-        if function.__module__ == compare.__name__ and next(iter(inspect.signature(function).parameters), "") == "store":
-            assert name.startswith("_") or getattr(compare, name) is function
-    from store.reader import Store
-
-    for name in ("change_sets", "changed_features", "variant_pairs", "side_by_side", "feature_across", "replica_summary"):
-        assert getattr(Store, name) is getattr(compare, name)
+    questions = {
+        name: function
+        for name, function in inspect.getmembers(compare, inspect.isfunction)
+        if function.__module__ == compare.__name__ and next(iter(inspect.signature(function).parameters), "") == "store"
+    }
+    public = {name for name in questions if not name.startswith("_")}
+    assert {"change_sets", "changed_features", "variant_pairs", "side_by_side", "feature_across"} <= public
+    for name in public:
+        assert getattr(Store, name) is questions[name]
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -430,3 +436,145 @@ def test_a_store_without_a_second_dictionary_has_no_replicas(plain, store):
     assert plain.replica_layers().empty
     assert plain.replica_summary(7).empty
     assert store.replica_pairs("maths", 7).empty
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_page(monkeypatch):
+    """open_page(store, layer='7') -> the page that this link shows."""
+
+    def opened(store, **params):
+        monkeypatch.setenv(data.VARIABLE, os.fspath(store))
+        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
+        app.switch_page("views/compare.py")
+        app.query_params.update(params)
+        return app.run()
+
+    return opened
+
+
+def text(app):
+    """Everything that the page says in words."""
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("params", [{}, {"layer": "all"}, {"layer": "3"}, {"domain": "maths"}, {"variant": "safety-seed2"}])
+def test_the_page_opens_without_complaint(open_page, folder, plain_folder, params):
+    for store in (folder, plain_folder):
+        app = open_page(store, **params)
+        assert not app.exception
+        assert not app.error
+        assert not app.warning
+
+
+def test_the_page_counts_tasks_and_says_what_changed_means(open_page, folder):
+    said = text(open_page(folder))
+    assert "7 features changed: **4** in one task only, **2** in several and **1** in all 3." in said
+    assert "Of the 3 shared, 2 moved the same way wherever they changed." in said
+    assert "its verdict is suppressed or amplified" in said
+    assert "safety and safety\\-seed2 are runs of one task and count as one, safety: it changed a feature where any" in said
+
+
+def test_the_largest_set_is_listed_until_another_is_chosen(open_page, folder):
+    app = open_page(folder)
+    assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:3", "L7:5"]
+    assert app.dataframe[0].value["safety-seed2"].tolist() == ["−4.50 ●", "−0.400", "−1.20 ●"]
+    app = open_page(folder, set="maths,code,safety")
+    assert app.dataframe[0].value["Feature"].tolist() == ["L7:0"]
+    assert "Changed in all 3 tasks" in text(app)
+
+
+def test_every_run_of_a_task_can_be_asked_for_on_the_page(open_page, folder):
+    app = open_page(folder, set="safety")
+    app.segmented_control(key="pick_runs").set_value("every").run()
+    assert app.query_params["runs"] == "every"
+    assert "set" not in app.query_params
+    assert "6 features changed: **4** in one task only, **1** in several and **1** in all 3." in text(app)
+
+
+def test_a_hostile_label_is_shown_as_it_is(open_page, folder):
+    app = open_page(folder)  # feature 2 is the first of the list
+    assert app.dataframe[0].value["Label"].tolist()[0] == HOSTILE
+    assert "**L7:2** · \\<script\\>alert\\(1\\)\\</script\\>" in text(app)
+    assert HOSTILE not in text(app)
+
+
+def test_runs_are_told_beside_tasks(open_page, folder):
+    said = text(open_page(folder))
+    assert "of the 5 features that changed in safety, 40 % changed the same way in safety\\-seed2" in said
+    assert "of the 3 that changed in safety\\-seed2, 67 % did in safety" in said
+    assert "the two shifts have the same sign in 80 % of cases" in said
+    assert "Between different tasks:" in said
+
+
+def test_the_second_dictionary_is_told(open_page, folder):
+    said = text(open_page(folder, variant="safety"))
+    assert "4 of 5 changed features have a counterpart; 3 of these moved in the same direction, 2 of them beyond" in said
+    assert "Of the features that did not change, 50 % moved in the same direction" in said
+    assert "No second dictionary was read for code" in text(open_page(folder, variant="code"))
+    assert "A second dictionary was read at layer 7" in text(open_page(folder, layer="3"))
+
+
+def test_a_store_without_evidence_says_so(open_page, plain_folder):
+    said = text(open_page(plain_folder))
+    assert "This is not tested against noise" in said
+    assert "where noise alone gives" not in said
+    assert "name a second dictionary of a layer under `replicas`" in said
+
+
+def test_all_layers_cannot_be_ranked_together(open_page, folder):
+    app = open_page(folder, layer="all")
+    assert [info.value.startswith("Choose one layer") for info in app.info] == [True, True]
+
+
+def test_nothing_found_says_what_to_do(open_page, folder):
+    said = text(open_page(folder, domain="harmful"))
+    assert "No feature changed here" in said
+    assert "No feature fires here in either" in said
+
+
+def test_one_variant_has_nothing_to_be_compared_with(open_page, tmp_path):
+    app = open_page(write(tmp_path / "one", variants=("maths",), replicas=False))
+    assert "This store has one variant" in app.info[0].value
+    assert not app.exception
+
+
+def test_two_tasks_without_a_second_run(open_page, tmp_path):
+    said = text(open_page(write(tmp_path / "two", variants=("maths", "code"), replicas=False)))
+    assert "**2** in one task only and **2** in both" in said
+    assert "No task was trained twice here" in said
+    assert "A task of several runs" not in said
+
+
+def test_a_set_of_tasks_has_a_name():
+    assert compare_words.tasks_name(["maths"], 3) == "maths alone"
+    assert compare_words.tasks_name(["maths", "code"], 3) == "maths and code"
+    assert compare_words.tasks_name(["maths", "code"], 2) == "maths and code"
+    assert compare_words.tasks_name(["maths", "code", "safety"], 3) == "all 3 tasks"
+
+
+def test_only_the_largest_sets_are_drawn(monkeypatch):
+    monkeypatch.setattr(compare_charts, "MOST_SETS", 2)
+    rows = pd.DataFrame(
+        {"set": list("abc"), "name": list("abc"), "count": [1, 5, 3], "down": 0, "up": 0, "opposite": 0, "expected": 1.0}
+    )
+    drawn = compare_charts.set_bars(rows, "b").to_dict()
+    names = [{row["name"] for row in data} for data in drawn["datasets"].values()]
+    assert names == [{"b", "c"}, {"b", "c"}]
+
+
+def test_a_point_is_coloured_by_where_it_changed():
+    row = {"layer": 7, "feature": 0, "name": "L7:0", "label": None, "said_a": "", "said_b": ""}
+    cases = [(1.0, 2.0, True, True), (1.0, -2.0, True, True), (1.0, 0.1, True, False), (0.1, 2.0, False, True),
+             (0.1, 0.1, False, False)]  # fmt: skip
+    names = ["shift_a", "shift_b", "changed_a", "changed_b"]
+    rows = pd.DataFrame([row | dict(zip(names, case, strict=True)) for case in cases])
+    drawn = compare_charts.shift_scatter(rows, "maths", "code").to_dict()
+    found = {(p["shift_a"], p["shift_b"]): p["changed_in"] for d in drawn["datasets"].values() for p in d if "changed_in" in p}
+    assert found == {
+        (1.0, 2.0): "both, same way", (1.0, -2.0): "both, opposite ways", (1.0, 0.1): "maths alone", (0.1, 2.0): "code alone",
+        (0.1, 0.1): "neither",
+    }  # fmt: skip

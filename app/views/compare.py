@@ -1,5 +1,7 @@
 """Across variants: what changed in one task or in several, how alike two variants' shifts are, and what repeats."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -11,7 +13,6 @@ from store.names import ALL
 from store.reader import Store
 
 PAGE_SIZE = 10
-OWN = ("against", "set", "selected", "p", "measure", "changed", "runs")  # what of the URL means something on this page alone
 
 
 def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
@@ -48,8 +49,7 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
         ]
     selected = link.read("selected", names, names[0])
     key = f"changed_{link.query()}"
-    config = {variant: st.column_config.TextColumn(alignment="right", width="small") for variant in store.variants}
-    config["Label"] = st.column_config.TextColumn(width="medium")
+    config = right_aligned(store.variants) | {"Label": st.column_config.TextColumn(width="medium")}
     st.dataframe(
         shown,
         hide_index=True,
@@ -61,6 +61,16 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
         height="content",
     )
     return rows.iloc[names.index(selected)]
+
+
+def right_aligned(columns: Iterable[str]) -> dict:
+    """The settings of columns that hold numbers as text."""
+    return {name: st.column_config.TextColumn(alignment="right", width="small") for name in columns}
+
+
+def table_height(rows: pd.DataFrame) -> int | str:
+    """A table's own height, up to a dozen rows; beyond them it scrolls."""
+    return "content" if len(rows) <= 12 else 460
 
 
 def pager(total: int, page: int, name: str, csv: object) -> None:
@@ -194,28 +204,36 @@ def repeats(pairs: pd.DataFrame) -> None:
             "Rank correlation": [words.number(v) for v in table["spearman"]],
         }
     )
-    right = {name: st.column_config.TextColumn(alignment="right") for name in shown.columns[3:]}
-    st.dataframe(shown, hide_index=True, column_config=right, height="content" if len(shown) <= 12 else 460)
+    st.dataframe(shown, hide_index=True, column_config=right_aligned(shown.columns[3:]), height=table_height(shown))
     st.caption(compare_words.SAME_SIGN)
 
 
-def second_dictionary(store: Store, variant: str, layer: int, asked: dict) -> None:
+def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) -> None:
     """Whether another dictionary of the layer shows the same shifts."""
-    summary = data.ask(store, compare.replica_summary, layer=layer, **asked)
-    pairs = data.ask(store, compare.replica_pairs, variant=variant, layer=layer, **asked)
-    left, right = st.columns([1.25, 1])
-    with left:
-        for _, row in summary[summary["changed"]].iterrows():
-            others = summary[(summary["variant"] == row["variant"]) & ~summary["changed"]]
-            st.markdown(compare_words.replica(row, others.iloc[0]))
-        st.caption(compare_words.COUNTERPART)
-    with right:
-        if pairs.empty:
-            st.info(f"No second dictionary was read for {words.plain(variant)}.", icon=":material/search_off:")
-            return
+    summary = data.ask(store, compare.replica_summary, layer=layer, rule=rule)
+    pairs = data.ask(store, compare.replica_pairs, variant=variant, layer=layer, rule=rule)
+    if pairs.empty:
+        st.info(f"No second dictionary was read for {words.plain(variant)}.", icon=":material/search_off:")
+    else:
+        left, right = st.columns([1.1, 1], gap="medium")
+        changed, others = (summary[(summary["variant"] == variant) & (summary["changed"] == c)].iloc[0] for c in (True, False))
+        left.markdown(compare_words.replica(changed, others))
+        left.caption(compare_words.COUNTERPART)
         chart = compare_charts.cosine_profile(cosine_shares(pairs), compare.MATCHED)
-        st.altair_chart(chart, key="replica_cosines", alt="How near each feature's counterpart in the second dictionary is")
-        st.caption(f"Dashed: {compare.MATCHED}, from which it counts as a counterpart. Variant: {words.plain(variant)}.")
+        right.altair_chart(chart, key="replica_cosines", alt="How near each feature's nearest counterpart is")
+        right.caption(f"Features of {words.plain(variant)}. Dashed: {compare.MATCHED}, from which one has a counterpart.")
+    shown = pd.DataFrame(
+        {
+            "Variant": summary["variant"],
+            "Features": np.where(summary["changed"], "changed", "all others"),
+            "Number": [words.count(v) for v in summary["n"]],
+            "With a counterpart": [words.count(v) for v in summary["matched"]],
+            "Same direction": [words.count(v) for v in summary["same_sign"]],
+            "Beyond the floor": [words.count(v) for v in summary["beyond"]],
+            "Rank correlation": [words.number(v) for v in summary["spearman"]],
+        }
+    )
+    st.dataframe(shown, hide_index=True, column_config=right_aligned(shown.columns[2:]), height=table_height(shown))
 
 
 def cosine_shares(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -238,8 +256,10 @@ def cosine_shares(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def feature_link(layer: int, feature: int, variant: str) -> dict[str, str]:
-    """The URL of a feature's page, without what belongs to this one."""
-    return link.query(**dict.fromkeys(OWN), layer=int(layer), feature=int(feature), variant=variant)
+    """The URL of a feature's page. What was chosen here stays in it, so that the way back leads to the same view."""
+    every = ALL if st.query_params.get("layer") == ALL else None
+    there = {"layer": int(layer), "feature": int(feature), "variant": variant, "list_layer": every}
+    return link.query(**there, p=None, selected=None)
 
 
 def keep_set(key: str) -> None:
@@ -349,7 +369,7 @@ else:
 st.markdown("#### What another dictionary shows")
 replica_layers = data.ask(store, compare.replica_layers)["layer"].to_list()
 if layer in replica_layers:
-    second_dictionary(store, variant, layer, {"rule": rule if domain == ALL else None})
+    second_dictionary(store, variant, layer, rule if domain == ALL else None)
 elif replica_layers:
     st.caption(f"A second dictionary was read at layer {words.listing([str(n) for n in replica_layers])}: choose it above.")
 else:
