@@ -10,7 +10,7 @@ DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 ``verify`` found damage, 2 the user can mend it."""
+    """Run one command; returns the exit code: 0 done, 1 ``verify`` found damage or ``bench-truth`` a missed target, 2 the user can mend it."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--max-mb", type=float, default=60, metavar="MB", help="the most its files may have together, 10^6 bytes (%(default)s)"
     )
+
+    bench = _command(commands, "bench-truth", _bench_truth, "check the statistics on data whose answer is known")
+    bench.add_argument("--quick", action="store_true", help="draw fewer stores; writes no page unless --page names one")
+    bench.add_argument("--page", type=Path, metavar="FILE", help="page whose table is replaced (default: docs/bench-truth.md)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
 
     _command(commands, "fields", _fields, "list every field of a configuration with its default")
     return parser
@@ -184,6 +189,21 @@ def _publish(options: argparse.Namespace) -> int:
     print("\n".join(manifest.notes))
     print(f"Store written to {options.out}: {size(options.out) / 1e6:.1f} MB, digest {manifest.digest[:16]}")
     return 0
+
+
+def _bench_truth(options: argparse.Namespace) -> int:
+    from extract import bench_truth
+
+    page = options.page or (None if options.quick else bench_truth.PAGE)
+    if page is not None:
+        bench_truth.check_page(page)
+    results = bench_truth.run(options.quick)
+    print(bench_truth.markdown(results))
+    if page is not None:
+        bench_truth.write_page(results, page)
+    if options.json:
+        bench_truth.write_json(results, options.json)
+    return 1 if any(row.met is False for rows in results.values() for row in rows) else 0
 
 
 def _fields(_options: argparse.Namespace) -> int:

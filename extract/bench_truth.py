@@ -379,7 +379,7 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
 
 
 def run(quick: bool = False) -> dict[str, list[Row]]:
-    """Every section's rows, by its title; ``quick`` draws a tenth of the stores."""
+    """Every section's rows, by its title; ``quick`` draws fewer stores."""
     return {title: section(quick) for title, section in SECTIONS.items()}
 
 
@@ -396,8 +396,8 @@ def markdown(results: dict[str, list[Row]]) -> str:
     return "\n\n".join(parts)
 
 
-def write_page(results: dict[str, list[Row]], page: Path) -> None:
-    """Put the tables between the page's markers.
+def check_page(page: Path) -> tuple[str, str]:
+    """What stands before and after the table of a page.
 
     Raises:
         UserError: the page is missing or has no markers.
@@ -407,7 +407,13 @@ def write_page(results: dict[str, list[Row]], page: Path) -> None:
     _, end, after = rest.partition(END)
     if not end:
         raise UserError(f"'{page}' must hold the lines '{BEGIN}' and '{END}', between which the results are written.")
-    page.write_text(f"{before}{begin}\n\n{markdown(results)}\n\n{end}{after}", encoding="utf-8")
+    return before + begin, end + after
+
+
+def write_page(results: dict[str, list[Row]], page: Path) -> None:
+    """Put the tables between the page's markers, :func:`check_page`."""
+    before, after = check_page(page)
+    page.write_text(f"{before}\n\n{markdown(results)}\n\n{after}", encoding="utf-8")
 
 
 def write_json(results: dict[str, list[Row]], file: Path) -> None:

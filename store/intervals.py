@@ -2,7 +2,7 @@
 
 Every metric is a ratio R = sum x_d / sum y_d over documents, or a function of one. Leaving document d out changes R by -r_d,
 r_d = (x_d - R y_d) / (sum y - y_d): the variance of R is that of the r_d within strata (the jackknife), and the quantile is
-t's with Satterthwaite's degrees of freedom. Definitions: docs/metrics.md, "Intervals".
+t's with as many degrees of freedom as that variance is known to. Definitions: docs/metrics.md, "Intervals".
 """
 
 from collections.abc import Mapping
@@ -168,16 +168,26 @@ def _variances(sums: Mapping[str, np.ndarray], model: str, total_norm2: float) -
 
 
 def _half_width(residuals: np.ndarray, domain: np.ndarray) -> float:
-    """Half the interval's width: t * sqrt(sum over strata s of V_s), V_s = n_s / (n_s - 1) * sum (r_d - mean_s)^2."""
+    """Half the width: t * sqrt(V), V = sum over strata s of V_s, V_s = n_s / (n_s - 1) * sum e_d^2, e_d = r_d - mean_s.
+
+    Degrees of freedom: V^2 / sum(V_s^2 / (n_s - 1)), Satterthwaite's; or, where fewer, 2 V^2 / (the variance of V, from the
+    spread of e_d^2): where a few long documents make up most of V, it is known no better than they are many.
+    """
     if len(residuals) < MIN_DOCUMENTS:
         return float("nan")
     _, number, sizes = np.unique(domain, return_inverse=True, return_counts=True)
     stratum = strata(sizes)[number]
     n = np.bincount(stratum)
-    mean = np.bincount(stratum, weights=residuals) / n
-    parts = n / (n - 1) * np.bincount(stratum, weights=(residuals - mean[stratum]) ** 2)
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return (np.bincount(stratum, weights=values) / n)[stratum]
+
+    squares = (residuals - means(residuals)) ** 2
+    inflation = n / (n - 1)
+    parts = inflation * np.bincount(stratum, weights=squares)
     variance = parts.sum()
     if variance == 0:
         return 0.0
-    df = variance**2 / (parts**2 / (n - 1)).sum()
-    return float(stats.t.ppf((1 + LEVEL) / 2, df) * np.sqrt(variance))
+    of_variance = (inflation**2 * np.bincount(stratum, weights=(squares - means(squares)) ** 2)).sum()
+    uncertainty = max((parts**2 / (n - 1)).sum(), of_variance / 2)
+    return float(stats.t.ppf((1 + LEVEL) / 2, variance**2 / uncertainty) * np.sqrt(variance))

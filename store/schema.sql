@@ -115,7 +115,7 @@ CREATE TABLE feature_stats (
     z                  DOUBLE,        -- pooled: over documents, of b - c summed in each; null where it varies nowhere
     q                  DOUBLE,        -- pooled: Benjamini-Hochberg over the testable features; null where untestable
     near_threshold     DOUBLE,        -- pooled: share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
-    minimum_detectable DOUBLE,        -- pooled: |shift| that this many documents would have found with power 0.8
+    minimum_detectable DOUBLE,        -- pooled: |shift| that this many documents would have found with power 0.8; null: untestable
     did_shift          DOUBLE,        -- pooled: shift on the variant's task - shift on neutral text; null: no task given
     moved_to           INTEGER,       -- pooled: the decoder neighbour that moved the other way, where the verdict is 'moved'
     verdict            VARCHAR        -- pooled: suppressed, amplified, moved, does not fit, near threshold, within noise, untestable
