@@ -1,4 +1,4 @@
-"""What a store shows, as a page of Markdown: the figures, how they compare with the source paper's, and what does not follow.
+"""What a store shows, as a page of Markdown: what each change amounts to, the figures, and what does not reproduce.
 
 Every sentence is made from the store's numbers; none is written for one store.
 """
@@ -9,6 +9,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from store import story
+from store.feature_lists import SUPPORTED
+from store.names import ALL
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -22,37 +26,95 @@ MIN_FIRINGS, MIN_DOCUMENTS, MAX_DENSITY = 50, 20, 0.1
 CONTEXT_TOKENS = 14
 
 TABLE = {
-    "variant": "variant", "layer": "layer", "cosine": "cosine", "centred_cosine": "centred cosine", "overlap": "overlap",
-    "latent_cosine": "latent cosine", "relative_shift": "relative shift", "l0_base": "L0 base", "l0_variant": "L0 variant",
-    "fvu_base": "FVU base", "fvu_variant": "FVU variant", "gate": "fit",
+    "variant": "variant", "layer": "layer", "relative_shift": "relative shift", "cosine": "cosine", "overlap": "overlap",
+    "overlap_isotropic": "overlap under noise", "excess": "excess [95 %]", "latent_cosine": "latent cosine",
+    "l0_inflation": "L0 inflation", "l0_inflation_isotropic": "under noise", "n_beyond_noise": "features beyond noise",
+    "systematic_share": "systematic share", "fvu_base": "FVU base", "fvu_variant": "FVU variant", "gate": "fit",
 }  # fmt: skip
+OF_CONTROLS = ("overlap_isotropic", "excess", "l0_inflation_isotropic", "n_beyond_noise", "systematic_share")
 
 
 def findings(store: Store) -> str:
     """The page for one store."""
     rows = store.overview()
     counts = store.manifest.counts
+    has_verdicts = store.has_verdicts()
     pieces = [
         "# What the store shows",
         f"Generated from the store with digest `{store.manifest.digest[:16]}` by `python -m extract findings`; do not edit. "
         f"Base: {store.manifest.base['name']}. {counts['tokens']:,} tokens of {counts['documents']:,} documents in "
         f"{len(store.domains)} domains ({', '.join(store.domains)}).",
         *(f"> {note}" for note in store.manifest.notes),
+        "## What each change amounts to",
+        *_stories(store),
         "## The table",
-        _markdown(rows[list(TABLE)].rename(columns=TABLE)),
+        _markdown(_table(rows, has_verdicts)),
+        *([_TABLE_NOTE] if has_verdicts else []),
         "## Beside the source paper",
         f"Reference: {PAPER}: raw cosine above {PAPER_COSINE}, latent cosine falling from about {PAPER_LATENT_COSINE[0]} to "
         f"{PAPER_LATENT_COSINE[1]} or less, feature overlap below {PAPER_OVERLAP}. Another model, other dictionaries and text.",
         *(_beside_the_paper(variant, of_variant) for variant, of_variant in rows.groupby("variant", sort=False)),
-        "## What does not follow",
-        _caution(store),
+        "## What does not reproduce, and what does not follow",
+        "\n".join(f"- {line}" for line in _cautions(rows, has_verdicts)),
         "## Features to look at",
-        f"For each variant the {FEATURES_SHOWN} features with the largest standardised shift among those that fire on at least "
-        f"{MIN_FIRINGS} tokens of {MIN_DOCUMENTS} documents, on at most {MAX_DENSITY:.0%} of the tokens, have a label, and "
-        "whose layer's dictionary fits. Labels are automatic unless imported. The ranking is correlational.",
-        *(_features(store, variant) for variant in store.variants),
+        _chosen_how(has_verdicts),
+        *(_features(store, variant, has_verdicts) for variant in store.variants),
     ]
     return "\n\n".join(pieces) + "\n"
+
+
+_TABLE_NOTE = (
+    "All domains together. Under noise: the base plus a random change of the variant's size. Excess: overlap under noise minus "
+    "overlap, so that above 0 more features changed than under noise; in brackets its 95 % interval over documents. Features "
+    "beyond noise: those that move further than noise moves any feature of the layer."
+)
+
+
+def _stories(store: Store) -> list[str]:
+    """For each variant the three sentences at the last layer, all text together; then each domain and layer in a word."""
+    domains = (ALL, *store.domains)
+    told = {}
+    for domain in domains:
+        rows = store.layer_metrics(domain=domain, segment=ALL)
+        down = store.beyond_noise(domain).set_index(["variant", "layer"])["n_down"]
+        for key, group in rows.groupby(["variant", "layer"]):
+            told[(*key, domain)] = story.tell(group, down.get(key))
+    last = store.layers[-1]
+    pieces = []
+    for variant in store.variants:
+        here = told[variant, last, ALL]
+        lines = [f"- {sentence.text}" for sentence in (here.size, here.overlap, here.systematic)]
+        pieces.append("\n".join([f"**{variant}**, layer {last}, all text: {here.headline}.", "", *lines]))
+    words = [
+        [variant, layer, *(_headline(told.get((variant, layer, domain))) for domain in domains)]
+        for variant in store.variants
+        for layer in store.layers
+    ]
+    occur = {word for row in words for word in row[2:]}
+    meanings = "; ".join(f"*{name}*: {meaning}" for name, meaning in story.HEADLINES.items() if name in occur)
+    table = pd.DataFrame(words, columns=["variant", "layer", *domains])
+    return [*pieces, "In a word, by layer and domain:", _markdown(table), f"{meanings}."]
+
+
+def _headline(told: story.Story | None) -> str:
+    return "–" if told is None else told.headline
+
+
+def _table(rows: pd.DataFrame, has_verdicts: bool) -> pd.DataFrame:
+    """The headline numbers with the columns of TABLE; those of controls only where there are controls."""
+    shown = rows[[name for name in TABLE if has_verdicts or name not in OF_CONTROLS]].copy()
+    if has_verdicts:
+        shown["excess"] = [
+            _interval(*row) for row in rows[["excess", "excess_low", "excess_high"]].itertuples(index=False, name=None)
+        ]
+        shown["n_beyond_noise"] = ["–" if pd.isna(n) else f"{int(n):,}" for n in rows["n_beyond_noise"]]
+    return shown.rename(columns=TABLE)
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return f"{value:+.3f} (too few documents)" if pd.isna(low) or pd.isna(high) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _beside_the_paper(variant: str, rows: pd.DataFrame) -> str:
@@ -70,35 +132,83 @@ def _beside_the_paper(variant: str, rows: pd.DataFrame) -> str:
     )
 
 
-def _caution(store: Store) -> str:
-    controls = set(store.controls()["control"]) - {"observed"}
-    if controls:
-        return f"Controls in this store: {', '.join(sorted(controls))}. Overlap is to be read against them, not by itself."
+def _cautions(rows: pd.DataFrame, has_verdicts: bool) -> list[str]:
+    """What a reader must not conclude, a sentence each, over all variants and layers."""
+    if not has_verdicts:
+        return [
+            "This store holds no noise floor. A fall in overlap or latent cosine beside a high cosine is also what a *random* "
+            "change of the same size produces, so nothing above shows that the change is systematic."
+        ]
+    tested = rows[rows["excess_low"].notna()]
+    more = tested[(tested["excess_low"] > 0) & (tested["excess"] >= story.MATERIAL_EXCESS)]
+    lines = []
+    if len(tested):
+        lines.append(
+            f"A low overlap as evidence of learning: at {len(tested) - len(more)} of {len(tested)} variants and layers no more "
+            "features changed than a random change of the same size changes."
+        )
+    if len(tested) < len(rows):
+        lines.append(f"At {len(rows) - len(tested)} of {len(rows)} variants and layers there are too few documents to say.")
+    paper = rows[(rows["cosine"] > PAPER_COSINE) & (rows["overlap"] < PAPER_OVERLAP)]
+    pair = f"cosine above {PAPER_COSINE} with overlap below {PAPER_OVERLAP}"
+    said = f"The paper's pair, {pair}, occurs at {len(paper)} of {len(rows)} variants and layers"
+    if len(paper):
+        explained = len(paper.drop(more.index, errors="ignore"))
+        said += f"; at {explained} of these nothing shows that it is more than the change's size"
+    lines.append(f"{said}.")
+    few = rows[rows["n_beyond_noise"] < story.MIN_BEYOND_NOISE]
+    lines.append(
+        f"Features that move further than noise can: at {len(few)} of {len(rows)} variants and layers there are fewer than "
+        f"{story.MIN_BEYOND_NOISE}, which chance alone may give."
+    )
+    unfit = rows[rows["gate"] == "does not fit"]
+    if len(unfit):
+        places = ", ".join(f"{row.variant} at layer {row.layer}" for row in unfit.itertuples())
+        lines.append(f"Nothing said of single features holds where the dictionary does not fit: {places}.")
+    lines.append("No ranking here is causal; `python -m extract steer` tests one feature at a time.")
+    return lines
+
+
+def _chosen_how(has_verdicts: bool) -> str:
+    if has_verdicts:
+        return (
+            f"For each variant the {FEATURES_SHOWN} features that stand furthest over their floor among those called "
+            "suppressed or amplified (beyond the floor, q < 0.05 over documents, not at a threshold, not taken over by a "
+            f"neighbour, the dictionary fits), that fire on at most {MAX_DENSITY:.0%} of the tokens and have a label. Labels "
+            "are automatic unless imported."
+        )
     return (
-        "This store holds no noise floor. A fall in overlap or latent cosine beside a high cosine is also what a *random* "
-        "change of the same size produces, so nothing above shows that the change is systematic."
+        f"For each variant the {FEATURES_SHOWN} features with the largest standardised shift among those that fire on at least "
+        f"{MIN_FIRINGS} tokens of {MIN_DOCUMENTS} documents, on at most {MAX_DENSITY:.0%} of the tokens, have a label, and "
+        "whose layer's dictionary fits. Labels are automatic unless imported. The ranking is correlational."
     )
 
 
-def _features(store: Store, variant: str) -> str:
-    found = store.shifted_features(variant=variant, sort="std_shift", min_firings=MIN_FIRINGS, limit=None)
-    found = found[
-        (found["n_documents"] >= MIN_DOCUMENTS)
-        & (found["density"] <= MAX_DENSITY)
-        & (found["gate"] == "fits")
-        & found["label"].notna()
-    ].head(FEATURES_SHOWN)
+def _features(store: Store, variant: str, has_verdicts: bool) -> str:
+    if has_verdicts:
+        found = store.shifted_features(variant=variant, sort="evidence", verdicts=SUPPORTED, limit=None)
+    else:
+        found = store.shifted_features(variant=variant, sort="std_shift", min_firings=MIN_FIRINGS, limit=None)
+        found = found[(found["n_documents"] >= MIN_DOCUMENTS) & (found["gate"] == "fits")]
+    found = found[(found["density"] <= MAX_DENSITY) & found["label"].notna()].head(FEATURES_SHOWN)
     lines = [_feature_line(store, variant, row) for _, row in found.iterrows()]
-    return f"### {variant}\n\n" + ("\n".join(lines) or "No feature meets these conditions: too few documents, or no label.")
+    none = "No feature meets these conditions: nothing claimed, too few documents, or no label."
+    return f"### {variant}\n\n" + ("\n".join(lines) or none)
 
 
 def _feature_line(store: Store, variant: str, row: pd.Series) -> str:
     ranking = "decrease" if row["shift"] < 0 else "increase"
     contexts = store.contexts(row["layer"], row["feature"], variant, ranking, limit=1)
     example = f" {_context(contexts.iloc[0])}" if len(contexts) else ""
+    said, evidence = row["kind"], f"{row['std_shift']:+.2f} standard deviations"
+    if isinstance(row["verdict"], str):
+        said = row["verdict"]
+        over = "noise moves no such feature" if row["floor"] == 0 else f"{row['floor_ratio']:.1f} times its floor"
+        q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.4f}"
+        evidence = f"shift {row['shift']:+.3g}, {over}; z = {row['z']:+.1f}, {q}"
     return (
-        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {row['kind']}, fires on {row['freq_base']:.2%} of "
-        f"tokens in the base, {row['freq_variant']:.2%} in the variant ({row['std_shift']:+.2f} standard deviations).{example}"
+        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {said}, fires on {row['freq_base']:.2%} of "
+        f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}).{example}"
     )
 
 
@@ -120,5 +230,11 @@ def _escape(text: str) -> str:
 
 def _markdown(frame: pd.DataFrame) -> str:
     rows = [list(frame.columns), ["---"] * len(frame.columns)]
-    rows += [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in frame.itertuples(index=False)]
+    rows += [[_cell(cell) for cell in row] for row in frame.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if pd.isna(value) else f"{value:.3f}"
+    return str(value)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from app import charts, words
-from store.names import KINDS, RANKINGS
+from store.names import CONTROLS, KINDS, RANKINGS, VERDICTS
 
 
 def layer_rows(**changes):
@@ -38,10 +38,101 @@ def test_every_kind_and_ranking_has_its_words():
     assert set(words.RANKING_NAMES) == set(RANKINGS)
 
 
+def test_every_verdict_and_control_has_its_words_and_no_two_look_alike():
+    assert set(words.VERDICTS) == set(VERDICTS)
+    for look in ("label", "badge", "icon", "mark", "colour", "shape", "meaning"):
+        looks = [getattr(verdict, look) for verdict in words.VERDICTS.values()]
+        assert len(set(looks)) == len(looks), look
+    assert set(words.CONTROL_NAMES) == set(words.CONTROL_LINES) == set(CONTROLS)
+    assert len(set(words.CONTROL_LINES.values())) == len(CONTROLS)
+
+
 def test_a_profile_shows_an_interval_only_where_there_is_one():
-    assert marks(charts.profile(layer_rows(), "cosine", "variant", ["maths"]).to_dict()) == ["line"]
+    assert marks(charts.profile(layer_rows(), "cosine", "variant", ["maths"]).to_dict()) == ["line", "point"]
     with_interval = charts.profile(layer_rows(low=[0.8, 0.3], high=[0.95, 0.5]), "cosine", "variant", ["maths"])
-    assert marks(with_interval.to_dict()) == ["area", "line"]
+    assert marks(with_interval.to_dict()) == ["area", "line", "point"]
+
+
+def control_rows(**changes):
+    return pd.concat([layer_rows(value=[0.8, 0.5], control=control) for control in ("isotropic", "shuffled")]).assign(**changes)
+
+
+def inner(spec, mark):
+    return [part for part in spec["layer"] if part["mark"]["type"] == mark]
+
+
+def test_controls_of_one_line_are_grey_and_dashed_each_in_its_way():
+    spec = charts.profile(layer_rows(), "overlap", "variant", ["maths"], control_rows()).to_dict()
+    lines = inner(spec, "line")
+    assert [line["mark"].get("color") for line in lines] == [words.CONTROL_COLOUR] * 2 + [None]
+    assert lines[0]["mark"]["strokeDash"] != lines[1]["mark"]["strokeDash"]
+
+
+def test_controls_of_several_lines_have_the_lines_colours():
+    both = pd.concat([layer_rows(), layer_rows(variant="safety")])
+    spec = charts.profile(both, "overlap", "variant", ["maths", "safety"], control_rows()).to_dict()
+    control = inner(spec, "line")[0]
+    assert control["encoding"]["color"]["field"] == "variant"
+    assert "color" not in control["mark"]
+
+
+def test_controls_of_many_lines_are_one_band_from_lowest_to_highest():
+    names = [f"d{i}" for i in range(charts.MOST_FLOORS + 1)]
+    rows = pd.concat([layer_rows(variant=name) for name in names])
+    controls = pd.concat(
+        [layer_rows(variant=name, control="isotropic", value=[0.1 * i, 0.5]) for i, name in enumerate(names)]
+    )
+    spec = charts.profile(rows, "overlap", "variant", names, controls).to_dict()
+    assert len(inner(spec, "line")) == 1
+    bands = {row["layer"]: (row["low"], row["high"]) for row in values(spec) if "control" in row and "variant" not in row}
+    assert bands == {5: (0.0, pytest.approx(0.6)), 12: (0.5, 0.5)}
+
+
+def evidence_rows(**changes):
+    rows = pd.DataFrame(
+        {"layer": 5, "feature": range(4), "name": "L5:0", "label": None, "shift": [-1.0, 0.5, 0.2, 0.1],
+         "floor_ratio": [20.0, 5.0, float("inf"), None], "z": [-8.0, 3.0, 2.0, 1.0], "q": 0.01,
+         "verdict": ["suppressed", "amplified", "untestable", "within noise"]}
+    )  # fmt: skip
+    return rows.assign(**changes)
+
+
+def test_the_evidence_chart_has_effect_with_its_sign_and_evidence_without():
+    spec = charts.evidence_scatter(evidence_rows(), 9).to_dict()
+    points = {row["feature"]: row for row in values(spec) if "feature" in row}
+    assert [(points[i]["effect"], points[i]["evidence"]) for i in range(3)] == [(-20, 8), (5, 3), (30, 2)]
+    assert points[2]["floor_ratio"] == "beyond any"
+    assert 3 not in points  # no floor, no place; and the chart says that some are left out
+    assert spec["title"]["subtitle"].startswith("3 of 9 features")
+    assert charts.evidence_scatter(evidence_rows(floor_ratio=None), 4).to_dict()
+
+
+def test_what_was_tested_and_what_could_not_be_never_look_alike_in_the_chart():
+    spec = charts.evidence_scatter(evidence_rows(), 4).to_dict()
+    encoding = spec["layer"][-1]["encoding"]
+    for channel in ("fill", "stroke", "shape"):
+        scale = encoding[channel]["scale"]
+        looks = dict(zip(scale["domain"], scale["range"], strict=True))
+        assert looks["within noise"] != looks["untestable"]
+
+
+def test_ticks_of_the_evidence_chart_are_alike_on_both_sides():
+    assert charts._both_signs(12.0) == [-10, -3, -1, 0, 1, 3, 10]
+
+
+def test_segments_are_stacked_in_their_order():
+    rows = pd.DataFrame(
+        {"layer": 5, "segment": ["text", "template"], "share": [0.75, 0.25], "token_share": [0.9, 0.1], "n_tokens": [9, 1]}
+    )
+    spec = charts.segment_shares(rows, ["template", "text"]).to_dict()
+    assert {row["segment"]: row["place"] for row in values(spec)} == {"template": 0, "text": 1}
+    assert spec["encoding"]["color"]["scale"]["domain"] == ["template", "text"]
+
+
+def test_the_mean_of_a_change_has_a_colour_of_its_own():
+    rows = pd.DataFrame({"name": ["the mean", "direction 1"], "share": [0.3, 0.4], "component": [0, 1]})
+    colour = charts.spectrum(rows).to_dict()["encoding"]["color"]
+    assert (colour["condition"]["value"], colour["value"]) == (words.VARIANT_COLOUR, words.BASE_COLOUR)
 
 
 def test_a_map_is_darker_where_the_change_is_larger():

@@ -13,9 +13,50 @@ def page(tiny_store):
         return findings(store)
 
 
+@pytest.fixture(scope="module")
+def bare_page(bare_store):
+    with open_store(bare_store) as store:
+        return findings(store)
+
+
 def test_table_holds_the_stores_numbers(page):
     """Cosine is 0.97 - layer / 1000; layer 12 of safety has fvu 0.3 and 0.95, which does not fit."""
-    assert "| safety | 12 | 0.958 | nan | 0.450 | 0.800 | 0.100 | 2.000 | 2.500 | 0.300 | 0.950 | does not fit |" in page
+    assert (
+        "| safety | 12 | 0.100 | 0.958 | 0.450 | 0.452 | +0.002 [-0.008, +0.012] | 0.800 | 1.250 | 1.240 | 1 | 0.020 | 0.300 | "
+        "0.950 | does not fit |"
+    ) in page
+
+
+def test_table_of_a_store_without_controls_has_no_columns_of_theirs(bare_page):
+    assert "| safety | 12 | 0.100 | 0.958 | 0.450 | 0.800 | 1.250 | 0.300 | 0.950 | does not fit |" in bare_page
+    assert "excess" not in bare_page
+
+
+def test_three_sentences_a_variant_and_a_word_a_domain(page):
+    assert "**maths**, layer 12, all text: systematic." in page
+    assert "**safety**, layer 12, all text: no more than noise." in page
+    assert "- Fewer features changed than noise of that size changes: overlap 0.45" in page
+    assert "| maths | 5 | systematic | too few documents | systematic |" in page
+    assert "*too few documents*: no statement is possible on so few documents" in page
+    assert "*no change*" not in page
+
+
+def test_what_does_not_reproduce_is_said_plainly(page):
+    """No excess above 0 in any of 2 x 2; all four have 1 or 2 features beyond noise; one place does not fit."""
+    assert "at 4 of 4 variants and layers no more features changed than a random change of the same size changes." in page
+    assert "occurs at 0 of 4 variants and layers." in page  # overlap 0.45 is not below 0.45
+    assert "at 4 of 4 variants and layers there are fewer than 10, which chance alone may give." in page
+    assert "does not fit: safety at layer 12." in page
+
+
+def test_features_are_chosen_among_claimed_changes(tiny_store, monkeypatch):
+    """Of maths the suppressed L5:1 and L12:1 and the amplified L12:0; near threshold, untestable and the rest are not shown."""
+    monkeypatch.setattr("store.findings.MAX_DENSITY", 1.0)
+    with open_store(tiny_store) as store:
+        page = findings(store)
+    assert [line.split("**")[1] for line in page.splitlines() if line.startswith("- **L")] == ["L5:1", "L12:1", "L12:0"]
+    assert "**L5:1** small words: suppressed, fires on 71.43% of tokens in the base, 7.14% in the variant " in page
+    assert "(shift -1.36, 13.6 times its floor; z = -9.0, q < 0.0001)" in page
 
 
 def test_what_reproduces_is_said_by_the_numbers(page):
@@ -24,12 +65,13 @@ def test_what_reproduces_is_said_by_the_numbers(page):
     assert "does not reproduce the paper's depth of fall; overlap is below 0.45 at 0 of 2 layers (lowest 0.45)" in page
 
 
-def test_the_missing_noise_floor_is_said(page):
-    assert "holds no noise floor" in page
+def test_the_missing_noise_floor_is_said(bare_page, page):
+    assert "holds no noise floor" in bare_page
+    assert "holds no noise floor" not in page
 
 
-def test_no_feature_is_shown_on_three_documents(page):
-    assert page.count("No feature meets these conditions") == 2
+def test_no_feature_is_shown_on_three_documents(bare_page):
+    assert bare_page.count("No feature meets these conditions") == 2
 
 
 def test_untrusted_text_is_only_text():

@@ -2,16 +2,23 @@
 
 import inspect
 
+import duckdb
 import pytest
 
 from store import UserError, feature_lists, open_store, queries
-from store.feature_lists import Filter
+from store.feature_lists import FLOOR_RATIO, Filter
 from tests.support.tiny_store import HOSTILE
 
 
 @pytest.fixture(scope="module")
 def store(tiny_store):
     with open_store(tiny_store) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def bare(bare_store):
+    with open_store(bare_store) as opened:
         yield opened
 
 
@@ -38,11 +45,34 @@ def test_overview_has_the_headline_of_each_variant_and_layer(store):
     assert store.overview(domain="nowhere").empty
 
 
-def test_layer_metrics_filters_by_any_column(store):
-    assert len(store.layer_metrics()) == 2 * 2 * 6 * 9
-    one = store.layer_metrics(variant="maths", layer=5, domain="all", segment="prompt", metric="overlap")
-    assert one[["value", "n_tokens", "control"]].values.tolist() == [[0.45, 4, "observed"]]
-    assert store.controls()["control"].tolist() == ["observed"]
+def test_overview_has_the_noise_floor_of_each(store, bare):
+    table = store.overview().set_index(["variant", "layer"])
+    maths, safety = table.loc[("maths", 5)], table.loc[("safety", 12)]
+    assert (maths["overlap_isotropic"], maths["n_beyond_noise"], maths["systematic_share"]) == (0.33, 2, 0.12)
+    assert maths[["excess", "excess_low", "excess_high"]].tolist() == pytest.approx([-0.12, -0.13, -0.11])
+    assert (safety["l0_inflation"], safety["l0_inflation_isotropic"]) == (1.25, 1.24)
+    assert (maths["n_tokens"], maths["n_documents"]) == (14, 120)
+    without = bare.overview()
+    assert len(without) == 4
+    assert without[["overlap_isotropic", "excess", "n_beyond_noise"]].isna().all().all()
+
+
+def test_those_beyond_noise_are_the_ones_that_moved_most(store, bare):
+    """maths moves two beyond noise, feature 1 (down) and 0 (up); safety one, feature 2 (up)."""
+    assert store.beyond_noise().values.tolist() == [
+        ["maths", 5, 2, 1], ["maths", 12, 2, 1], ["safety", 5, 1, 0], ["safety", 12, 1, 0],
+    ]  # fmt: skip
+    assert store.beyond_noise("harmful")["n"].tolist() == [2, 2, 1, 1]
+    assert bare.beyond_noise().empty
+
+
+def test_layer_metrics_filters_by_any_column(store, bare):
+    assert len(bare.layer_metrics()) == 2 * 2 * 7 * 9
+    one = store.layer_metrics(variant="maths", layer=5, domain="all", segment="prompt", metric="overlap", control="observed")
+    assert one[["value", "n_tokens", "control"]].values.tolist() == [[0.45, 1, "observed"]]
+    assert bare.controls()["control"].tolist() == ["observed"]
+    assert store.controls()["control"].tolist() == ["isotropic", "mean_shift", "observed", "rerun", "shuffled"]
+    assert (store.has_verdicts(), bare.has_verdicts()) == (True, False)
 
 
 def test_fit_and_dictionaries(store):
@@ -89,6 +119,16 @@ def test_shift_of_a_domain_is_per_token_of_that_domain(store):
         ({"sort": "shift", "descending": False}, [1, 2, 0]),
         ({"sort": "suppression"}, [1, 2, 0]),
         ({"sort": "feature", "descending": False}, [0, 1, 2]),
+        ({"verdicts": ("suppressed",)}, [1]),
+        ({"verdicts": "untestable"}, [2]),
+        ({"verdicts": ("amplified", "suppressed")}, [1, 0]),
+        ({"verdicts": ()}, []),
+        ({"verdicts": ("suppressed",), "domain": "harmful"}, [1]),  # a verdict is of all domains together
+        ({"sort": "evidence"}, [1, 0, 2]),
+        ({"sort": "floor_ratio", "descending": False}, [2, 0, 1]),  # 0.143 / 0.05, 0.5 / 0.1, 1.357 / 0.1
+        ({"sort": "z", "descending": False}, [2, 0, 1]),
+        ({"sort": "q"}, [1, 0, 2]),  # the smallest first; none for the untestable one
+        ({"sort": "near_threshold"}, [1, 0, 2]),
         ({"limit": 1, "offset": 1}, [0]),
         ({"limit": None}, [1, 0, 2]),
     ],
@@ -118,7 +158,8 @@ def test_an_unknown_sort_is_refused_by_name(store):
     [
         ({"direction": "sideways"}, "'sideways'; choose one of down, up"),
         ({"kinds": ("vanished", "gone")}, "'gone'; choose from vanished"),
-        ({"sort": "size"}, "'size'; choose one of abs_shift"),
+        ({"verdicts": ("suppressed", "gone")}, "no verdict 'gone'; choose from suppressed"),
+        ({"sort": "size"}, "'size'; choose one of evidence"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused_by_every_list(store, wrong, named):
@@ -140,10 +181,48 @@ def test_one_kind_is_a_choice_of_one():
 
 
 def test_suppressed_features_fell_and_the_largest_fall_is_first(store):
-    rows = store.suppressed_features("maths", layer=12)
-    assert rows["feature"].tolist() == [1, 2]
-    assert store.suppressed_features("safety", layer=12)["feature"].tolist() == [1]
-    assert store.suppressed_features("safety", layer=12, kinds=("vanished",)).empty
+    assert names(store.suppressed_features("maths")) == [(5, 1), (12, 1)]
+    assert store.suppressed_features("safety").empty  # what fell there moved, or does not fit
+    assert store.suppressed_features("maths", layer=12, verdicts=None)["feature"].tolist() == [1, 2]
+    assert store.suppressed_features("maths", layer=12, verdicts=("untestable",))["feature"].tolist() == [2]
+    assert store.suppressed_features("maths", layer=12, kinds=("attenuated",)).empty
+
+
+def test_without_verdicts_every_fall_is_listed(bare):
+    assert bare.suppressed_features("maths", layer=12)["feature"].tolist() == [1, 2]
+    assert bare.suppressed_features("safety", layer=12)["feature"].tolist() == [1]
+    assert bare.suppressed_features("safety", layer=12, kinds=("vanished",)).empty
+    assert bare.shifted_features("maths", verdicts=("suppressed",)).empty
+    assert bare.shifted_features("maths", sort="evidence")["verdict"].isna().all()
+    assert bare.count_verdicts("maths").empty
+
+
+def test_evidence_sorts_claimed_changes_before_all_others(store):
+    """Over the floor: suppressed 13.57 twice, amplified 5; then near threshold 5, untestable 2.86, within noise 0.71."""
+    rows = store.shifted_features("maths", sort="evidence")
+    assert names(rows) == [(5, 1), (12, 1), (12, 0), (5, 0), (12, 2), (5, 2)]
+    assert names(store.shifted_features("maths", sort="floor_ratio"))[2:4] == [(5, 0), (12, 0)]
+    assert rows["floor_ratio"].tolist() == pytest.approx([19 / 1.4, 19 / 1.4, 5, 5, 2 / 0.7, 1 / 1.4])
+    assert rows["kind"].tolist()[-1] == "unchanged"
+
+
+def test_a_list_of_one_domain_has_its_own_floor_ratio_and_the_pooled_evidence(store):
+    row = store.shifted_features("maths", layer=12, domain="maths", limit=1).iloc[0]
+    assert row["floor_ratio"] == pytest.approx(1.9 / 0.1)
+    assert (row["z"], row["verdict"], row["minimum_detectable"], row["did_shift"]) == (-9, "suppressed", 0.2, -1.9)
+
+
+def test_a_feature_that_noise_never_moves_is_infinitely_beyond_it():
+    cases = "(VALUES (0.5, 0.0), (0.0, 0.0), (0.5, NULL), (-0.5, 0.1)) AS s(shift, floor)"
+    found = duckdb.sql(f"SELECT {FLOOR_RATIO} FROM {cases}").fetchall()
+    assert [value for (value,) in found] == [float("inf"), None, None, pytest.approx(5.0)]
+
+
+def test_count_verdicts_of_what_fell(store):
+    counted = store.count_verdicts("maths", direction="down", verdicts=("suppressed",), sort="z")
+    assert counted[["verdict", "count"]].values.tolist() == [["suppressed", 2], ["untestable", 1], ["within noise", 1]]
+    assert counted["detectable"].tolist()[::2] == [0.2, 0.25]
+    assert counted["detectable"].isna().tolist() == [False, True, False]
 
 
 def test_count_features_by_kind(store):
@@ -177,6 +256,77 @@ def test_feature_stats_start_with_all_domains(store):
     assert rows["domain"].tolist() == ["all", "harmful", "maths"] * 2
     assert store.feature_stats(12, 1, variant="safety")["n10"].unique().tolist() == [4]
     assert store.feature_stats(12, 3).empty
+
+
+def test_feature_stats_hold_each_domains_shift_over_its_floor(store):
+    rows = store.feature_stats(12, 1, variant="maths").set_index("domain")
+    assert rows["floor_ratio"].to_dict() == pytest.approx({"all": 19 / 1.4, "harmful": 47.5, "maths": 19})
+
+
+def test_decoder_neighbours_nearest_first_with_what_became_of_them(store):
+    rows = store.decoder_neighbours(5, 1, "safety")
+    assert rows[["feature", "label", "verdict"]].values.tolist() == [
+        [2, f"{HOSTILE} label", "moved"], [0, "sums", "within noise"],
+    ]  # fmt: skip
+    assert rows["cosine"].tolist() == pytest.approx([0.82, 0.1])
+    assert rows["shift"].tolist() == pytest.approx([12 / 14, 0])
+    assert store.decoder_neighbours(5, 99, "safety").empty
+    assert store.decoder_neighbours(5, 3, "safety")["feature"].tolist() == [0, 1]
+
+
+def test_feature_segments_the_largest_part_first(store):
+    rows = store.feature_segments(5, 1, "maths")
+    assert rows["segment"].tolist() == ["text", "response", "template"]
+    assert rows["share"].tolist() == pytest.approx([13 / 19, 4 / 19, 2 / 19])
+    assert store.feature_segments(5, 0, "safety")["share"].isna().all()
+
+
+def test_features_that_sit_on_one_segment(store):
+    """safety's feature 2 has 9 of 12 on the template; maths' feature 0 has 2 of 7 on the response, feature 1 has 4 of 19."""
+    on_template = store.segment_features("safety", "template")
+    assert names(on_template) == [(5, 2), (12, 2)]
+    assert on_template["share"].tolist() == pytest.approx([0.75, 0.75])
+    assert store.segment_features("maths", "response").empty
+    rows = store.segment_features("maths", "response", layer=5, least=0.2)
+    assert rows["feature"].tolist() == [1, 0]
+    assert store.segment_features("maths", "response", layer=12, least=0.2)["verdict"].tolist()[0] == "suppressed"
+    assert len(store.segment_features("maths", "text", limit=1)) == 1
+
+
+def test_a_claimed_change_comes_before_one_as_large_that_is_not(store):
+    """Feature 0 of maths rises alike at both layers: near its threshold at 5, amplified at 12."""
+    rows = store.segment_features("maths", "text")
+    assert names(rows) == [(5, 1), (12, 1), (12, 0), (5, 0), (5, 2), (12, 2)]
+    assert rows["verdict"].tolist()[2:4] == ["amplified", "near threshold"]
+
+
+def test_shift_by_segment_beside_the_tokens(store):
+    rows = store.shift_by_segment("maths", 5).set_index("segment")
+    assert rows["share"].to_dict() == pytest.approx({"template": 0.25, "prompt": 1 / 12, "response": 1 / 6, "text": 0.5})
+    assert rows["token_share"].to_dict() == pytest.approx(
+        {"template": 1 / 14, "prompt": 1 / 14, "response": 2 / 14, "text": 10 / 14}
+    )
+    assert rows["n_tokens"].to_dict() == {"template": 1, "prompt": 1, "response": 2, "text": 10}
+    assert len(store.shift_by_segment("maths")) == 8
+
+
+def test_spectrum_has_the_mean_first(store, bare):
+    rows = store.spectrum("maths", 12)
+    assert rows[["component", "share"]].values.tolist() == [[0, 0.3], [1, 0.4], [2, 0.1]]
+    assert rows["features"].iloc[0].tolist() == [1, 0]
+    assert bare.spectrum("maths", 12).empty
+
+
+def test_replica_and_prediction_of_a_feature(store, bare):
+    assert store.replica(12, 1, "maths")[["replica_feature", "cosine", "shift"]].values.tolist() == [[3, 0.91, -0.4]]
+    assert store.replica(5, 1, "maths").empty
+    assert store.feature_kl(5, 1, "safety")[["n_tokens", "kl_ratio"]].values.tolist() == [[9, 2.3]]
+    assert store.feature_kl(5, 2, "safety").empty
+    assert bare.feature_kl(5, 1, "safety").empty
+
+
+def test_labels_of_a_layer(store):
+    assert store.labels(5)["feature"].tolist() == [0, 1, 2]
 
 
 def test_histogram_is_on_the_layers_bins(store):

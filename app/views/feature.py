@@ -167,7 +167,7 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
         said = f", {row['verdict']}" if isinstance(row["verdict"], str) else ""
         st.page_link(
             "views/feature.py",
-            label=f"{name}{label} · cosine {words.number(row['cosine'])} · {fate}{said}",
+            label=f"{name} · cosine {words.number(row['cosine'])} · {fate}{said}{label}",
             icon=":material/near_me:",
             query_params=link.query(layer=int(row["layer"]), feature=int(row["feature"])),
         )

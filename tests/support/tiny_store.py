@@ -52,10 +52,10 @@ EVIDENCE_NAMES = (
 )  # fmt: skip
 # (variant, layer) -> a row a feature: maths L5:2 has |shift| 2/14 under its floor, so its kind is 'unchanged'.
 EVIDENCE = {
-    ("maths", 5): [(0.05, 0.1, 6.0, 1e-4, 0.0, 0.2, 0.7, None, "amplified"),
+    ("maths", 5): [(0.05, 0.1, 4.0, 1e-3, 0.75, 0.2, 0.7, None, "near threshold"),
                    (0.02, 0.1, -9.0, 1e-6, 0.1, 0.2, -1.9, None, "suppressed"),
                    (-0.1, 0.2, -1.0, 0.4, 0.0, 0.25, -0.2, None, "within noise")],
-    ("maths", 12): [(0.05, 0.1, 4.0, 1e-3, 0.75, 0.2, 0.7, None, "near threshold"),
+    ("maths", 12): [(0.05, 0.1, 6.0, 1e-4, 0.0, 0.2, 0.7, None, "amplified"),
                     (0.02, 0.1, -9.0, 1e-6, 0.1, 0.2, -1.9, None, "suppressed"),
                     (-0.04, 0.05, -1.5, None, 0.0, None, -0.2, None, "untestable")],
     ("safety", 5): [(0.0, 0.1, None, 1.0, None, 0.3, 0.0, None, "within noise"),
