@@ -10,7 +10,7 @@ DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 ``verify`` found damage or ``bench-truth`` a missed target, 2 the user can mend it."""
+    """Run one command; returns the exit code: 0 done, 1 ``verify`` or ``bench-truth`` found fault, 2 the user can mend it."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)

@@ -63,8 +63,9 @@ def interval_coverage(quick: bool) -> list[Row]:
     n_stores = 200 if quick else 1000
     rows = []
     low, high = COVERAGE_TARGET
+    slack = 0.03 if quick else 0.0  # two standard errors of 200 draws
     for name, covered in coverage(SIZES, n_stores, spread=1.0, seed=3).items():
-        rows.append(Row(name, covered, f"{low} to {high}", low <= covered <= high))
+        rows.append(Row(name, covered, f"{low} to {high}", low - slack <= covered <= high + slack))
     hard = coverage(SIZES, n_stores, spread=2.0, seed=4)
     worst = min(hard, key=hard.get)
     rows.append(Row(f"documents twice as dispersed: the least covered ({worst})", hard[worst], "", None))
@@ -335,7 +336,7 @@ class SyntheticLaw:
 def coverage(sizes: Sequence[int], n_stores: int, spread: float, seed: int) -> dict[str, float]:
     """The share of stores whose interval holds the truth, of every metric ('overlap') and excess ('overlap excess').
 
-    The truth is what a store of 4,000 times as many documents shows.
+    The truth is what a store of 1,000 times as many documents shows.
     """
     law = SyntheticLaw.of(sizes, spread, seed)
     truth = _truth(law, np.random.default_rng([seed, 1]))
@@ -362,8 +363,8 @@ def law_intervals(law: SyntheticLaw, variant, control, domain) -> dict[str, tupl
 
 def _truth(law: SyntheticLaw, rng: np.random.Generator) -> dict[str, float]:
     parts: list[list[dict[str, np.ndarray]]] = [[], []]  # as if each draw were one document
-    for _ in range(20):
-        for side, sums in zip(parts, law.draw(rng, times=200), strict=False):
+    for _ in range(10):
+        for side, sums in zip(parts, law.draw(rng, times=100), strict=False):
             side.append({name: values.sum(axis=0, keepdims=True) for name, values in sums.items()})
     of_variant, of_control = (
         law.values({name: np.concatenate([part[name] for part in side]) for name in side[0]}) for side in parts

@@ -121,24 +121,24 @@ def _estimates(
 
     norm2, shift2 = ratio("base_norm2"), ratio("delta_norm2", "base_norm2")
     uncovered, with_code = ratio("delta_error2", "delta_norm2"), _ratio(sums["n_latent_cosine"], n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "cosine": ratio("cosine"),
-            "centred_cosine": ratio("centred_cosine"),
-            "mean_alignment": norm2.through(mean_norm / np.sqrt(norm2.value), -mean_norm / (2 * norm2.value**1.5)),
-            "relative_shift": shift2.through(np.sqrt(shift2.value), 0.5 / np.sqrt(shift2.value) if shift2.value else 0.0),
-            "overlap": ratio("overlap"),
-            "weighted_overlap": ratio("minimum", "maximum"),
-            "latent_cosine": ratio("latent_cosine", "n_latent_cosine"),
-            "l1_divergence": ratio("l1_divergence"),
-            "l0_base": ratio("l0_base"),
-            "l0_variant": ratio("l0_variant"),
-            "l0_inflation": ratio("l0_variant", "l0_base"),
-            "fvu_base": fvu("base", base_total_norm2),
-            "fvu_variant": fvu("variant", variant_total_norm2),
-            "delta_coverage": uncovered.through(1 - uncovered.value, -1.0),
-            "no_code_share": with_code.through(1 - with_code.value, -1.0),
-        }
+    size = np.sqrt(norm2.value) if norm2.value > 0 else np.nan
+    return {
+        "cosine": ratio("cosine"),
+        "centred_cosine": ratio("centred_cosine"),
+        "mean_alignment": norm2.through(mean_norm / size, -mean_norm / (2 * size**3)),
+        "relative_shift": shift2.through(np.sqrt(shift2.value), 0.5 / np.sqrt(shift2.value) if shift2.value else 0.0),
+        "overlap": ratio("overlap"),
+        "weighted_overlap": ratio("minimum", "maximum"),
+        "latent_cosine": ratio("latent_cosine", "n_latent_cosine"),
+        "l1_divergence": ratio("l1_divergence"),
+        "l0_base": ratio("l0_base"),
+        "l0_variant": ratio("l0_variant"),
+        "l0_inflation": ratio("l0_variant", "l0_base"),
+        "fvu_base": fvu("base", base_total_norm2),
+        "fvu_variant": fvu("variant", variant_total_norm2),
+        "delta_coverage": uncovered.through(1 - uncovered.value, -1.0),
+        "no_code_share": with_code.through(1 - with_code.value, -1.0),
+    }
 
 
 def _ratio(x: np.ndarray, y: np.ndarray) -> _Estimate:
