@@ -1,6 +1,7 @@
 """Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from streamlit.testing.v1 import AppTest
 from app import data, lists, tables, words
 from store import open_store
 from store.feature_lists import Filter
-from store.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.manifest import DATABASE_FILE, MANIFEST_FILE, SCHEMA_VERSION
+from store.reader import Store
+from store.story import HEADLINES
 from tests.support.tiny_store import HOSTILE
 
 MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
-VIEWS = ("overview", "layers", "shifted", "suppressed", "feature")
+VIEWS = ("overview", "layers", "shifted", "suppressed", "feature", "template", "shape")
 
 
 @pytest.fixture
@@ -45,8 +48,9 @@ def column(app, name):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_opens_without_a_word_of_complaint(open_view, view):
-    app = open_view(view)
+@pytest.mark.parametrize("controls", [True, False])
+def test_every_page_opens_without_a_word_of_complaint(open_view, tiny_store, bare_store, view, controls):
+    app = open_view(view, stores=[tiny_store if controls else bare_store])
     assert not app.exception
     assert not app.error
     assert not app.warning
@@ -65,7 +69,44 @@ def test_overview_says_what_was_compared(open_view):
     said = text(open_view())
     assert "**maths** and **safety** compared with the base" in said
     assert "14 tokens of 3 documents in 2 domains, read at layers 5 and 12 through dictionaries of 4 features" in said
+    assert "o noise floor" not in said
+
+
+def badges(app):
+    """Every badge of the page: its label without colour and icon."""
+    marked = "\n".join(str(element.value) for element in app.markdown)
+    return [re.sub(r"^:material/\w+: ", "", label) for label in re.findall(r":\w+-badge\[(.*?)\]", marked)]
+
+
+@pytest.mark.parametrize("view", ["layers", "shifted", "suppressed", "feature", "template"])
+def test_a_store_without_controls_says_that_there_is_no_noise_floor(open_view, bare_store, view):
+    assert "no noise floor" in badges(open_view(view, stores=[bare_store], layer="12"))
+    assert "no noise floor" not in badges(open_view(view, layer="12"))
+
+
+def test_overview_without_controls_claims_nothing(open_view, bare_store):
+    app = open_view(stores=[bare_store])
+    said = text(app)
     assert "No noise floor in this store" in said
+    assert badges(app).count("no noise floor") == 2
+    assert said.count("a random change of the same size may give as little") == 2
+    assert "systematic" not in badges(app)
+
+
+def test_overview_tells_noise_from_a_systematic_change_at_the_same_cosine_and_overlap(open_view):
+    app = open_view(layer="12")
+    assert [name for name in badges(app) if name in HEADLINES] == ["systematic", "no more than noise"]
+    said = text(app).replace("\\", "")
+    assert "**Fewer features changed than noise of that size changes:** overlap 0.45; a random change of the same size" in said
+    assert "**No more features changed than noise of that size changes:** overlap 0.45" in said
+    assert "**Systematic change:** 2 features move further than noise can (1 of them down; up to 9 may by chance)" in said
+    assert "**No systematic change beyond noise:** 1 feature moves further than noise can (up; up to 9 may by chance)" in said
+
+
+def test_overview_on_three_documents_says_that_they_are_too_few(open_view):
+    app = open_view(domain="harmful")
+    assert badges(app).count("too few documents") == 2
+    assert "Too few documents (3) to say whether more features changed" in text(app).replace("\\", "")
 
 
 def test_overview_has_both_headline_numbers_of_each_variant(open_view):
@@ -77,11 +118,63 @@ def test_overview_has_both_headline_numbers_of_each_variant(open_view):
     assert "strained" in said
 
 
+def test_layers_offer_the_controls_there_are(open_view, bare_store):
+    app = open_view("layers")
+    assert app.segmented_control(key="pick_floor").options == ["rerun", "isotropic", "shuffled", "mean shift", "all", "none"]
+    assert "random change of the same size" in text(app)
+    assert "another token&#x27;s change, same size" in text(open_view("layers", floor="all"))
+    assert "random change of the same size" not in text(open_view("layers", floor="none"))
+    assert "95 % intervals over documents" in text(app)
+    without = open_view("layers", stores=[bare_store])
+    assert "pick_floor" not in [control.key for control in without.segmented_control]
+    assert "Too few documents for intervals, or none computed" in text(without)
+
+
+def test_the_numbers_behind_the_layers_name_their_control(open_view):
+    def controls(**params):
+        return set(open_view("layers", **params).dataframe[0].value["control"])
+
+    assert controls() == {"observed", "isotropic"}
+    assert controls(floor="none") == {"observed"}
+    assert controls(floor="all") == {"observed", "isotropic", "shuffled", "mean_shift", "rerun"}
+
+
 def test_layers_by_variant_domain_and_segment(open_view):
     for by, names in (("variant", "maths"), ("domain", "harmful"), ("segment", "response")):
         app = open_view("layers", by=by)
         assert not app.exception
         assert names in text(app)
+
+
+def test_shifted_features_have_claimed_changes_first(open_view):
+    app = open_view("shifted")
+    assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L12:2", "L5:2"]
+    assert column(app, "verdict") == [
+        "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ near threshold", "? untestable", "● within noise",
+    ]  # fmt: skip
+    assert column(app, "floor_ratio") == ["13.6×", "13.6×", "5.00×", "5.00×", "2.86×", "0.714×"]
+    assert column(app, "q")[-2:] == ["–", "0.40"]
+    assert column(app, "minimum_detectable")[-2:] == ["–", "0.250"]
+
+
+def test_shifted_features_are_filtered_by_verdict(open_view):
+    app = open_view("shifted", verdicts="amplified,untestable")
+    assert column(app, "name") == ["L12:0", "L12:2"]
+    assert app.pills(key="pick_verdicts").value == ["amplified", "untestable"]
+    app.pills(key="pick_verdicts").set_value([]).run()
+    assert "verdicts" not in app.query_params
+    assert len(column(app, "name")) == 6
+
+
+def test_without_controls_a_list_has_no_verdicts_and_the_old_order(open_view, bare_store):
+    app = open_view("shifted", stores=[bare_store], layer="12")
+    assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
+    assert "verdict" not in app.dataframe[0].value
+    assert "pick_verdicts" not in [pills.key for pills in app.pills]
+    assert "evidence" not in app.selectbox(key="pick_sort").options
+    fell = open_view("suppressed", stores=[bare_store], layer="12")
+    assert column(fell, "name") == ["L12:1", "L12:2"]
+    assert "has not been tested against noise" in text(fell)
 
 
 def test_shifted_features_are_sorted_by_absolute_shift(open_view):
@@ -107,10 +200,10 @@ def test_a_search_finds_a_hostile_label(open_view):
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
     monkeypatch.setattr(lists, "PAGE_SIZE", 2)
     app = open_view("shifted", p="2")
-    assert column(app, "name") == ["L5:0", "L12:0"]
+    assert column(app, "name") == ["L12:0", "L5:0"]
     app.button[1].click().run()
     assert app.query_params["p"] == "3"
-    assert column(app, "name") == ["L5:2", "L12:2"]
+    assert column(app, "name") == ["L12:2", "L5:2"]
     assert app.button[1].disabled
 
 
@@ -135,19 +228,49 @@ def test_another_layer_forgets_the_feature_but_another_variant_keeps_it(open_vie
     assert "feature" not in app.query_params
 
 
-def test_suppressed_features_fell_and_show_their_contexts(open_view):
-    app = open_view("suppressed", variant="safety", layer="12")
+def test_suppressed_features_are_those_with_that_verdict_and_show_their_contexts(open_view):
+    app = open_view("suppressed", layer="12")
     assert column(app, "name") == ["L12:1"]
     said = text(app)
-    assert "does not fit" in said
     assert "sum-2" in said
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said
+    assert "beyond the floor of 0\\.1 and holds over documents" in said
+
+
+def test_not_suppressed_and_could_not_have_been_seen_are_counted_apart(open_view):
+    app = open_view("suppressed")
+    counted = badges(app)
+    assert "2 suppressed" in counted
+    assert "1 not changed (within noise)" in counted
+    assert "1 could not have been seen here" in counted
+    said = text(app)
+    assert "Within noise: tested, and a shift of 0.250 or more (in the median feature) would have been found." in said
+    assert "Could not have been seen here: they fire too seldom on this corpus for any shift of theirs to be claimed." in said
+    assert "2 more features never fire on this corpus" in said  # 2 x 4 in the dictionaries, 2 x 3 fire
+
+
+def test_every_fall_can_be_listed_whatever_its_verdict(open_view):
+    app = open_view("suppressed", verdicts="all")
+    assert column(app, "name") == ["L5:1", "L12:1", "L5:2", "L12:2"]
+    assert app.pills(key="pick_verdicts").value == []
+    assert "amplified" not in " ".join(app.pills(key="pick_verdicts").options)
+    app.pills(key="pick_verdicts").set_value(["suppressed"]).run()
+    assert "verdicts" not in app.query_params  # the default of this list
+
+
+def test_a_list_without_a_suppressed_feature_still_says_what_became_of_the_others(open_view):
+    app = open_view("suppressed", variant="safety", layer="12")
+    assert "1 does not fit" in badges(app)
+    assert "No feature fell under these filters" in app.info[0].value
 
 
 def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
-    said = text(open_view("suppressed", layer="12", selected="L12:2"))
+    app = open_view("suppressed", layer="12", selected="L12:2", verdicts="all")
+    said = text(app).replace("\\", "")
     assert "**L12:2**" in said
     assert "fires on 29 % of tokens in the base, 21 % in the variant" in said
+    assert "Could not have been seen here: base and variant together fire 7 times, in 2 documents" in said
+    assert "could not have been seen here" in badges(app)
 
 
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
@@ -158,6 +281,78 @@ def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
     assert "4.00 → 0 (−4.00)" in said
     assert "of 6 in Shifted features" in said
     assert "Promotes these output tokens" in said
+
+
+def test_feature_page_has_the_verdict_and_why(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1")
+    said = text(app).replace("\\", "")
+    assert "suppressed" in badges(app)
+    assert "strained" in badges(app)
+    assert "The shift of -1.36 is beyond the floor of 0.1" in said
+    assert "shift −1.36 against a floor of 0.100 (13.6×) · z −9.00 · q <0.0001 · smallest detectable shift 0.200" in said
+    assert app.dataframe[0].value["floor_ratio"].tolist() == ["13.6×", "47.5×", "19.0×"]
+    assert "Its changes sit where the prediction changed: 2.30× the mean KL (9 sampled tokens where it changed)" in said
+    assert "A second dictionary shows the same (nearest feature 3, decoder cosine 0.910, its shift −0.400)" in said
+    segments = app.dataframe[1].value
+    assert segments[["segment", "share"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
+
+
+def test_a_verdict_is_shown_in_every_domain_of_the_feature(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="2", domain="maths")
+    assert "could not have been seen here" in badges(app)
+    assert "smallest detectable shift none: not testable" in text(app)
+
+
+def test_a_second_dictionary_that_shows_something_else_is_not_sold_as_the_same(open_view):
+    risen = text(open_view("feature", variant="safety", layer="12", feature="2"))
+    assert "A second dictionary has no such feature (nearest feature 5" in risen  # its cosine is 0.35
+    unmoved = text(open_view("feature", variant="safety", layer="12", feature="0"))
+    assert "A second dictionary does not show the same (nearest feature 7" in unmoved
+    assert "Its changes sit where the prediction changed little: 0.500× the mean KL" in unmoved
+
+
+def links(app):
+    """Label -> where it leads, of every link of the page that is no part of the sidebar."""
+    return {link.proto.label: link.proto.query_string for link in app.main.get("page_link")}
+
+
+def test_a_moved_feature_links_to_where_it_moved_and_to_its_neighbours(open_view):
+    app = open_view("feature", variant="safety", layer="5", feature="1")
+    assert "moved" in badges(app)
+    found = links(app)
+    assert "feature=2" in found["Moved to L5:2"]
+    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · shift +0.857, moved"))
+    assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
+
+
+def test_template_says_what_part_of_the_change_is_its_own(open_view):
+    app = open_view("template", variant="safety", layer="12")
+    assert "layer 12: **25 %** of the change on 7.1 % of the tokens (3.50× their part)" in text(app)
+    assert column(app, "name") == ["L12:2"]
+    assert column(app, "share") == ["75 %"]
+    assert column(app, "did_shift") == ["+0.300"]
+    assert column(app, "verdict") == ["✕ does not fit"]
+    assert "No feature has 50% of its shift on response tokens" in text(app)
+
+
+def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny_store, tmp_path):
+    shutil.copytree(tiny_store, tmp_path / "chatless")
+    column = Store._column
+    monkeypatch.setattr(Store, "_column", lambda self, query: [value for value in column(self, query) if value != "template"])
+    assert "no document is a chat" in open_view("template", stores=[tmp_path / "chatless"]).info[0].value
+
+
+def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
+    app = open_view("shape", layer="12")
+    said = text(app)
+    assert "One constant offset, the mean change, holds **30 %** of it" in said
+    assert "the 2 leading directions about it hold 50 %" in said
+    assert "about the mean it runs along **2.5** directions of 4 (effective rank)" in said
+    assert [badge for badge in badges(app) if "chance" in badge] == [
+        "nearer than chance", "no nearer than chance", "no nearer than chance",
+    ]  # fmt: skip
+    assert "feature=1" in links(app)["L12:1 · −0.800 · small words"]
+    assert "holds no spectrum" in open_view("shape", stores=[bare_store]).info[0].value
 
 
 def test_feature_page_without_a_feature_shows_the_most_shifted(open_view):
@@ -176,13 +371,14 @@ def test_a_ranking_without_contexts_says_where_there_are_some(open_view):
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_bad_link_falls_back_with_a_note(open_view, view):
     bad = dict.fromkeys(("store", "variant", "layer", "domain", "feature", "ranking", "list", "list_layer"), "<b>no</b>")
+    bad |= {"verdicts": "gone,suppressed", "floor": "?", "chart": "?"}
     bad |= {"sort": "x; DROP TABLE", "order": "?", "kinds": "gone,vanished", "min": "-3", "p": "1e9", "n": "7", "by": "?"}
     app = open_view(view, **bad, metric="?", selected="L99:1")
     assert not app.exception
     assert not app.error
     notes = [warning.value for warning in app.warning]
     assert any("variant “·b·no·/b·”" in note and "maths" in note for note in notes) or view in ("overview", "layers")
-    assert any("domain" in note for note in notes)
+    assert any("domain" in note for note in notes) or view in ("template", "shape")
     assert "<b>" not in "".join(notes)
 
 
@@ -235,10 +431,11 @@ def test_finished_runs_are_found_where_there_is_no_demo(open_view, monkeypatch, 
 
 @pytest.mark.parametrize("view", ["overview", "shifted", "suppressed"])
 def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, view):
-    assert text(open_view(view)).count(words.SMALL) == 1
-    monkeypatch.setattr(words, "FEW_DOCUMENTS", 2)  # a domain; this store has 3 documents in each row, and 2 domains
-    assert words.SMALL in text(open_view(view))
-    assert words.SMALL not in text(open_view(view, domain="harmful"))
+    """120 documents in 2 domains, of which harmful has 3; the limit is one of each domain shown."""
+    assert badges(open_view(view, domain="harmful")).count(words.SMALL) == 1
+    assert words.SMALL not in badges(open_view(view))
+    monkeypatch.setattr(words, "FEW_DOCUMENTS", 61)
+    assert words.SMALL in badges(open_view(view))
 
 
 def test_a_downloaded_list_holds_no_formula():
@@ -283,7 +480,7 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
     elif damage == "no database":
         database.unlink()
     elif damage == "other version":
-        manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 999'))
+        manifest.write_text(manifest.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 999'))
     else:
         manifest.write_text("{")
     for view in VIEWS[:2]:
