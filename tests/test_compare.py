@@ -304,8 +304,8 @@ def test_a_feature_that_fires_in_one_variant_alone_did_not_shift_in_the_others(s
 
 def test_pages_of_a_set_follow_each_other(store):
     """In every task beyond 0.1: 2 (-5), 0 (-4), 6 (1.5), 7 (0.9)."""
-    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "floor", "multiple": 0.2, "limit": 2}
-    assert [store.changed_features(**asked, offset=at)["feature"].tolist() for at in (0, 2, 4)] == [[2, 0], [6, 7], []]
+    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "floor", "multiple": 0.2, "limit": 1}
+    assert [store.changed_features(**asked, offset=at)["feature"].tolist() for at in range(5)] == [[2], [0], [6], [7], []]
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
