@@ -40,7 +40,7 @@ _NO_ACTIVATIONS = {
 
 
 class Store:
-    """A finished store. Every question of :mod:`store.queries`, :mod:`~store.feature_lists` and :mod:`~store.compare` is a method.
+    """A finished store. Every question of store/queries.py, store/feature_lists.py and store/compare.py is a method.
 
     ``store.contexts(layer=12, feature=431, ...)``, ``store.shifted_features(variant="maths", layer=12, limit=10)``.
 
