@@ -24,6 +24,7 @@ PAPER_OVERLAP = 0.45
 FEATURES_SHOWN = 5
 MIN_FIRINGS, MIN_DOCUMENTS, MAX_DENSITY = 50, 20, 0.1
 CONTEXT_TOKENS = 14
+FEW_MARK = "°"
 
 TABLE = {
     "variant": "variant", "layer": "layer", "relative_shift": "relative shift", "cosine": "cosine", "overlap": "overlap",
@@ -90,14 +91,18 @@ def _stories(store: Store) -> list[str]:
         for variant in store.variants
         for layer in store.layers
     ]
-    occur = {word for row in words for word in row[2:]}
+    occur = {word.removesuffix(f" {FEW_MARK}") for row in words for word in row[2:]}
     meanings = "; ".join(f"*{name}*: {meaning}" for name, meaning in story.HEADLINES.items() if name in occur)
     table = pd.DataFrame(words, columns=["variant", "layer", *domains])
-    return [*pieces, "In a word, by layer and domain:", _markdown(table), f"{meanings}."]
+    few = f" {FEW_MARK} rests on fewer than {story.MIN_DOCUMENTS} documents, and may not hold beyond them."
+    marked = any(word.endswith(FEW_MARK) for row in words for word in row[2:])
+    return [*pieces, "In a word, by layer and domain:", _markdown(table), f"{meanings}.{few if marked else ''}"]
 
 
 def _headline(told: story.Story | None) -> str:
-    return "–" if told is None else told.headline
+    if told is None:
+        return "–"
+    return f"{told.headline} {FEW_MARK}" if told.few_documents and told.headline != "too few documents" else told.headline
 
 
 def _table(rows: pd.DataFrame, has_verdicts: bool) -> pd.DataFrame:
@@ -157,10 +162,11 @@ def _cautions(rows: pd.DataFrame, has_verdicts: bool) -> list[str]:
         said += f"; at {explained} of these nothing shows that it is more than the change's size"
     lines.append(f"{said}.")
     few = rows[rows["n_beyond_noise"] < story.MIN_BEYOND_NOISE]
-    lines.append(
-        f"Features that move further than noise can: at {len(few)} of {len(rows)} variants and layers there are fewer than "
-        f"{story.MIN_BEYOND_NOISE}, which chance alone may give."
-    )
+    if len(few):
+        lines.append(
+            f"Features that move further than noise can: at {len(few)} of {len(rows)} variants and layers there are fewer than "
+            f"{story.MIN_BEYOND_NOISE}, which chance alone may give."
+        )
     unfit = rows[rows["gate"] == "does not fit"]
     if len(unfit):
         places = ", ".join(f"{row.variant} at layer {row.layer}" for row in unfit.itertuples())

@@ -36,6 +36,9 @@ would be exchangeable, and the k features that moved furthest would all be the v
 MIN_SYSTEMATIC_EXCESS = 0.05
 """Share of the latent change that points the same way, over what it is under noise, from which the change is systematic."""
 
+PARTIAL_CONTROLS = {"shuffled": "another token's change", "mean_shift": "the mean change alone"}
+"""Controls that keep part of what is systematic -> what they are called."""
+
 HEADLINES = {
     "no change": "the variant does what the base does here",
     "no more than noise": "a random change of the same size would look like this",
@@ -64,9 +67,13 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Story:
-    """The three sentences about one variant at one layer on one domain, and what they come down to (of HEADLINES)."""
+    """The three sentences about one variant at one layer on one domain, and what they come down to (of HEADLINES).
+
+    few_documents: whether they rest on fewer than MIN_DOCUMENTS, and may not hold beyond them.
+    """
 
     headline: str
+    few_documents: bool
     size: Sentence
     overlap: Sentence
     systematic: Sentence
@@ -81,7 +88,8 @@ def tell(rows: pd.DataFrame, n_down: int | None = None) -> Story:
     """
     numbers = _Numbers(rows)
     size, overlap, systematic = _size(numbers), _overlap(numbers), _systematic(numbers, n_down)
-    return Story(_headline(size.level, overlap.level, systematic.level), size, overlap, systematic)
+    headline = _headline(size.level, overlap.level, systematic.level)
+    return Story(headline, numbers.n_documents < MIN_DOCUMENTS, size, overlap, systematic)
 
 
 def _headline(size: str, overlap: str, systematic: str) -> str:
@@ -130,8 +138,9 @@ def _overlap(numbers: _Numbers) -> Sentence:
         level = "more"
     elif high < 0 and excess <= -MATERIAL_EXCESS:
         level = "fewer"
+    small = ", too small to matter" if level == "no more" and not low <= 0 <= high else ""
     claim = f"{level.capitalize()} features changed than noise of that size changes"
-    return Sentence(level, claim, f"{said} (excess {_signed(excess)}{_between(low, high, _signed)}).")
+    return Sentence(level, claim, f"{said} (excess {_signed(excess)}{_between(low, high, _signed)}{small}).")
 
 
 def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
@@ -142,7 +151,7 @@ def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
     few = numbers.n_documents < MIN_DOCUMENTS
     many = beyond >= MIN_BEYOND_NOISE
     one_way = share is not None and share - of_noise >= MIN_SYSTEMATIC_EXCESS and not few
-    parts = [_features_beyond(int(beyond), n_down)]
+    parts = [_features_beyond(int(beyond), n_down) + _beyond_under(numbers)]
     inflation, under_noise = numbers.value("l0_inflation"), numbers.value("l0_inflation", "isotropic")
     if inflation is not None and under_noise is not None:
         parts.append(f"L0 {inflation:.2f}× against {under_noise:.2f}× under noise")
@@ -164,6 +173,13 @@ def _features_beyond(n: int, n_down: int | None) -> str:
     chance = [f"up to {MIN_BEYOND_NOISE - 1} may by chance"] if n < MIN_BEYOND_NOISE else []
     remarks = f" ({'; '.join(fallen + chance)})" if fallen or chance else ""
     return f"{n:,} feature{'s move' if n > 1 else ' moves'} further than noise can{remarks}"
+
+
+def _beyond_under(numbers: _Numbers) -> str:
+    """How many do under the controls that keep something of the change: whether it is the token's own, or one offset."""
+    counts = [(numbers.value("n_beyond_noise", control), name) for control, name in PARTIAL_CONTROLS.items()]
+    said = [f"{count:,.0f} under {name}" for count, name in counts if count is not None]
+    return f", {' and '.join(said)}" if said else ""
 
 
 class _Numbers:

@@ -39,6 +39,16 @@ def test_three_sentences_a_variant_and_a_word_a_domain(page):
     assert "| maths | 5 | systematic | too few documents | systematic |" in page
     assert "*too few documents*: no statement is possible on so few documents" in page
     assert "*no change*" not in page
+    assert "°" not in page
+
+
+def test_a_claim_that_rests_on_few_documents_is_marked(tiny_store, monkeypatch):
+    """Were 1 feature beyond noise enough, the 3 documents of harmful would be called systematic."""
+    monkeypatch.setattr("store.story.MIN_BEYOND_NOISE", 1)
+    with open_store(tiny_store) as store:
+        page = findings(store)
+    assert "| maths | 5 | systematic | systematic ° | systematic |" in page
+    assert "° rests on fewer than 50 documents, and may not hold beyond them." in page
 
 
 def test_what_does_not_reproduce_is_said_plainly(page):

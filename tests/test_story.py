@@ -51,6 +51,7 @@ def test_pure_noise_reads_as_no_more_than_noise_even_at_an_overlap_of_0_3():
         "No more features changed than noise of that size changes: overlap 0.30; a random change of the same size gives 0.30 "
         "(excess +0.002 [−0.004 to +0.008])."
     )
+    assert not told.few_documents
     assert told.systematic.text == (
         "No systematic change beyond noise: 2 features move further than noise can (1 of them down; up to 9 may by chance); "
         "L0 3.05× against 3.10× under noise; 0.4 % of the latent change points the same way (0.3 % under noise)."
@@ -111,6 +112,23 @@ def test_the_sign_of_the_excess_in_words(observed, floor, interval, level):
     assert told.headline == expected
 
 
+def test_an_excess_that_is_sure_but_tiny_is_called_too_small_to_matter():
+    def said(interval):
+        return story.tell(rows(**(NOISE | {"overlap": overlap(0.40, 0.408, interval)}))).overlap.text
+
+    assert said((0.006, 0.010)).endswith("(excess +0.008 [+0.006 to +0.010], too small to matter).")
+    assert said((-0.001, 0.017)).endswith("(excess +0.008 [−0.001 to +0.017]).")
+
+
+def test_what_another_tokens_change_and_the_mean_alone_move_is_said():
+    counts = {"n_beyond_noise": {"observed": 105, "isotropic": 0, "shuffled": 106, "mean_shift": 86}}
+    told = story.tell(rows(**(REAL | counts)), n_down=43)
+    assert told.systematic.text.startswith(
+        "Systematic change: 105 features move further than noise can (43 of them down), 106 under another token's change and "
+        "86 under the mean change alone; L0 1.05×"
+    )
+
+
 def test_too_few_documents_are_counted_and_not_called_noise():
     few = rows(n_documents=12, **(NOISE | {"overlap": overlap(0.3, 0.4)}))
     told = story.tell(few)
@@ -121,7 +139,7 @@ def test_too_few_documents_are_counted_and_not_called_noise():
 
 def test_many_features_beyond_noise_are_systematic_on_few_documents_too_and_say_so():
     told = story.tell(rows(n_documents=18, **(REAL | {"overlap": overlap(0.45, 0.33)})), n_down=16)
-    assert told.headline == "systematic"
+    assert (told.headline, told.few_documents) == ("systematic", True)
     assert told.systematic.text.endswith("Only 18 documents: it may not hold beyond them.")
 
 

@@ -99,7 +99,7 @@ def test_overview_tells_noise_from_a_systematic_change_at_the_same_cosine_and_ov
     said = text(app).replace("\\", "")
     assert "**Fewer features changed than noise of that size changes:** overlap 0.45; a random change of the same size" in said
     assert "**No more features changed than noise of that size changes:** overlap 0.45" in said
-    assert "**Systematic change:** 2 features move further than noise can (1 of them down; up to 9 may by chance)" in said
+    assert "**Systematic change:** 2 features move further than noise can (1 of them down; up to 9 may by chance), 1 under" in said
     assert "**No systematic change beyond noise:** 1 feature moves further than noise can (up; up to 9 may by chance)" in said
 
 
