@@ -34,6 +34,7 @@ def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, ga
     merger.writer.load("feature_stats", _frame({**key, "domain": ALL}, values))
     for number in np.flatnonzero(tokens):
         values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
+        del values["std_shift"], values["magnitude_ratio"]  # of the pooled domains only
         if noise is not None:
             _add_floor(values, noise[number] / tokens[number])
         merger.writer.load("feature_stats", _frame({**key, "domain": domains[number]}, values))

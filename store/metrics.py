@@ -132,6 +132,7 @@ def feature_values(
     variance_b = np.maximum(sums["b2"] / n_tokens - mean_b**2, 0.0)
     suppression, emergence = _ratios(n10, n_a), _ratios(n01, n_b)
     return {
+        "n_tokens": np.full(np.shape(n11), n_tokens),
         "n11": n11,
         "n10": n10,
         "n01": n01,

@@ -6,6 +6,7 @@
 -- Words: a *layer* is a decoder block, read at resid_post, with one dictionary (SAE). A *model* is 'base' or a variant's
 -- name. A *domain* is a label of the corpus or 'all'; a *segment* is text, template, prompt, response or 'all'.
 -- Activations are *scaled*: raw code x ||W_dec,j||. Definitions and formulas: docs/metrics.md and store/metrics.py.
+-- VIRTUAL columns take no space: they are worked out when read. FLOAT is where seven digits are plenty.
 
 CREATE TABLE layers (
     layer         INTEGER NOT NULL, -- decoder block, counted from 0
@@ -94,31 +95,33 @@ CREATE TABLE feature_stats (
     layer           INTEGER NOT NULL,
     domain          VARCHAR NOT NULL,
     feature         INTEGER NOT NULL,
+    n_tokens        BIGINT  NOT NULL, -- N: tokens of the domain that count at the layer
     n11             BIGINT  NOT NULL, -- tokens where it fires in both
     n10             BIGINT  NOT NULL, -- in the base only
     n01             BIGINT  NOT NULL, -- in the variant only
     n_documents     BIGINT  NOT NULL, -- documents where it fires in either
-    freq_base       DOUBLE  NOT NULL, -- (n11 + n10) / N
-    freq_variant    DOUBLE  NOT NULL, -- (n11 + n01) / N
-    log_ratio       DOUBLE  NOT NULL, -- log2((n_b + 1/2) / (n_a + 1/2))
-    mean_base       DOUBLE  NOT NULL, -- mean scaled activation over the N counted tokens of the domain
+    freq_base       DOUBLE GENERATED ALWAYS AS ((n11 + n10) / n_tokens) VIRTUAL, -- share of the N tokens
+    freq_variant    DOUBLE GENERATED ALWAYS AS ((n11 + n01) / n_tokens) VIRTUAL, -- share of the N tokens
+    log_ratio       DOUBLE GENERATED ALWAYS AS (log2((n11 + n01 + 0.5) / (n11 + n10 + 0.5))) VIRTUAL,
+    suppression     DOUBLE GENERATED ALWAYS AS (n10 / nullif(n11 + n10, 0)) VIRTUAL, -- null where the base never fires
+    emergence       DOUBLE GENERATED ALWAYS AS (n01 / nullif(n11 + n01, 0)) VIRTUAL, -- null where the variant never fires
+    mean_base       DOUBLE  NOT NULL, -- mean scaled activation over the N tokens
     mean_variant    DOUBLE  NOT NULL,
-    shift           DOUBLE  NOT NULL, -- mean of (b - a) over the N counted tokens of the domain
-    std_shift       DOUBLE,           -- shift / pooled standard deviation
-    suppression     DOUBLE,           -- n10 / n_a; null where the base never fires
-    emergence       DOUBLE,           -- n01 / n_b; null where the variant never fires
-    magnitude_ratio DOUBLE,           -- sum b / sum a over tokens where both fire
+    shift           DOUBLE  NOT NULL, -- mean of (b - a) over the N tokens
     kind            VARCHAR NOT NULL, -- vanished, attenuated, unchanged, amplified, appeared
-    -- Evidence; null in a store without the isotropic control. Where it says 'pooled', null but for domain 'all'.
-    shift_isotropic    DOUBLE,        -- mean of (c - a), c the code under the isotropic control
-    floor              DOUBLE,        -- 99th percentile of |shift_isotropic| over features of like frequency
-    z                  DOUBLE,        -- pooled: over documents, of b - c summed in each; null where it varies nowhere
-    q                  DOUBLE,        -- pooled: Benjamini-Hochberg over the testable features; null where untestable
-    near_threshold     DOUBLE,        -- pooled: share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
-    minimum_detectable DOUBLE,        -- pooled: |shift| that this many documents would have found with power 0.8; null: untestable
-    did_shift          DOUBLE,        -- pooled: shift on the variant's task - shift on neutral text; null: no task given
-    moved_to           INTEGER,       -- pooled: the decoder neighbour that moved the other way, where the verdict is 'moved'
-    verdict            VARCHAR        -- pooled: suppressed, amplified, moved, does not fit, near threshold, within noise, untestable
+    -- Evidence; null in a store without the isotropic control.
+    shift_isotropic    FLOAT,         -- mean of (c - a), c the code under the isotropic control
+    floor              FLOAT,         -- 99th percentile of |shift_isotropic| over features of like frequency
+    -- From here on pooled: null but for domain 'all'.
+    std_shift          DOUBLE,        -- shift / pooled standard deviation
+    magnitude_ratio    DOUBLE,        -- sum b / sum a over tokens where both fire
+    z                  DOUBLE,        -- over documents, of b - c summed in each; null where it varies nowhere
+    q                  DOUBLE,        -- Benjamini-Hochberg over the testable features; null where untestable
+    near_threshold     DOUBLE,        -- share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
+    minimum_detectable DOUBLE,        -- |shift| that this many documents would have found with power 0.8
+    did_shift          DOUBLE,        -- shift on the variant's task - shift on neutral text; null: no task given
+    moved_to           INTEGER,       -- the decoder neighbour that moved the other way, where the verdict is 'moved'
+    verdict            VARCHAR        -- suppressed, amplified, moved, does not fit, near threshold, within noise, untestable
 ); -- key: variant, layer, domain, feature
 
 -- The same counts by segment, all domains together: what of a shift sits on the chat template's own tokens.
@@ -130,10 +133,10 @@ CREATE TABLE feature_segments (
     n11          BIGINT  NOT NULL, -- tokens of the segment where it fires in both
     n10          BIGINT  NOT NULL, -- in the base only
     n01          BIGINT  NOT NULL, -- in the variant only
-    mean_base    DOUBLE  NOT NULL, -- over the counted tokens of the segment
-    mean_variant DOUBLE  NOT NULL,
-    shift        DOUBLE  NOT NULL, -- mean of (b - a) over the counted tokens of the segment
-    share        DOUBLE            -- the segment's part of the sum of (b - a) over all tokens; null where that sum is 0
+    mean_base    FLOAT   NOT NULL, -- over the counted tokens of the segment
+    mean_variant FLOAT   NOT NULL,
+    shift        FLOAT   NOT NULL, -- mean of (b - a) over the counted tokens of the segment
+    share        FLOAT             -- the segment's part of the sum of (b - a) over all tokens; null where that sum is 0
 ); -- key: variant, layer, segment, feature
 
 -- The shape of the change: principal directions of delta = h_b - h_a about its mean, all domains together.

@@ -29,15 +29,22 @@ def create(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame | pa.Table) -> None:
-    """Append rows to a table, matched by column name.
+    """Append rows to a table, matched by column name; VIRTUAL columns are left out, they follow from the others.
 
     NaN in a float column becomes NULL: the store's word for "undefined".
     """
-    floats = [name for name, kind in _columns(table).items() if kind in ("DOUBLE", "FLOAT")]
-    undefined = ", ".join(f"if(isnan({name}), NULL, {name}) AS {name}" for name in floats if name in _names(rows))
-    replace = f"REPLACE ({undefined})" if undefined else ""
+    given = _names(rows)
+    known = _stored_columns(table)
+    if unknown := set(given) - set(_columns(table)):
+        raise ValueError(f"the table {table} has no column {sorted(unknown)[0]}")
+    floats = ("DOUBLE", "FLOAT")
+    columns = [
+        f"if(isnan({name}), NULL, {name}) AS {name}" if kind in floats else name
+        for name, kind in known.items()
+        if name in given
+    ]
     connection.register("incoming", rows)
-    connection.execute(f"INSERT INTO {table} BY NAME SELECT * {replace} FROM incoming")
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {', '.join(columns)} FROM incoming")
     connection.unregister("incoming")
 
 
@@ -47,7 +54,8 @@ def copy_sorted(source: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBP
     quoted = str(path).replace("'", "''")
     source.execute(f"ATTACH '{quoted}' AS finished")
     for table, key in TABLE_KEYS.items():
-        source.execute(f"INSERT INTO finished.{table} SELECT * FROM {table} ORDER BY {', '.join(key)}")
+        columns = ", ".join(_stored_columns(table))
+        source.execute(f"INSERT INTO finished.{table} BY NAME SELECT {columns} FROM {table} ORDER BY {', '.join(key)}")
     source.execute("DETACH finished")
     return duckdb.connect(str(path))
 
@@ -79,7 +87,7 @@ def digest(connection: duckdb.DuckDBPyConnection) -> str:
     """
     total = hashlib.sha256()
     for table, key in sorted(TABLE_KEYS.items()):
-        columns = list(_columns(table))
+        columns = list(_stored_columns(table))
         total.update(f"{table}({','.join(columns)})".encode())
         ordered = connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
         for batch in ordered.to_arrow_reader(65_536):
@@ -103,16 +111,26 @@ def _update(total, column: pa.Array) -> None:
 
 
 @cache
-def _columns(table: str) -> dict[str, str]:
-    """Column -> type of a table of schema.sql, in order."""
+def _schema() -> pd.DataFrame:
+    """Every column of schema.sql, in order: table_name, column_name, data_type, is_generated ('ALWAYS' or 'NEVER')."""
     with duckdb.connect(":memory:") as connection:
         connection.execute(SCHEMA_SQL)
-        return dict(
-            connection.execute(
-                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position",
-                [table],
-            ).fetchall()
-        )
+        query = "SELECT * FROM information_schema.columns ORDER BY table_name, ordinal_position"
+        return connection.execute(query).df()[["table_name", "column_name", "data_type", "is_generated"]]
+
+
+@cache
+def _columns(table: str) -> dict[str, str]:
+    """Column -> type of a table."""
+    rows = _schema()[_schema()["table_name"] == table]
+    return dict(zip(rows["column_name"], rows["data_type"], strict=True))
+
+
+@cache
+def _stored_columns(table: str) -> dict[str, str]:
+    """The same without VIRTUAL columns."""
+    rows = _schema()[(_schema()["table_name"] == table) & (_schema()["is_generated"] == "NEVER")]
+    return dict(zip(rows["column_name"], rows["data_type"], strict=True))
 
 
 def _names(rows: pd.DataFrame | pa.Table) -> list[str]:

@@ -85,11 +85,11 @@ def write(folder, variants=VARIANTS, evidence=True, replicas=True, settings=None
 
 
 def _row(variant, layer, domain, feature, shift, std_shift, found):
-    counts = {"n11": 40, "n10": 10, "n01": 10, "n_documents": 30, "freq_base": 0.1, "freq_variant": 0.1, "log_ratio": 0.0}
+    counts = {"n_tokens": 500, "n11": 40, "n10": 10, "n01": 10, "n_documents": 30}
     means = {"mean_base": 9.0, "mean_variant": 9.0 + shift, "shift": shift, "std_shift": std_shift}
     kind = "amplified" if shift > 0 else "attenuated" if shift < 0 else "unchanged"
     key = {"variant": variant, "layer": layer, "domain": domain, "feature": feature}
-    return {**key, **counts, **means, "kind": kind, "suppression": 0.2, "emergence": 0.2, "magnitude_ratio": 1.0, **found}
+    return {**key, **counts, **means, "kind": kind, "magnitude_ratio": 1.0, **found}
 
 
 def _layer(writer, layer, variants):
