@@ -173,9 +173,7 @@ def divergence(base: torch.Tensor, variant: torch.Tensor) -> torch.Tensor:
     return (base.exp() * (base - variant)).sum(-1)
 
 
-def _log_probabilities(
-    model: torch.nn.Module, input_ids: torch.Tensor, positions: torch.Tensor, words: int
-) -> torch.Tensor:
+def _log_probabilities(model: torch.nn.Module, input_ids: torch.Tensor, positions: torch.Tensor, words: int) -> torch.Tensor:
     """float64 [rows, positions, words]: of the next token at some positions of windows [rows, position]."""
     mask = torch.ones_like(input_ids)
     logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=positions).logits
@@ -226,9 +224,7 @@ def _saes_of(manifest: Manifest, config: RunConfig, layer: int) -> list[SaeConfi
     )
 
 
-def _check_same(
-    manifest: Manifest, models: ModelSet, dictionaries: dict[int, Dictionary | None], tokenizer: str
-) -> None:
+def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Dictionary | None], tokenizer: str) -> None:
     """Compare hashes with the manifest's.
 
     Raises:
