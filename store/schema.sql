@@ -102,7 +102,7 @@ CREATE TABLE feature_stats (
     n_documents     BIGINT  NOT NULL, -- documents where it fires in either
     freq_base       DOUBLE GENERATED ALWAYS AS ((n11 + n10) / n_tokens) VIRTUAL, -- share of the N tokens
     freq_variant    DOUBLE GENERATED ALWAYS AS ((n11 + n01) / n_tokens) VIRTUAL, -- share of the N tokens
-    log_ratio       DOUBLE GENERATED ALWAYS AS (log2((n11 + n01 + 0.5) / (n11 + n10 + 0.5))) VIRTUAL,
+    log_ratio       DOUBLE GENERATED ALWAYS AS (log2((n11 + n01 + 0.5) / (n11 + n10 + 0.5))) VIRTUAL, -- n_b against n_a
     suppression     DOUBLE GENERATED ALWAYS AS (n10 / nullif(n11 + n10, 0)) VIRTUAL, -- null where the base never fires
     emergence       DOUBLE GENERATED ALWAYS AS (n01 / nullif(n11 + n01, 0)) VIRTUAL, -- null where the variant never fires
     mean_base       DOUBLE  NOT NULL, -- mean scaled activation over the N tokens
