@@ -108,7 +108,8 @@ def _notes(source: Store, cut: Cut, kept: dict[str, int]) -> list[str]:
         "This is a cut-down copy to share: every statistic is complete and covers the whole corpus; contexts, codes and "
         "token metrics do not.",
         f"Contexts: {kept['contexts']:,} of {rows['contexts']:,}, at most {cut.contexts} a ranking, for the {cut.features} "
-        f"most shifted and the {cut.features} most active features of each layer and variant; other features have none here.",
+        f"most shifted features of each layer and variant, the {cut.features} furthest beyond their noise floor and the "
+        f"{cut.features} most active; others have none here.",
         f"Codes and token metrics: {kept['documents']:,} of {rows['documents']:,} documents ({kept['tokens']:,} of "
         f"{counts['tokens']:,} tokens), {size_of_sample}.",
         *([f"Labels: {source.n_labels:,} imported ones are part of this copy."] if source.n_labels else []),

@@ -29,8 +29,8 @@ class Cut:
 
     Attributes:
         contexts: contexts a ranking of each feature, the best ones.
-        features: that many most shifted (|shift|, all domains together) and as many most active features (frequency in
-            the base) of each layer and variant have contexts.
+        features: that many most shifted features (|shift|, all domains together), as many furthest beyond their noise floor,
+            and as many most active (frequency in the base) of each layer and variant have contexts.
         tokens: documents of a domain keep codes and token_metrics until they have this many tokens together.
     """
 
@@ -98,9 +98,12 @@ def _selection(table: str, cut: Cut, documents: Sequence[int]) -> tuple[str, lis
                 SELECT variant, layer, feature FROM feature_stats WHERE domain = 'all'
                 QUALIFY row_number() OVER (PARTITION BY variant, layer ORDER BY abs(shift) DESC, feature) <= ?
                      OR row_number() OVER (PARTITION BY variant, layer ORDER BY freq_base DESC, feature) <= ?
+                     OR row_number() OVER (
+                         PARTITION BY variant, layer ORDER BY abs(shift) / nullif(floor, 0) DESC NULLS LAST, feature
+                     ) <= ? AND floor > 0
             ) USING (variant, layer, feature) WHERE rank <= ?
             """,
-            [cut.features, cut.features, cut.contexts],
+            [cut.features, cut.features, cut.features, cut.contexts],
         )
     if table == "token_metrics":
         return "SELECT * FROM token_metrics WHERE list_contains(?::INTEGER[], document)", [list(documents)]

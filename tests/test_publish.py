@@ -113,10 +113,12 @@ def test_token_metrics_of_the_kept_documents(both):
 
 def test_contexts_are_the_best_of_the_features_that_matter(both):
     source, copy = both
-    stats = source.sql("SELECT variant, layer, feature, abs(shift) AS shift, freq_base FROM feature_stats WHERE domain = 'all'")
+    stats = source.sql("SELECT variant, layer, feature, shift, floor, freq_base FROM feature_stats WHERE domain = 'all'")
+    stats["beyond"] = (stats["shift"] / stats["floor"]).abs()
+    stats["shift"] = stats["shift"].abs()
     wanted = []
     for _, group in stats.groupby(["variant", "layer"]):
-        for score in ("shift", "freq_base"):
+        for score in ("shift", "beyond", "freq_base"):
             wanted.append(group.sort_values([score, "feature"], ascending=[False, True]).head(5))
     keys = pd.concat(wanted)[["variant", "layer", "feature"]].drop_duplicates()
     expected = rows(source, "contexts").merge(keys)
