@@ -8,14 +8,18 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy import stats
 
+from extract.config import PlantedEdit, RunConfig, VariantConfig
+from store import open_store
 from store.errors import UserError
 from store.evidence import POWER, Q, feature_evidence
 from store.intervals import excess_intervals, intervals
 from store.metrics import EXCESS_SIGN, layer_values
+from store.names import ALL
 
 PAGE = Path(__file__).parent.parent / "docs" / "bench-truth.md"
 BEGIN, END = "<!-- bench-truth: begin -->", "<!-- bench-truth: end -->"
@@ -28,6 +32,9 @@ SMALL_SIZES = (4, 4, 4, 4, 4, 4, 4, 7, 14, 14)
 
 FDR_TARGET = 0.075
 COVERAGE_TARGET = (0.93, 0.97)
+NOISE_STRENGTHS = (0.05, 0.1, 0.2, 0.4)
+PLANTED_STRENGTH = 0.2
+"""Of planted variants, in units of the layer's median residual norm."""
 CONTEXT_TOKENS, LONGEST = 8, 1024
 """Shortest document, and the longest: RunConfig.document_tokens."""
 
@@ -44,7 +51,7 @@ class Row:
 
 def false_discoveries(quick: bool) -> list[Row]:
     """Verdicts of synthetic stores in which nine features in ten are exchangeable with their control, and one in ten is not."""
-    n_stores = 100 if quick else 1000
+    n_stores = 60 if quick else 400
     rows = []
     for title, sizes in (("300 documents", SIZES), ("63 documents", SMALL_SIZES)):
         mixed = [_judged(store) for store in synthetic_stores(sizes, n_stores, share_shifted=0.1, seed=1)]
@@ -70,6 +77,61 @@ def interval_coverage(quick: bool) -> list[Row]:
     worst = min(hard, key=hard.get)
     rows.append(Row(f"documents twice as dispersed: the least covered ({worst})", hard[worst], "", None))
     return rows
+
+
+def planted_on_the_base(quick: bool) -> list[Row]:
+    """Whole runs on the demo's base, dictionary of layer 5 and corpus: the base again, isotropic noise, and known directions.
+
+    The base again must show no change at all; noise of any size must show none of any feature, as its own control is one more
+    draw of it; a direction added to every token must show, and upward.
+    """
+    from extract.__main__ import DEMO_CONFIG
+    from extract.config import load_config
+
+    config = load_config(DEMO_CONFIG)
+    layer = 5
+    sae = next(sae for sae in config.saes if sae.path.endswith("layer_05"))
+    changes = {"saes": [sae], "tokens": 6000 if quick else 15_000, "controls": ["rerun", "isotropic"]}
+    return planted_rows(config.model_copy(update=changes), layer, features=(100, 700, 1300))
+
+
+def planted_rows(config: RunConfig, layer: int, features: Sequence[int]) -> list[Row]:
+    """The rows of one run of a configuration whose variants are replaced by ones that are planted at ``layer``."""
+    from extract import pipeline
+
+    edits = {
+        "again": {"feature": 0, "strength": 0.0},
+        **{f"noise-{i}": {"feature": i, "strength": s, "isotropic": True} for i, s in enumerate(NOISE_STRENGTHS)},
+        **{f"planted-{feature}": {"feature": feature, "strength": PLANTED_STRENGTH} for feature in features},
+    }
+    variants = {name: VariantConfig(planted=PlantedEdit(layer=layer, **edit)) for name, edit in edits.items()}
+    unused = {"promoted_tokens": 0, "neighbours": 0, "spectrum": 0, "contexts": 1, "neutral_domains": [], "replicas": []}
+    run_config = config.model_copy(update={**unused, "variants": variants, "token_kl": 0, "answers": None})
+    at = f"layer = {int(layer)}"
+    with TemporaryDirectory() as folder:
+        pipeline.run(run_config, Path(folder) / "store", say=lambda _: None)
+        with open_store(Path(folder) / "store") as store:
+            found = store.cursor().sql(f"from feature_stats where domain = '{ALL}' and {at}").df()
+            metrics = store.cursor().sql(f"from layer_metrics where domain = '{ALL}' and segment = '{ALL}' and {at}").df()
+    found["significant"] = found["q"] < Q
+    found["claimed"] = found["verdict"].isin(["suppressed", "amplified", "moved", "does not fit"])
+    of_noise = found[found["variant"].str.startswith("noise")].groupby("variant")[["significant", "claimed"]].sum()
+    tested = found[found["variant"].str.startswith("noise")]["q"].notna().sum()
+    planted = [
+        found[(found["variant"] == f"planted-{feature}") & (found["feature"] == feature)].iloc[0] for feature in features
+    ]
+    again = found[found["variant"] == "again"]
+    rerun = metrics[(metrics["control"] == "rerun") & (metrics["metric"] == "overlap")]["value"].min()
+    n_noise, n_false = len(of_noise), int((of_noise["claimed"] > 0).sum())
+    seen = sum(bool(row["claimed"] and row["shift"] > 0) for row in planted)
+    changed = int((again["shift"] != 0).sum())
+    return [
+        Row("the base as its own variant: features with any shift", changed, "0", changed == 0),
+        Row("the base run again in other batches: overlap", float(rerun), "at least 0.99", bool(rerun >= 0.99)),
+        Row(f"isotropic variants: of {tested:,} tests, significant", int(of_noise["significant"].sum()), "", None),
+        Row(f"isotropic variants that claim any change, of {n_noise}", n_false, "at most 1", n_false <= 1),
+        Row(f"planted directions found, of {len(features)}", seen, "all", seen == len(features)),
+    ]
 
 
 # --- false discoveries ---------------------------------------------------------------------------------------------------
@@ -376,6 +438,7 @@ def _truth(law: SyntheticLaw, rng: np.random.Generator) -> dict[str, float]:
 SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
     "Synthetic stores: false discoveries and power": false_discoveries,
     "Synthetic stores: intervals": interval_coverage,
+    "The demo's base with planted variants": planted_on_the_base,
 }
 
 
@@ -392,7 +455,7 @@ def markdown(results: dict[str, list[Row]]) -> str:
     words = {True: "yes", False: "**no**", None: ""}
     parts = []
     for title, rows in results.items():
-        lines = [f"| {row.name} | {row.value:.3f} | {row.target} | {words[row.met]} |" for row in rows]
+        lines = [f"| {row.name} | {row.value:.4g} | {row.target} | {words[row.met]} |" for row in rows]
         parts.append("\n".join([f"### {title}", "", "| what | value | target | met |", "|---|---|---|---|", *lines]))
     return "\n\n".join(parts)
 

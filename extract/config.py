@@ -33,8 +33,16 @@ class PlantedEdit(_Section):
     """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away."""
     project_out: bool = False
     """Instead of adding: remove the component along the direction, measured from the base's mean residual."""
+    isotropic: bool = False
+    """Instead of one direction: a random one for each token, of that strength; noise, in which nothing should be found."""
     every: int = Field(1, ge=1)
     """Change only tokens whose id is divisible by this: 1 is every token."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "PlantedEdit":
+        if self.isotropic and self.project_out:
+            raise ValueError("give at most one of isotropic, project_out")
+        return self
 
 
 class VariantConfig(_Section):

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extract.config import PlantedEdit, RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
+from extract.draws import gaussian, mix, text_key
 from extract.hooks import edit_residuals
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
 from store.errors import UserError, first_line
@@ -147,11 +148,26 @@ def _planted(
 
     def changed(hidden: torch.Tensor) -> torch.Tensor:
         along = direction.to(hidden)
-        component = ((hidden - mean.to(hidden)) @ along).unsqueeze(-1)
-        planted = hidden - component * along if edit.project_out else hidden + along
+        if edit.isotropic:
+            noise = gaussian(_prefix_keys(input_ids, edit).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
+            planted = hidden + noise * (along.norm() / noise.norm(dim=-1, keepdim=True))
+        elif edit.project_out:
+            planted = hidden - ((hidden - mean.to(hidden)) @ along).unsqueeze(-1) * along
+        else:
+            planted = hidden + along
         return torch.where(triggered, planted, hidden)
 
     return edit_residuals(model, edit.layer, changed)
+
+
+def _prefix_keys(input_ids: torch.Tensor, edit: PlantedEdit) -> torch.Tensor:
+    """int64 like ``input_ids``: a key for each token, of all tokens of its window up to it, layer and feature."""
+    key = torch.full_like(input_ids[:, 0], text_key("planted", str(edit.layer), str(edit.feature)))
+    keys = []
+    for ids in input_ids.T:
+        key = mix(key, ids)
+        keys.append(key)
+    return torch.stack(keys, dim=1)
 
 
 def _peft_name(name: str) -> str:

@@ -1,0 +1,120 @@
+"""The bench of known truth: its data are what it says, its rows judge rightly, and the page is written between the markers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from extract import bench_truth
+from extract.__main__ import main
+from extract.bench_truth import BEGIN, END, SMALL_SIZES, Row, planted_rows, synthetic_stores
+from extract.config import load_config
+from store.errors import UserError
+from tests.support.world import one_thread
+
+RESULTS = {"A section": [Row("a", 0.5, "at most 1", True), Row("b", 2.0, "at most 1", False), Row("c", 3.0, "", None)]}
+
+
+def test_unshifted_features_are_exchangeable_with_their_control():
+    """Over 40 stores the mean of (sum of b - c) / its own spread is 0 for them, and far from it for many of the others."""
+    stores = list(synthetic_stores(SMALL_SIZES, 40, share_shifted=0.2, seed=7, d_sae=100))
+    totals = np.array([store.total.sum(axis=0) for store in stores])
+    t = totals.mean(axis=0) / (totals.std(axis=0, ddof=1) / 40**0.5)
+    shifted = stores[0].shifted
+    assert shifted.sum() == 20
+    assert np.mean(np.abs(t[~shifted]) > 2.02) < 0.15  # 5 % by chance
+    assert np.mean(np.abs(t[shifted]) > 2.02) > 0.6
+
+
+def test_a_synthetic_stores_sums_agree():
+    """Counts, totals and shifts are of the same tokens."""
+    store = next(synthetic_stores(SMALL_SIZES, 1, share_shifted=0.2, seed=8, d_sae=50))
+    assert store.n_documents.tolist() == list(SMALL_SIZES)
+    assert store.total.sum(axis=0) / store.n_tokens == pytest.approx(store.shift - store.shift_isotropic)
+    assert (store.square >= store.total**2 / store.n_documents[:, None] - 1e-9).all()
+    assert (store.sums["n_documents"] <= sum(SMALL_SIZES)).all()
+
+
+def test_no_more_false_discoveries_than_asked_for():
+    """30 small stores: hardly any of what is found is false, and what should be found mostly is."""
+    judged = [bench_truth._judged(store) for store in synthetic_stores(SMALL_SIZES, 30, 0.1, seed=1)]
+    assert np.mean([one.false_share(one.significant) for one in judged]) <= 0.05
+    of_all, beyond = bench_truth._power_rows("63 documents", judged)
+    assert of_all.met is None
+    assert beyond.value > 0.7
+
+
+def test_false_share():
+    """Of three found one is false; of none found none is."""
+    some = np.array([True, True, True, False])
+    judged = bench_truth.Judged(np.array([True, True, False, False]), some, some, some, np.zeros(4), np.zeros(4))
+    assert judged.false_share(some) == pytest.approx(1 / 3)
+    assert judged.false_share(np.zeros(4, bool)) == 0.0
+
+
+def test_the_bound_of_a_mean_share():
+    """0 and 0.2, half each of 100: mean 0.1, standard error 0.0100504, one-sided bound 0.1 + 1.644854 x that."""
+    row = bench_truth._fdr_row("x", [0.0, 0.2] * 50)
+    assert row.value == pytest.approx(0.1 + 1.644854 * 0.01005038, rel=1e-5)
+    assert row.met is False
+    assert bench_truth._fdr_row("x", [0.0] * 50).met is True
+
+
+def test_planted_variants_on_a_small_base(world, tmp_path, monkeypatch):
+    """The whole section on the tiny world: 16 + 24 documents, two strengths of noise."""
+    monkeypatch.setattr(bench_truth, "NOISE_STRENGTHS", (0.1, 0.3))
+    sae = {"path": str(world.saes[2])}
+    config = load_config(world.config(tmp_path, controls=["rerun", "isotropic"], tokens=4000, saes=[sae]))
+    with one_thread():
+        rows = planted_rows(config, layer=2, features=(3, 8))
+    assert len(rows) == 5
+    again, rerun, _, noise, planted = rows
+    assert again.met
+    assert rerun.met
+    assert noise.met
+    assert (planted.value, planted.met) == (2, True)
+
+
+def test_tables():
+    assert bench_truth.markdown(RESULTS).splitlines() == [
+        "### A section", "", "| what | value | target | met |", "|---|---|---|---|",
+        "| a | 0.5 | at most 1 | yes |", "| b | 2 | at most 1 | **no** |", "| c | 3 |  |  |",
+    ]  # fmt: skip
+
+
+def test_the_page_keeps_what_stands_around_the_table(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    for _ in range(2):  # the second time changes nothing
+        bench_truth.write_page(RESULTS, page)
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"before\n{BEGIN}\n\n### A section")
+        assert text.endswith(f"|  |  |\n\n{END}\nafter\n")
+        assert "old" not in text
+
+
+@pytest.mark.parametrize("content", [None, "no markers", END + BEGIN])
+def test_a_page_without_markers_is_refused_before_anything_is_drawn(tmp_path, capsys, content):
+    page = tmp_path / "page.md"
+    if content is not None:
+        page.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="must hold the lines"):
+        bench_truth.check_page(page)
+    assert main(["bench-truth", "--page", str(page)]) == 2
+    assert "must hold the lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("met", "code"), [(True, 0), (None, 0), (False, 1)])
+def test_the_command(monkeypatch, tmp_path, capsys, met, code):
+    """Prints, writes JSON where asked, and fails on a missed target."""
+    monkeypatch.setattr(bench_truth, "SECTIONS", {"S": lambda quick: [Row("quick" if quick else "full", 1.0, "1", met)]})
+    assert main(["bench-truth", "--quick", "--json", str(tmp_path / "out.json")]) == code
+    assert "| quick | 1 | 1 |" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert content == {"S": [{"name": "quick", "value": 1.0, "target": "1", "met": met}]}
+
+
+@pytest.mark.long
+def test_false_discoveries_of_400_stores():
+    for row in bench_truth.false_discoveries(quick=False):
+        assert row.met is not False, row
