@@ -7,15 +7,18 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
+from extract.answers import read_answers
 from extract.config import RunConfig, SaeConfig, VariantConfig
 from extract.models import model_config
 from extract.records import read_records
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
-from store.names import RANKINGS
+from store.names import BASE, RANKINGS
 
 # Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
 CPU_FLOPS = 1.1e11
+# The token KL there takes 22 ms a token for base and one variant: 9 ms a model beyond its blocks, for 0.34 GFLOP of the head.
+HEAD_FLOPS = 3.7e10
 BYTES_A_CODE = 5.5
 CODES_A_TOKEN = 64
 USUAL_D_SAE = 16_384
@@ -53,6 +56,8 @@ def check(config: RunConfig) -> Report:
     if records is not None:
         domains = sorted({record.domain for record in records})
         report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
+    if config.answers is not None:
+        _attempt(report, lambda: report.lines.append(_answers_line(config)))
     if base is not None:
         report.lines += _needs(config, base)
     return report
@@ -73,7 +78,28 @@ def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
         f"disk      at most about {disk / 1e6:,.0f} MB while it runs (codes of {CODES_A_TOKEN} features a token, contexts), "
         f"{free / 1e9:,.0f} GB free here",
         f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
+        *([_token_kl_line(config, base)] if config.token_kl else []),
     ]
+
+
+def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
+    """The prediction pass: all blocks, and the head over the whole vocabulary, of every model."""
+    tokens = min(config.token_kl, config.tokens)
+    blocks = 2 * _parameters(base, embeddings=False) / CPU_FLOPS
+    head = 2 * base.vocab_size * base.hidden_size / HEAD_FLOPS
+    minutes = tokens * (1 + len(config.variants)) * (blocks + head) / 60
+    return (
+        f"token KL  {tokens:,} tokens, about {minutes:,.0f} minutes more on two CPU cores for predictions over "
+        f"{base.vocab_size:,} words ({HEAD_FLOPS / 1e9:.0f} GFLOP/s with the softmax)"
+    )
+
+
+def _answers_line(config: RunConfig) -> str:
+    """What the file of answers holds of the run's models."""
+    rows = read_answers(Path(config.answers), [BASE, *config.variants])
+    models = [model for model in (BASE, *config.variants) if (rows["model"] == model).any()]
+    prompts = rows.groupby("task")["prompt"].nunique()
+    return f"answers   {prompts.sum():,} prompts in {len(prompts)} tasks, of {', '.join(models)}"
 
 
 def _context_bytes(config: RunConfig) -> float:
