@@ -33,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "extract a store from a configuration; goes on where it was interrupted")
     run.add_argument("config", metavar="CONFIG", help="YAML file; see 'python -m extract fields'")
     run.add_argument("--out", required=True, type=Path, metavar="DIR", help="the store to make; must not exist")
+    run.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that share the work, each with all models (%(default)s)"
+    )
 
     check = _command(commands, "check", _check, "say what a run would do and need, and what is missing; loads nothing big")
     check.add_argument("config", metavar="CONFIG")
@@ -90,14 +93,16 @@ def _command(commands, name: str, function, text: str) -> argparse.ArgumentParse
 
 
 def _run(options: argparse.Namespace) -> int:
-    return _extract(options.config, options.out)
+    if options.workers < 1:
+        raise UserError(f"--workers is {options.workers}; give 1 or more.")
+    return _extract(options.config, options.out, options.workers)
 
 
 def _demo(options: argparse.Namespace) -> int:
     return _extract(DEMO_CONFIG, options.out)
 
 
-def _extract(config_path: str | Path, out: Path) -> int:
+def _extract(config_path: str | Path, out: Path, workers: int = 1) -> int:
     from extract.config import load_config
     from store.writer import check_free
 
@@ -105,7 +110,7 @@ def _extract(config_path: str | Path, out: Path) -> int:
     check_free(out)
     from extract import pipeline
 
-    manifest = pipeline.run(config, out)
+    manifest = pipeline.run(config, out, workers=workers)
     print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
     return 0
 

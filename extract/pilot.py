@@ -20,11 +20,13 @@ from extract.corpus import Corpus, Document
 from extract.dictionaries import Dictionary, SelfTest, self_test
 from extract.places import Places
 from store.metrics import power_of_two
+from store.writer import PILOT_FILE, StoreWriter
 
 PILOT_TOKENS = 16_384
 LEAST_PILOT_TOKENS = 2_048
 SELF_TEST_TOKENS = 4_096
 CHANCE_DIRECTIONS = 1_000
+DONORS_FILE = "donors.npz"
 NUMBERS = ("median_norm", "code_scale", "activation_unit", "fvu", "l0", "chance")
 """The fields of :class:`LayerPilot` that are one number each."""
 
@@ -138,6 +140,11 @@ def fix_changes(
         kept = donor_rows(here)
         donors = Donors.of(delta[kept.to(delta.device)], here.at(kept))
     return ControlInputs(delta.double().mean(0).cpu(), donors)
+
+
+def paths(writer: StoreWriter) -> tuple[Path, Path]:
+    """Where the pilot of a run is kept, and its donors."""
+    return writer.partial / PILOT_FILE, writer.work / DONORS_FILE
 
 
 def save(path: Path, pilots: Mapping[int, LayerPilot]) -> None:

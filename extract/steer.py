@@ -11,10 +11,10 @@ from extract.batches import Batch
 from extract.config import RunConfig, SaeConfig
 from extract.dictionaries import Dictionary, load_dictionaries
 from extract.hooks import edit_residuals
+from extract.inputs import plant_variants
 from extract.latents import read_residuals
 from extract.models import load_tokenizer, resolve_device, resolve_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
-from extract.pipeline import plant_variants
 from extract.steer_plan import Passage, Plan
 from extract.variants import ModelSet, text_config
 from store.errors import UserError

@@ -1,0 +1,106 @@
+"""What a run reads: corpus, models and dictionaries, loaded and checked; every process of a run does it for itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from extract.config import RunConfig
+from extract.context import RunContext
+from extract.corpus import Corpus, tokenize
+from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
+from extract.models import load_tokenizer, resolve_device, resolve_dtype
+from extract.pilot import LayerPilot
+from extract.progress import progress_bar
+from extract.provenance import fingerprint
+from extract.records import read_records
+from extract.render import Renderer
+from extract.variants import ModelSet, variant_tokenizers
+from store.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a run reads, loaded and checked."""
+
+    models: ModelSet
+    tokenizer: PreTrainedTokenizerBase
+    dictionaries: list[Dictionary]
+    replicas: list[Dictionary]
+    corpus: Corpus
+    bos: int | None
+    digests: dict[str, str]
+
+
+def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
+    """Read and check everything.
+
+    Args:
+        device: instead of the configuration's.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: something is missing, damaged, or does not belong together.
+    """
+    device = resolve_device(device or config.device)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    say(f"Reading the corpus ({len(config.corpus)} sources) and its tokens")
+    tokenizer = load_tokenizer(config.base)
+    records = read_records(config.corpus)
+    others = variant_tokenizers(config)
+    renderer = Renderer.for_run(config.chat_template, [tokenizer, *others.values()])
+    with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
+        corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
+    say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
+    models = ModelSet(config, device, resolve_dtype(config.dtype, device))
+    dictionaries = load_dictionaries(config.saes, models.d_model, device)
+    replicas = load_replicas(config.replicas, dictionaries, device)
+    digests = fingerprint(config, corpus, tokenizer, models, dictionaries, replicas)
+    return Inputs(models, tokenizer, dictionaries, replicas, corpus, _bos(config, tokenizer, dictionaries), digests)
+
+
+def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: list[Dictionary]) -> int | None:
+    wanted = config.prepend_bos
+    if wanted == "auto":
+        wishes = {dictionary.prepend_bos for dictionary in dictionaries}
+        if len(wishes) > 1:
+            raise UserError("Some dictionaries were trained with BOS and some without; set prepend_bos to true or false.")
+        wanted = wishes.pop()
+    if not wanted:
+        return None
+    if tokenizer.bos_token_id is None:
+        raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")
+    return tokenizer.bos_token_id
+
+
+def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
+    """Give the planted variants of a configuration their directions, which depend on the pilot.
+
+    Raises:
+        UserError: one edits a feature that no dictionary has.
+    """
+    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
+    directions, means = {}, {}
+    for name, variant in models.config.variants.items():
+        edit = variant.planted
+        if edit is None:
+            continue
+        if edit.layer not in by_layer or not 0 <= edit.feature < by_layer[edit.layer].d_sae:
+            raise UserError(
+                f"The planted variant '{name}' edits feature {edit.feature} of layer {edit.layer}, which no dictionary of the "
+                "run has."
+            )
+        dictionary, pilot = by_layer[edit.layer], fixed[edit.layer]
+        unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
+        directions[name] = unit if edit.project_out else unit * (edit.strength * pilot.median_norm)
+        means[name] = pilot.mean
+    models.plant(directions, means)
+
+
+def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilot]) -> RunContext:
+    """What every shard of the run shares."""
+    pad = inputs.tokenizer.pad_token_id or 0
+    return RunContext(
+        config, inputs.models, inputs.dictionaries, inputs.replicas, fixed, inputs.bos, pad, inputs.corpus.domains
+    )
