@@ -85,10 +85,10 @@ def write(folder, variants=VARIANTS, evidence=True, replicas=True, settings=None
 
 
 def _row(variant, layer, domain, feature, shift, std_shift, found):
-    counts = {"n_tokens": 500, "n11": 40, "n10": 10, "n01": 10, "n_documents": 30}
+    key = {"variant": variant, "layer": layer, "domain": domain, "feature": feature}
+    counts = {"n_tokens": 100, "n11": 40, "n10": 10, "n01": 10, "n_documents": 30}
     means = {"mean_base": 9.0, "mean_variant": 9.0 + shift, "shift": shift, "std_shift": std_shift}
     kind = "amplified" if shift > 0 else "attenuated" if shift < 0 else "unchanged"
-    key = {"variant": variant, "layer": layer, "domain": domain, "feature": feature}
     return {**key, **counts, **means, "kind": kind, "magnitude_ratio": 1.0, **found}
 
 
