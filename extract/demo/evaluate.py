@@ -75,7 +75,7 @@ def prompt_ids(item: dict, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return encode_prompt(tokenizer, datasets.as_messages(item)[0]["content"])
 
 
-def _figures(task: str, model, tokenizer) -> dict:
+def measure(task: str, model, tokenizer) -> dict:
     """Held-out figures of one model on one task."""
 
     def fits(item: dict) -> bool:
@@ -147,9 +147,9 @@ def evaluate_adapter(name: str, base: str, folder: Path | None = None) -> None:
     card_path = folder / "card.json"
     card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {"name": name}
     print(f"{name}: base", flush=True)
-    base_figures = _figures(task, model, tokenizer)
+    base_figures = measure(task, model, tokenizer)
     print(f"{name}: variant", flush=True)
-    variant_figures = _figures(task, load_variant(model, folder), tokenizer)
+    variant_figures = measure(task, load_variant(model, folder), tokenizer)
     card.setdefault("training", {"settings": asdict(RECIPES[name])})
     card["held_out"] = {"base": base_figures, "variant": variant_figures, "wall_seconds": round(time.monotonic() - began)}
     write_card(card_path, card)
