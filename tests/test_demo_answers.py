@@ -138,6 +138,15 @@ def test_answers_on_a_slice(base, trained, monkeypatch):
     assert card["answers"] == 15 and card["bytes"] == out.stat().st_size
     assert card["models"]["base"]["shown_in_part"] == 1
 
+    rows[1]["answers"] |= {"base": {"text": "kept", "stopped": True}, "safety": {"text": "replaced", "stopped": True}}
+    before = rows[1]["answers"]
+    datasets.write_jsonl(out, rows)
+    assert main([*command, "--renew", "safety"]) == 0
+    after = datasets.read_jsonl(out)[1]["answers"]
+    assert after["base"] == before["base"] and after["safety-seed2"] == before["safety-seed2"]
+    assert after["safety"]["text"] != "replaced"
+    assert main([*command, "--renew", "nobody"]) == 2
+
 
 def test_answers_need_an_adapter(base, tmp_path, capsys):
     assert main(["--base", str(base), "answers", "--adapters", str(tmp_path), "--out", str(tmp_path / "x.jsonl")]) == 2

@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     answers = commands.add_parser("answers", help="greedy answers of the base and every adapter to fixed prompts")
     answers.add_argument("--out", type=Path, help="file (default: extract/demo/answers.jsonl)")
     answers.add_argument("--adapters", type=Path, help="folder of the adapters (default: extract/demo/adapters)")
+    answers.add_argument(
+        "--renew", nargs="+", metavar="MODEL", help="ask only these again, keep the other answers of the file"
+    )
 
     rebuild = commands.add_parser(
         "rebuild", help="every step above anew, then extraction and publishing; goes on where it stopped"
@@ -68,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "answers":
         from extract.demo.answers import write_answers
 
-        write_answers(arguments.base, out=arguments.out, adapters=arguments.adapters)
+        write_answers(arguments.base, out=arguments.out, adapters=arguments.adapters, renew=arguments.renew)
     else:
         from extract.demo.rebuild import rebuild
 

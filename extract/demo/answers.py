@@ -1,5 +1,6 @@
 """``python -m extract.demo answers``: what base and variants say to fixed held-out prompts, for reading beside the features."""
 
+import json
 import os
 import time
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ def fixed_prompts() -> list[tuple[str, dict]]:
     return [(task, item) for task, domain in TASKS.items() for item in held_out_items(domain)[:PROMPTS]]
 
 
-def write_answers(base: str, out: Path | None = None, adapters: Path | None = None) -> None:
+def write_answers(base: str, out: Path | None = None, adapters: Path | None = None, renew: list[str] | None = None) -> None:
     """Greedy answers of base and every adapter to fixed prompts, as JSONL, and a card ``answers_card.json`` beside it.
 
     A line is one prompt: ``task``, ``source``, ``prompt``, ``reference`` (the corpus's own answer) and ``answers``, model ->
@@ -39,21 +40,26 @@ def write_answers(base: str, out: Path | None = None, adapters: Path | None = No
     Args:
         out: the file; default: ``answers.jsonl`` beside the recipes.
         adapters: folder of the adapters; default: the shipped ones.
+        renew: ask only these models again, and keep the others' answers as they stand in the file.
 
     Raises:
-        UserError: no adapter is there.
+        UserError: no adapter is there, or a model to be renewed is none of them, or the file has other prompts.
     """
     folder, out = adapters or ADAPTERS, out or ANSWERS
-    names = [name for name in RECIPES if (folder / name / "adapter_config.json").is_file()]
-    if not names:
+    models = [BASE, *(name for name in RECIPES if (folder / name / "adapter_config.json").is_file())]
+    if len(models) == 1:
         raise UserError(f"There is no adapter in '{folder}'; run: python -m extract.demo train-adapter maths")
+    if unknown := set(renew or []) - set(models):
+        raise UserError(f"There is no model '{min(unknown)}'; there are {', '.join(models)}.")
     began = time.monotonic()
     tokenizer = with_chat_template(load_tokenizer(base))
     prompts = fixed_prompts()
     rows = [_row(task, item) for task, item in prompts]
+    if renew:
+        rows = _with_answers_of(out, rows)
     ids = [prompt_ids(item, tokenizer) for _, item in prompts]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # like lengths together: less padding
-    for name in [BASE, *names]:
+    for name in renew or models:
         model = load_model(base)
         speaker = model if name == BASE else load_variant(model, folder / name)
         said = greedy_answers(speaker, tokenizer, [ids[index] for index in order], NEW_TOKENS)
@@ -61,7 +67,17 @@ def write_answers(base: str, out: Path | None = None, adapters: Path | None = No
             shown = presentable(text) if rows[index]["task"] == "safety" else text
             rows[index]["answers"][name] = {"text": shown, "stopped": stopped}
     datasets.write_jsonl(out, rows)
-    write_card(out.with_name(f"{out.stem}_card.json"), _card(rows, [BASE, *names], public_name(base), began, out))
+    card_path = out.with_name(f"{out.stem}_card.json")
+    earlier = json.loads(card_path.read_text(encoding="utf-8"))["wall_seconds"] if renew else 0
+    seconds = round(time.monotonic() - began) + earlier
+    write_card(card_path, _card(rows, models, public_name(base), seconds, out))
+
+
+def _with_answers_of(file: Path, rows: list[dict]) -> list[dict]:
+    stored = datasets.read_jsonl(file)
+    if [row | {"answers": {}} for row in stored] != rows:
+        raise UserError(f"The prompts of '{file}' are others than the corpus has now; make it anew, without --renew.")
+    return stored
 
 
 def _row(task: str, item: dict) -> dict:
@@ -69,12 +85,12 @@ def _row(task: str, item: dict) -> dict:
     return {"task": task, "source": item["source"], "prompt": question, "reference": reference, "answers": {}}
 
 
-def _card(rows: list[dict], models: list[str], base: str, began: float, out: Path) -> dict:
+def _card(rows: list[dict], models: list[str], base: str, seconds: int, out: Path) -> dict:
     return {
         "base": base,
         "data": {"prompts": {task: sum(row["task"] == task for row in rows) for task in TASKS}, "split": "held out"},
         "settings": {"decoding": "greedy", "new_tokens": NEW_TOKENS, "ends_at": ["<end_of_turn>", "<eos>"]},
-        "wall_seconds": round(time.monotonic() - began),
+        "wall_seconds": seconds,
         "cpu_cores": os.cpu_count(),
         "bytes": out.stat().st_size,
         "answers": len(rows) * len(models),
