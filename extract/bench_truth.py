@@ -407,8 +407,8 @@ def coverage(sizes: Sequence[int], n_stores: int, spread: float, seed: int) -> d
     for _ in range(n_stores):
         variant, control, domain = law.draw(rng)
         for name, (low, high) in law_intervals(law, variant, control, domain).items():
-            hits[name] += low <= truth[name] <= high
-    return {name: count / n_stores for name, count in hits.items()}
+            hits[name] += int(low <= truth[name] <= high)
+    return {name: float(count / n_stores) for name, count in hits.items()}
 
 
 def law_intervals(law: SyntheticLaw, variant, control, domain) -> dict[str, tuple[float, float]]:

@@ -213,6 +213,7 @@ def test_coverage_of_200_stores():
     """95 % +- 3 standard errors of 200 draws, for every metric and every excess."""
     found = coverage(SIZES, 200, spread=1.0, seed=5)
     assert len(found) == 15 + 8
+    assert all(type(share) is float for share in found.values())  # as JSON takes it
     for name, share in found.items():
         assert 0.90 <= share <= 0.995, name
 
