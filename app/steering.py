@@ -60,7 +60,7 @@ def strip(result: Steering) -> alt.LayerChart:
             ),
         ]
     )
-    axis = alt.Axis(labelFontSize=13, labelLimit=160, grid=False, ticks=False, domain=False)
+    axis = alt.Axis(labelFontSize=13, labelLimit=160, labelOverlap=False, grid=False, ticks=False, domain=False)
     base = alt.Chart(data).encode(
         x=alt.X("kl:Q", title="KL(base ‖ variant) of the next token, nats", scale=alt.Scale(zero=True)),
         y=alt.Y("what:N", title=None, sort=rows, axis=axis),
@@ -89,4 +89,4 @@ def strip(result: Steering) -> alt.LayerChart:
             )
         )
         layers.insert(1, interval)
-    return alt.layer(*layers).properties(height=110)
+    return alt.layer(*layers).properties(height=30 * len(rows) + charts.AXIS_HEIGHT)
