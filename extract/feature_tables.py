@@ -133,9 +133,10 @@ def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens
     sums = merger.feature_sums(dictionary.layer, variant, "segments", len(SEGMENTS), dictionary.d_sae)
     change = sums["b"] - sums["a"]
     whole = change.sum(axis=0)
+    changed = np.abs(whole) > 1e-12 * (sums["a"] + sums["b"]).sum(axis=0)  # not by rounding only
     for number in np.flatnonzero(tokens):
         values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
-        share = np.divide(change[number], whole, out=np.full(len(whole), np.nan), where=whole != 0)
+        share = np.divide(change[number], whole, out=np.full(len(whole), np.nan), where=changed)
         columns = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
         key = {"variant": variant, "layer": dictionary.layer, "segment": SEGMENTS[number]}
         frame = _frame(key, {**{name: values[name] for name in columns}, "share": share})

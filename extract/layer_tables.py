@@ -195,9 +195,9 @@ class _Rows:
                     found[control] = self._systematic(side, domain, controls.get("isotropic") if control != "rerun" else None)
             for control, cells in found.items():
                 side = observed if control == OBSERVED else controls[control]
-                if control != OBSERVED:
-                    for metric, columns in cells.items():
-                        columns["excess"] = found[OBSERVED][metric]["value"] - columns["value"]
+                if control not in (OBSERVED, "rerun"):  # the rerun is of other documents
+                    share = cells["systematic_share"]
+                    share["excess"] = found[OBSERVED]["systematic_share"]["value"] - share["value"]
                 yield from self.rows((domain, ALL), control, side.group(domain, ALL), cells)
 
     def _systematic(self, side: SideTables, domain: str, isotropic: SideTables | None) -> dict[str, dict[str, float]]:

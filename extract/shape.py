@@ -11,14 +11,16 @@ from store.names import OBSERVED
 
 NEAREST = 5
 """Decoder rows listed for each direction."""
+ROUNDING = 1e-12
+"""A smaller part of sum ||delta||^2 is rounding: it has no direction, and no rank."""
 
 
 def write_spectrum(merger: Merger, dictionary: Dictionary, variant: str) -> dict[str, float]:
     """Write the spectrum of one layer and variant.
 
     Returns:
-        ``effective_rank`` (exp of the entropy of the eigenvalues, Roy & Vetterli 2007) and ``mean_share``, as metrics of the
-        layer; NaN where nothing changed, empty in a run without spectrum.
+        ``effective_rank`` (exp of the entropy of the eigenvalues, Roy & Vetterli 2007; NaN where every token changed alike)
+        and ``mean_share``, as metrics of the layer; both NaN where nothing changed, empty in a run without spectrum.
     """
     config, layer = merger.context.config, dictionary.layer
     if not config.spectrum:
@@ -29,15 +31,18 @@ def write_spectrum(merger: Merger, dictionary: Dictionary, variant: str) -> dict
         return {"effective_rank": float("nan"), "mean_share": float("nan")}
     mean = total / n
     values, vectors = np.linalg.eigh(outer - n * np.outer(mean, mean))
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1].T
+    shares, vectors = values[::-1] / size, vectors[:, ::-1].T
+    shares = shares[shares > ROUNDING]
+    p = shares / shares.sum()
+    effective_rank = float(np.exp(-(p * np.log(p)).sum())) if len(p) else float("nan")
     mean_share = n * float(mean @ mean) / size
-    directions, shares = vectors[: config.spectrum], values[: config.spectrum] / size
-    if mean_share > 0:
+    shares = shares[: config.spectrum]
+    directions = vectors[: len(shares)]
+    if mean_share > ROUNDING:
         directions = np.vstack([mean / np.linalg.norm(mean), directions])
         shares = np.append(mean_share, shares)
-    _write(merger, dictionary, variant, directions, shares, first=0 if mean_share > 0 else 1)
-    p = values[values > 0] / values.sum() if values.sum() > 0 else np.ones(1)
-    return {"effective_rank": float(np.exp(-(p * np.log(p)).sum())), "mean_share": mean_share}
+    _write(merger, dictionary, variant, directions, shares, first=0 if mean_share > ROUNDING else 1)
+    return {"effective_rank": effective_rank, "mean_share": mean_share}
 
 
 def _sums(merger: Merger, layer: int, variant: str) -> tuple[int, np.ndarray, np.ndarray]:

@@ -85,7 +85,9 @@ def excess_intervals(
     for name, sign in EXCESS_SIGN.items():
         if name in of_variant:
             excess = sign * (of_variant[name].value - of_control[name].value)
-            half = _half_width(of_variant[name].residuals - of_control[name].residuals, np.asarray(domain)[counts])
+            with np.errstate(invalid="ignore"):  # both infinite: the metric hangs on a single document
+                residuals = of_variant[name].residuals - of_control[name].residuals
+            half = _half_width(residuals, np.asarray(domain)[counts])
             out[name] = (excess, excess - half, excess + half)
     return out
 

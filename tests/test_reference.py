@@ -2,7 +2,8 @@
 
 One small run holds the awkward cases: decoder norms far from 1, tokens with no code at all, sink tokens (and a domain of
 nothing else), a domain of a single token, features that never fire, documents longer than a context window, repeated
-passages, three kinds of variant at once, several shards.
+passages, three kinds of variant at once, several shards; every control, tasks and neutral text, a second dictionary, two
+features of nearly the same direction that a planted change plays off against each other, and documents enough for intervals.
 """
 
 import math
@@ -24,14 +25,17 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from extract.__main__ import main
 from store import metrics, open_store, parts, verify
+from store.names import VERDICTS
 from store.reader import Store
-from tests.support.reference import Reference, encode, recording, window_by_window
+from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
 from tests.support.world import World, make_base, make_checkpoint, make_sae, one_thread, sentences, write_jsonl
 
 SUM = 1e-9  # relative, of float64 sums
 FLOAT32 = 2.0**-23
 FLOAT16 = 2.0**-11  # half a unit in the last place of the stored codes
 SINK = " moon"
+PAIR = (20, 22)
+"""Features of layer 2 at a cosine of 0.77, between which lies the direction that the variant 'nudged' adds."""
 
 
 # ---- the run ----
@@ -76,26 +80,36 @@ def awkward_config(world: World, folder: Path) -> Path:
         folder,
         base=str(base),
         variants={
-            "tuned": {"adapter": str(world.adapter)},
+            "tuned": {"adapter": str(world.adapter), "task": ["prose"]},
             "sft": {"model": str(make_checkpoint(folder / "sft", base, fine_tune))},
-            "nudged": {"planted": {"layer": 2, "feature": 9, "strength": 0.3, "every": 2}},
+            "nudged": {"planted": {"layer": 2, "feature": 9, "strength": 0.3, "every": 2}, "task": ["sinks"]},
         },
         saes=[{"path": str(path)} for path in awkward_dictionaries(world, folder)],
+        replicas=[{"path": str(make_sae(folder / "second_1", world.base, 1, seed=8))}],
         corpus=awkward_corpus(folder),
+        neutral_domains=["talks"],
+        controls=["rerun", "isotropic", "shuffled", "mean_shift"],
+        spectrum=6,
+        neighbours=3,
         tokens=4000,
-        shard_tokens=400,
+        shard_tokens=500,
         pilot_documents=12,
         sink_factor=1.5,
     )
 
 
 def awkward_dictionaries(world: World, folder: Path) -> list[Path]:
-    """Layer 1: decoder norms 1 to 2, one feature dead. Layer 2: norms of 1/50, rarely fires. Layer 3: TopK."""
+    """Layer 1: decoder norms 1 to 2, one feature dead. Layer 2: norms of 1/50, rarely fires but for PAIR. Layer 3: TopK."""
     made = [make_sae(folder / f"sae_{n}", world.base, n, seed=n, decoder_scale=s) for n, s in ((1, 1.0), (2, 0.02))]
     first, second = (SAE.load_from_disk(path) for path in made)
     with torch.no_grad():
         first.threshold[5] = 1e9
         second.threshold *= 3.2
+        unit = torch.nn.functional.normalize(second.W_dec, dim=1)
+        for feature, side in zip(PAIR, (0.34, -0.34), strict=True):
+            norm, direction = second.W_dec[feature].norm(), (1 - side**2) ** 0.5 * unit[PAIR[0]] + side * unit[9]
+            second.W_dec[feature], second.W_enc[:, feature] = norm * direction, direction / norm
+            second.threshold[feature] /= 8
     first.save_model(made[0])
     second.save_model(made[1])
     return [*made, make_topk(folder / "sae_3", SAE.load_from_disk(world.saes[3]))]
@@ -117,12 +131,13 @@ def awkward_corpus(folder: Path) -> list[dict]:
     opening = "the cat sat on the red mat and the dog ran under the big tree"
     tails = sentences(16, seed=11)
     prose = [{"source": f"plain-{i}", "text": text} for i, text in enumerate(tails)]
+    prose += [{"source": f"short-{i}", "text": text[:60]} for i, text in enumerate(sentences(26, seed=15))]
     prose += [{"source": f"shared-{i}", "text": f"{opening} {text}"} for i, text in enumerate(tails[:6])]
     prose += [{"source": "again", "text": tails[0]}, {"source": "nothing", "text": " \n "}]
     prose += [{"source": "long", "text": " ".join(sentences(4, seed=12))}]
     talks = [
         {"source": f"pair-{i}", "prompt": ask, "response": reply}
-        for i, (ask, reply) in enumerate(zip(sentences(6, seed=13), sentences(6, seed=14), strict=True))
+        for i, (ask, reply) in enumerate(zip(sentences(9, seed=13), sentences(9, seed=14), strict=True))
     ]
     turns = [("system", "be big"), ("user", "  the sun? "), ("assistant", "a moon, a river."), ("user", "and?")]
     talks += [{"source": "turns", "messages": [{"role": role, "content": text} for role, text in turns]}]
@@ -147,7 +162,7 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame, key: list[str], tol
             near = tolerance if isinstance(tolerance, float) else tolerance.get(column, SUM)
             np.testing.assert_allclose(left.astype(float), right, rtol=near, atol=1e-12, err_msg=column)
         else:
-            np.testing.assert_array_equal(left, right, err_msg=column)
+            np.testing.assert_array_equal(np.where(pd.isna(left), None, left), np.where(pd.isna(right), None, right), column)
 
 
 def stored(run: Run, table: str, columns: pd.Index) -> pd.DataFrame:
@@ -175,6 +190,9 @@ def test_the_awkward_cases_are_there(run: Run) -> None:
     documents = stats.merge(truth.table("layer_metrics")[["domain", "n_documents"]].drop_duplicates("domain"), on="domain")
     assert (documents["n_documents_x"] < documents["n_documents_y"]).any()
     assert set(stats["kind"]) == set(metrics.KINDS)
+    assert set(stats["verdict"].dropna()) == set(VERDICTS)
+    assert set(stats.loc[stats["verdict"] == "moved", "feature"]) == set(PAIR)
+    assert 1 <= len(truth.run_again) < len(truth.documents) / 4
 
 
 def test_documents_and_tokens(run: Run) -> None:
@@ -194,10 +212,12 @@ def test_layers(run: Run) -> None:
 
 
 def test_pilot_mean(run: Run) -> None:
-    """The mean that the pilot fixed is kept beside the parts."""
+    """The means that the pilot fixed are kept beside the parts."""
     with np.load(run.store.path / "pilot.npz") as pilot:
         for number, layer in run.truth.layers.items():
             np.testing.assert_allclose(pilot[f"{number}/mean"], layer.mean, rtol=SUM, atol=1e-12)
+            for variant, mean in layer.mean_delta.items():
+                np.testing.assert_allclose(pilot[f"{number}/mean_delta/{variant}"], mean, rtol=SUM, atol=1e-12)
 
 
 def test_pilot_documents(run: Run) -> None:
@@ -207,15 +227,78 @@ def test_pilot_documents(run: Run) -> None:
         if taken[document.domain] < truth.config["pilot_documents"]:
             taken[document.domain] += 1
             rows += min(len(document.token_ids), truth.config["context_length"] - 1)
-    assert sum(len(rows) for rows, _ in truth.record.pilot) == rows
+    for model in truth.models:
+        assert sum(len(of_batch) for of_batch, residuals in truth.record.pilot if model in residuals) == rows
 
 
 def test_layer_metrics(run: Run) -> None:
-    """Every metric on every margin of domains and segments."""
+    """Every metric on every margin of domains and segments, of the variant and of every control, and its excess."""
     expected = run.truth.table("layer_metrics")
+    observed = expected["control"] != "rerun"
     key = ["variant", "layer", "domain", "segment", "metric", "control"]
-    assert_same(stored(run, "layer_metrics", expected.columns), expected, key)
-    assert stored(run, "layer_metrics", pd.Index(["low", "high"])).isna().all(axis=None)
+    found = stored(run, "layer_metrics", expected.columns)
+    rerun = found["control"] == "rerun"
+    assert_same(found[~rerun], expected[observed], key)
+    # Where nothing but rounding changed, ratios of what changed are ratios of rounding errors.
+    steady = ~expected["metric"].isin(["delta_coverage", "systematic_share"])
+    ours, theirs = found[rerun & found["metric"].isin(expected["metric"][steady])], expected[~observed & steady]
+    assert_same(ours, theirs, key, {"value": 1e-6, "excess": 1e-6})
+
+
+def test_controls_are_of_the_same_size(run: Run) -> None:
+    """Isotropic and shuffled: ||c - h_a|| = ||h_b - h_a|| token by token; mean_shift: c - h_a the mean of the pilot's delta."""
+    for layer in run.truth.layers.values():
+        base = layer.h["base"][layer.counted]
+        rounding = 2 * FLOAT32 * np.linalg.norm(base, axis=1)
+        for variant in run.truth.variants:
+            size = np.linalg.norm(layer.h[variant][layer.counted] - base, axis=1)
+            for control in ("isotropic", "shuffled"):
+                moved = np.linalg.norm(layer.h[variant, control][layer.counted] - base, axis=1)
+                assert (np.abs(moved - size) <= 1e-5 * size + rounding).all(), (variant, control)
+            moved = layer.h[variant, "mean_shift"][layer.counted] - base
+            assert np.abs(moved - layer.mean_delta[variant]).max() <= FLOAT32 * np.abs(base).max()
+
+
+EXACT = (
+    "cosine", "centred_cosine", "overlap", "weighted_overlap", "latent_cosine", "no_code_share", "l1_divergence", "l0_base",
+    "l0_variant", "l0_inflation", "delta_coverage",
+)  # fmt: skip
+"""Ratios of sums over documents: the interval is the jackknife's, digit for digit."""
+
+
+def test_intervals(run: Run) -> None:
+    """Against leaving out one document after the other, of every group of 50 documents on; below there is none.
+
+    Exactly for ratios; to 2 % for the two roots of ratios, whose derivative is used. For fvu, whose variance is about a mean
+    that the pilot did not know, at most a quarter too narrow and no more than twice too wide.
+    """
+    found = stored(run, "layer_metrics", pd.Index([
+        "variant", "layer", "domain", "segment", "metric", "control", "value", "low", "high", "excess", "excess_low",
+        "excess_high", "n_documents",
+    ]))  # fmt: skip
+    few = (found["n_documents"] < 50) | found["metric"].isin(
+        ["systematic_share", "n_beyond_noise", "share_beyond_noise", "effective_rank", "mean_share"]
+    )
+    assert found.loc[few, ["low", "high", "excess_low", "excess_high"]].isna().all(axis=None)
+    key = ["variant", "layer", "domain", "segment", "metric", "control"]
+    chosen = [("tuned", 1, "observed"), ("tuned", 1, "isotropic"), ("sft", 3, "shuffled"), ("nudged", 1, "mean_shift")]
+    for of_side in chosen:
+        expected = pd.DataFrame(list(run.truth.intervals(*of_side)))
+        both = found[~few].merge(expected, on=key)
+        assert len(both) == len(expected) >= 15
+        for row in both.itertuples():
+            for value, low, high, half in (
+                (row.value, row.low, row.high, row.half),
+                (row.excess, row.excess_low, row.excess_high, row.excess_half),
+            ):
+                if np.isnan(value) or np.isnan(half):
+                    assert np.isnan(low) and np.isnan(high), row
+                elif row.metric.startswith("fvu"):
+                    assert value - low == pytest.approx(high - value)
+                    assert 0.75 * half <= high - value <= 2 * half, row
+                else:
+                    near = 1e-6 if row.metric in EXACT else 0.02
+                    assert [value - low, high - value] == pytest.approx([half, half], rel=near, abs=1e-11), row
 
 
 def test_fit(run: Run) -> None:
@@ -246,13 +329,82 @@ def test_feature_stats(run: Run) -> None:
     expected = run.truth.table("feature_stats")
     columns = run.store.sql("SELECT * FROM feature_stats LIMIT 0").columns
     assert set(columns) == set(expected.columns)
-    assert_same(stored(run, "feature_stats", columns), expected, ["variant", "layer", "domain", "feature"])
+    tolerance = {"shift_isotropic": FLOAT32, "floor": FLOAT32, "minimum_detectable": 1e-7, "q": 1e-7}
+    assert_same(stored(run, "feature_stats", columns), expected, ["variant", "layer", "domain", "feature"], tolerance)
+
+
+def test_feature_segments(run: Run) -> None:
+    """The same counts by segment, and the segment's part of the whole change."""
+    expected = run.truth.table("feature_segments")
+    tolerance = dict.fromkeys(("mean_base", "mean_variant", "shift"), FLOAT32)
+    key = ["variant", "layer", "segment", "feature"]
+    found = stored(run, "feature_segments", expected.columns)
+    assert_same(found.drop(columns="share"), expected.drop(columns="share"), key, tolerance)
+    ours, theirs = (frame.sort_values(key)["share"].to_numpy() for frame in (found, expected))
+    np.testing.assert_allclose(ours, theirs, rtol=FLOAT32, atol=1e-8)  # a difference of two sums, over one
+    assert set(expected["segment"]) == {"text", "template", "prompt", "response"}
+
+
+def test_spectrum(run: Run) -> None:
+    """The mean of the change and its principal directions (up to sign), their shares, and the decoder rows nearest to them."""
+    expected = run.truth.table("spectrum")
+    found = run.store.sql("SELECT * FROM spectrum ORDER BY variant, layer, component")
+    key = ["variant", "layer", "component"]
+    expected = expected.sort_values(key).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found[key], expected[key], check_dtype=False)
+    np.testing.assert_allclose(found["share"], expected["share"], rtol=1e-7, atol=1e-9)
+    for ours, theirs in zip(found.itertuples(), expected.itertuples(), strict=True):
+        sign = np.sign(ours.direction @ theirs.direction)
+        assert sign == 1 or ours.component > 0  # the mean has a sign
+        np.testing.assert_allclose(ours.direction, sign * theirs.direction, atol=1e-5)
+        largest = np.abs(ours.direction).argmax()
+        assert ours.component == 0 or ours.direction[largest] > 0
+        np.testing.assert_allclose(np.abs(ours.cosines), np.abs(theirs.cosines), atol=1e-5)  # opposite rows may swap places
+        along = dict(zip(theirs.features, sign * theirs.cosines, strict=True))
+        for feature, cosine in list(zip(ours.features, ours.cosines, strict=True))[:4]:  # the fifth's opposite may be theirs
+            assert cosine == pytest.approx(along[feature], abs=1e-5)
+    ranks = run.store.sql("SELECT value FROM layer_metrics WHERE metric = 'effective_rank'")["value"]
+    assert len(ranks) == 9 and ranks.dropna().between(1, 32).all()
+    assert ranks.isna().sum() == 1  # of the layer below the planted edit
+
+
+def test_chance(run: Run) -> None:
+    """The 95th percentile of 1,000 draws lies where that of others does: between their 93rd and 97th.
+
+    Of 1,000 draws the share below the true percentile has a standard error of 0.7 %; that of the 4,000 here adds little.
+    """
+    found = run.store.sql("SELECT DISTINCT layer, chance FROM spectrum").set_index("layer")["chance"]
+    assert len(found) == 3
+    for number, chance in found.items():
+        low, high = np.quantile(run.truth.chance(number, 4000), [0.93, 0.97])
+        assert low < chance < high
+
+
+def test_replicas(run: Run) -> None:
+    """The second dictionary of layer 1: the nearest row of each feature's, and how that shifted."""
+    expected = run.truth.table("replicas")
+    assert_same(stored(run, "replicas", expected.columns), expected, ["variant", "layer", "feature"])
+    assert len(expected) == 3 * 64 and expected["cosine"].between(0.1, 0.95).all()
 
 
 def test_features(run: Run) -> None:
     """Decoder norms and densities, also of features that never fire."""
     expected = run.truth.table("features")
     assert_same(stored(run, "features", expected.columns), expected, ["layer", "feature"])
+
+
+def test_neighbours(run: Run) -> None:
+    """The three features with the most similar decoder rows, nearest first; of equal cosines any."""
+    for number, layer in run.truth.layers.items():
+        cosine = cosine_table(layer.directions, layer.directions)
+        np.fill_diagonal(cosine, -np.inf)
+        for row in run.store.sql("SELECT * FROM features WHERE layer = ?", [number]).itertuples():
+            best = np.sort(cosine[row.feature])[::-1][:3]
+            np.testing.assert_allclose(row.neighbour_cosines, best, atol=1e-6)
+            np.testing.assert_allclose(cosine[row.feature][row.neighbours], best, atol=1e-6)
+            assert len(set(row.neighbours)) == 3
+    nearest = run.store.sql("SELECT feature, neighbours[1] AS nearest FROM features WHERE layer = 2").set_index("feature")
+    assert nearest["nearest"].loc[list(PAIR)].tolist() == list(PAIR)[::-1]
 
 
 def test_promoted_tokens(run: Run) -> None:
@@ -403,8 +555,8 @@ def test_codes_take_four_bytes_a_non_zero_and_index(run: Run) -> None:
             n_rows = int((run.truth.part == part).sum())
             for layer in run.truth.layers.values():
                 expected += n_rows
-                for codes in layer.raw.values():
-                    non_zero = np.count_nonzero(codes[run.truth.part == part])
+                for model in run.truth.models:
+                    non_zero = np.count_nonzero(layer.raw[model][run.truth.part == part])
                     expected += 2 * 4 * non_zero + 4 * (n_rows + 1) + 4 * (layer.norm.size + 1)
             assert sum(data.nbytes for _, data in datasets) == expected
             # HDF5's own headers: well under 1 KiB for each dataset and group.

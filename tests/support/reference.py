@@ -2,8 +2,10 @@
 
 The store's sums are made batch by batch from sparse codes; here everything is written down from the definitions, on arrays
 [tokens, features] that only a small run can afford. What is shared with the extractor is the input alone: the float32
-residuals that its batches gave (recorded on the way, so that both sides round alike; a test compares them with
-transformers' own hidden states) and ``sae.encode`` of sae-lens.
+residuals that its batches gave and that its controls put in their place (recorded on the way, so that both sides round
+alike; tests compare the former with transformers' own hidden states, the latter with their definitions), and
+``sae.encode`` of sae-lens. Evidence, intervals and strata are worked out in tests/support/evidence.py, from
+docs/metrics.md too.
 """
 
 import hashlib
@@ -22,16 +24,34 @@ import torch
 from sae_lens import SAE
 from transformers import PreTrainedTokenizerFast
 
+from tests.support.evidence import decided, half_width, systematic
+
+Side = str | tuple[str, str]
+"""A model's name; or (variant, control), the rerun's being ("base", "rerun")."""
 Batch = tuple[np.ndarray, dict[str, dict[int, np.ndarray]]]
 """Rows of a shard, and model -> layer -> float32 residuals of those rows."""
 
 
+@dataclass(frozen=True)
+class Controlled:
+    """What a control put in a variant's place: float32 [n, d_model] at tokens of a shard's documents."""
+
+    control: str
+    layer: int
+    variant: str
+    document: np.ndarray
+    position: np.ndarray
+    residuals: np.ndarray
+
+
 @dataclass
 class Recording:
-    """What the models gave during a run: the pilot's batches and each shard's."""
+    """What the models gave during a run: the pilot's batches, each shard's, and what stood in a variant's place there."""
 
     pilot: list[Batch] = field(default_factory=list)
     shards: dict[int, list[Batch]] = field(default_factory=dict)
+    again: dict[int, list[Batch]] = field(default_factory=dict)
+    controls: dict[int, list[Controlled]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -42,11 +62,19 @@ def recording() -> Iterator[Recording]:
 
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
-        real_shard = extract.pipeline.run_shard
+        real_shard, real_again, real_control = (
+            extract.pipeline.run_shard,
+            extract.shards.read_again,
+            extract.shards.controlled,
+        )
 
         def run_shard(context, shard, *rest):
-            record.shards[shard.index] = []
+            for kept in (record.shards, record.again, record.controls):
+                kept[shard.index] = []
             return real_shard(context, shard, *rest)
+
+        def latest(kept: dict[int, list]) -> list:
+            return kept[max(kept)]
 
         def listening(real, into):
             def read_residuals(*arguments):
@@ -57,12 +85,25 @@ def recording() -> Iterator[Recording]:
 
             return read_residuals
 
+        def read_again(*arguments):
+            found = real_again(*arguments)
+            if found is not None:
+                copied = {layer: h.numpy().copy() for layer, h in found[1].items()}
+                latest(record.again).append((found[0].numpy().copy(), {"base": copied}))
+            return found
+
+        def controlled(control, base, delta, places, layer, variant, inputs):
+            found = real_control(control, base, delta, places, layer, variant, inputs)
+            place = (places.document.numpy().copy(), places.position.numpy().copy())
+            latest(record.controls).append(Controlled(control, layer, variant, *place, found.numpy().copy()))
+            return found
+
         patch.setattr(extract.pipeline, "run_shard", run_shard)
-        patch.setattr(
-            extract.pipeline, "read_residuals", listening(extract.pipeline.read_residuals, lambda: record.pilot)
-        )
-        latest = lambda: record.shards[max(record.shards)]  # noqa: E731
-        patch.setattr(extract.shards, "read_residuals", listening(extract.shards.read_residuals, latest))
+        patch.setattr(extract.pipeline, "read_residuals", listening(extract.pipeline.read_residuals, lambda: record.pilot))
+        into = lambda: latest(record.shards)  # noqa: E731
+        patch.setattr(extract.shards, "read_residuals", listening(extract.shards.read_residuals, into))
+        patch.setattr(extract.shards, "read_again", read_again)
+        patch.setattr(extract.shards, "controlled", controlled)
         yield record
 
 
@@ -132,25 +173,31 @@ class Layer:
 
     Attributes:
         sae: the dictionary as sae-lens loads it.
-        h: model -> float64 [tokens, d_model].
-        raw: model -> float32 [tokens, d_sae], ``sae.encode`` of the tokens that count, 0 elsewhere.
-        scaled: model -> float64 [tokens, d_sae], raw code x norm of what one unit of it adds to the reconstruction.
-        decoded: model -> float64 [tokens, d_model].
+        directions: float64 [d_sae, d_model], what one unit of each raw code adds to the reconstruction; norm: their norms.
+        h: side -> float64 [tokens, d_model].
+        raw: side -> float32 [tokens, d_sae], ``sae.encode`` of the tokens that count, 0 elsewhere.
+        scaled: side -> float64 [tokens, d_sae], raw code x norm.
+        decoded: side -> float64 [tokens, d_model].
         counted: bool [tokens].
-        mean, median_norm: of the pilot.
+        there: side -> bool [tokens], where it was compared with the base: all that count, but for the rerun.
+        mean, median_norm: of the pilot; mean_delta: variant -> mean of its change there.
         pilot_codes: float32, the base's codes on the pilot's counted tokens; pilot_fvu: the dictionary's fvu there.
     """
 
     layer: int
     sae: SAE
+    directions: np.ndarray
     norm: np.ndarray
-    h: dict[str, np.ndarray]
-    raw: dict[str, np.ndarray]
-    scaled: dict[str, np.ndarray]
-    decoded: dict[str, np.ndarray]
+    h: dict[Side, np.ndarray]
+    raw: dict[Side, np.ndarray]
+    scaled: dict[Side, np.ndarray]
+    decoded: dict[Side, np.ndarray]
     counted: np.ndarray
+    there: dict[Side, np.ndarray]
     mean: np.ndarray
+    mean_delta: dict[str, np.ndarray]
     median_norm: float
+    pilot: np.ndarray
     pilot_codes: np.ndarray
     pilot_fvu: float
 
@@ -180,6 +227,7 @@ class Reference:
         self.part = np.repeat(np.repeat(np.arange(len(sizes)), sizes), lengths)
         self.first_row = np.searchsorted(self.part, np.arange(len(sizes)))
         self.layers = {layer.layer: layer for layer in map(self._dense_layer, config["saes"])}
+        self._each: dict[tuple[Side, int], dict[str, np.ndarray]] = {}
 
     @property
     def n_tokens(self) -> int:
@@ -197,9 +245,15 @@ class Reference:
             for rows, residuals in batches:
                 yield rows + self.first_row[shard], residuals
 
-    def margins(self, layer: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    def side(self, variant: str, control: str) -> Side:
+        """What is compared with the base in the rows of a control."""
+        if control == "observed":
+            return variant
+        return ("base", "rerun") if control == "rerun" else (variant, control)
+
+    def margins(self, layer: int, side: Side = "base") -> Iterator[tuple[str, str, np.ndarray]]:
         """(domain, segment, tokens that count) of each group that layer metrics are given for."""
-        counted = self.layers[layer].counted
+        counted = self.layers[layer].there[side]
         groups = [("all", "all", counted)]
         groups += [(domain, "all", counted & (self.domain == domain)) for domain in self.domains]
         groups += [("all", segment, counted & (self.segment == segment)) for segment in sorted(set(self.segment))]
@@ -247,13 +301,84 @@ class Reference:
 
     def _layer_metrics(self) -> Iterator[dict]:
         for variant, number in self._pairs():
-            for domain, segment, tokens in self.margins(number):
-                size = {"n_tokens": int(tokens.sum()), "n_documents": len(set(self.document[tokens]))}
-                for metric, value in self.metrics(variant, number, tokens).items():
-                    yield {
-                        "variant": variant, "layer": number, "domain": domain, "segment": segment, "metric": metric,
-                        "control": "observed", "value": value, **size,
-                    }  # fmt: skip
+            for control in ("observed", *self.config["controls"]):
+                side = self.side(variant, control)
+                for domain, segment, tokens in self.margins(number, side):
+                    key = {"variant": variant, "layer": number, "domain": domain, "segment": segment, "control": control}
+                    size = {"n_tokens": int(tokens.sum()), "n_documents": len(set(self.document[tokens]))}
+                    values = self.metrics(side, number, tokens)
+                    excesses = {}
+                    if control != "observed":
+                        excesses = self._excesses(variant, number, tokens, values, whole=control != "rerun")
+                    if segment == "all":
+                        values |= self._systematic(variant, number, control, tokens)
+                        if control not in ("observed", "rerun"):
+                            observed = self._systematic(variant, number, "observed", tokens)["systematic_share"]
+                            excesses["systematic_share"] = observed - values["systematic_share"]
+                    if (domain, segment, control) == ("all", "all", "observed"):
+                        values |= self._shape(variant, number, tokens)
+                    for metric, value in values.items():
+                        yield {**key, "metric": metric, "value": value, "excess": excesses.get(metric, np.nan), **size}
+
+    def _excesses(
+        self, variant: str, number: int, tokens: np.ndarray, values: dict[str, float], whole: bool
+    ) -> dict[str, float]:
+        """How much more changed than under a control, over the control's tokens; whole: whether those are all there are."""
+        observed = self.metrics(variant, number, tokens)
+        more = {name: observed[name] - values[name] for name in ("l1_divergence", "l0_variant", "l0_inflation", "fvu_variant")}
+        less = {n: values[n] - observed[n] for n in ("overlap", "weighted_overlap", "latent_cosine", "delta_coverage")}
+        if not whole:
+            del more["fvu_variant"]
+        return more | less
+
+    def _systematic(self, variant: str, number: int, control: str, tokens: np.ndarray) -> dict[str, float]:
+        """What is about the whole change of the codes; tokens: of a domain or of all."""
+        scaled, side = self.layers[number].scaled, self.side(variant, control)
+        change = scaled[side][tokens] - scaled["base"][tokens]
+        out = {"systematic_share": systematic(change, self.document[tokens])}
+        if "isotropic" in self.config["controls"] and control != "rerun":
+            noise = (scaled[variant, "isotropic"][tokens] - scaled["base"][tokens]).mean(0)
+            size = np.abs(change.mean(0))
+            beyond = [shift for shift in size if shift > np.abs(noise).max()]
+            out |= {"n_beyond_noise": len(beyond), "share_beyond_noise": divided(sum(beyond), size.sum())}
+        return out
+
+    def _shape(self, variant: str, number: int, tokens: np.ndarray) -> dict[str, float]:
+        """effective_rank and mean_share, from the singular values of the centred change."""
+        if not self.config["spectrum"]:
+            return {}
+        delta, size, values, _ = self._spectrum_of(variant, number, tokens)
+        if not size:
+            return {"effective_rank": np.nan, "mean_share": np.nan}
+        p = [x / values.sum() for x in values if x > 1e-12 * size]  # smaller ones are rounding
+        rank = np.exp(-sum(x * np.log(x) for x in p)) if p else np.nan
+        return {"effective_rank": rank, "mean_share": len(delta) * (delta.mean(0) ** 2).sum() / size}
+
+    def _spectrum_of(self, variant: str, number: int, tokens: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+        """(delta, sum of its squares, eigenvalues of its scatter about the mean, their directions), by singular values."""
+        h = self.layers[number].h
+        delta = h[variant][tokens] - h["base"][tokens]
+        _, singular, directions = np.linalg.svd(delta - delta.mean(0), full_matrices=False)
+        return delta, (delta**2).sum(), singular**2, directions
+
+    def intervals(self, variant: str, number: int, control: str) -> Iterator[dict]:
+        """Half the width of each interval of 95 % by leaving out one document after the other; groups of 50 documents on."""
+        side = self.side(variant, control)
+        for domain, segment, tokens in self.margins(number, side):
+            documents = sorted(set(self.document[tokens]))
+            if len(documents) < 50:
+                continue
+            labels = [self.documents[d].domain for d in documents]
+            rests = [tokens & (self.document != d) for d in documents]
+            without = pd.DataFrame([self.metrics(side, number, rest) for rest in rests])
+            key = {"variant": variant, "layer": number, "control": control, "domain": domain, "segment": segment}
+            observed = None
+            if control != "observed":
+                observed = pd.DataFrame([self.metrics(variant, number, rest) for rest in rests])
+            for metric in without:
+                half = half_width(without[metric].to_numpy(), labels)
+                paired = np.nan if observed is None else half_width((observed[metric] - without[metric]).to_numpy(), labels)
+                yield {**key, "metric": metric, "half": half, "excess_half": paired}
 
     def _fit(self) -> Iterator[dict]:
         for variant, number in self._pairs():
@@ -296,14 +421,126 @@ class Reference:
     def _feature_stats(self) -> Iterator[dict]:
         for variant, number in self._pairs():
             layer = self.layers[number]
+            pooled = self._evidence(variant, number)
             for domain, segment, tokens in self.margins(number):
                 if segment != "all":
                     continue
+                a, b, c = (layer.scaled[side][tokens] for side in ("base", variant, (variant, "isotropic")))
+                noise = (c - a).mean(0)
+                floor = np.percentile(np.abs(noise), 99)  # of all features: a dictionary of 64 is smaller than 200
+                for feature in np.flatnonzero((a > 0).any(0) | (b > 0).any(0)):
+                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens], floor)
+                    if domain == "all":
+                        row |= {name: values[feature] for name, values in pooled.items()}
+                    else:
+                        row |= dict.fromkeys(("std_shift", "magnitude_ratio", *pooled), np.nan)
+                        row["verdict"] = None
+                    yield {
+                        "variant": variant, "layer": number, "domain": domain, "feature": feature, "n_tokens": len(a),
+                        "shift_isotropic": noise[feature], "floor": floor, **row,
+                    }  # fmt: skip
+
+    def _evidence(self, variant: str, number: int) -> dict[str, np.ndarray]:
+        """The pooled columns of feature_stats, each [d_sae]."""
+        layer = self.layers[number]
+        tokens = layer.counted
+        a, b, c = (layer.scaled[side][tokens] for side in ("base", variant, (variant, "isotropic")))
+        documents = sorted(set(self.document[tokens]))
+        differences = np.array([(b - c)[self.document[tokens] == d].sum(0) for d in documents])
+        found = decided(
+            a, b, c,
+            differences=differences,
+            labels=[self.documents[d].domain for d in documents],
+            document=self.document[tokens],
+            near=self._near_share(variant, number),
+            cosines=cosine_table(layer.directions, layer.directions),
+            misfit=next(row["gate"] for row in self._fit() if self._is_whole(row, variant, number)) == "does not fit",
+        )  # fmt: skip
+        return {**found, "did_shift": self._did_shift(variant, number)}
+
+    @staticmethod
+    def _is_whole(row: dict, variant: str, number: int) -> bool:
+        return (row["variant"], row["layer"], row["domain"]) == (variant, number, "all")
+
+    def _near_share(self, variant: str, number: int) -> np.ndarray:
+        """Of the tokens where a feature fires on one side only, the share that lies within 5 % of where it begins to."""
+        layer = self.layers[number]
+        a, b = (layer.raw[side][layer.counted].astype(np.float64) for side in ("base", variant))
+        if layer.sae.cfg.architecture() == "topk":
+            limits = [np.where(side > 0, side, np.inf).min(1, keepdims=True) for side in (a, b)]
+        else:
+            limits = [layer.sae.threshold.detach().numpy().astype(np.float64)] * 2
+        flips = (a > 0) != (b > 0)
+        near = flips & np.where(a > 0, a <= 1.05 * limits[0], b <= 1.05 * limits[1])
+        return np.array([divided(x, y) for x, y in zip(near.sum(0), flips.sum(0), strict=True)])
+
+    def _did_shift(self, variant: str, number: int) -> np.ndarray:
+        """Shift on the variant's task - shift on neutral text."""
+        layer = self.layers[number]
+        change = layer.scaled[variant] - layer.scaled["base"]
+        sides = []
+        for chosen in (self.config["variants"][variant].get("task", []), self.config["neutral_domains"]):
+            tokens = layer.counted & np.isin(self.domain, chosen)
+            sides.append(change[tokens].mean(0) if tokens.any() else np.full(change.shape[1], np.nan))
+        return sides[0] - sides[1]
+
+    def _feature_segments(self) -> Iterator[dict]:
+        for variant, number in self._pairs():
+            layer = self.layers[number]
+            whole = (layer.scaled[variant] - layer.scaled["base"]).sum(0)
+            whole[np.abs(whole) < 1e-12 * (layer.scaled[variant] + layer.scaled["base"]).sum(0)] = 0  # rounding
+            for domain, segment, tokens in self.margins(number):
+                if domain != "all" or segment == "all":
+                    continue
                 a, b = layer.scaled["base"][tokens], layer.scaled[variant][tokens]
                 for feature in np.flatnonzero((a > 0).any(0) | (b > 0).any(0)):
+                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens])
+                    names = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
+                    part = (b - a)[:, feature].sum()
                     yield {
-                        "variant": variant, "layer": number, "domain": domain, "feature": feature,
-                        **feature_numbers(a[:, feature], b[:, feature], self.document[tokens]),
+                        "variant": variant, "layer": number, "segment": segment, "feature": feature,
+                        **{name: row[name] for name in names},
+                        "share": part / whole[feature] if whole[feature] != 0 else np.nan,
+                    }  # fmt: skip
+
+    def _spectrum(self) -> Iterator[dict]:
+        for variant, number in self._pairs():
+            layer = self.layers[number]
+            delta, size, values, directions = self._spectrum_of(variant, number, layer.counted)
+            if not size:
+                continue
+            mean = delta.mean(0)
+            found = [(len(delta) * (mean**2).sum() / size, mean / np.linalg.norm(mean))]
+            found += [(value / size, along) for value, along in zip(values, directions, strict=True) if value > 1e-12 * size]
+            for component, (share, direction) in enumerate(found[: 1 + self.config["spectrum"]]):
+                along = cosine_table(direction[None], layer.directions)[0]
+                nearest = np.argsort(-np.abs(along))[:5]
+                yield {
+                    "variant": variant, "layer": number, "component": component, "share": share, "direction": direction,
+                    "features": nearest, "cosines": along[nearest],
+                }  # fmt: skip
+
+    def chance(self, number: int, draws: int) -> np.ndarray:
+        """The largest |cosine| with a decoder row of random directions drawn from the covariance of h_a in the pilot."""
+        layer = self.layers[number]
+        directions = np.random.default_rng(1).multivariate_normal(
+            np.zeros(layer.pilot.shape[1]), np.cov(layer.pilot.astype(np.float64).T), size=draws
+        )
+        return np.abs(cosine_table(directions, layer.directions)).max(1)
+
+    def _replicas(self) -> Iterator[dict]:
+        for entry in self.config["replicas"]:
+            replica = self._dense_layer(entry, models_only=True)
+            layer, tokens = self.layers[replica.layer], replica.counted
+            cosine = cosine_table(layer.directions, replica.directions)
+            for variant in self.variants:
+                for feature, nearest in enumerate(cosine.argmax(1)):
+                    a, b = (replica.scaled[side][tokens, nearest] for side in ("base", variant))
+                    row = feature_numbers(a, b, self.document[tokens])
+                    names = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
+                    yield {
+                        "variant": variant, "layer": replica.layer, "feature": feature, "replica_feature": nearest,
+                        "cosine": cosine[feature, nearest], **{name: row[name] for name in names},
                     }  # fmt: skip
 
     def _histograms(self) -> Iterator[dict]:
@@ -358,8 +595,13 @@ class Reference:
 
     # ---- formulas ----
 
-    def per_token(self, variant: str, number: int) -> dict[str, np.ndarray]:
+    def per_token(self, variant: Side, number: int) -> dict[str, np.ndarray]:
         """What is summed over tokens: one number for each token of the run."""
+        if (variant, number) not in self._each:
+            self._each[variant, number] = self._compute_per_token(variant, number)
+        return self._each[variant, number]
+
+    def _compute_per_token(self, variant: Side, number: int) -> dict[str, np.ndarray]:
         layer = self.layers[number]
         h_a, h_b = layer.h["base"], layer.h[variant]
         a, b = layer.scaled["base"], layer.scaled[variant]
@@ -389,7 +631,7 @@ class Reference:
                 "l0_variant": on_b.sum(1),
             }
 
-    def metrics(self, variant: str, number: int, tokens: np.ndarray) -> dict[str, float]:
+    def metrics(self, variant: Side, number: int, tokens: np.ndarray) -> dict[str, float]:
         """Layer metrics of a group of tokens, from the table in docs/metrics.md."""
         layer = self.layers[number]
         h_a, h_b = layer.h["base"][tokens], layer.h[variant][tokens]
@@ -421,54 +663,90 @@ class Reference:
 
     # ---- dense arrays ----
 
-    def _dense_layer(self, entry: dict) -> Layer:
+    def _dense_layer(self, entry: dict, models_only: bool = False) -> Layer:
+        """models_only: without controls."""
         sae = SAE.load_from_disk(entry["path"])
         number = int(sae.cfg.metadata["hook_name"].split(".")[1])
-        h = {model: np.zeros((self.n_tokens, sae.cfg.d_in)) for model in self.models}
-        raw = {model: np.zeros((self.n_tokens, sae.cfg.d_sae), dtype=np.float32) for model in self.models}
-        pilot = self._pilot_residuals(number)
+        pilot = self._pilot_residuals(number, "base")
         norms = np.linalg.norm(pilot.astype(np.float64), axis=1)
         median = float(np.median(norms))
         limit = self.config["sink_factor"] * median
+        controls = [] if models_only else self.config["controls"]
+        sides: list[Side] = [*self.models, *dict.fromkeys(self.side(v, c) for c in controls for v in self.variants)]
+        h = {side: np.zeros((self.n_tokens, sae.cfg.d_in)) for side in sides}
+        raw = {side: np.zeros((self.n_tokens, sae.cfg.d_sae), dtype=np.float32) for side in sides}
         for rows, residuals in self.batches():
             counts = np.linalg.norm(residuals["base"][number].astype(np.float64), axis=1) <= limit
             for model in self.models:
                 h[model][rows] = residuals[model][number]
                 raw[model][rows[counts]] = encode(sae, residuals[model][number][counts])
+        counted = np.linalg.norm(h["base"], axis=1) <= limit
+        there = dict.fromkeys(sides, counted)
+        for side, rows, residuals in self._instead(number) if controls else ():
+            rows, residuals = rows[counted[rows]], residuals[counted[rows]]
+            h[side][rows], raw[side][rows] = residuals, encode(sae, residuals)
+        if "rerun" in controls:
+            there["base", "rerun"] = counted & np.isin(self.document, self.run_again)
         exact = SAE.load_from_disk(entry["path"]).double()
-        norm = unit_norms(exact)
-        pilot = pilot[norms <= limit]
-        pilot_codes = encode(sae, pilot)
+        directions = unit_directions(exact)
+        norm = np.linalg.norm(directions, axis=1)
+        counts = norms <= limit
+        pilot_codes = encode(sae, pilot[counts])
+        exact_pilot = pilot[counts].astype(np.float64)
+        changed = {v: self._pilot_residuals(number, v)[counts] - pilot[counts] for v in self.variants if controls}
         return Layer(
             layer=number,
             sae=sae,
+            directions=directions,
             norm=norm,
             h=h,
             raw=raw,
-            scaled={model: codes.astype(np.float64) * norm for model, codes in raw.items()},
-            decoded={model: decode(exact, codes) for model, codes in raw.items()},
-            counted=np.linalg.norm(h["base"], axis=1) <= limit,
-            mean=pilot.astype(np.float64).mean(0),
+            scaled={side: codes.astype(np.float64) * norm for side, codes in raw.items()},
+            decoded={side: decode(exact, codes) for side, codes in raw.items()},
+            counted=counted,
+            there=there,
+            mean=exact_pilot.mean(0),
+            mean_delta={variant: delta.astype(np.float64).mean(0) for variant, delta in changed.items()},
             median_norm=median,
+            pilot=pilot[counts],
             pilot_codes=pilot_codes,
-            pilot_fvu=unexplained(pilot.astype(np.float64), decode(exact, pilot_codes)),
+            pilot_fvu=unexplained(exact_pilot, decode(exact, pilot_codes)),
         )
 
-    def _pilot_residuals(self, layer: int) -> np.ndarray:
-        """float32: the base's residuals of the pilot's tokens, in reading order."""
-        rows = np.concatenate([rows for rows, _ in self.record.pilot])
-        residuals = np.concatenate([residuals["base"][layer] for _, residuals in self.record.pilot])
-        return residuals[np.argsort(rows)]
+    @cached_property
+    def run_again(self) -> np.ndarray:
+        """Documents that the base read a second time."""
+        shards = self.record.again.items()
+        rows = [rows + self.first_row[shard] for shard, batches in shards for rows, _ in batches]
+        return np.unique(self.document[np.concatenate(rows)])
+
+    def _instead(self, layer: int) -> Iterator[tuple[Side, np.ndarray, np.ndarray]]:
+        """(side, rows of the run, residuals) of every control, batch by batch."""
+        for shard, batches in self.record.again.items():
+            for rows, residuals in batches:
+                yield ("base", "rerun"), rows + self.first_row[shard], residuals["base"][layer]
+        starts = np.searchsorted(self.document, np.arange(len(self.documents)))
+        for shard, found in self.record.controls.items():
+            first = self.document[self.first_row[shard]]
+            for one in found:
+                if one.layer == layer:
+                    yield (one.variant, one.control), starts[first + one.document] + one.position, one.residuals
+
+    def _pilot_residuals(self, layer: int, model: str) -> np.ndarray:
+        """float32: a model's residuals of the pilot's tokens, in reading order."""
+        batches = [(rows, residuals[model][layer]) for rows, residuals in self.record.pilot if model in residuals]
+        order = np.argsort(np.concatenate([rows for rows, _ in batches]))
+        return np.concatenate([residuals for _, residuals in batches])[order]
 
 
-def feature_numbers(a: np.ndarray, b: np.ndarray, document: np.ndarray) -> dict:
-    """One feature's columns of feature_stats from its scaled activations on N tokens."""
+def feature_numbers(a: np.ndarray, b: np.ndarray, document: np.ndarray, floor: float = 0.0) -> dict:
+    """One feature's columns of feature_stats from its scaled activations on N tokens; floor: its noise floor."""
     on_a, on_b = a > 0, b > 0
     n11, n10, n01 = int((on_a & on_b).sum()), int((on_a & ~on_b).sum()), int((~on_a & on_b).sum())
     n_a, n_b = n11 + n10, n11 + n01
     shift = (b - a).mean()
     suppression, emergence = divided(n10, n_a), divided(n01, n_b)
-    if shift == 0:
+    if abs(shift) <= floor:
         kind = "unchanged"
     elif shift < 0:
         kind = "vanished" if suppression >= 0.9 else "attenuated"
@@ -520,10 +798,15 @@ def decode(exact: SAE, codes: np.ndarray) -> np.ndarray:
         return exact.decode(torch.from_numpy(codes).double()).numpy()
 
 
-def unit_norms(exact: SAE) -> np.ndarray:
-    """Norm of what one unit of each code adds to the reconstruction."""
-    identity = np.eye(exact.cfg.d_sae)
-    return np.linalg.norm(decode(exact, identity) - decode(exact, np.zeros((1, exact.cfg.d_sae))), axis=1)
+def unit_directions(exact: SAE) -> np.ndarray:
+    """float64 [d_sae, d_model]: what one unit of each code adds to the reconstruction."""
+    return decode(exact, np.eye(exact.cfg.d_sae)) - decode(exact, np.zeros((1, exact.cfg.d_sae)))
+
+
+def cosine_table(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """[rows, others]: cosine of each with each."""
+    rows, others = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (rows, others))
+    return rows @ others.T
 
 
 def window_by_window(model: torch.nn.Module, reference: Reference, layer: int) -> np.ndarray:
