@@ -34,6 +34,9 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
 def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
     """Verdict, kind of change and fit gate as badges."""
     widgets.verdict_badge(row["verdict"], place)
+    if row["kind"] == row["verdict"]:
+        widgets.gate_badge(row["gate"], place)
+        return
     colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
     place.badge(row["kind"], color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
     widgets.gate_badge(row["gate"], place)

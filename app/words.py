@@ -106,10 +106,10 @@ HEADLINE_BADGES = {
 FEW_DOCUMENTS = 50
 """Of each domain shown: with fewer, the numbers are badged."""
 
-SMALL = "small: too few documents for verdicts"
+SMALL = "small: few documents"
 SMALL_MEANING = (
-    f"Another sample of documents could change these numbers much. Below {FEW_DOCUMENTS} documents a domain they show how the "
-    "page works, and are no ground for a verdict."
+    f"Another sample of documents could change these numbers much: below {FEW_DOCUMENTS} documents a domain, intervals are "
+    "wide or missing, and few features fire often enough to be tested."
 )
 RANKING_NAMES = {
     "decrease": "Most decreased",

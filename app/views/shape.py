@@ -43,7 +43,7 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str) -> None:
     )
     for feature, cosine in list(zip(row["features"], row["cosines"], strict=True))[:NEAREST]:
         label = labels.get(int(feature))
-        named = f" · {words.plain(words.short(label, 20))}" if label else ""
+        named = f" · {words.plain(words.short(label, 15))}" if label else ""
         st.page_link(
             "views/feature.py",
             label=f"{words.feature_name(row['layer'], feature)} · {words.number(cosine, signed=True)}{named}",
