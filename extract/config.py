@@ -176,6 +176,8 @@ class RunConfig(_Section):
     def _names_are_free(self) -> "RunConfig":
         if taken := RESERVED_NAMES & set(self.variants):
             raise ValueError(f"the variant name '{sorted(taken)[0]}' is reserved")
+        if len(set(self.controls)) < len(self.controls):
+            raise ValueError("controls: each may be given once")
         if self.document_tokens > self.shard_tokens:
             raise ValueError("document_tokens may not exceed shard_tokens")
         return self

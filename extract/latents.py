@@ -10,7 +10,7 @@ from extract.batches import Batch
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.hooks import capture_residuals, run_truncated
 from extract.pilot import LayerPilot
-from extract.variants import ModelSet
+from extract.variants import ModelSet, text_config
 from store.errors import UserError
 from store.names import BASE
 
@@ -128,7 +128,9 @@ def read_residuals(
 def read_again(
     models: ModelSet, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
 ) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
-    """Run the base once more on some windows of a batch, in a batch of another shape: its own, one column wider.
+    """Run the base once more on some windows of a batch, in a batch of another shape.
+
+    It is one column wider; where that is more positions than the model has, one row longer.
 
     Args:
         wanted: bool [rows of the shard]; windows with a wanted token are run, and only wanted tokens come back.
@@ -139,10 +141,13 @@ def read_again(
     chosen = ((batch.rows >= 0) & wanted[batch.rows]).any(axis=1)
     if not chosen.any():
         return None
+    positions = getattr(text_config(models.base), "max_position_embeddings", None)
     widen = ((0, 0), (0, 1))
+    if positions and batch.rows.shape[1] >= positions:
+        widen = ((0, 1), (0, 0))
     again = Batch(
         np.pad(batch.input_ids[chosen], widen, mode="edge"),
-        np.pad(batch.attention_mask[chosen], widen),
+        np.pad(batch.attention_mask[chosen], widen, mode="edge" if widen[0][1] else "constant"),
         np.pad(batch.rows[chosen], widen, constant_values=-1),
     )
     rows, residuals = read_residuals(models, [BASE], again, layers)

@@ -1,0 +1,520 @@
+"""Controls: what is drawn, of whom it is borrowed, and what a run without some of them leaves out.
+
+Draws are checked against SplitMix64 in Python's own integers, donors against every pilot token looked at one by one.
+"""
+
+import hashlib
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import extract.latents
+import extract.shards
+from extract.__main__ import main
+from extract.batches import Batch, Shard
+from extract.config import load_config
+from extract.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
+from extract.corpus import Document
+from extract.draws import below, gaussian, mix, text_key
+from extract.latents import read_again
+from extract.places import Places
+from store import open_store, verify
+from store.errors import UserError
+from store.reader import Store
+from tests.support.world import World, one_thread
+
+MASK = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
+CONTROLS = ("isotropic", "shuffled", "mean_shift")
+
+
+# ---- draws ----
+
+
+def splitmix(state: int) -> int:
+    """The output that follows a state of SplitMix64."""
+    state = (state + GOLDEN) & MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+    return state ^ (state >> 31)
+
+
+def mixed(key: int, *salts: int) -> int:
+    """What ``mix`` says, in Python's integers."""
+    out = splitmix(key & MASK)
+    for salt in salts:
+        out = splitmix(out ^ ((salt * GOLDEN) & MASK))
+    return out
+
+
+def key_of(*texts: str) -> int:
+    """What ``text_key`` says."""
+    return int(hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16], 16) >> 1
+
+
+def run_again(source: str) -> bool:
+    """Whether a document belongs to the tenth."""
+    return (splitmix(mixed(key_of(source), key_of("rerun"))) >> 1) % 10 == 0
+
+
+def test_mix_is_splitmix64() -> None:
+    """The generator's published first outputs from seed 0, and Python's integers for keys and salts of either sign."""
+    states = torch.tensor([0, GOLDEN - 2**64, (2 * GOLDEN) % 2**64])
+    assert [value % 2**64 for value in mix(states).tolist()] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    keys, salts = torch.tensor([0, 1, -1, 2**62, -(2**63)]), torch.tensor([0, 5, -5, 2**61, 7])
+    found = mix(keys, 12, salts, text_key("isotropic", "maths")).tolist()
+    rows = zip(keys.tolist(), salts.tolist(), strict=True)
+    assert [value % 2**64 for value in found] == [mixed(key, 12, salt, key_of("isotropic", "maths")) for key, salt in rows]
+
+
+@pytest.mark.parametrize("width", [1, 7, 32, 33, 640])
+def test_gaussian_does_not_depend_on_its_neighbours(width: int) -> None:
+    """Bit for bit the same row, alone, in another order and among others."""
+    keys = mix(torch.arange(50))
+    rows, order = gaussian(keys, width), torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    assert rows.shape == (50, width)
+    assert torch.equal(gaussian(keys[order], width), rows[order])
+    for start, stop in ((0, 1), (3, 10), (49, 50)):
+        assert torch.equal(gaussian(keys[start:stop], width), rows[start:stop])
+
+
+def test_gaussian_is_standard_normal() -> None:
+    """200,000 numbers: the first four moments within 5 standard errors, no gap to the normal distribution, no correlation."""
+    rows = gaussian(mix(torch.arange(2000)), 100).double()
+    values = rows.flatten().numpy()
+    for power, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs((values**power).mean() - expected) < 5 * np.sqrt(variance / len(values)), power
+    assert stats.kstest(values, "norm").pvalue > 1e-4
+    correlation = np.corrcoef(rows.numpy().T) - np.eye(100)
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(2000)  # of 4,950 pairs
+
+
+def test_below_is_even() -> None:
+    """Every number as often as another, by a chi-squared test, for one limit and for one each."""
+    keys = mix(torch.arange(70_000))
+    counts = torch.bincount(below(keys, 7), minlength=7)
+    assert len(counts) == 7 and stats.chisquare(counts.numpy()).pvalue > 1e-4
+    limits = torch.arange(1, 70_001)
+    draws = below(keys, limits)
+    assert (draws >= 0).all() and (draws < limits).all() and draws[0] == 0
+
+
+# ---- what is put in the variant's place ----
+
+
+def places_of(rows: list[tuple[int, int, int, int, int]]) -> Places:
+    """Places from (document, position, domain, segment, position_bin); the document's key is its number times 1000."""
+    document, position, domain, segment, position_bin = (torch.tensor(column) for column in zip(*rows, strict=True))
+    return Places(document, document * 1000, position, domain, segment, position_bin)
+
+
+def random_places(n: int, seed: int, documents: int = 6) -> Places:
+    """Few domains, segments and bins, so that cells are crowded, bare and missing; a document has one domain."""
+    rng = np.random.default_rng(seed)
+    document = rng.integers(0, documents, n)
+    rows = zip(document, np.arange(n), document % 3, rng.integers(0, 3, n), rng.integers(0, 4, n), strict=True)
+    return places_of([tuple(map(int, row)) for row in rows])
+
+
+def residuals(n: int, seed: int, width: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """(h_a, delta), float32 [n, width], sizes of delta from a thousandth to all of h_a's."""
+    generator = torch.Generator().manual_seed(seed)
+    delta = torch.randn(n, width, generator=generator) * torch.logspace(-3, 0, n)[:, None]
+    return torch.randn(n, width, generator=generator), delta
+
+
+def inputs_of(seed: int = 9) -> ControlInputs:
+    """A pilot's mean change and 80 donors."""
+    _, delta = residuals(80, seed)
+    return ControlInputs(delta.double().mean(0), Donors.of(delta, random_places(80, seed)))
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_does_not_depend_on_batches_or_order(control: str) -> None:
+    """The same token gives the same residual bit for bit, whatever is beside it."""
+    (base, delta), places, inputs = residuals(60, 1), random_places(60, 1), inputs_of()
+    whole = controlled(control, base, delta, places, 3, "maths", inputs)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    for rows in (order, torch.arange(7, 30), torch.tensor([59]), torch.tensor([5, 2])):
+        alone = controlled(control, base[rows], delta[rows], places.at(rows), 3, "maths", inputs)
+        assert torch.equal(alone, whole[rows])
+
+
+@pytest.mark.parametrize("control", ["isotropic", "shuffled"])
+def test_a_control_is_as_large_as_the_change(control: str) -> None:
+    """Token by token, to float32's rounding of the sum; where nothing changed it is the base itself."""
+    (base, delta), places, inputs = residuals(60, 2), random_places(60, 2), inputs_of()
+    delta[7] = 0
+    instead = controlled(control, base, delta, places, 3, "maths", inputs)
+    size, moved = delta.double().norm(dim=1), (instead.double() - base.double()).norm(dim=1)
+    assert torch.allclose(moved, size, rtol=1e-5, atol=1e-6)
+    assert torch.equal(instead[7], base[7])
+
+
+def test_isotropic_prefers_no_direction() -> None:
+    """20,000 unit directions: their mean as near 0 and their scatter as near a sphere as chance has it.
+
+    32 n |mean|^2 is chi-squared with 32 degrees of freedom (beyond 75 once in 30,000); eigenvalues of the scatter lie within
+    (1 +- sqrt(32 / n))^2 (Marchenko and Pastur), 0.92 to 1.08.
+    """
+    n, width = 20_000, 32
+    places = places_of([(i // 50, i % 50, 0, 0, 0) for i in range(n)])
+    base, delta = torch.zeros(n, width), torch.ones(n, width) / width**0.5
+    found = controlled("isotropic", base, delta, places, 5, "maths", inputs_of()).double()
+    assert torch.allclose(found.norm(dim=1), torch.ones(n, dtype=torch.float64), atol=1e-6)
+    assert width * n * found.mean(0).square().sum() < 75
+    scatter = torch.linalg.eigvalsh(width * found.T @ found / n)
+    assert scatter.min() > 0.9 and scatter.max() < 1.1
+    assert stats.kstest((found @ delta[0].double() * width**0.5).numpy(), "norm").pvalue > 1e-3  # nor the change's own
+    for other in (
+        controlled("isotropic", base, delta, places, 6, "maths", inputs_of()),  # another layer
+        controlled("isotropic", base, delta, places, 5, "safety", inputs_of()),  # another variant
+        found.roll(1, 0),  # the token before
+        found.roll(50, 0),  # the same place in another document
+    ):
+        cosine = (found * other.double()).sum(1)
+        assert abs(cosine.mean()) < 5 / (width * n) ** 0.5
+        assert cosine.square().mean() * width == pytest.approx(1, abs=0.06)  # 5 standard errors, sqrt(2 / n) each
+
+
+def test_mean_shift_is_the_pilots_mean() -> None:
+    """h_a + mean(delta), whatever the token's own change."""
+    (base, delta), inputs = residuals(10, 3), inputs_of()
+    found = controlled("mean_shift", base, delta, random_places(10, 3), 3, "maths", inputs)
+    assert torch.equal(found, base + inputs.mean_delta.float())
+
+
+def test_an_unknown_control_is_an_error() -> None:
+    base, delta = residuals(3, 3)
+    with pytest.raises(ValueError, match="upside_down"):
+        controlled("upside_down", base, delta, random_places(3, 3), 3, "maths", inputs_of())
+
+
+# ---- donors ----
+
+
+def eligible(donors: Places, places: Places, row: int) -> tuple[int, list[int]]:
+    """(level, donors) of the first level that has any, one by one; level 4: none."""
+    document = places.document_key[row]
+    for level, fields in enumerate([("domain", "segment", "position_bin"), ("domain", "segment"), ("domain",), ()]):
+        found = [
+            i for i in range(len(donors))
+            if donors.document_key[i] != document and all(getattr(donors, f)[i] == getattr(places, f)[row] for f in fields)
+        ]  # fmt: skip
+        if found:
+            return level, found
+    return 4, []
+
+
+def test_donors_by_looking_at_every_one() -> None:
+    """The first level that has a donor of another document, and no other donor than one of that level."""
+    seen = set()
+    for n_donors, documents in ((80, 6), (12, 6), (3, 2), (5, 1)):
+        donors = Donors(torch.zeros(n_donors, 4, dtype=torch.float16), random_places(n_donors, n_donors, documents))
+        places = random_places(200, 5, documents)
+        chosen = donors.choose(places, mix(torch.arange(200))).tolist()
+        for row, donor in enumerate(chosen):
+            level, allowed = eligible(donors.places, places, row)
+            seen.add(level)
+            assert donor in (allowed or [-1]), (row, level)
+    assert seen == {0, 1, 2, 3, 4}
+
+
+LEVELS = [(0, 4, 0, 1, 2), (2, 9, 0, 1, 2), (3, 0, 0, 1, 0), (4, 0, 0, 2, 2), (5, 0, 1, 1, 2)]
+"""A donor of the token's own document, then one each of its bin, of its segment, of its domain, and of another domain."""
+
+
+@pytest.mark.parametrize("missing", range(5))
+def test_donors_fall_back_in_order(missing: int) -> None:
+    """Without the nearer levels the next one lends; where only the token's own document is left, nothing does."""
+    left = places_of([LEVELS[0], *LEVELS[1 + missing :]])
+    donors = Donors(torch.eye(len(left), 4, dtype=torch.float16), left)
+    token = places_of([(0, 5, 0, 1, 2)])
+    expected = 1 if missing < 4 else -1
+    for key in range(20):
+        assert donors.choose(token, mix(torch.tensor([key]))).tolist() == [expected]
+
+
+def test_every_donor_of_a_level_is_as_likely() -> None:
+    """Of 9 in the cell, 2 are of the token's own document: the other 7 by a chi-squared test."""
+    donors = Donors(torch.zeros(11, 4, dtype=torch.float16), places_of(
+        [(1 + i // 2, i, 0, 0, 0) for i in range(9)] + [(8, 0, 0, 0, 1), (9, 0, 1, 0, 0)]
+    ))  # fmt: skip
+    n = 14_000
+    chosen = donors.choose(places_of([(2, i, 0, 0, 0) for i in range(n)]), mix(torch.arange(n)))
+    counts = torch.bincount(chosen, minlength=11).numpy()
+    assert counts[[2, 3, 9, 10]].sum() == 0
+    assert stats.chisquare(counts[[0, 1, 4, 5, 6, 7, 8]]).pvalue > 1e-4
+
+
+def test_shuffled_borrows_the_donors_direction() -> None:
+    """The token's own size, the direction of the donor that was chosen, to float16's rounding."""
+    (base, delta), places, inputs = residuals(40, 4), random_places(40, 4), inputs_of()
+    _, lent = residuals(80, 9)
+    found = controlled("shuffled", torch.zeros_like(base), delta, places, 3, "maths", inputs)
+    keys = mix(places.document_key, places.position, 3, text_key("shuffled", "maths"))
+    for row, donor in enumerate(inputs.donors.choose(places, keys).tolist()):
+        expected = lent[donor] / lent[donor].norm() * delta[row].norm()
+        assert torch.allclose(found[row], expected, rtol=0, atol=2e-3 * float(delta[row].norm()))
+        assert donor in eligible(inputs.donors.places, places, row)[1]
+
+
+def test_tokens_that_did_not_change_lend_nothing() -> None:
+    """They have no direction; and where nobody lends, the control is the base."""
+    base, delta = residuals(6, 5)
+    delta[[0, 4]] = 0
+    places = places_of([(i, i, 0, 0, 0) for i in range(6)])
+    donors = Donors.of(delta, places)
+    assert donors.places.document.tolist() == [1, 2, 3, 5]
+    assert torch.allclose(donors.direction.float().norm(dim=1), torch.ones(4), atol=1e-3)
+    for nobody in (Donors.of(torch.zeros(6, 32), places), Donors.of(delta[:2], places.at(torch.tensor([1, 1])))):
+        alone = places.at(torch.tensor([1]))
+        found = controlled("shuffled", base[:1], delta[1:2], alone, 3, "m", ControlInputs(delta.double().mean(0), nobody))
+        assert torch.equal(found, base[:1])
+
+
+def test_donors_are_kept_by_a_hash() -> None:
+    """At most the limit, in reading order, the same tokens whatever their order; all where they are few."""
+    places = random_places(300, 6)
+    assert donor_rows(places).tolist() == list(range(300))
+    kept = donor_rows(places, limit=40)
+    assert len(kept) == 40 and kept.tolist() == sorted(kept.tolist())
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
+    assert set(order[donor_rows(places.at(order), limit=40)].tolist()) == set(kept.tolist())
+
+
+# ---- the base once more ----
+
+
+def test_a_tenth_of_the_documents_is_run_again() -> None:
+    """By the hash of their source: all tokens of a document or none, 10 % of many (5 standard errors)."""
+    keys = [key_of(f"doc-{i}") for i in range(4000)]
+    places = places_of([(i // 2, i % 2, 0, 0, 0) for i in range(8000)])
+    document_key = torch.tensor(keys)[places.document]
+    chosen = is_rerun(Places(places.document, document_key, places.position, *[places.domain] * 3))
+    assert chosen[::2].tolist() == chosen[1::2].tolist() == [run_again(f"doc-{i}") for i in range(4000)]
+    assert abs(chosen.double().mean() - 0.1) < 5 * (0.09 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize(("room", "shape"), [(6, (2, 6)), (5, (3, 5))])
+def test_running_again_stays_within_the_models_positions(room: int, shape: tuple[int, int]) -> None:
+    """A model of as many positions as the context has tokens cannot take a wider batch: there it is a longer one."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=room, n_embd=8, n_layer=2, n_head=2)).eval()
+    shapes = []
+
+    class Models:
+        device, base = "cpu", model
+
+        def active(self, name: str, input_ids: torch.Tensor):
+            assert name == "base"
+            shapes.append(tuple(input_ids.shape))
+            return nullcontext(model)
+
+    rows = np.array([[-1, 0, 1, 2, 3], [-1, 4, 5, 6, -1], [-1, 7, 8, 9, -1]])
+    batch = Batch(np.arange(15).reshape(3, 5), (rows >= 0).astype(int) | np.array([1, 0, 0, 0, 0]), rows)
+    wanted = np.zeros(10, dtype=bool)
+    wanted[[0, 1, 2, 3, 8]] = True
+    found, again = read_again(Models(), batch, wanted, [1])
+    assert shapes == [shape]
+    assert found.tolist() == [0, 1, 2, 3, 8]
+    _, once = extract.latents.read_residuals(Models(), ["base"], batch, [1])
+    assert torch.allclose(again[1], once["base"][1][found], atol=1e-5)
+    assert read_again(Models(), batch, np.zeros(10, dtype=bool), [1]) is None
+
+
+# ---- whole runs ----
+
+
+@dataclass
+class Heard:
+    """What a run asked for.
+
+    Attributes:
+        controls: (arguments of ``controlled``, what it gave).
+        again: (names of the models, the batch that was run again, the batch that it is of).
+    """
+
+    controls: list[tuple] = field(default_factory=list)
+    again: list[tuple[list[str], Batch, Batch]] = field(default_factory=list)
+
+
+def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
+    """Extract a store, listening to what is put in the variant's place and to what is run again."""
+    heard = Heard()
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        real_control, real_again = extract.shards.controlled, extract.shards.read_again
+        real_read, latest = extract.latents.read_residuals, []
+
+        def control(*arguments):
+            heard.controls.append((arguments, real_control(*arguments)))
+            return heard.controls[-1][1]
+
+        def again(models, batch, *rest):
+            latest.append(batch)
+            return real_again(models, batch, *rest)
+
+        def read(models, names, batch, layers):  # called by read_again alone: the shards have the name from elsewhere
+            heard.again.append((names, batch, latest[-1]))
+            return real_read(models, names, batch, layers)
+
+        patch.setattr(extract.shards, "controlled", control)
+        patch.setattr(extract.shards, "read_again", again)
+        patch.setattr(extract.latents, "read_residuals", read)
+        assert main(["run", str(config), "--out", str(out)]) == 0
+    assert verify(out) == []
+    return open_store(out), heard
+
+
+def configured(world: World, folder: Path, **changes) -> Path:
+    """One layer of the small world."""
+    folder.mkdir(exist_ok=True)
+    return world.config(folder, saes=[{"path": str(world.saes[2])}], promoted_tokens=0, **changes)
+
+
+@pytest.fixture(scope="module")
+def full(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Heard]:
+    """Every control."""
+    folder = tmp_path_factory.mktemp("full")
+    return heard_run(configured(world, folder), folder / "store")
+
+
+def by_token(heard: Heard) -> dict[tuple, tuple[bytes, np.ndarray]]:
+    """(control, variant, document's key, position) -> the bits of h_a and delta, and the residual put in the variant's place."""
+    out = {}
+    for (control, base, delta, places, _, variant, _), found in heard.controls:
+        given = torch.cat([base, delta], dim=1).numpy()
+        for row, place in enumerate(zip(places.document_key.tolist(), places.position.tolist(), strict=True)):
+            out[control, variant, *place] = given[row].tobytes(), found[row].numpy()
+    return out
+
+
+def test_residuals_of_a_run_do_not_depend_on_its_batches(full: tuple[Store, Heard]) -> None:
+    """All tokens of the run at once, in another order, from the same h_a and delta: the same residuals bit for bit."""
+    _, heard = full
+    groups = defaultdict(list)
+    for arguments, found in heard.controls:
+        groups[arguments[0]].append((arguments, found))
+    assert set(groups) == set(CONTROLS)
+    for control, calls in groups.items():
+        assert len(calls) > 10
+        base, delta = (torch.cat([arguments[k] for arguments, _ in calls]) for k in (1, 2))
+        columns = Places.__dataclass_fields__
+        places = Places(*(torch.cat([getattr(arguments[3], name) for arguments, _ in calls]) for name in columns))
+        order = torch.randperm(len(base), generator=torch.Generator().manual_seed(2))
+        _, _, _, _, layer, variant, inputs = calls[0][0]
+        found = controlled(control, base[order], delta[order], places.at(order), layer, variant, inputs)
+        assert torch.equal(found, torch.cat([found for _, found in calls])[order]), control
+
+
+def test_shards_do_not_matter(world: World, tmp_path: Path) -> None:
+    """However documents are grouped, equal h_a and delta are given the same residual bit for bit.
+
+    A batch of one window, as most are here, gives the same bits in any company; the others differ by float32's rounding.
+    """
+    small = {"tokens": 500, "batch_tokens": 24, "controls": list(CONTROLS)}
+    runs = [
+        heard_run(configured(world, tmp_path / str(size), shard_tokens=size, **small), tmp_path / str(size) / "store")
+        for size in (80, 4000)
+    ]
+    (many, first), (one, second) = runs
+    assert len(list((many.path / "latents").iterdir())) > 4 and len(list((one.path / "latents").iterdir())) == 1
+    ours, theirs = by_token(first), by_token(second)
+    assert set(ours) == set(theirs) and len(ours) > 3 * 400
+    same = [place for place in ours if ours[place][0] == theirs[place][0]]
+    assert len(same) > 0.9 * len(ours)
+    for place in ours:
+        if ours[place][0] == theirs[place][0]:
+            np.testing.assert_array_equal(ours[place][1], theirs[place][1])
+        else:
+            np.testing.assert_allclose(ours[place][1], theirs[place][1], atol=1e-3)
+    assert not first.again
+    assert set(one.sql("SELECT DISTINCT control FROM layer_metrics")["control"]) == {"observed", *CONTROLS}
+
+
+def test_the_rerun_reads_its_documents_only(full: tuple[Store, Heard]) -> None:
+    """The base alone, in a batch of another shape, on the documents of the tenth; what comes back is nearly the same."""
+    store, heard = full
+    documents = store.sql("SELECT document, source, n_tokens FROM documents")
+    chosen = documents[documents["source"].map(run_again)]
+    assert 1 <= len(chosen) < len(documents) / 4
+    for names, again, batch in heard.again:
+        assert names == ["base"] and again.input_ids.shape[1] == batch.input_ids.shape[1] + 1
+        assert np.isin(again.rows, batch.rows).all()
+    rows = store.sql("SELECT * FROM layer_metrics WHERE control = 'rerun'")
+    whole = rows[(rows["domain"] == "all") & (rows["segment"] == "all")].set_index("metric")
+    assert (whole["n_documents"] == len(chosen)).all() and (whole["n_tokens"] <= chosen["n_tokens"].sum()).all()
+    assert (whole["n_tokens"] > 0.9 * chosen["n_tokens"].sum()).all()
+    for metric in ("cosine", "centred_cosine", "overlap", "weighted_overlap", "latent_cosine", "l0_inflation"):
+        assert whole["value"][metric] == pytest.approx(1, abs=1e-5), metric
+    assert 0 <= whole["value"]["relative_shift"] < 1e-5 and whole["value"]["l1_divergence"] < 1e-3
+    assert whole["value"]["fvu_variant"] == pytest.approx(whole["value"]["fvu_base"], rel=1e-5)
+    assert rows.loc[rows["metric"].isin(["fvu_variant", "systematic_share"]), "excess"].isna().all()
+    assert whole.loc[["overlap", "l0_inflation"], "excess"].notna().all()
+
+
+OF_EVIDENCE = ["shift_isotropic", "floor", "z", "q", "near_threshold", "minimum_detectable", "moved_to", "verdict"]
+
+
+def rows_of(store: Store, table: str) -> pd.DataFrame:
+    """Everything in a table, in order of its key."""
+    return store.sql(f"SELECT * FROM {table} ORDER BY ALL")
+
+
+def test_without_any_control(world: World, full: tuple[Store, Heard], tmp_path: Path) -> None:
+    """Only the variant itself: no evidence, 'unchanged' at exactly 0; everything else as with controls."""
+    store, heard = heard_run(configured(world, tmp_path, controls=[]), tmp_path / "store")
+    assert not heard.controls and not heard.again
+    ours, theirs = (rows_of(s, "feature_stats") for s in (store, full[0]))
+    assert ours[OF_EVIDENCE].isna().all(axis=None)
+    pd.testing.assert_frame_equal(ours.drop(columns=[*OF_EVIDENCE, "kind"]), theirs.drop(columns=[*OF_EVIDENCE, "kind"]))
+    assert set(ours.loc[ours["kind"] == "unchanged", "shift"]) <= {0.0}
+    ours, theirs = (s.sql("SELECT * FROM layer_metrics WHERE control = 'observed' ORDER BY ALL") for s in (store, full[0]))
+    assert len(rows_of(store, "layer_metrics")) == len(ours)
+    beyond = theirs["metric"].isin(["n_beyond_noise", "share_beyond_noise"])
+    assert beyond.sum() == 2 * 3 and ours["excess"].isna().all()
+    pd.testing.assert_frame_equal(ours, theirs[~beyond].reset_index(drop=True))
+    for table in ("spectrum", "feature_segments", "contexts", "features", "fit", "document_sums"):
+        pd.testing.assert_frame_equal(rows_of(store, table), rows_of(full[0], table))
+
+
+def test_with_the_isotropic_control_only(world: World, full: tuple[Store, Heard], tmp_path: Path) -> None:
+    """Verdicts as with every control: the others add their own rows and change nothing else."""
+    store, heard = heard_run(configured(world, tmp_path, controls=["isotropic"]), tmp_path / "store")
+    assert {arguments[0] for arguments, _ in heard.controls} == {"isotropic"} and not heard.again
+    ours, theirs = (rows_of(s, "feature_stats") for s in (store, full[0]))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert ours.loc[ours["domain"] == "all", "verdict"].notna().all()
+    ours, theirs = (rows_of(s, "layer_metrics") for s in (store, full[0]))
+    assert set(ours["control"]) == {"observed", "isotropic"} and set(theirs["control"]) == {"observed", "rerun", *CONTROLS}
+    theirs = theirs[theirs["control"].isin(["observed", "isotropic"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_control_given_twice_is_refused(world: World, tmp_path: Path) -> None:
+    """It would be counted twice."""
+    with pytest.raises(UserError, match="controls"):
+        load_config(world.config(tmp_path, controls=["isotropic", "rerun", "isotropic"]))
+
+
+def test_places_of_a_shard() -> None:
+    """By hand: two documents of 30 and 3 tokens, windows of 26: bins 0-7, 8-23, 24-25, then from the next window's start."""
+    documents = [
+        Document(name, domain, np.zeros(n, dtype=np.int32), np.full(n, segment, dtype=np.int8))
+        for name, domain, n, segment in (("x", "b", 30, 3), ("y", "a", 3, 1))
+    ]
+    places = Places.of(Shard(0, 0, tuple(documents)), ["a", "b"], 26)
+    assert places.document.tolist() == [0] * 30 + [1] * 3
+    assert places.position.tolist() == [*range(30), 0, 1, 2]
+    assert places.domain.tolist() == [1] * 30 + [0] * 3
+    assert places.segment.tolist() == [3] * 30 + [1] * 3
+    assert places.position_bin.tolist() == [0] * 8 + [1] * 16 + [2] * 2 + [0] * 4 + [0] * 3
+    assert set(places.document_key[:30].tolist()) == {key_of("x")} and places.document_key[31] == key_of("y")
