@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from app import words
+
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
@@ -21,11 +23,13 @@ SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "": ("Overview", "No noise floor in this store"),
+    "": ("Overview", "no more than noise"),
     "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
     "shifted": ("Shifted features", "6 features"),
-    "suppressed": ("Suppressed features", "4 features"),
+    "suppressed": ("Suppressed features", "2 features: 2 vanished"),
     "feature": ("Feature", "L5:1"),
+    "template": ("Template", "On the chat template's own tokens"),
+    "shape": ("Shape of the change", "One constant offset"),
 }
 
 
@@ -188,7 +192,7 @@ def test_previous_and_next_walk_through_the_list(server, page):
 
 
 def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
-    visit(page, f"{server}/suppressed?variant=maths&layer=12", "Suppressed features")
+    visit(page, f"{server}/suppressed?variant=maths&layer=12&verdicts=all", "Suppressed features")
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     page.wait_for_timeout(300)
     click_row(page, 1)
@@ -201,12 +205,49 @@ def test_a_click_on_the_map_opens_the_variants_profile(server, page):
     visit(page, server, "Overview")
     chart = page.locator("[data-testid=stVegaLiteChart]").first
     chart.locator("canvas, svg").first.wait_for()
+    chart.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     box = chart.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 15)
     settle(page, "Layers")
     assert "by=domain" in page.url
     assert "variant=maths" in page.url
+
+
+def click_mark(chart, colour):
+    """Click the first mark of that colour in a chart; the legend's marks do not count."""
+    chart.scroll_into_view_if_needed()
+    chart.locator(f"svg g.mark-symbol.role-mark path[fill='{colour}']").first.click()
+
+
+def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
+    """safety is drawn over maths; layer 5 comes first."""
+    visit(page, f"{server}/layers", "Layers")
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.SERIES_COLOURS[1])
+    page.wait_for_url(re.compile("/shifted?"))
+    settle(page, "Shifted features")
+    assert "variant=safety" in page.url
+    assert "layer=5" in page.url
+    page.get_by_text("3 features: 1 appeared, 1 attenuated, 1 unchanged").wait_for()
+
+
+def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
+    """Of maths at layer 12, feature 1 is the only one called suppressed."""
+    visit(page, f"{server}/shifted?variant=maths&layer=12", "Shifted features")
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.VERDICTS["suppressed"].colour)
+    page.wait_for_url(re.compile("/feature?"))
+    settle(page, "Feature")
+    assert "layer=12" in page.url
+    assert "feature=1" in page.url
+
+
+def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
+    visit(page, f"{server}/suppressed", "Suppressed features")
+    page.get_by_text("● within noise").click()
+    page.wait_for_url(re.compile("verdicts=suppressed%2Cwithin"))
+    page.get_by_text("3 features: 1 unchanged, 2 vanished").wait_for()
+    page.get_by_text("● within noise").click()
+    page.wait_for_url(lambda url: "verdicts=" not in url)
 
 
 def test_hostile_text_is_shown_and_does_nothing(server, page):
