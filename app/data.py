@@ -12,10 +12,11 @@ import pandas as pd
 import streamlit as st
 
 from app import link
+from store import sandbox
 from store.errors import UserError
 from store.manifest import MANIFEST_FILE
 from store.reader import Store, open_store
-from store.sidecar import sidecar_path
+from store.sidecar import labels_state, sidecar_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
@@ -52,9 +53,7 @@ def current() -> Store:
             "Finished stores in the folder runs are found by themselves."
         )
     path = found[link.read("store", found, next(iter(found)))]
-    manifest = path / MANIFEST_FILE
-    stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in (manifest, sidecar_path(path)))
-    return _open(str(path), stamps)
+    return _open(str(path), _stamp(path / MANIFEST_FILE), _labels_state(str(path), _stamp(sidecar_path(path))))
 
 
 def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
@@ -63,6 +62,11 @@ def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> 
     Cached by the store's content, the function's name and its filters.
     """
     return _answer(store.content, str(store.path), question.__name__, filters, store, question)
+
+
+def query(store: Store, sql: str) -> sandbox.Answer:
+    """A reader's own SQL, within the limits of store/sandbox.py. Errors are not kept: the same query may pass next time."""
+    return _queried(store.content, str(store.path), sql, store)
 
 
 def _given() -> list[Path]:
@@ -78,11 +82,26 @@ def _stores_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if path.parent.suffix != ".partial")
 
 
+def _stamp(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _labels_state(path: str, stamp: int) -> tuple[int, str | None]:
+    """Of the sidecar only labels change what a store answers: a review must not open it anew."""
+    return labels_state(Path(path))
+
+
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _open(path: str, stamps: tuple[int, ...]) -> Store:
+def _open(path: str, stamp: int, labels: tuple[int, str | None]) -> Store:
     return open_store(path)
 
 
 @st.cache_data(show_spinner=False, max_entries=1000)
 def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _question: Callable) -> pd.DataFrame:
     return _question(_store, **filters)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _queried(content: str, path: str, sql: str, _store: Store) -> sandbox.Answer:
+    return sandbox.run(_store, sql)

@@ -17,10 +17,15 @@ VIEWS = (
     ("views/layers.py", "Layers", ":material/stacked_line_chart:"),
     ("views/shifted.py", "Shifted features", ":material/swap_vert:"),
     ("views/suppressed.py", "Suppressed features", ":material/trending_down:"),
+    ("views/review.py", "Review", ":material/rate_review:"),
     ("views/feature.py", "Feature", ":material/search_insights:"),
     ("views/compare.py", "Across variants", ":material/compare_arrows:"),
     ("views/template.py", "Template", ":material/chat:"),
     ("views/shape.py", "Shape of the change", ":material/scatter_plot:"),
+    ("views/documents.py", "Documents", ":material/article:"),
+    ("views/answers.py", "Answers", ":material/forum:"),
+    ("views/query.py", "Query", ":material/database:"),
+    ("views/about.py", "About this store", ":material/info:"),
 )
 
 STYLE = """<style>

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import html
 import math
-import unicodedata
 from collections.abc import Sequence
 
 from app import words
+from store.text import visible
 
 STRONGEST = 0.62
 """Opacity of the largest value: text stays readable on it, in light and dark."""
@@ -37,23 +37,8 @@ STYLE = """<style>
 .fs-chip { border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
   unicode-bidi: isolate; }
 .fs-chip small { opacity: 0.65; }
+.st-key-veiled .fs-window { filter: blur(0.4em); pointer-events: none; user-select: none; }
 </style>"""
-
-VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
-
-
-def visible(token: str) -> str:
-    """A token's text as safe HTML: markup escaped, line breaks, tabs and invisible characters shown as marks."""
-    shown = []
-    for character in token:
-        if character in VISIBLE:
-            shown.append(f'<span class="fs-mark">{VISIBLE[character]}</span>')
-        elif unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs"):
-            shown.append(f'<span class="fs-mark">⟨U+{ord(character):04X}⟩</span>')
-        else:
-            shown.append(html.escape(character, quote=True))
-    return "".join(shown) or '<span class="fs-mark">∅</span>'
-
 
 def colour(value: float, top: float, hue: str) -> str:
     """A CSS background: `hue`, its opacity growing with the square root of value / top; none at zero.

@@ -169,6 +169,19 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
     )
 
 
+def feature_keys(store: Store, variant: str, *, limit: int | None = None, **filters: Any) -> pd.DataFrame:
+    """The features of a list in its order, by their keys alone: layer, feature.
+
+    filters: fields of :class:`Filter`. limit None: every one.
+    """
+    chosen = Filter(variant, **filters)
+    where, params = chosen.where()
+    return store.sql(
+        f"SELECT s.layer, s.feature FROM {TABLES} WHERE {where} ORDER BY {chosen.order()} LIMIT ?",
+        [*params, 2**62 if limit is None else int(limit)],
+    )
+
+
 def suppressed_features(store: Store, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
     """Features that fell (shift < 0), the largest fall first: those that are called suppressed.
 

@@ -7,6 +7,7 @@
 
 import hashlib
 import inspect
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,26 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import compare, feature_lists, parts, queries, sidecar, tables
+from store import compare, document_queries, feature_lists, parts, queries, sidecar, tables
 from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
 from store.names import BASE
 from store.writer import content_digest
 
+_NUMBERS = itertools.count()
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
-_LABELS_DATABASE = """
-ATTACH ':memory:' AS imported (READ_WRITE);
-CREATE TABLE imported.labels (layer INTEGER, feature INTEGER, label VARCHAR, label_source VARCHAR);
+READ_ONLY = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"}
+"""DuckDB's configuration for reading: no file but the database itself, no extension, and none of this can be changed."""
+
+LABELS_DATABASE = """
+ATTACH ':memory:' AS {name} (READ_WRITE);
+CREATE TABLE {name}.labels (layer INTEGER, feature INTEGER, label VARCHAR, label_source VARCHAR);
 """
-_FEATURES_WITH_LABELS = f"""
+FEATURES_WITH_LABELS = f"""
 CREATE TEMP VIEW features AS
 SELECT f.* REPLACE (coalesce(i.label, f.label) AS label, coalesce(i.label_source, f.label_source) AS label_source)
-FROM {Path(manifests.DATABASE_FILE).stem}.main.features f LEFT JOIN imported.labels i USING (layer, feature);
+FROM {Path(manifests.DATABASE_FILE).stem}.main.features f LEFT JOIN {{name}}.labels i USING (layer, feature);
 """  # a temporary name goes before the store's own, and belongs to one cursor
 _NO_ACTIVATIONS = {
     "document": np.zeros(0, dtype=np.int32),
@@ -40,7 +45,7 @@ _NO_ACTIVATIONS = {
 
 
 class Store:
-    """A finished store. Every question of store/queries.py, store/feature_lists.py and store/compare.py is a method.
+    """A finished store. Every question (:func:`_questions`) is a method.
 
     ``store.contexts(layer=12, feature=431, ...)``, ``store.shifted_features(variant="maths", layer=12, limit=10)``.
 
@@ -63,9 +68,10 @@ class Store:
         self.content = manifest.digest
         if self.n_labels:
             self.content += hashlib.sha256(labels.to_csv().encode()).hexdigest()
-            connection.execute(_LABELS_DATABASE)
+            self._imported = f"imported_{next(_NUMBERS)}"  # whoever opens the same file in this process shares the names
+            connection.execute(LABELS_DATABASE.format(name=self._imported))
             connection.register("incoming", labels)
-            connection.execute("INSERT INTO imported.labels SELECT * FROM incoming")
+            connection.execute(f"INSERT INTO {self._imported}.labels SELECT * FROM incoming")
             connection.unregister("incoming")
         self.variants: list[str] = list(manifest.variants)
         self.layers: list[int] = self._column("SELECT layer FROM layers ORDER BY layer")
@@ -89,7 +95,7 @@ class Store:
         """
         cursor = self.connection.cursor()
         if self.n_labels:
-            cursor.execute(_FEATURES_WITH_LABELS)
+            cursor.execute(FEATURES_WITH_LABELS.format(name=self._imported))
         return cursor
 
     def sql(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
@@ -164,10 +170,10 @@ class Store:
 
 
 def _questions() -> dict[str, Any]:
-    """The public functions of store/queries.py, store/feature_lists.py and store/compare.py that take a store first."""
+    """The public functions that take a store first, of the modules of questions."""
     return {
         name: function
-        for module in (queries, feature_lists, compare)
+        for module in (queries, feature_lists, compare, document_queries)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
     }
@@ -197,7 +203,7 @@ def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Stor
         connection = duckdb.connect(
             str(database),
             read_only=True,
-            config={"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"},
+            config=READ_ONLY,
         )
     except duckdb.Error as error:
         raise UserError(f"The database of the store '{folder}' cannot be read ({first_line(error)}).") from error

@@ -1,27 +1,34 @@
-"""What comes after the extraction, beside the store: imported labels, and causal checks. The store itself never changes.
+"""What comes after the extraction, beside the store: imported labels, causal checks, reviews. The store itself never changes.
 
 ``my-store.sidecar.sqlite`` next to ``my-store/``, SQLite in WAL mode, so that it can be read while something is written.
+Several programs may write at once: each waits for its turn, up to TIMEOUT seconds.
 Rows carry the digest of the store that they are about: extracted anew with another content, the store does not see them.
-Version 1 held labels only; it is read as it is, and the first write brings it up to date.
+Version 1 held labels only, version 2 causal checks too; both are read as they are, and the first write brings them up to date.
 """
 
 import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from store.errors import UserError
+from store.reviews import Review
 from store.steering import Steering
 
-VERSION = 2
-STEERING_SINCE = 2
+VERSION = 3
+LABELS_SINCE, STEERING_SINCE, REVIEWS_SINCE = 1, 2, 3
+TIMEOUT = 30
+"""Seconds that a reader or writer waits for others."""
+
 COLUMNS = ["layer", "feature", "label", "label_source"]
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS labels (
@@ -50,8 +57,22 @@ CREATE TABLE IF NOT EXISTS steering (
     made TEXT NOT NULL,          -- ISO 8601 time, UTC
     PRIMARY KEY (store, layer, feature, variant)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reviews (  -- every judgement ever given: rows are added, never changed
+    id INTEGER PRIMARY KEY,      -- in the order of writing
+    store TEXT NOT NULL,         -- digest of the store's manifest
+    variant TEXT NOT NULL,
+    layer INTEGER NOT NULL,
+    feature INTEGER NOT NULL,
+    reviewer TEXT NOT NULL,      -- untrusted text
+    verdict TEXT NOT NULL,       -- 'concern', 'benign' or 'unclear'
+    severity TEXT,               -- 'low', 'medium', 'high'; null: not said, or no concern
+    note TEXT NOT NULL,          -- untrusted text
+    made TEXT NOT NULL           -- ISO 8601 time, UTC
+);
+CREATE INDEX IF NOT EXISTS reviews_of_a_variant ON reviews (store, variant);
 PRAGMA user_version = {VERSION};
 """
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,29 @@ def write_steering(store: Path, digest: str, result: Steering) -> Path:
     return _write(store, f"INSERT OR REPLACE INTO steering VALUES ({', '.join('?' * len(row))})", [row])
 
 
+def write_review(store: Path, digest: str, review: Review) -> Path:
+    """Add a judgement to a store's history; nothing that was written before is touched. Its time is now.
+
+    Args:
+        digest: of the store's manifest.
+
+    Returns:
+        The sidecar's path.
+
+    Raises:
+        UserError: the sidecar cannot be written, or is of a later version.
+    """
+    fields = "store, variant, layer, feature, reviewer, verdict, severity, note, made"
+    row = (digest, *astuple(replace(review, made=_now())))
+    return _write(store, f"INSERT INTO reviews ({fields}) VALUES ({', '.join('?' * len(row))})", [row])
+
+
+def can_write(store: Path) -> bool:
+    """Whether a sidecar of this store could be written where it would be."""
+    path = sidecar_path(store)
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
 def read_labels(store: Path, digest: str) -> pd.DataFrame:
     """The imported labels of a store: layer, feature, label, label_source; no rows where there is no sidecar.
 
@@ -110,8 +154,13 @@ def read_labels(store: Path, digest: str) -> pd.DataFrame:
         UserError: there is one, but it cannot be read or is of a later version.
     """
     query = "SELECT layer, feature, label, label_source FROM labels WHERE store = ? ORDER BY layer, feature"
-    rows = _read(store, lambda connection: connection.execute(query, [digest]).fetchall())
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(_read(store, LABELS_SINCE, query, [digest]), columns=COLUMNS)
+
+
+def labels_state(store: Path) -> tuple[int, str | None]:
+    """Another value after labels were imported, and the same after anything else: how many there are, and the last time."""
+    found = _read(store, LABELS_SINCE, "SELECT count(*), max(imported) FROM labels", [])
+    return found[0] if found else (0, None)
 
 
 def read_steering(store: Path, digest: str) -> list[Steering]:
@@ -124,58 +173,90 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
         SELECT layer, feature, variant, mode, n_contexts, n_positions, kl_before, kl_after, low, high, controls, seed
         FROM steering WHERE store = ? ORDER BY layer, feature, variant
     """
-
-    def ask(connection: sqlite3.Connection) -> list[tuple]:
-        return connection.execute(query, [digest]).fetchall() if _version(connection) >= STEERING_SINCE else []
-
     return [
         Steering(*numbers, {int(feature): kl for feature, kl in json.loads(controls).items()}, seed)
-        for *numbers, controls, seed in _read(store, ask)
+        for *numbers, controls, seed in _read(store, STEERING_SINCE, query, [digest])
     ]
+
+
+def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
+    """Every judgement of a variant's features, in the order of writing; none where there is no sidecar.
+
+    Raises:
+        UserError: there is one, but it cannot be read or is of a later version.
+    """
+    query = """
+        SELECT variant, layer, feature, reviewer, verdict, severity, note, made FROM reviews
+        WHERE store = ? AND variant = ? ORDER BY id
+    """
+    return [Review(*row) for row in _read(store, REVIEWS_SINCE, query, [digest, variant])]
 
 
 def _write(store: Path, statement: str, rows: Sequence[tuple]) -> Path:
     """Insert rows, all or none, into a sidecar that is made or brought up to date first."""
     path = sidecar_path(store)
     with _open(path, path, isolation_level=None) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        if _version(connection) < VERSION:
+            _use_wal(connection)
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         with _transaction(connection):
             connection.executemany(statement, rows)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # as far as it goes without waiting for others
     return path
 
 
-def _read(store: Path, ask: Callable[[sqlite3.Connection], list[tuple]]) -> list[tuple]:
-    """The answer of a sidecar, opened read-only; no rows where there is none."""
+def _read(store: Path, since: int, query: str, parameters: Sequence[Any]) -> list[tuple]:
+    """The answer of a sidecar, opened read-only; no rows where there is none, or one of a version before `since`."""
     path = sidecar_path(store)
     if not path.is_file():
         return []
+
+    def ask(address: str) -> list[tuple]:
+        with _open(path, address, uri=True) as connection:
+            return connection.execute(query, parameters).fetchall() if _version(connection) >= since else []
+
     address = f"file:{quote(str(path))}?mode=ro"
     try:
-        with _open(path, address, uri=True) as connection:
-            return ask(connection)
+        return ask(address)
     except UserError:
         # In a folder that cannot be written SQLite has no place for its lock file; nobody else can be writing there either.
         if os.access(path.parent, os.W_OK):
             raise
-        with _open(path, f"{address}&immutable=1", uri=True) as connection:
-            return ask(connection)
+        return ask(f"{address}&immutable=1")
 
 
 @contextlib.contextmanager
 def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connection]:
     try:
-        with contextlib.closing(sqlite3.connect(address, timeout=10, **options)) as connection:
+        with contextlib.closing(sqlite3.connect(address, timeout=TIMEOUT, **options)) as connection:
             version = _version(connection)
             if version > VERSION:
                 raise UserError(f"The sidecar '{path}' has version {version}, but this program reads version {VERSION}.")
             yield connection
     except sqlite3.Error as error:
+        if _is_busy(error):
+            raise UserError(f"The sidecar '{path}' is kept busy by another program; try again when that is done.") from error
         raise UserError(
-            f"The sidecar '{path}' cannot be used ({error}); move it away to have the store without imported labels and "
-            "causal checks."
+            f"The sidecar '{path}' cannot be used ({error}); move it away to have the store without imported labels, causal "
+            "checks and reviews."
         ) from error
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode. SQLite does not wait when two do so at once, so this does."""
+    until = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # the low byte is the primary code
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -183,7 +264,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from store.errors import UserError
-from store.sidecar import Label, read_labels, read_steering, sidecar_path, write_labels, write_steering
+from store.sidecar import VERSION, Label, read_labels, read_steering, sidecar_path, write_labels, write_steering
 from store.steering import Steering
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)
@@ -80,14 +80,14 @@ def test_a_sidecar_of_version_1_is_read_as_it_is(of_version_1):
 
 def test_the_first_write_brings_version_1_up_to_date_and_keeps_its_labels(of_version_1):
     write_steering(of_version_1, "d", RESULT)
-    assert version(of_version_1) == 2
+    assert version(of_version_1) == VERSION
     assert read_steering(of_version_1, "d") == [RESULT]
     assert read_labels(of_version_1, "d").values.tolist() == [[5, 1, "small words", "somebody"]]
 
 
 def test_labels_too_bring_version_1_up_to_date(of_version_1):
     write_labels(of_version_1, "d", [Label(5, 2, "x", "y")])
-    assert version(of_version_1) == 2
+    assert version(of_version_1) == VERSION
     assert read_labels(of_version_1, "d")["feature"].tolist() == [1, 2]
     assert read_steering(of_version_1, "d") == []
 
@@ -100,5 +100,5 @@ def test_what_is_no_number_is_not_kept(own):
 
 def test_a_damaged_sidecar_is_said_in_a_sentence(own):
     sidecar_path(own).write_bytes(b"no database" * 1000)
-    with pytest.raises(UserError, match="move it away to have the store without imported labels and causal checks"):
+    with pytest.raises(UserError, match="move it away to have the store without imported labels, causal checks and reviews"):
         read_steering(own, "d")

@@ -1,0 +1,107 @@
+"""Review: a work list of features, one at a time with its evidence; judgements are kept beside the store."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from app import data, evidence, link, lists, review_list, review_panel, veil, widgets, words
+from store import feature_lists
+from store.names import ALL, KINDS, VERDICTS
+from store.reader import Store
+from store.review_html import as_html
+from store.review_report import as_json, collect
+from store.reviews import standing
+from store.sidecar import can_write, read_reviews, sidecar_path
+
+LISTS = {"suppressed": "Suppressed", "shifted": "All that shifted"}
+
+
+def filters(store: Store, floor: bool) -> str:
+    """Which features: the filters that the other lists have, in a corner of their own; returns the list's name."""
+    with st.popover("Which features", icon=":material/filter_list:"):
+        forget = ("kinds", "verdicts", "selected")
+        name = widgets.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
+        if floor:
+            widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS[name])
+        widgets.pick_kinds(feature_lists.FALLEN if name == "suppressed" else KINDS)
+        with st.container(**widgets.ROW):
+            widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))
+            widgets.pick_search()
+        widgets.pick(
+            "Reviewed, once judged by", "by", [review_list.ME, review_list.ANYONE], review_list.ME,
+            help="What counts for the progress, and for the next unreviewed feature.",
+        )  # fmt: skip
+    return name
+
+
+def exports(store: Store, features: lists.FeatureList) -> None:
+    """The report as a page and as JSON, made when somebody asks."""
+    variant = features.filter.variant
+
+    def content() -> dict:
+        return collect(store, read_reviews(store.path, store.manifest.digest, variant), features.filter, datetime.now(UTC))
+
+    with st.popover("Report", icon=":material/summarize:"):
+        st.caption(
+            "All of this list and of every reviewer: judgements with their evidence, what was not reviewed, what could not "
+            "have been seen, and the hashes of all that it rests on."
+        )
+        stem = f"review_{variant}_{store.manifest.digest[:8]}"
+        for title, file, kind, make in (
+            ("Page to read and print (HTML)", f"{stem}.html", "text/html", lambda: as_html(content())),
+            ("The same as data (JSON)", f"{stem}.json", "application/json", lambda: as_json(content())),
+        ):
+            st.download_button(title, make, file, kind, on_click="ignore", icon=":material/download:")
+
+
+store = data.current()
+floor = widgets.has_floor(store)
+st.markdown("## Review")
+with st.container(**widgets.ROW):
+    variant = widgets.pick_variant(store)
+    layer = widgets.pick_layer(store, ALL, every=True)
+    domain = widgets.pick_domain(store, help="Of the shifts and contexts shown; verdicts are of all domains together.")
+    reviewer = review_panel.pick_reviewer()
+with st.container(horizontal=True, vertical_alignment="center"):
+    name = filters(store, floor)
+    features = lists.from_link(store, name, layer, domain)
+    exports(store, features)
+    veil.button()
+    widgets.small_badge(store, domain, variant)
+    widgets.no_floor_badge(store)
+
+writable = can_write(store.path)
+if not writable:
+    place = words.plain(str(sidecar_path(store.path)))
+    st.info(f"Reviews would be written to {place}, but that cannot be written here.", icon=":material/lock:")
+elif not reviewer:
+    st.info("Give your name above to judge features: it stands beside every judgement.", icon=":material/badge:")
+
+history = read_reviews(store.path, store.manifest.digest, variant)
+by = link.read("by", (review_list.ME, review_list.ANYONE), review_list.ME)
+work = review_list.work_list(features, standing(history), reviewer, by)
+if not work.keys:
+    st.info(
+        "No feature to review under these filters: choose other verdicts under “Which features”, or another variant or layer.",
+        icon=":material/search_off:",
+    )
+    st.stop()
+review_list.progress_bar(work)
+
+by_name = {review_list.name(key): key for key in work.keys}
+at = by_name[link.read("selected", by_name, review_list.name(work.first()))]
+left, right = st.columns([1, 3.6], gap="medium")
+with left:
+    review_list.table(work, at)
+with right:
+    review_list.step_buttons(work, at, st.container(horizontal=True, vertical_alignment="center"))
+    named = f"{at[0]}:{at[1]}"
+    row = data.ask(store, feature_lists.shifted_features, variant=variant, domain=domain, search=named, limit=1).iloc[0]
+    evidence.summary(store, row, lists.feature_link(row, name, layer))
+    review_panel.judge(store, variant, at, reviewer, writable and bool(reviewer), history)
+    falls = row["shift"] < 0
+    ranking = widgets.pick(
+        "Contexts", "ranking", list(words.RANKING_NAMES), "decrease" if falls else "increase", show=words.RANKING_NAMES.get
+    )
+    with veil.examples():
+        evidence.contexts(store, row, variant, ranking, domain, limit=5)
