@@ -234,7 +234,7 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         .encode(
             x=x,
             y=alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6)),
-            fill=alt.Fill("verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=7)),
+            fill=alt.Fill("verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=4)),
             stroke=alt.Stroke("verdict:N", title=None, scale=colours),
             shape=alt.Shape("verdict:N", title=None, scale=shapes),
             tooltip=[

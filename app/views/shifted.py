@@ -25,9 +25,9 @@ with st.container(**widgets.ROW):
     names, first = lists.sort_names(store), lists.default_sort(store)
     widgets.pick("Sort by", "sort", list(names), first, show=names.get, forget=("p",), few=0, width=220)
     widgets.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
+if floor:
+    widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["shifted"])
 with st.container(**widgets.ROW):
-    if floor:
-        widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["shifted"])
     widgets.pick_kinds(KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
     widgets.pick_search()

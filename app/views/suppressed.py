@@ -59,9 +59,9 @@ with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
     layer = widgets.pick_layer(store, ALL, every=True)
     domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
+if floor:
+    widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["suppressed"])
 with st.container(**widgets.ROW):
-    if floor:
-        widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["suppressed"])
     widgets.pick_kinds(FALLEN)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()
