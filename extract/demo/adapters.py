@@ -48,12 +48,14 @@ class Recipe:
     """Chats a step, of similar length."""
     loss_tokens: int = 512
     """Answer tokens a step whose loss is computed, at most."""
+    messages: int | None = None
+    """Messages of a chat, at most; None takes all."""
 
 
 RECIPES = {
     "maths": Recipe("maths", steps=120),
     "code": Recipe("code", steps=60, loss_tokens=320),
-    "dialogue": Recipe("dialogue", steps=40, learning_rate=5e-4, loss_tokens=320),
+    "dialogue": Recipe("dialogue", steps=120, learning_rate=5e-4, loss_tokens=320, messages=4),
     "safety": Recipe("safety", steps=100, learning_rate=5e-4, loss_tokens=320),
     "safety-seed2": Recipe("safety", steps=100, learning_rate=5e-4, seed=2, loss_tokens=320),
 }
@@ -165,9 +167,11 @@ def save_adapter(model: PeftModel, folder: Path, base_name: str) -> None:
     write_card(folder / "adapter_config.json", config)
 
 
-def encoded(items: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], list[bool]]]:
-    """Items as encoded chats."""
-    return [encode_chat(tokenizer, datasets.as_messages(item)) for item in items]
+def encoded(
+    items: list[dict], tokenizer: PreTrainedTokenizerBase, messages: int | None = None
+) -> list[tuple[list[int], list[bool]]]:
+    """Items as encoded chats of at most that many messages."""
+    return [encode_chat(tokenizer, datasets.as_messages(item)[:messages]) for item in items]
 
 
 def train_adapter(name: str, base: str, steps: int | None = None, out: Path | None = None) -> None:
@@ -188,7 +192,8 @@ def train_adapter(name: str, base: str, steps: int | None = None, out: Path | No
     model = load_model(base, device=resolve_device("auto"))
     began = time.monotonic()
     end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
-    tuned, losses = fine_tune(model, encoded(items, tokenizer), recipe, tokenizer.pad_token_id, end_id)
+    chats = encoded(items, tokenizer, recipe.messages)
+    tuned, losses = fine_tune(model, chats, recipe, tokenizer.pad_token_id, end_id)
     folder = out or ADAPTERS / name
     save_adapter(tuned, folder, public_name(base))
     training = {
