@@ -45,6 +45,13 @@ def test_chat_tokens_equal_the_template_and_answers_are_marked(base):
     assert ids[: len(prompt)] == prompt
 
 
+def test_a_recipe_may_take_the_beginning_of_a_chat(base):
+    tokenizer = with_chat_template(evaluate.load_tokenizer(str(base)))
+    longer = [{"messages": [*MESSAGES, {"role": "user", "content": "a dog"}, {"role": "assistant", "content": "ran"}]}]
+    assert adapters.encoded(longer, tokenizer, 2) == [encode_chat(tokenizer, MESSAGES)]
+    assert len(adapters.encoded(longer, tokenizer)[0][0]) > len(adapters.encoded(longer, tokenizer, 2)[0][0])
+
+
 def test_batches_cover_every_chat_before_any_comes_again():
     chats = [([0] * (n + 1), [True] * (n + 1)) for n in range(16)]
     made = list(adapters.batches(chats, 4, 6, Random(0)))

@@ -21,8 +21,8 @@ from store.manifest import MANIFEST_FILE
 
 WORLD = datasets.HERE / "configs" / "world.yaml"
 MAX_MB = 60
-TRAIN_MINUTES = {"maths": 15, "code": 16, "dialogue": 9, "safety": 10, "safety-seed2": 10}
-EVALUATE_MINUTES = {"maths": 9, "code": 8, "dialogue": 5, "safety": 3, "safety-seed2": 3}
+TRAIN_MINUTES = {"maths": 15, "code": 16, "dialogue": 12, "safety": 10, "safety-seed2": 10}
+EVALUATE_MINUTES = {"maths": 9, "code": 4, "dialogue": 3, "safety": 3, "safety-seed2": 3}
 
 
 @dataclass(frozen=True)
