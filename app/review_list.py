@@ -96,9 +96,9 @@ def table(work: WorkList, selected: Key) -> None:
         shown,
         hide_index=True,
         column_config={
-            "feature": st.column_config.TextColumn("Feature", width=90),
+            "feature": st.column_config.TextColumn("Feature", width=80),
             "said": st.column_config.TextColumn(
-                "Judged", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=90
+                "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=58
             ),
         },
         on_select=lambda: _go_to_row(key, names),

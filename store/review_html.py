@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from store.evidence import POWER
+from store.review_report import list_in_words
 from store.reviews import CONCERN
 from store.text import lines, visible
 
@@ -22,7 +23,9 @@ h3 { font-size: 1.05rem; margin: 0 0 0.3rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 0.9rem; margin: 0.5rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.9rem 0.2rem 0; text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+td.n, th.n { text-align: right; padding-right: 0.7rem; vertical-align: bottom; overflow-wrap: normal; }
+td.n { white-space: nowrap; }
+.facts th { white-space: nowrap; }
 code, .window { font-family: ui-monospace, "Source Code Pro", monospace; font-size: 0.84rem; }
 code { overflow-wrap: anywhere; }
 .feature { border: 1px solid var(--line); border-left: 5px solid #808495; border-radius: 6px; padding: 0.8rem 1rem;
@@ -40,7 +43,6 @@ code { overflow-wrap: anywhere; }
 .peak { outline: 1.5px solid currentColor; border-radius: 2px; }
 .fs-mark { opacity: 0.55; }
 #show:not(:checked) ~ main .window > span { filter: blur(0.4em); user-select: none; }
-label.show { position: sticky; top: 0; }
 @media print {
   body { max-width: none; margin: 0; font-size: 10.5pt; }
   .feature { break-inside: avoid; } h2 { break-after: avoid; }
@@ -71,7 +73,7 @@ def as_html(content: dict[str, Any]) -> str:
     title = f"Review of {visible(chosen['variant'])} against {visible(str(store['base'].get('name', 'base')))}"
     main = [
         f"<h1>{title}</h1>",
-        f'<p class="soft">Featureshift review, {visible(content["made"])} · store <code>{visible(store["digest"])}</code></p>',
+        f'<p class="soft">Featureshift review, {_time(content["made"])} · store <code>{visible(store["digest"])}</code></p>',
         _summary(content),
         "<h2>Reviewed</h2>",
         *(_feature(one, chosen["variant"]) for one in content["reviewed"]),
@@ -97,24 +99,15 @@ def _plain_title(variant: str) -> str:
 def _summary(content: dict[str, Any]) -> str:
     done, chosen = content["progress"], content["work_list"]
     who = ", ".join(f"<bdi>{visible(name)}</bdi> ({count:,})" for name, count in done["reviewers"].items()) or "nobody yet"
-    filters = [
-        f"layer {chosen['layer']}" if chosen["layer"] is not None else "every layer",
-        f"domain {chosen['domain']}",
-        f"verdict {', '.join(chosen['verdicts'])}" if chosen["verdicts"] else "any verdict",
-        *([f"kind {', '.join(chosen['kinds'])}"] if chosen["kinds"] else []),
-        *([{"down": "mean fell", "up": "mean rose"}[chosen["direction"]]] if chosen["direction"] else []),
-        *([f"at least {chosen['min_firings']:,} firings"] if chosen["min_firings"] else []),
-        *([f"search “{chosen['search']}”"] if chosen["search"] else []),
-    ]
     rows = [
-        ("Work list", f"{_counted(done['total'], 'feature')}: {visible('; '.join(filters))}"),
+        ("Work list", f"{_counted(done['total'], 'feature')}: {visible(list_in_words(chosen))}"),
         ("Reviewed", f"{done['reviewed']:,} of {done['total']:,}, {_counted(done['concerns'], 'concern')}"),
         ("Not reviewed", f"{content['not_reviewed']['count']:,}"),
         ("Reviewers disagree on", _counted(done["disagreements"], "feature")),
         ("Reviewers", who),
         ("Could not have been seen", _blindness(content["sensitivity"])),
     ]
-    return f"<table>{''.join(f'<tr><th>{name}</th><td>{value}</td></tr>' for name, value in rows)}</table>"
+    return f'<table class="facts">{"".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)}</table>'
 
 
 def _blindness(rows: Sequence[dict[str, Any]]) -> str:
@@ -162,7 +155,7 @@ def _judgement(judgement: dict[str, Any]) -> str:
     note = f"<br><bdi>{lines(judgement['note'])}</bdi>" if judgement["note"] else ""
     return (
         f'<div class="judgement"><b>{visible(judgement["verdict"] + severity)}</b> · '
-        f'<bdi>{visible(judgement["reviewer"])}</bdi> <span class="soft">{visible(judgement["made"])}</span>{note}</div>'
+        f'<bdi>{visible(judgement["reviewer"])}</bdi> <span class="soft">{_time(judgement["made"])}</span>{note}</div>'
     )
 
 
@@ -212,8 +205,8 @@ def _left(left: dict[str, Any], total: int) -> str:
 
 
 def _sensitivity(rows: Sequence[dict[str, Any]]) -> str:
-    titles = ("Layer", "Features", "Never fired", "Untestable", "Tested", "Smallest", "Quarter", "Median", "Three quarters",
-              "Largest", "Even a complete loss may hide")  # fmt: skip
+    titles = ("Layer", "Features", "Never fired", "Untestable", "Tested", "Smallest", "25 %", "Median", "75 %", "Largest",
+              "Even a complete loss may hide")  # fmt: skip
     names = ("layer", "d_sae", "silent", "untestable", "testable", "smallest", "quarter", "median", "three_quarters", "largest",
              "blind")  # fmt: skip
     body = ([_number(row[name]) for name in names] for row in rows)
@@ -261,6 +254,11 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: bool = F
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _time(made: str) -> str:
+    """'2026-03-04 05:06:07 UTC', from ISO 8601."""
+    return f"{visible(made[:19].replace('T', ' '))} UTC"
+
+
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
@@ -269,5 +267,6 @@ def _number(value: float | None) -> str:
     """'1,234', '−0.123', '–' where there is none."""
     if value is None:
         return "–"
-    written = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    whole = isinstance(value, int) or abs(value) >= 1000
+    written = f"{value:,.0f}" if whole else f"{value:.3g}"
     return written.replace("-", "−", 1) if value < 0 else written

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,24 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
         "sensitivity": _records(sensitivity(store, chosen.variant, chosen.layer)),
         "fit": _records(fit[["layer", "gate", "fvu_base", "fvu_variant"]]),
     }
+
+
+def list_in_words(chosen: Mapping[str, Any]) -> str:
+    """Which features a work list holds, from the fields of its Filter: 'every layer; domain all; verdict suppressed; ...'."""
+    said = [
+        f"layer {chosen['layer']}" if chosen["layer"] is not None else "every layer",
+        "every domain" if chosen["domain"] == ALL else f"domain {chosen['domain']}",
+        f"verdict {', '.join(chosen['verdicts'])}" if chosen["verdicts"] else "any verdict",
+    ]
+    if chosen["kinds"]:
+        said.append(f"kind {', '.join(chosen['kinds'])}")
+    if chosen["direction"]:
+        said.append({"down": "mean fell", "up": "mean rose"}[chosen["direction"]])
+    if chosen["min_firings"]:
+        said.append(f"at least {chosen['min_firings']:,} firings")
+    if chosen["search"]:
+        said.append(f"search “{chosen['search']}”")
+    return "; ".join(said)
 
 
 def progress(found: dict[tuple[int, int], list[Review]]) -> dict[str, Any]:

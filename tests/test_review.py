@@ -15,7 +15,7 @@ from store import open_store, sidecar
 from store.errors import UserError
 from store.feature_lists import Filter
 from store.review_html import as_html
-from store.review_report import as_json, collect
+from store.review_report import as_json, collect, list_in_words
 from store.reviews import MAX_NOTE, Review, disagree, standing, step
 from store.sidecar import (
     VERSION,
@@ -252,6 +252,16 @@ def test_where_nothing_can_be_written(place, monkeypatch):
 
 
 # ---- the report ----
+
+
+def test_a_list_in_words():
+    plain = dataclasses.asdict(Filter("maths"))
+    assert list_in_words(plain) == "every layer; every domain; any verdict"
+    narrow = Filter("maths", 12, "harmful", ("vanished",), ("suppressed", "moved"), 1000, "<b>", "down")
+    assert list_in_words(dataclasses.asdict(narrow)) == (
+        "layer 12; domain harmful; verdict suppressed, moved; kind vanished; mean fell; at least 1,000 firings; search “<b>”"
+    )
+
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 

@@ -69,6 +69,7 @@ def test_a_verdict_is_on_disk_at_once_and_a_reload_shows_it(review_page, own, di
     app = review_page(reviewer="Ada")
     assert "**L5:1**" in text(app)
     assert "**0 of 2 reviewed** by Ada, 0 concerns" in text(app)
+    assert "every layer; every domain; verdict suppressed; mean fell" in text(app)
     assert "Not judged yet by Ada." in text(app)
     press(app, "⚑ Concern")
     assert on_disk(own, digest) == [(5, 1, "Ada", "concern", None, "")]

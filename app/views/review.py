@@ -1,5 +1,6 @@
 """Review: a work list of features, one at a time with its evidence; judgements are kept beside the store."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -9,7 +10,7 @@ from store import feature_lists
 from store.names import ALL, KINDS, VERDICTS
 from store.reader import Store
 from store.review_html import as_html
-from store.review_report import as_json, collect
+from store.review_report import as_json, collect, list_in_words
 from store.reviews import standing
 from store.sidecar import can_write, read_reviews, sidecar_path
 
@@ -65,6 +66,7 @@ with st.container(**widgets.ROW):
 with st.container(horizontal=True, vertical_alignment="center"):
     name = filters(store, floor)
     features = lists.from_link(store, name, layer, domain)
+    st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
     exports(store, features)
     veil.button()
     widgets.small_badge(store, domain, variant)
@@ -90,7 +92,7 @@ review_list.progress_bar(work)
 
 by_name = {review_list.name(key): key for key in work.keys}
 at = by_name[link.read("selected", by_name, review_list.name(work.first()))]
-left, right = st.columns([1, 3.6], gap="medium")
+left, right = st.columns([1.3, 3.5], gap="medium")
 with left:
     review_list.table(work, at)
 with right:
