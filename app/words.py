@@ -116,6 +116,7 @@ RANKING_NAMES = {
     "increase": "Most increased",
     "base": "Top in base",
     "variant": "Top in variant",
+    "spread": "Spread over its range",
 }
 EVIDENCE_SORT_NAMES = {
     "evidence": "Claimed changes first",

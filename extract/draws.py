@@ -36,6 +36,11 @@ def gaussian(keys: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :width]
 
 
+def uniform(keys: torch.Tensor) -> torch.Tensor:
+    """float32 in (0, 1) like ``keys``."""
+    return _uniform(mix(keys))
+
+
 def below(keys: torch.Tensor, limit: torch.Tensor | int) -> torch.Tensor:
     """int64 like ``keys``: a number from 0 to limit - 1 for each (limit at least 1)."""
     return _shift(mix(keys), 1) % limit

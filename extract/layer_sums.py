@@ -10,6 +10,7 @@ from extract.batches import Shard
 from extract.config import RunConfig
 from extract.context import RunContext
 from extract.dictionaries import Dictionary, SparseCodes
+from extract.draws import mix, text_key, uniform
 from extract.latents import RESIDUAL_METRICS, LayerBatch, Side
 from extract.places import Places
 from extract.render import SEGMENTS
@@ -209,8 +210,9 @@ class ShardLayer:
 class ContextRanker:
     """Top contexts of a shard's features; the texts' hashes are shared by all layers, variants and rankings."""
 
-    def __init__(self, context: RunContext, shard: Shard) -> None:
+    def __init__(self, context: RunContext, shard: Shard, places: Places) -> None:
         self.k = context.config.contexts
+        self.places = places
         window_of_row = shard.window_of_row(context.window_tokens)
         self.texts = statistics.text_hashes(
             shard.token_ids, window_of_row, context.config.context_before, context.config.context_after
@@ -222,7 +224,8 @@ class ContextRanker:
 
     def _rankings(self, union: Union) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         row, feature = union.row.numpy(), union.feature.numpy().astype(np.int32)
-        for ranking, score in statistics.ranking_scores(union).items():
+        key = mix(self.places.document_key[union.row], self.places.position[union.row], union.feature, text_key("spread"))
+        for ranking, score in statistics.ranking_scores(union, uniform(key)).items():
             takes_part = (score > 0).numpy()
             rows = row[takes_part]
             candidates = {

@@ -23,7 +23,7 @@ from store.writer import StoreWriter
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
-SUMS_VERSION = "3"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
+SUMS_VERSION = "4"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
 
 
 def fingerprint(

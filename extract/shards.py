@@ -28,10 +28,11 @@ def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: 
         UserError: activations that are not finite, or codes that cannot be stored.
         OSError: the disk is full.
     """
-    layers = _read(context, shard, progress)
+    places = Places.of(shard, context.domains, context.window_tokens)
+    layers = _read(context, shard, places, progress)
     arrays: dict[str, np.ndarray] = {}
     kept: dict[int, LayerCodes] = {}
-    contexts = ContextRanker(context, shard)
+    contexts = ContextRanker(context, shard, places)
     replicas = {replica.layer: replica for replica in context.replicas}
     for dictionary in context.dictionaries:
         layer = dictionary.layer
@@ -50,10 +51,11 @@ def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: 
     sums.save(sums.path(writer, shard.index), arrays)
 
 
-def _read(context: RunContext, shard: Shard, progress: Callable[[int], None]) -> dict[int, ShardLayer]:
+def _read(
+    context: RunContext, shard: Shard, places: Places, progress: Callable[[int], None]
+) -> dict[int, ShardLayer]:
     """Run the models over the shard, and let each layer take what it needs of every batch."""
     config = context.config
-    places = Places.of(shard, context.domains, context.window_tokens)
     again = is_rerun(places).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
     layers = {
         dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries

@@ -263,11 +263,13 @@ def token_counts(token_ids: np.ndarray, counted: np.ndarray) -> dict[str, np.nda
     return {"token_id": token_id.astype(np.int32), "count": count}
 
 
-def ranking_scores(union: Union) -> dict[str, torch.Tensor]:
-    """Score of every entry under each of :data:`store.metrics.RANKINGS`; an entry takes part where it is above 0."""
-    return dict(
-        zip(RANKINGS, (union.a, union.b, union.b - union.a, union.a - union.b), strict=True),
-    )
+def ranking_scores(union: Union, draws: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Score of every entry under each of :data:`store.names.RANKINGS`; an entry takes part where it is above 0.
+
+    Args:
+        draws: float [nnz] in (0, 1), a number for each entry by chance.
+    """
+    return dict(zip(RANKINGS, (union.a, union.b, union.b - union.a, union.a - union.b, draws), strict=True))
 
 
 def text_hashes(token_ids: np.ndarray, window_of_row: np.ndarray, before: int, after: int) -> np.ndarray:

@@ -9,8 +9,9 @@ ALL = "all"
 KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
 """How a feature changed: the column ``kind`` (:func:`store.metrics.feature_kind`)."""
 
-RANKINGS = ("base", "variant", "increase", "decrease")
-"""By what contexts are chosen: the column ``ranking``."""
+RANKINGS = ("base", "variant", "increase", "decrease", "spread")
+"""By what contexts are chosen: the column ``ranking``. The last is a random sample of the tokens where the feature fires in
+base or variant, and so spreads over the whole range of its activations."""
 
 OBSERVED = "observed"
 """The variant itself, in the column ``control`` of layer_metrics."""

@@ -184,7 +184,7 @@ def contexts(
     domain: str | None = None,
     limit: int = 20,
 ) -> pd.DataFrame:
-    """The strongest contexts of a feature under one ranking, best first.
+    """The strongest contexts of a feature under one ranking, best first; of 'spread' a random few, by their activation.
 
     Columns of contexts, with tokens (list of texts, as long as token_ids; '⟨id⟩' where the vocabulary lacks one),
     and domain, source of the document. domain None or 'all': every domain.
@@ -201,7 +201,8 @@ def contexts(
             FROM (SELECT rank, unnest(token_ids) AS id, generate_subscripts(token_ids, 1) AS i FROM chosen) p
             LEFT JOIN vocabulary v ON v.token_id = p.id GROUP BY p.rank
         )
-        SELECT chosen.*, texts.tokens FROM chosen JOIN texts USING (rank) ORDER BY rank
+        SELECT chosen.*, texts.tokens FROM chosen JOIN texts USING (rank)
+        ORDER BY CASE WHEN ranking = 'spread' THEN -greatest(base_values[peak + 1], variant_values[peak + 1]) END, rank
         """,
         [variant, int(layer), int(feature), ranking, domain, domain, domain, int(limit)],
     )

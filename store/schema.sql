@@ -198,9 +198,10 @@ CREATE TABLE contexts (
     variant        VARCHAR NOT NULL,
     layer          INTEGER NOT NULL,
     feature        INTEGER NOT NULL,
-    ranking        VARCHAR NOT NULL,   -- 'base', 'variant', 'increase', 'decrease': by a, b, b - a, a - b at the peak
+    ranking        VARCHAR NOT NULL,   -- 'base', 'variant', 'increase', 'decrease': by a, b, b - a, a - b at the peak;
+                                       -- 'spread': by chance, of all tokens where it fires in base or variant
     rank           INTEGER NOT NULL,   -- from 1
-    score          DOUBLE  NOT NULL,   -- what was ranked by, scaled activation
+    score          DOUBLE  NOT NULL,   -- what was ranked by: scaled activation, or the draw from (0, 1)
     document       INTEGER NOT NULL,
     position       INTEGER NOT NULL,   -- the peak token in its document
     peak           INTEGER NOT NULL,   -- index of the peak in the lists below

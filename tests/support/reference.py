@@ -24,6 +24,7 @@ import torch
 from sae_lens import SAE
 from transformers import PreTrainedTokenizerFast
 
+from extract.draws import mix, text_key, uniform
 from tests.support.evidence import decided, half_width, systematic
 
 Side = str | tuple[str, str]
@@ -563,7 +564,8 @@ class Reference:
         for variant, number in self._pairs():
             layer = self.layers[number]
             a, b = layer.scaled["base"], layer.scaled[variant]
-            for ranking, score in {"base": a, "variant": b, "increase": b - a, "decrease": a - b}.items():
+            drawn = np.where((a > 0) | (b > 0), self._spread_draws(number), 0.0)
+            for ranking, score in {"base": a, "variant": b, "increase": b - a, "decrease": a - b, "spread": drawn}.items():
                 for feature in range(layer.norm.size):
                     for rank, token in enumerate(self._best(score[:, feature]), start=1):
                         span = self._window(token)
@@ -574,6 +576,13 @@ class Reference:
                             "token_ids": self.token_id[span], "base_values": a[span, feature],
                             "variant_values": b[span, feature],
                         }  # fmt: skip
+
+    def _spread_draws(self, number: int) -> np.ndarray:
+        """float32 [tokens, d_sae]: the numbers that the ranking by chance goes by, a hash of document, position and feature."""
+        sources = np.array([text_key(document.source) for document in self.documents])
+        keys = torch.from_numpy(sources[self.document])[:, None]
+        features = torch.arange(self.layers[number].norm.size)[None, :]
+        return uniform(mix(keys, torch.from_numpy(self.position)[:, None], features, text_key("spread"))).numpy()
 
     def _best(self, score: np.ndarray) -> list[int]:
         """The best tokens of one feature, each text once, the earlier token first where scores tie (as float32)."""
