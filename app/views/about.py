@@ -1,0 +1,297 @@
+"""About this store: where it comes from, what it can be trusted with, what was left out, and what the words mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from app import data, tables, widgets, words
+from store import glossary, quality, reader
+from store.errors import UserError
+from store.manifest import file_hash
+from store.reader import Store
+
+PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
+NOTICE = data.ROOT / "NOTICE"
+BUNDLED = data.ROOT / "extract" / "demo" / "corpus"
+HARMFUL = (
+    "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
+    "blurred until asked for in presentation mode."
+)
+
+
+def table(rows: list[dict] | pd.DataFrame, key: str, **columns: st.column_config) -> None:
+    """A small table, whole."""
+    frame = pd.DataFrame(rows)
+    st.dataframe(frame, hide_index=True, height="content" if len(frame) <= 30 else 620, key=key, column_config=columns or None)
+
+
+def name_of(entry: object, *names: str) -> str:
+    """The first of some fields that an entry of the manifest has; an entry that is only a text is its own name."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    return next((str(entry[name]) for name in names if entry.get(name)), "–")
+
+
+def provenance(store: Store) -> None:
+    """Models, dictionaries and corpus with their hashes; settings; versions; the store's digest, and what it was cut from."""
+    manifest = store.manifest
+    st.markdown("#### Models")
+    table(
+        [{"role": "base", "kind": "–", "name": name_of(manifest.base, "name"), "SHA-256": name_of(manifest.base, "sha256")}]
+        + [
+            {"role": name, "kind": name_of(v, "kind"), "name": name_of(v, "name"), "SHA-256": name_of(v, "sha256")}
+            for name, v in manifest.variants.items()
+        ],
+        "models",
+    )
+    st.markdown("#### Dictionaries")
+    table(
+        [
+            {
+                "layer": int(at),
+                "name": name_of(sae, "name"),
+                "hook": name_of(sae, "hook_name"),
+                "SHA-256": name_of(sae, "sha256"),
+            }
+            for at, sae in manifest.saes.items()
+        ],
+        "saes",
+    )
+    st.markdown("#### Corpus")
+    domains = manifest.corpus.get("domains", {})
+    if domains:
+        table([{"domain": name, **counted} for name, counted in domains.items()], "domains")
+    table(sources(store), "sources")
+    st.markdown("#### Settings of the run")
+    table([{"setting": name, "value": _written(value)} for name, value in manifest.settings.items()], "settings")
+    st.markdown("#### Made with")
+    if manifest.packages:
+        table([{"package": name, "version": version} for name, version in manifest.packages.items()], "packages")
+    else:
+        st.caption("The manifest names no package versions.")
+    st.markdown("#### This store")
+    facts = [
+        ("created", manifest.created),
+        ("content digest", manifest.digest),
+        ("hash of the tokens read", name_of(manifest.corpus, "sha256")),
+        ("tokenizer", name_of(manifest.tokenizer, "sha256", "name")),
+        ("schema version", str(manifest.schema_version)),
+        ("labels imported", words.count(store.n_labels)),
+    ]
+    table([{"what": what, "value": value} for what, value in facts], "identity")
+    if manifest.published_from:
+        source = ", ".join(f"{name}: {_written(value)}" for name, value in manifest.published_from.items())
+        st.markdown(f"A cut-down copy, published from {words.plain(source)}. The notes above say what it leaves out.")
+    else:
+        st.caption("Not a cut-down copy: everything that the run kept is here.")
+
+
+def sources(store: Store) -> list[dict]:
+    """What the corpus was read from, with the licence where the file is one of those bundled with this repository."""
+    known = licences(NOTICE.read_text(encoding="utf-8")) if NOTICE.is_file() else {}
+    rows = []
+    for source in store.manifest.corpus.get("sources", []):
+        name, hashed = name_of(source, "file", "dataset", "name", "path"), name_of(source, "sha256")
+        own = BUNDLED / Path(name).name
+        same = isinstance(source, dict) and own.is_file() and _hash(str(own), own.stat().st_mtime_ns) == hashed
+        rows.append(
+            {
+                "source": name,
+                "domain": name_of(source, "domain") if isinstance(source, dict) else "–",
+                "licence": known.get(own.stem, "see NOTICE") if same else "not recorded in the store",
+                "SHA-256": hashed if isinstance(source, dict) else "–",
+            }
+        )
+    return rows
+
+
+def licences(notice: str) -> dict[str, str]:
+    """Name -> what NOTICE says of each bundled text: lines that begin with a name, two spaces, and the rest indented."""
+    section = notice.partition("Text bundled in extract/demo/corpus")[2].partition("\nText used for training only")[0]
+    entries = re.findall(r"^(\w+)  +(\S.*(?:\n {10,}\S.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@st.cache_data(show_spinner=False, max_entries=50)
+def _hash(path: str, _changed: int) -> str:
+    return file_hash(Path(path))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_written(inner)}" for name, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, str) else value
+
+
+def dictionaries(store: Store) -> None:
+    """How well the dictionaries describe the base, domain by domain, and then the variants."""
+    rows = data.ask(store, quality.dictionary_quality)
+    st.caption(
+        "FVU: the share of the residuals' variance that the dictionary misses. Self-test: on the pilot's tokens of the base. "
+        "Dead: never fires in the base on this corpus, which a larger one may change. "
+        f"Dense: fires on over {quality.DENSE:.0%} of its tokens."
+    )
+    table(
+        pd.DataFrame(
+            {
+                "layer": rows["layer"], "dictionary": rows["sae"], "architecture": rows["architecture"],
+                "d_model": rows["d_model"], "features": rows["d_sae"], "self-test FVU": rows["self_test_fvu"].map(words.number),
+                "self-test L0": rows["self_test_l0"].map(words.number), "dead": rows["dead"].map(words.percent),
+                "dense": rows["dense"].map(words.percent),
+            }
+        ),
+        "quality",
+    )  # fmt: skip
+    st.markdown("#### FVU of the base by domain and layer")
+    fit = data.ask(store, quality.base_fit)
+    fit["fvu"] = fit["fvu_base"].map(words.number)
+    wide = fit.pivot(index="domain", columns="layer", values="fvu").loc[fit["domain"].unique()]
+    wide.columns = [f"layer {layer}" for layer in wide.columns]
+    table(wide.reset_index(), "fvu")
+    st.markdown("#### Does the dictionary still fit the variants?")
+    gate = data.ask(store, quality.variant_gates).pivot(index="variant", columns="layer", values="gate")
+    gate.columns = [f"layer {layer}" for layer in gate.columns]
+    table(gate.reset_index(), "gates")
+    for name, meaning in words.GATE_MEANINGS.items():
+        st.caption(f"**{name}**: {meaning}")
+
+
+def left_out(store: Store) -> None:
+    """Tokens and documents that do not count, and why."""
+    counts, settings = store.manifest.counts, store.manifest.settings
+    st.markdown("#### Tokens")
+    bos = counts.get("bos")
+    said = {
+        True: "A BOS token was put before every context window for the models; it never counts.",
+        False: "No BOS token was put before the context windows.",
+    }.get(bos, "The manifest does not say whether a BOS token was used.")
+    factor = settings.get("sink_factor")
+    sinks = (
+        "Attention sinks count in this run, by its settings."
+        if settings.get("count_sinks")
+        else f"Attention sinks are left out: tokens whose norm in the base is beyond {factor} times the layer's median."
+        if factor
+        else "Attention sinks are left out."
+    )
+    st.markdown(f"{said} {sinks}")
+    rows = data.ask(store, quality.sinks)
+    table(
+        pd.DataFrame(
+            {"layer": rows["layer"], "tokens that count": rows["n_tokens"], "sinks left out": rows["n_sinks"],
+             "share left out": rows["share"].map(words.percent)}
+        ),
+        "sinks",
+    )  # fmt: skip
+    st.markdown("#### Documents")
+    skipped = counts.get("skipped") or {}
+    if skipped:
+        table([{"documents skipped": number, "why": why} for why, number in skipped.items()], "skipped")
+    else:
+        st.markdown("No document was skipped.")
+    kept = data.ask(store, quality.kept_codes).iloc[0]
+    if kept["kept"] < kept["documents"]:
+        number = f"{words.count(kept['kept'])} of {words.count(kept['documents'])}"
+        st.markdown(f"The codes of {number} documents were kept; every statistic is of all of them.")
+    else:
+        st.markdown("The codes of every document were kept.")
+
+
+def integrity(store: Store) -> None:
+    """Check every byte and row, when asked to."""
+    size = sum(file.get("bytes", 0) for file in store.manifest.files.values())
+    st.markdown(
+        f"Every file was hashed when the store was made. The check reads all of it ({words.count(size / 1e6)} MB) and compares "
+        "files, rows and contents with the manifest."
+    )
+    if st.button("Check this store now", icon=":material/verified_user:", key="verify"):
+        with st.spinner("Reading every file"):
+            try:
+                problems = reader.verify(store.path)
+            except UserError as error:
+                problems = [str(error)]
+        if problems:
+            said = ["**This store is damaged**: do not trust what it shows.", *map(words.plain, problems)]
+            st.error("  \n".join(said), icon=":material/error:")
+        else:
+            files, rows = len(store.manifest.files), words.count(sum(store.manifest.rows.values()))
+            st.success(
+                f"The store is whole: {files} files and {rows} rows are what was written.", icon=":material/check_circle:"
+            )
+    table(
+        [
+            {"file": name, "bytes": words.count(file.get("bytes")), "SHA-256": file.get("sha256", "–")}
+            for name, file in sorted(store.manifest.files.items())
+        ],
+        "files",
+    )
+
+
+def in_app(names: list[str]) -> str:
+    """What the app calls a metric or column, and asks by it; empty where it shows none of them."""
+    found = []
+    for name in names:
+        if name in words.METRICS:
+            found.append(f"**{words.METRICS[name].label}**: {words.METRICS[name].question}")
+        elif name in tables.COLUMNS:
+            found.append(f"**{tables.COLUMNS[name][0]}**")
+    return " · ".join(found)
+
+
+def definitions(store: Store) -> None:
+    """Every definition of docs/metrics.md that contains the words looked for; all of them where none are."""
+    st.caption("From docs/metrics.md, the one place where they are written.")
+    sought = st.text_input("Find", key="find", placeholder="a name or a word, e.g. overlap").strip().lower()
+    found = False
+    for section in glossary.metrics():
+        rows = [
+            entry for entry in section.entries
+            if not sought or sought in " ".join([*entry.names, *entry.cells, in_app(entry.names)]).lower()
+        ]  # fmt: skip
+        if not rows:
+            continue
+        found = True
+        titles = [section.columns[0], "in the app", *section.columns[1:]]
+        lines = [titles, ["---"] * len(titles)]
+        lines += [[", ".join(f"`{name}`" for name in row.names), in_app(row.names), *row.cells] for row in rows]
+        st.markdown(f"#### {section.title}")
+        st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    if not found:
+        st.info(f"Nothing here is called “{words.plain(sought)}”: try a shorter word.", icon=":material/search_off:")
+    st.caption("Tables and columns are described on the page Query.")
+
+
+def legal(store: Store) -> None:
+    """What NOTICE says."""
+    st.markdown(
+        "The store's manifest records no licences; those of texts that came with this repository are under Provenance, "
+        "by the hash of their file. Models, dictionaries and data of your own keep their licences, and so do the passages of "
+        "the corpus that this store holds."
+    )
+    if not NOTICE.is_file():
+        st.info("The file NOTICE is not here: it belongs to this program's repository.", icon=":material/search_off:")
+        return
+    st.caption("NOTICE, about what this repository bundles and its demo is made from:")
+    st.code(NOTICE.read_text(encoding="utf-8"), language=None, wrap_lines=True)
+
+
+SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, definitions, legal), strict=True))
+
+store = data.current()
+st.markdown("## About this store")
+counts = store.manifest.counts
+base = words.plain(name_of(store.manifest.base, "name"))
+st.markdown(
+    f"**{words.plain(words.listing(store.variants))}** compared with **{base}** on "
+    f"{words.count(counts.get('tokens'))} tokens of {words.count(counts.get('documents'))} documents; made "
+    f"{words.plain(store.manifest.created[:10])}, digest {words.plain(store.manifest.digest[:12])}."
+)
+for note in store.manifest.notes:
+    st.info(words.plain(note), icon=":material/info:")
+st.caption(HARMFUL)
+SECTIONS[widgets.pick("Part", "part", PARTS, PARTS[0])](store)

@@ -1,0 +1,184 @@
+"""Query: the store in SQL. Read-only, limited, and every answer a link, a chart, a file and lines for a notebook."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pyarrow.parquet as parquet
+import streamlit as st
+
+from app import data, link, sql, tables, widgets, words
+from store import glossary, sandbox
+from store.reader import Store
+
+CHOICES = ("show", "x", "y", "colour", "mark")
+SHOWN = ("Table", "Chart")
+NONE = "none"
+LIMITS = sandbox.Limits()
+
+
+def available(store: Store) -> list[sql.Example]:
+    """The examples that this store has something to answer to."""
+    floor = widgets.has_floor(store)
+    return [
+        example
+        for example in sql.EXAMPLES
+        if not example.needs or (floor if example.needs == "verdict" else store.manifest.rows.get(example.needs, 0) > 0)
+    ]
+
+
+def wanted(default: str) -> str:
+    """The query of the link; the default where there is none, or one too long to be ours."""
+    text = link.read_text("sql")
+    if len(text) > sql.MOST_CHARACTERS:
+        link.note(f"The link's query is longer than {sql.MOST_CHARACTERS:,} characters; this page shows the first example.")
+        return default
+    return text.strip() or default
+
+
+def ask_for(text: str | None) -> None:
+    """Put a query into the URL; how the last one was drawn is forgotten."""
+    link.write(sql=text, **dict.fromkeys(CHOICES))
+
+
+def typed() -> None:
+    """What was written in the editor."""
+    ask_for(st.session_state["sql_text"].strip() or None)
+
+
+def editor(text: str) -> None:
+    """The query, shown as the link has it; edits that were not run survive another widget's click."""
+    if "sql_text" not in st.session_state or st.session_state.get("_sql_shown") != text:
+        st.session_state["sql_text"] = st.session_state["_sql_shown"] = text
+    with st.form("query", border=False):
+        st.text_area(
+            "SQL, one query that reads", key="sql_text", height=290, max_chars=sql.MOST_CHARACTERS,
+            help="DuckDB's SQL: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE or SHOW.",
+        )  # fmt: skip
+        with st.container(**widgets.ROW):
+            st.form_submit_button("Run", on_click=typed, type="primary", icon=":material/play_arrow:", help="Ctrl + Enter")
+            st.caption(
+                f"Stops after {LIMITS.seconds:g} s, {words.count(LIMITS.memory)} MB of memory or "
+                f"{words.count(LIMITS.rows)} rows. Nothing can be changed from here."
+            )
+
+
+def examples(store: Store) -> None:
+    """The saved questions; a click asks one."""
+    place = st.container(gap=None)
+    for example in available(store):
+        icon = ":material/table_rows:" if example.chart is None else ":material/bar_chart:"
+        place.button(
+            example.title, key=f"example_{example.title}", on_click=ask_for, args=(example.sql,), type="tertiary", icon=icon
+        )  # fmt: skip
+
+
+def schema(store: Store) -> None:
+    """Every table with its columns, types and comments, as schema.sql has them."""
+    described = glossary.schema()
+    rows = store.manifest.rows
+    name = st.selectbox(
+        "Table", list(described), key="schema_table", format_func=lambda table: f"{table} · {words.count(rows.get(table))} rows"
+    )
+    table = described[name]
+    st.caption(" ".join(filter(None, [words.plain(table.comment), f"A row is one ({words.plain(', '.join(table.key))})."])))
+    columns = pd.DataFrame([{"column": c.name, "type": c.type, "key": c.key, "meaning": c.comment} for c in table.columns])
+    st.dataframe(
+        columns, hide_index=True, height=236, row_height=30, key="schema_columns",
+        column_config={
+            "column": st.column_config.TextColumn(width=118), "type": st.column_config.TextColumn(width=76),
+            "key": st.column_config.CheckboxColumn(width=40), "meaning": st.column_config.TextColumn(width=500),
+        },
+    )  # fmt: skip
+
+
+def failure(error: sandbox.QueryError) -> None:
+    """What DuckDB says at the head of its error, and where in the query; or which limit it met."""
+    st.error(words.plain(str(error)), icon=":material/error:")
+    if error.where:
+        st.code(words.short(error.where, 1000), language=None)
+
+
+def as_chart(frame: pd.DataFrame, saved: tuple[str, str, str, str] | None) -> None:
+    """Pickers of columns, and the chart that they make; `saved`: how an example is drawn."""
+    drawable = [name for name in frame if sql.column_kind(frame[name])]
+    if frame.empty or not drawable:
+        st.info("Nothing here can be drawn: a chart needs rows, and a column of numbers, words or times.")
+        return
+    x, y, colour, mark = saved or (*sql.default_axes(frame), None)
+    with st.container(**widgets.ROW):
+        x = widgets.pick("x", "x", drawable, x, few=0)
+        y = widgets.pick("y", "y", drawable, y, few=0)
+        colours = [NONE, *(name for name in drawable if sql.few_enough(frame[name]))]
+        colour = widgets.pick("Colour", "colour", colours, colour if colour in colours else NONE, few=0)
+        mark = widgets.pick("Drawn as", "mark", sql.MARKS, mark or sql.default_mark(frame, x, y))
+    drawn = sql.chart(frame, x, y, None if colour == NONE else colour, mark)
+    st.altair_chart(drawn, key="query_chart", alt=f"{y} against {x}")
+    if len(frame) > sql.charts.MOST_POINTS:
+        st.caption(f"Drawn from the first {words.count(sql.charts.MOST_POINTS)} rows.")
+
+
+def written(frame: pd.DataFrame) -> str:
+    """The answer as CSV: lists as JSON, and nothing that a spreadsheet would run, in a heading neither."""
+    flat = frame.copy()
+    for name in [name for name in flat if flat[name].dtype == object]:
+        flat[name] = flat[name].map(_flat)
+    flat.columns = [f"'{name}" if str(name).startswith(tables.FORMULA_STARTS) else name for name in flat.columns]
+    return tables.csv(flat)
+
+
+def _flat(value: object) -> object:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return json.dumps(plain, default=str) if isinstance(plain, list | dict) else plain
+
+
+def as_parquet(answer: sandbox.Answer) -> bytes:
+    """The answer as a Parquet file, with DuckDB's types."""
+    file = io.BytesIO()
+    parquet.write_table(answer.table, file)
+    return file.getvalue()
+
+
+def result(store: Store, text: str) -> None:
+    """The answer as table, chart, files and lines; or what was wrong with the query."""
+    try:
+        with st.spinner("Asking the store"):
+            answer = data.query(store, text)
+    except sandbox.QueryError as error:
+        failure(error)
+        return
+    frame = answer.frame()
+    saved = next((example.chart for example in sql.EXAMPLES if example.sql == text), None)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        show = widgets.pick("Answer", "show", SHOWN, SHOWN[saved is not None])
+        st.markdown(f"**{sql.shown_rows(len(frame), answer.cut)}**")
+        options = {"on_click": "ignore", "icon": ":material/download:"}
+        st.download_button("CSV", lambda: written(frame), "query.csv", "text/csv", **options)
+        st.download_button("Parquet", lambda: as_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options)
+    if show == "Chart":
+        as_chart(frame, saved)
+    else:
+        st.dataframe(frame, hide_index=True, height="auto" if len(frame) < 12 else 460, key="answer")
+    with st.expander("Open in Python", icon=":material/code:"):
+        whole = " Every row: the limits above are this page's." if answer.cut else ""
+        st.caption(f"The same frame in a notebook, started in the folder of this repository.{whole}")
+        st.code(sql.python_lines(store.path, text), language="python")
+
+
+store = data.current()
+st.html("<style>.st-key-sql_text textarea { font-family: monospace; font-size: 0.86rem; }</style>")
+st.markdown("## Query")
+st.caption("Whatever the other pages do not show: ask the store's tables in SQL. The link of this page is the query.")
+text = wanted(available(store)[0].sql)
+left, right = st.columns([1.45, 1], gap="medium")
+with left:
+    editor(text)
+with right:
+    saved, browsed = st.tabs(["Examples", "Tables and columns"])
+    with saved:
+        examples(store)
+    with browsed:
+        schema(store)
+result(store, text)
