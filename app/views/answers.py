@@ -1,0 +1,75 @@
+"""Answers: what base and variants say to the same prompts, side by side."""
+
+import streamlit as st
+
+from app import answer_cards, data, link, tables, veil, widgets, words
+from store import document_queries, queries
+from store.names import ALL, BASE
+
+PAGE_SIZE = 10
+SHOWN = {ALL: "All", "yes": "Where a variant differs"}
+
+
+def pick_find() -> str:
+    """Free text: part of a prompt or of an answer."""
+    st.session_state["pick_find"] = link.read_text("find")
+    return st.text_input(
+        "Search", key="pick_find", on_change=_keep_find, placeholder="prompt or answer", max_chars=80, width=200
+    ).strip()  # fmt: skip
+
+
+def _keep_find() -> None:
+    link.write(find=st.session_state["pick_find"].strip() or None, p=None)
+
+
+def page_buttons(page: int, last: int, total: int) -> None:
+    """Which prompts are shown, and the way to the others."""
+    line = st.container(horizontal=True, vertical_alignment="center")
+    for side, step, icon in (("Previous", -1, ":material/chevron_left:"), ("Next", 1, ":material/chevron_right:")):
+        there = 1 <= page + step <= last
+        line.button(side, icon=icon, disabled=not there, on_click=link.write, kwargs={"p": page + step})
+    line.caption(f"{total:,} prompt{'s' if total != 1 else ''} · page {page:,} of {last:,}", width="content")
+
+
+store = data.current()
+st.markdown("## Answers")
+tasks = data.ask(store, document_queries.answer_tasks)
+if tasks.empty:
+    st.info(
+        "This store holds no answers: give a file of them to the run with `answers` in its configuration.",
+        icon=":material/search_off:",
+    )
+    st.stop()
+st.caption(
+    "The same prompts, answered greedily by the base and by each variant. Words that the base's answer does not have in that "
+    "place are marked. A few prompts are an impression, and no measurement."
+)
+names = tasks["task"].to_list()
+with st.container(**widgets.ROW):
+    task = widgets.pick("Task", "task", names, names[0], show=words.plain, forget=("p",))
+    show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
+    find = pick_find()
+    harmful = veil.may_be_harmful(task)
+    if harmful:
+        veil.button()
+rows = data.ask(store, queries.answers, task=task)
+models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
+found = answer_cards.found(rows, find, differing=show != ALL)
+if found.empty:
+    st.info("No such prompt or answer: search finds part of either; or show all of them.", icon=":material/search_off:")
+    st.stop()
+prompts = sorted(found["prompt"].unique())
+last = -(-len(prompts) // PAGE_SIZE)
+page = link.read_number("p", 1, 1, last)
+chosen = prompts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+blurred = harmful and not veil.is_lifted()
+st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blurred))
+page_buttons(page, last, len(prompts))
+st.download_button(
+    f"Download {len(prompts):,} prompt{'s' if len(prompts) != 1 else ''} (CSV)",
+    data=lambda: tables.csv(found),
+    file_name=f"answers_{task}.csv",
+    mime="text/csv",
+    on_click="ignore",
+    icon=":material/download:",
+)  # fmt: skip
