@@ -388,7 +388,7 @@ def full(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store,
 
 
 def by_token(heard: Heard) -> dict[tuple, tuple[bytes, np.ndarray]]:
-    """(control, variant, document's key, position) -> the bits of h_a and delta, and the residual put in the variant's place."""
+    """(control, variant, document's key, position) -> (bits of h_a and delta, the residual in the variant's place)."""
     out = {}
     for (control, base, delta, places, _, variant, _), found in heard.controls:
         given = torch.cat([base, delta], dim=1).numpy()

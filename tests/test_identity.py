@@ -67,16 +67,34 @@ def make_idle_adapter(folder: Path, base: Path) -> Path:
 
 @pytest.mark.parametrize("variant", COPIES)
 def test_layer_metrics_show_no_change(itself: Store, variant: str) -> None:
-    """Every domain, segment and layer: cosine and overlaps exactly 1, divergences exactly 0."""
-    rows = itself.layer_metrics(variant=variant)
-    groups = rows.groupby("metric")["value"]
-    for metric, value in UNCHANGED.items():
-        assert len(groups.get_group(metric)) >= 3 * 7
-        assert (groups.get_group(metric) == value).all(), metric
-    for metric in ("l0", "fvu"):
-        np.testing.assert_array_equal(groups.get_group(f"{metric}_base"), groups.get_group(f"{metric}_variant"))
-    assert groups.get_group("delta_coverage").isna().all()  # the share of a change that is not there
+    """Every domain, segment and layer: cosine and overlaps exactly 1, divergences exactly 0.
+
+    So do the controls, which add nothing to the base where the variant did not; but not the rerun, which is other arithmetic.
+    """
+    for control in ("observed", "isotropic", "shuffled", "mean_shift"):
+        groups = itself.layer_metrics(variant=variant, control=control).groupby("metric")["value"]
+        for metric, value in UNCHANGED.items():
+            assert len(groups.get_group(metric)) >= 3 * 7
+            assert (groups.get_group(metric) == value).all(), metric
+        for metric in ("l0", "fvu"):
+            np.testing.assert_array_equal(groups.get_group(f"{metric}_base"), groups.get_group(f"{metric}_variant"))
+        for metric in ("delta_coverage", "systematic_share"):  # of a change that is not there
+            assert groups.get_group(metric).isna().all()
+        assert (groups.get_group("n_beyond_noise") == 0).all()
     assert (itself.fit(variant=variant)["gate"] != "does not fit").all()
+    assert itself.sql("SELECT * FROM spectrum WHERE variant = ?", [variant]).empty
+
+
+def test_the_base_run_again_differs_by_rounding_only(itself: Store) -> None:
+    """The control 'rerun', which is the same for every variant."""
+    rows = itself.layer_metrics(control="rerun").set_index("metric")["value"]
+    for metric, value in UNCHANGED.items():
+        assert len(rows[metric]) >= 3 * 3 * 4
+        np.testing.assert_allclose(rows[metric], value, atol=1e-4, err_msg=metric)
+    of_variants = itself.layer_metrics(control="rerun").pivot(
+        index=["layer", "domain", "segment", "metric"], columns="variant", values="value"
+    )
+    assert of_variants["copy"].equals(of_variants["tuned"])
 
 
 @pytest.mark.parametrize("variant", COPIES)
@@ -87,10 +105,12 @@ def test_no_feature_changed(itself: Store, variant: str) -> None:
     assert not rows[["n10", "n01", "shift", "log_ratio"]].any(axis=None)
     assert (rows["kind"] == "unchanged").all()
     assert not rows[["std_shift", "suppression", "emergence"]].fillna(0).any(axis=None)
-    assert (rows["magnitude_ratio"] == 1).all()
+    assert (rows.loc[rows["domain"] == "all", "magnitude_ratio"] == 1).all()
     np.testing.assert_array_equal(rows["mean_base"], rows["mean_variant"])
     assert itself.suppressed_features(variant=variant).empty
     assert set(itself.shifted_features(variant=variant, limit=None)["kind"]) == {"unchanged"}
+    assert set(rows.loc[rows["domain"] == "all", "verdict"]) <= {"within noise", "untestable"}
+    assert not rows[["shift_isotropic", "floor"]].any(axis=None) and rows["z"].isna().all()
 
 
 @pytest.mark.parametrize("variant", COPIES)
@@ -130,7 +150,8 @@ def test_a_real_change_does_show(itself: Store) -> None:
     """The adapter beside them changes every layer, in the very same run."""
     rows = itself.overview().set_index("variant").loc["tuned"]
     assert (rows["relative_shift"] > 0.01).all() and (rows["overlap"] < 1).all()
-    assert (itself.shifted_features(variant="tuned", limit=20)["shift"] != 0).all()
+    shifted = itself.shifted_features(variant="tuned", limit=20)
+    assert (shifted["shift"] != 0).all() and shifted["verdict"].isin(["suppressed", "amplified"]).any()
 
 
 # ---- the same run, the same store ----
