@@ -27,6 +27,7 @@ PAGES = {
     "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
     "shifted": ("Shifted features", "6 features"),
     "suppressed": ("Suppressed features", "2 features: 2 vanished"),
+    "review": ("Review", "0 of 2 reviewed"),
     "feature": ("Feature", "L5:1"),
     "template": ("Template", "On the chat template's own tokens"),
     "shape": ("Shape of the change", "One constant offset"),

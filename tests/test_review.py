@@ -55,7 +55,7 @@ INSERT INTO steering VALUES ('d', 12, 1, 'maths', 'restore', 10, 212, 0.25, 0.12
 """
 )
 ATTACKS = (
-    "<script>alert(1)</script>",
+    "<script>alert(0)</script>",
     '"><img src=x onerror=alert(2)>',
     "</style><svg onload=alert(3)>",
     "javascript:alert(4)",
