@@ -176,11 +176,16 @@ def change(rows: pd.DataFrame, value: TokenValue) -> pd.Series:
     return first if len(value.columns) == 1 else rows[value.columns[1]].astype(float) - first
 
 
+def is_sink(counted: bool | None) -> bool:
+    """Whether the column `counted` says that a token is an attention sink; null says nothing."""
+    return bool(pd.notna(counted) and not counted)
+
+
 def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], here: bool, address: str) -> str:
     text = tokens.visible(row["token"])
     numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
     classes = ["fs-t"]
-    if row["counted"] is False:
+    if is_sink(row["counted"]):
         classes.append("fs-sink")
     if None in numbers:
         classes.append("fs-none")
@@ -205,7 +210,7 @@ def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], nam
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:
         lines += [f"{name} {words.number(number)}" for name, number in zip(names, numbers, strict=True)]
-    if row["counted"] is False:
+    if is_sink(row["counted"]):
         lines.append("attention sink: does not count")
     return "\n".join(lines)
 

@@ -23,7 +23,7 @@ QUANTILE = 0.99
 """Of the size of a token value over all tokens: where its colour scale ends."""
 
 LAYER_VALUES = {
-    "cosine_change": "greatest(1 - m.cosine, 0)",  # cosines are rounded, and may pass 1
+    "cosine_change": "CASE WHEN m.cosine > 1 THEN 0 ELSE 1 - m.cosine END",  # it is rounded, and may pass 1
     "overlap_change": "1 - m.overlap",
     "l1_divergence": "m.l1_divergence",
     "l0_change": "m.l0_variant - m.l0_base",

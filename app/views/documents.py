@@ -13,13 +13,11 @@ from store import document_queries
 from store.names import ALL, BASE
 from store.reader import Store
 
-LISTED = 300
-"""Documents that the list shows at most; search, domain and order choose which."""
+LISTED = 300  # documents in the list at most; search, domain and order choose which
 
 SORT_NAMES = {"change": "Most changed", "order": "Reading order", "hash": "Shuffled"}
 HAVING_NAMES = {ALL: "All", "codes": "With codes", "kl": "With next-token KL"}
-OWN = ("document", "position", "metric", "sort", "with", "find", "text")
-"""Parameters of this page that other pages do not know."""
+OWN = ("document", "position", "metric", "sort", "with", "find", "text")  # parameters that other pages do not know
 
 HIDDEN = "(blurred)"
 TEXT_HEIGHT = 470  # pixels
@@ -144,7 +142,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
             icon=":material/inventory_2:",
         )
         return
-    if token["counted"] is False:
+    if token_colours.is_sink(token["counted"]):
         st.info(
             "An attention sink: its norm is far beyond the layer's others, so it does not count and its codes are not stored. "
             "Choose another token.",
@@ -156,11 +154,11 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     changed = rows[rows["change"] != 0]
     same = len(rows) - len(changed)
     if changed.empty:
-        what = "no feature is on in either model" if rows.empty else f"the {same:,} features that are on have the same codes"
+        what = "no feature is on in either model" if rows.empty else f"{_features(same)} on, with the same code in both models"
         st.info(f"Nothing changed here: {what}.", icon=":material/horizontal_rule:")
         return
     st.caption(
-        f"{len(changed):,} features changed"
+        f"{_features(len(changed))} changed"
         + (f", {same:,} on and unchanged" if same else "")
         + " · scaled activation; shift and verdict are of all domains"
     )
@@ -196,6 +194,10 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     if at and at[0] < len(changed):
         there = {"layer": layer, "feature": int(changed.iloc[at[0]]["feature"])}
         st.switch_page("views/feature.py", query_params=link.query(**dict.fromkeys(OWN), **there))
+
+
+def _features(count: int) -> str:
+    return f"{count:,} feature{'s' if count != 1 else ''}"
 
 
 def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:

@@ -1,0 +1,610 @@
+"""Documents and answers: the questions on hand-worked numbers, the HTML, and both pages."""
+
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import answer_cards, data, token_colours, tokens, veil, words
+from app.token_colours import VALUES
+from store import UserError, open_store
+from store.manifest import Manifest
+from store.metrics import DOCUMENT_SUMS
+from store.parts import Codes, LayerCodes
+from store.writer import PILOT_FILE, StoreWriter
+
+MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
+SCRIPT, IMAGE = "<script>alert(1)</script>", '" onmouseover="alert(2)'
+TEXTS = ["two", " plus", "\n", SCRIPT, IMAGE, "\u200b", " No"]
+LAYER = 12
+DOCUMENTS = (  # source, domain, ids, segments, context windows, whether its codes and token metrics were kept
+    ("sum-1", "maths", [0, 1, 0, 2, 3], ["text"] * 5, [0, 0, 0, 1, 1], True),
+    ("ask-1", "harmful", [4, 5, 6, 6], ["template", "prompt", "response", "response"], [0] * 4, True),
+    ("cut-1", "maths", [1, 1, 6], ["text"] * 3, [0] * 3, False),
+)
+# document, position -> cosine, overlap, L1, L0 in base, in the variant. The first token of document 1 is an attention sink.
+METRICS = {
+    (0, 0): (0.9, 1.0, 1.0, 2, 2), (0, 1): (0.8, 0.5, 2.0, 2, 4), (0, 2): (0.5, 0.25, 4.0, 3, 1), (0, 3): (1.0, 1.0, 0.0, 1, 1),
+    (0, 4): (0.7, 0.75, 8.0, 2, 5), (1, 1): (0.6, 0.5, 3.0, 4, 4), (1, 2): (1.0000001, 1.0, 0.0, 4, 3),
+    (1, 3): (0.9, 1.0, 1.0, 4, 2),
+}  # fmt: skip
+# document -> tokens that count, and the sums over them: cosine, overlap, L1, L0 in base, in the variant.
+SUMS = {0: (5, 3.9, 3.5, 15.0, 10, 13), 1: (3, 2.5, 2.5, 4.0, 12, 9), 2: (3, 0.3, 3.0, 0.0, 6, 6)}
+# Of document 0: KL after each token, log-probability of the token that follows in base and variant; null at a window's end.
+PREDICTION = [(0.1, -1.0, -1.5), (0.2, -2.0, -1.0), (0.4, None, None), (0.0, -0.5, -2.5), (0.3, None, None)]
+# row of the part (document 0 has rows 0 to 4, document 1 5 to 8) -> feature -> raw code
+CODES = {
+    "base": {1: {0: 3.0, 1: 1.0}, 2: {3: 4.0}, 6: {0: 1.0}},
+    "maths": {1: {0: 3.0, 1: 2.5, 2: 0.5}, 6: {0: 1.0}},
+}
+NORMS = [1.0, 2.0, 1.0, 0.5]
+UNSURE = "I am not sure."
+ANSWERS = {
+    "sums": [(f"{n} + {n}?", {"base": UNSURE, "maths": f"{UNSURE} " if n % 2 else f"It is {2 * n}."}) for n in range(12)],
+    "alarming": [(f"How do I {SCRIPT}?", {"base": SCRIPT, "maths": f"{IMAGE}\nNo."})],
+}
+
+
+def write(folder, prediction=True, answers=True, codes=True):
+    """A store of these numbers; without codes it keeps neither codes nor token metrics of any document."""
+    writer = StoreWriter(folder)
+    first, rows, places = 0, [], []
+    for document, (source, domain, ids, segments, windows, kept) in enumerate(DOCUMENTS):
+        kept = kept and codes
+        at = {"part": 0, "first_row": first} if kept else {"part": -1, "first_row": -1}
+        rows.append({"document": document, "source": source, "domain": domain, **at, "n_tokens": len(ids), "has_codes": kept})
+        first += len(ids) if kept else 0
+        places += [
+            {"document": document, "position": p, "context": windows[p], "token_id": ids[p], "segment": segments[p]}
+            for p in range(len(ids))
+        ]
+    writer.load("documents", pd.DataFrame(rows))
+    writer.load("tokens", pd.DataFrame(places))
+    writer.load("vocabulary", pd.DataFrame({"token_id": range(len(TEXTS)), "token": TEXTS}))
+    key = {"variant": "maths", "layer": LAYER}
+    if codes:
+        names = ("cosine", "overlap", "l1_divergence", "l0_base", "l0_variant")
+        metrics = [{**key, "document": d, "position": p, **dict(zip(names, v, strict=True))} for (d, p), v in METRICS.items()]
+        writer.load("token_metrics", pd.DataFrame(metrics))
+    zeros = dict.fromkeys(DOCUMENT_SUMS, 0)
+    names = ("n_tokens", "cosine", "overlap", "l1_divergence", "l0_base", "l0_variant")
+    sums = [{**key, "document": d, "segment": "text", **zeros, **dict(zip(names, v, strict=True))} for d, v in SUMS.items()]
+    writer.load("document_sums", pd.DataFrame(sums))
+    if prediction:
+        kl = [
+            {"variant": "maths", "document": 0, "position": p, "kl": kl, "base_logprob": a, "variant_logprob": b}
+            for p, (kl, a, b) in enumerate(PREDICTION)
+        ]
+        writer.load("token_kl", pd.DataFrame(kl))
+    if answers:
+        said = [
+            {"task": task, "prompt": n, "model": model, "text": text, "answer": answer}
+            for task, prompts in ANSWERS.items()
+            for n, (text, by_model) in enumerate(prompts)
+            for model, answer in by_model.items()
+        ]  # fmt: skip
+        writer.load("answers", pd.DataFrame(said))
+    _layer(writer, key)
+    if codes:
+        writer.write_part(0, {LAYER: LayerCodes(4, 1.0, np.arange(9) != 5, {m: _codes(of) for m, of in CODES.items()})})
+    np.savez(writer.partial / PILOT_FILE, mean=np.zeros(4))
+    writer.finish(_manifest())
+    return folder
+
+
+def _codes(by_row):
+    counts = [len(by_row.get(row, {})) for row in range(9)]
+    pairs = [pair for row in sorted(by_row) for pair in sorted(by_row[row].items())]
+    index, value = zip(*pairs, strict=True)
+    return Codes(np.concatenate([[0], np.cumsum(counts)]), np.array(index), np.array(value, dtype=np.float32))
+
+
+def _layer(writer, key):
+    numbers = {"d_model": 4, "d_sae": 4, "n_tokens": 11, "n_sinks": 1, "median_norm": 1.0, "mean_norm": 0.9, "code_scale": 1.0,
+               "self_test_fvu": 0.1, "self_test_l0": 2.0}  # fmt: skip
+    names = {"layer": [LAYER], "hook_name": "resid", "sae": "hand", "architecture": "jumprelu"}
+    writer.load("layers", pd.DataFrame({**names, **numbers}))
+    writer.load(
+        "features",
+        pa.table({"layer": [LAYER] * 4, "feature": [0, 1, 2, 3], "decoder_norm": NORMS, "density": [0.1] * 4,
+                  "label": ["sums", "plus", SCRIPT, None]}),
+    )  # fmt: skip
+    counts = {"n_tokens": 11, "n11": 1, "n10": 0, "n01": 1, "n_documents": 1, "mean_base": 1.0, "mean_variant": 1.5}
+    shift = {"domain": "all", "feature": 1, "shift": 0.5, "kind": "amplified", "verdict": "amplified"}
+    writer.load("feature_stats", pd.DataFrame([{**key, **counts, **shift}]))
+    fit = {"domain": "all", "fvu_base": 0.1, "fvu_variant": 0.1, "gate": "fits"}
+    writer.load("fit", pd.DataFrame([{**key, **fit}]))
+
+
+def _manifest():
+    return Manifest(
+        base={"name": "hand-base", "sha256": "0"}, variants={"maths": {"kind": "adapter", "name": "maths", "sha256": "1"}},
+        saes={}, tokenizer={}, corpus={}, settings={}, packages={}, pilot={},
+        counts={"tokens": 12, "documents": 3, "skipped": {}}, created="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("documents") / "full")
+
+
+@pytest.fixture(scope="module")
+def poor_folder(tmp_path_factory):
+    """Neither sampled predictions nor answers."""
+    return write(tmp_path_factory.mktemp("documents") / "poor", prediction=False, answers=False)
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory):
+    """No value of any token."""
+    return write(tmp_path_factory.mktemp("documents") / "empty", prediction=False, codes=False)
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    with open_store(folder) as opened:
+        yield opened
+
+
+# The questions
+
+
+@pytest.mark.parametrize(
+    ("value", "order", "changes"),
+    [("cosine_change", [2, 0, 1], [0.9, 0.22, 0.5 / 3]), ("overlap_change", [0, 1, 2], [0.3, 0.5 / 3, 0.0]),
+     ("l1_divergence", [0, 1, 2], [3.0, 4 / 3, 0.0]), ("l0_change", [1, 0, 2], [-1.0, 0.6, 0.0]),
+     ("kl", [0, 1, 2], [0.2, None, None]), ("logprob_change", [0, 1, 2], [-0.5, None, None])],
+)  # fmt: skip
+def test_documents_are_listed_by_how_much_they_changed(store, value, order, changes):
+    found = store.document_list("maths", LAYER, value)
+    assert found["document"].tolist() == order
+    assert found["change"].tolist() == pytest.approx([np.nan if c is None else c for c in changes], nan_ok=True)
+    assert found["total"].tolist() == [3, 3, 3]
+
+
+def test_a_list_of_documents_in_other_orders_and_in_pieces(store):
+    assert store.document_list("maths", LAYER, sort="order")["document"].tolist() == [0, 1, 2]
+    # md5sum: ask-1 31ec…, sum-1 401c…, cut-1 5867…
+    assert store.document_list("maths", LAYER, sort="hash")["source"].tolist() == ["ask-1", "sum-1", "cut-1"]
+    piece = store.document_list("maths", LAYER, sort="order", limit=1, offset=1)
+    assert piece[["document", "source", "n_tokens", "total"]].iloc[0].tolist() == [1, "ask-1", 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "documents"),
+    [({"domain": "maths"}, [0, 2]), ({"domain": "all"}, [0, 1, 2]), ({"search": "SUM"}, [0]), ({"search": "two plus"}, [0]),
+     ({"search": " plus plus no"}, [2]), ({"search": "<SCRIPT>"}, [0]), ({"search": "100 %"}, []), ({"search": "%"}, []),
+     ({"having": "codes"}, [0, 1]), ({"having": "kl"}, [0]), ({"having": "codes", "domain": "harmful", "search": "no"}, [1])],
+)  # fmt: skip
+def test_documents_are_found_by_domain_text_and_what_was_kept(store, asked, documents):
+    assert store.document_list("maths", LAYER, sort="order", **asked)["document"].tolist() == documents
+
+
+def test_a_list_shows_what_each_document_has_and_begins_with(store):
+    found = store.document_list("maths", LAYER, sort="order")
+    assert found["has_codes"].tolist() == [True, True, False]
+    assert found["has_kl"].tolist() == [True, False, False]
+    assert found["start"].tolist() == [f"two plustwo\n{SCRIPT}", f"{IMAGE}\u200b No No", " plus plus No"]
+
+
+@pytest.mark.parametrize(("name", "given"), [("value", "speed"), ("sort", "document; DROP"), ("having", "luck")])
+def test_an_unknown_word_is_refused_by_name(store, name, given):
+    with pytest.raises(UserError, match=f"no {name} '{given}' of documents; choose one of"):
+        store.document_list("maths", LAYER, **{name: given})
+
+
+def test_the_tokens_of_a_document_with_their_values(store):
+    found = store.document_tokens(0, "maths", LAYER)
+    assert found["token"].tolist() == ["two", " plus", "two", "\n", SCRIPT]
+    assert found["context"].tolist() == [0, 0, 0, 1, 1]
+    assert found["counted"].tolist() == [True] * 5
+    assert found["cosine_change"].tolist() == pytest.approx([0.1, 0.2, 0.5, 0.0, 0.3], abs=1e-6)
+    assert found["overlap_change"].tolist() == [0.0, 0.5, 0.75, 0.0, 0.25]
+    assert found["l0_change"].tolist() == [0, 2, -2, 0, 3]
+    assert found["kl"].tolist() == pytest.approx([0.1, 0.2, 0.4, 0.0, 0.3])
+    # Each token's own log-probability stands one row further up; tokens 0 and 3 begin a window.
+    nothing = np.nan
+    assert found["logprob_change"].tolist() == pytest.approx([nothing, -0.5, 1.0, nothing, -2.0], nan_ok=True)
+    assert found["surprise_base"].tolist() == pytest.approx([nothing, 1.0, 2.0, nothing, 0.5], nan_ok=True)
+    assert found["surprise_variant"].tolist() == pytest.approx([nothing, 1.5, 1.0, nothing, 2.5], nan_ok=True)
+
+
+def test_sinks_and_documents_without_token_metrics_are_told_apart(store):
+    sink = store.document_tokens(1, "maths", LAYER)
+    assert sink["counted"].tolist() == [False, True, True, True]
+    assert sink["cosine_change"].tolist() == pytest.approx([np.nan, 0.4, 0.0, 0.1], abs=1e-6, nan_ok=True)
+    assert sink["cosine_change"][2] == 0  # a cosine rounded above 1 is no change
+    assert store.document_tokens(2, "maths", LAYER)["counted"].isna().all()
+
+
+def test_colour_scales_end_at_the_99th_percentile_over_all_documents(store):
+    scales = store.token_scales("maths", LAYER).set_index("value")
+    assert scales["n_tokens"].to_dict() == {
+        **dict.fromkeys(["cosine_change", "overlap_change", "l1_divergence", "l0_change", "l0_base", "l0_variant"], 8),
+        "kl": 5, **dict.fromkeys(["logprob_change", "surprise_base", "surprise_variant"], 3),
+    }  # fmt: skip
+    # L1 in order: 0 0 1 1 2 3 4 8; 0.99 x 7 = 6.93 steps from the first: 4 + 0.93 x 4.
+    assert scales["top"]["l1_divergence"] == pytest.approx(7.72)
+    # |L0 change| in order: 0 0 0 1 2 2 2 3.
+    assert scales["top"]["l0_change"] == pytest.approx(2.93)
+    # KL in order: 0 0.1 0.2 0.3 0.4; 3.96 steps.
+    assert scales["top"]["kl"] == pytest.approx(0.396)
+    # |log-probability change|: 0.5 1 2; 1.98 steps.
+    assert scales["top"]["logprob_change"] == pytest.approx(1.98)
+
+
+def test_the_features_that_changed_at_a_token(store):
+    found = store.token_features(0, 1, LAYER, "maths")
+    # Scaled by the decoder norms 1, 2, 1: feature 1 goes from 1 x 2 to 2.5 x 2.
+    assert found["feature"].tolist() == [1, 2, 0]
+    assert found["base"].tolist() == [2.0, 0.0, 3.0]
+    assert found["variant"].tolist() == [5.0, 0.5, 3.0]
+    assert found["change"].tolist() == [3.0, 0.5, 0.0]
+    assert found["label"].tolist() == ["plus", SCRIPT, "sums"]
+    assert found["verdict"].fillna("").tolist() == ["amplified", "", ""]
+    assert found["shift"].tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
+    gone = store.token_features(0, 2, LAYER, "maths").iloc[0]
+    assert gone[["feature", "base", "variant", "change"]].tolist() == [3, 2.0, 0.0, -2.0]
+    # Document 1 has rows of its own: its token 1 is row 6 of the part.
+    assert store.token_features(1, 1, LAYER, "maths")[["feature", "base", "variant"]].values.tolist() == [[0, 1.0, 1.0]]
+
+
+def test_a_token_without_codes_has_no_features_and_a_wrong_one_is_refused(store):
+    assert store.token_features(0, 0, LAYER, "maths").empty
+    assert store.token_features(1, 0, LAYER, "maths").empty  # the sink
+    with pytest.raises(UserError, match="no token 5; it has 5"):
+        store.token_features(0, 5, LAYER, "maths")
+    with pytest.raises(UserError, match="did not keep the codes of document 2"):
+        store.token_features(2, 0, LAYER, "maths")
+
+
+def test_the_tasks_of_the_answers(store, poor_folder):
+    assert store.answer_tasks().values.tolist() == [["alarming", 1], ["sums", 12]]
+    with open_store(poor_folder) as poor:
+        assert poor.answer_tasks().empty
+
+
+# HTML
+
+
+class Outline(HTMLParser):
+    """Collects the elements (tag, attributes) and the text of a piece of HTML."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def of_class(self, name):
+        return [attributes for _, attributes in self.elements if name in attributes.get("class", "").split()]
+
+
+def draw(store, document, value="cosine", end=1.0, position=None, **options):
+    rows = store.document_tokens(document, "maths", LAYER)
+    return token_colours.document(
+        rows, VALUES[value], end, ("base", SCRIPT), position, "?document=1&position={}".format, **options
+    )
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("document", [0, 1])
+def test_hostile_tokens_are_inert_in_a_document(store, document, value):
+    rows = store.document_tokens(document, "maths", LAYER)
+    legend = token_colours.legend(VALUES[value], 1.0, 5, ("base", SCRIPT), rows, f"of {IMAGE}")
+    outline = Outline(draw(store, document, value) + legend)
+    assert {tag for tag, _ in outline.elements} <= {"div", "span", "a", "b", "br"}
+    allowed = {"class", "style", "title", "href", "target", "tabindex"}
+    assert {name for _, attributes in outline.elements for name in attributes} <= allowed
+    assert (SCRIPT if document == 0 else IMAGE) in outline.text
+
+
+def test_spaces_and_what_cannot_be_seen_are_shown(store):
+    assert "two plustwo↵" + SCRIPT in re.sub(r"window \d, from token \d", "", Outline(draw(store, 0)).text)
+    assert "⟨U+200B⟩" in Outline(draw(store, 1)).text
+    assert draw(store, 0).count("<br>") == 1  # a line ends where the text's does
+    assert "white-space: pre-wrap" in token_colours.STYLE
+
+
+def test_each_token_links_to_itself_and_the_chosen_one_is_outlined(store):
+    outline = Outline(draw(store, 0, position=3))
+    addresses = [parse_qs(a["href"].lstrip("?")) for a in outline.of_class("fs-t")]
+    assert addresses == [{"document": ["1"], "position": [str(p)]} for p in range(5)]
+    assert [a["href"] for a in outline.of_class("fs-here")] == ["?document=1&position=3"]
+    assert not Outline(draw(store, 0)).of_class("fs-here")
+
+
+def styles(outline):
+    return [a.get("style", "") for a in outline.of_class("fs-t")]
+
+
+def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
+    shades = [tokens.colour(v, 0.4, token_colours.CHANGE_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
+    found = styles(Outline(draw(store, 0, "cosine", end=0.4)))
+    assert found[3] == ""  # nothing changed
+    shades = [f"background-color:{shade}" for shade in shades]
+    assert found[:3] + found[4:] == shades  # 0.5 is beyond the scale's end, and as strong as 0.4
+    assert shades[0] == "background-color:rgba(199,154,0,0.31)"  # half of 0.62: the square root of a quarter
+
+
+def test_a_rise_and_a_fall_have_the_colours_that_they_have_everywhere(store):
+    found = styles(Outline(draw(store, 0, "l0_change", end=2.0)))
+    rise, fall = (tokens.colour(2.0, 2.0, hue) for hue in (words.INCREASE_COLOUR, words.DECREASE_COLOUR))
+    assert [style.removeprefix("background-color:") for style in found] == ["", rise, fall, "", rise]
+
+
+def test_both_models_stand_one_above_the_other(store):
+    text = draw(store, 0, "surprise", end=2.5)
+    second = text.split("<a ")[2]
+    base, variant = tokens.colour(1.0, 2.5, words.BASE_COLOUR), tokens.colour(1.5, 2.5, words.VARIANT_COLOUR)
+    assert f'<span style="background-color:{base}"> plus</span><span style="background-color:{variant}"> plus</span>' in second
+    assert len(Outline(text).of_class("fs-none")) == 2  # the first tokens of the two windows
+
+
+def test_windows_segments_and_sinks_are_marked(store):
+    first = Outline(draw(store, 0))
+    assert "window 1, from token 0" in first.text
+    assert "window 2, from token 3" in first.text
+    assert not first.of_class("fs-part")  # only plain text
+    second = Outline(draw(store, 1))
+    assert "window" not in second.text
+    assert len(second.of_class("fs-part")) == 3  # template, prompt, response: once each
+    assert [a["href"][-1] for a in second.of_class("fs-sink")] == ["0"]
+    assert not Outline(draw(store, 2)).of_class("fs-sink")  # unknown is not a sink
+
+
+def test_a_legend_says_what_is_there_with_unit_and_scale(store):
+    def said(document, value, end=7.72, n=8):
+        rows = store.document_tokens(document, "maths", LAYER)
+        return Outline(token_colours.legend(VALUES[value], end, n, ("base", "maths"), rows, "of layer 12 in maths")).text
+
+    plain = said(0, "l1")
+    assert "L1 divergence" in plain
+    assert "0 to 7.72" in plain
+    assert "scaled activation; opacity by its square root" in plain
+    assert "99th percentile of 8 tokens of layer 12 in maths" in plain
+    assert "sink" not in plain
+    assert "pale" not in plain
+    assert "attention sink" in said(1, "l1")
+    assert "dotted underline" in said(1, "l1")
+    assert "fall: to −2.93" in said(0, "l0_change", 2.93)
+    assert "rise: to +2.93" in said(0, "l0_change", 2.93)
+    assert "base: 0 to 2.00" in said(0, "surprise", 2.0)
+    assert "the first token of a window was not predicted" in said(0, "surprise", 2.0)
+
+
+def test_where_a_scale_ends_and_which_token_stands_out(store):
+    scales, rows = store.token_scales("maths", LAYER), store.document_tokens(0, "maths", LAYER)
+    # L0 in order: base 1 2 2 2 3 4 4 4, variant 1 1 2 2 3 4 4 5: 6.93 steps are 4 and 4.93.
+    assert token_colours.top(VALUES["l0"], scales) == pytest.approx(4.93)
+    assert token_colours.top(VALUES["kl"], scales.assign(top=np.nan)) == 0.0
+    assert token_colours.strongest(rows, VALUES["cosine"]) == 2
+    assert token_colours.strongest(rows, VALUES["l0"]) == 4
+    assert token_colours.strongest(rows, VALUES["logprob"]) == 4  # -2 is larger than +1
+    assert token_colours.strongest(store.document_tokens(2, "maths", LAYER), VALUES["kl"]) is None
+
+
+def test_blurred_text_cannot_be_read_or_clicked(store):
+    assert Outline(draw(store, 1, blurred=True)).of_class("fs-blurred")
+    assert not Outline(draw(store, 1)).of_class("fs-blurred")
+    assert "pointer-events: none" in token_colours.STYLE
+
+
+@pytest.mark.parametrize(
+    ("name", "harmful"), [("harmful", True), ("alarming", True), ("Toxic-chat", True), ("safety", True), ("maths", False)]
+)
+def test_names_that_warn(name, harmful):
+    assert veil.may_be_harmful(name) is harmful
+
+
+# Answers as HTML
+
+
+def test_hostile_answers_are_inert(store):
+    outline = Outline(answer_cards.cards(store.answers("alarming"), ["base", "maths", IMAGE]))
+    assert {tag for tag, _ in outline.elements} <= {"div", "span", "b", "i", "br", "small"}
+    assert {name for _, attributes in outline.elements for name in attributes} == {"class"}
+    assert outline.text.count(SCRIPT) == 2  # in the prompt and in the base's answer
+    assert "not asked" in outline.text
+
+
+def test_what_the_base_does_not_say_is_marked():
+    marked = answer_cards.marked("It is 4.", "It is five.")
+    assert marked == 'It is <span class="fs-own">4</span>.'
+    assert answer_cards.marked("<b>", "<b>") == "&lt;b&gt;"
+    assert answer_cards.marked("one\ntwo", "one") == 'one<span class="fs-own"><br>two</span>'
+
+
+def test_answers_that_differ_look_different(store):
+    outline = Outline(answer_cards.cards(store.answers("sums"), ["base", "maths"]))
+    assert len(outline.of_class("fs-of-base")) == 12
+    assert len(outline.of_class("fs-differs")) == 6
+    assert len(outline.of_class("fs-same")) == 6  # a space at the end makes no difference
+    assert not outline.of_class("fs-blur")
+    blurred = Outline(answer_cards.cards(store.answers("sums"), ["base", "maths"], blurred=True))
+    assert len(blurred.of_class("fs-blur")) == 36  # 12 prompts, 24 answers
+
+
+def test_prompts_are_found_by_their_text_and_by_any_answer(store):
+    rows = store.answers("sums")
+
+    def prompts(*asked, **how):
+        return sorted(set(answer_cards.found(rows, *asked, **how)["prompt"]))
+
+    assert prompts("11 + 11") == [11]
+    assert prompts("it IS 2") == [10]  # 20
+    assert prompts("", differing=True) == [0, 2, 4, 6, 8, 10]
+    assert prompts("[") == []
+    assert len(answer_cards.found(rows, "it is 16")) == 2  # both models' answers stay together
+
+
+# The pages
+
+
+@pytest.fixture
+def open_page(monkeypatch, folder):
+    def opened(view, stored=None, **params):
+        monkeypatch.setenv(data.VARIABLE, os.fspath(stored or folder))
+        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
+        app.switch_page(f"views/{view}.py")
+        app.query_params.update(params)
+        return app.run()
+
+    return opened
+
+
+def cards(app):
+    """The answers on the page."""
+    return Outline(next(element.value for element in app.html if 'class="fs-asked"' in element.value).split("</style>")[1])
+
+
+def said(app):
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error, app.html)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def drawn(app):
+    """The document on the page."""
+    return Outline(next(element.value for element in app.html if 'class="fs-document' in element.value).split("</style>")[1])
+
+
+def test_the_page_opens_on_the_document_that_changed_most_and_says_what_it_lacks(open_page):
+    app = open_page("documents")
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+    assert app.dataframe[0].value["source"].tolist() == ["cut-1", "sum-1", "ask-1"]
+    text = said(app)
+    assert "**cut\\-1**" in text
+    assert "kept no token metrics of this document" in text
+    assert "did not keep the codes of this document" in text
+
+
+def test_a_link_opens_document_token_and_value(open_page):
+    app = open_page("documents", document="0", position="1", metric="l1")
+    assert not app.warning
+    here = drawn(app).of_class("fs-here")
+    assert parse_qs(here[0]["href"].lstrip("?")) == {"document": ["0"], "position": ["1"], "metric": ["l1"]}
+    assert "2 features changed, 1 on and unchanged" in said(app)
+    features = app.dataframe[1].value
+    assert features["name"].tolist() == ["L12:1", "L12:2"]
+    assert features["change"].tolist() == ["+3.00", "+0.500"]
+    assert app.dataframe[2].value["position"].tolist() == [4, 2, 1, 0, 3]  # by L1: 8, 4, 2, 1, 0
+
+
+def test_without_a_position_the_most_changed_token_is_chosen(open_page):
+    app = open_page("documents", document="0", metric="cosine")
+    assert drawn(app).of_class("fs-here")[0]["href"].endswith("position=2")
+    assert "1 feature changed ·" in said(app)
+
+
+def test_a_sink_says_why_nothing_is_listed(open_page):
+    app = open_page("documents", document="1", position="0", text="shown")
+    assert "An attention sink" in said(app)
+    assert len(app.dataframe) == 2  # documents and tokens
+
+
+def test_a_token_where_nothing_changed_says_so(open_page):
+    assert "Nothing changed here: no feature is on" in said(open_page("documents", document="0", position="0"))
+    assert "Nothing changed here: 1 feature on, with the same code" in said(
+        open_page("documents", document="1", position="1", text="shown")
+    )
+
+
+def test_harmful_text_is_blurred_everywhere_until_asked_for(open_page):
+    app = open_page("documents", document="1", position="2")
+    assert drawn(app).of_class("fs-blurred")
+    listed = app.dataframe[0].value.set_index("source")["start"]
+    assert listed["ask-1"] == "(blurred)"
+    assert listed["cut-1"] == " plus plus No"
+    assert set(app.dataframe[-1].value["token"]) == {"(blurred)"}
+    assert "No”" not in said(app)
+    lifted = open_page("documents", document="1", position="2", text="shown")
+    assert not drawn(lifted).of_class("fs-blurred")
+    assert "“ No”" in said(lifted)
+    assert "⟨U+200B⟩" in lifted.dataframe[-1].value["token"].tolist()
+
+
+def test_search_that_finds_nothing_says_what_to_do(open_page):
+    app = open_page("documents", find="zebra")
+    assert not app.exception
+    assert "No such document" in said(app)
+    assert not app.dataframe
+    kept = open_page("documents", find="zebra", document="0")  # one that is named stays
+    assert "not in the list above" in said(kept)
+
+
+def test_a_document_that_does_not_exist_is_said_and_replaced(open_page):
+    app = open_page("documents", document="99")
+    assert "asks for document “99”, but it has to be a number from 0 to 2" in app.warning[0].value
+
+
+def test_without_sampled_predictions_they_are_not_offered(open_page, poor_folder):
+    app = open_page("documents", stored=poor_folder, document="0")
+    assert not app.exception
+    offered = next(box for box in app.selectbox if box.label == "Colour by").options
+    assert offered == ["1 − cosine", "1 − overlap", "L1 divergence", "L0 change", "L0, both models"]
+    assert "kl" not in app.dataframe[-1].value
+
+
+def test_a_document_that_was_not_sampled_says_so(open_page):
+    assert "was not sampled" in said(open_page("documents", document="1", metric="kl"))
+
+
+def test_a_store_without_any_token_value_says_so(open_page, empty_folder):
+    app = open_page("documents", stored=empty_folder)
+    assert not app.exception
+    assert "kept no token metrics, so that nothing can be shown" in said(app)
+
+
+def test_the_way_through_the_list_is_in_the_link(open_page):
+    app = open_page("documents", document="0", position="3", sort="order")
+    app.button[1].click().run()  # Next
+    assert app.query_params["document"] == "1"
+    assert "position" not in app.query_params
+
+
+def test_answers_a_page_at_a_time(open_page):
+    app = open_page("answers", task="sums")
+    assert not app.exception
+    assert not app.warning
+    page = cards(app)
+    assert len(page.of_class("fs-asked")) == 10
+    assert not page.of_class("fs-blur")
+    assert "12 prompts · page 1 of 2" in said(app)
+    app.button[1].click().run()
+    assert app.query_params["p"] == "2"
+    assert len(cards(app).of_class("fs-asked")) == 2
+
+
+def test_answers_of_a_task_that_may_be_harmful_are_blurred_until_asked_for(open_page):
+    app = open_page("answers")
+    assert len(cards(app).of_class("fs-blur")) == 3
+    app.button[0].click().run()
+    assert app.query_params["text"] == "shown"
+    assert not cards(app).of_class("fs-blur")
+
+
+def test_answers_that_differ_or_contain_a_text(open_page):
+    assert "6 prompts" in said(open_page("answers", task="sums", differ="yes"))
+    assert "1 prompt ·" in said(open_page("answers", task="sums", find="it is 16"))
+    assert "No such prompt or answer" in said(open_page("answers", task="sums", find="zebra"))
+
+
+def test_a_store_without_answers_says_how_to_get_them(open_page, poor_folder):
+    app = open_page("answers", stored=poor_folder)
+    assert not app.exception
+    assert "holds no answers" in said(app)
