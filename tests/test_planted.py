@@ -15,12 +15,15 @@ from sae_lens import SAE
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+import extract.pipeline
+import extract.shards
 from extract.__main__ import main
 from store import open_store
 from store.reader import Store
-from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences
+from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences, write_jsonl
 
 FEATURES = 48
+WHERE = "WHERE variant = ? AND layer = ?"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ def decoder_row(dictionary: Path, feature: int) -> torch.Tensor:
 def extract_store(world: World, folder: Path, variants: dict, dictionaries: dict[int, Path], **changes) -> Path:
     """Run the command line on the small world's corpus with these variants and dictionaries."""
     saes = [{"path": str(path)} for path in dictionaries.values()]
-    config = world.config(folder, variants=variants, saes=saes, promoted_tokens=0, shard_tokens=4096, **changes)
+    settings = {"promoted_tokens": 0, "shard_tokens": 4096, "controls": ["isotropic"], "spectrum": 2, **changes}
+    config = world.config(folder, variants=variants, saes=saes, **settings)
     with one_thread():
         assert main(["run", str(config), "--out", str(folder / "store")]) == 0
     return folder / "store"
@@ -100,12 +104,13 @@ def assert_untouched(store: Store, variant: str, layer: int) -> None:
         assert (metrics.get_group(metric) == value).all(), (variant, layer, metric)
     for name in ("l0", "fvu"):
         np.testing.assert_array_equal(metrics.get_group(f"{name}_base"), metrics.get_group(f"{name}_variant"))
+    verdicts = store.sql(f"SELECT DISTINCT verdict FROM feature_stats {WHERE} AND domain = 'all'", [variant, layer])
+    assert set(verdicts["verdict"]) <= {"within noise", "untestable"}
     features = store.shifted_features(variant=variant, layer=layer, limit=None)
     assert len(features) > FEATURES / 2 and not features[["shift", "n10", "n01"]].any(axis=None)
     assert set(features["kind"]) == {"unchanged"}
-    where = "WHERE variant = ? AND layer = ?"
-    assert store.sql(f"SELECT max(l1_divergence) AS x FROM token_metrics {where}", [variant, layer])["x"][0] == 0
-    rankings = store.sql(f"SELECT DISTINCT ranking FROM contexts {where}", [variant, layer])["ranking"]
+    assert store.sql(f"SELECT max(l1_divergence) AS x FROM token_metrics {WHERE}", [variant, layer])["x"][0] == 0
+    rankings = store.sql(f"SELECT DISTINCT ranking FROM contexts {WHERE}", [variant, layer])["ranking"]
     assert set(rankings) == {"base", "variant"}
 
 
@@ -143,13 +148,57 @@ def test_planted_feature_comes_first(planted: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_planted_feature_is_beyond_noise(planted: Store, name: str) -> None:
+    """By floor and test, on the right side; a verdict in its own words only where the dictionary fits the variant."""
+    case = CASES[name]
+    (gate,) = planted.fit(name, case.layer, "all")["gate"]
+    query = f"SELECT * FROM feature_stats {WHERE} AND domain = 'all' AND feature = ?"
+    row = planted.sql(query, [name, case.layer, case.feature]).iloc[0]
+    assert abs(row["shift"]) > row["floor"] > 0 and row["q"] < 0.05 and (row["z"] > 0) == case.up
+    assert row["verdict"] == ("does not fit" if gate == "does not fit" else "amplified" if case.up else "suppressed")
+
+
+@pytest.fixture(scope="module")
+def fitting(world: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Every kind of edit, of two features of layer 2 each, under a dictionary that reconstructs well."""
+    variants = {
+        f"{kind}-{feature}": {"planted": {"layer": 2, "feature": feature, **edit}}
+        for kind, (_, edit) in KINDS.items()
+        for feature in (14, 51)
+    }
+    with open_store(extract_store(world, tmp_path_factory.mktemp("fitting"), variants, {2: world.saes[2]})) as store:
+        yield store
+
+
+@pytest.mark.parametrize("feature", [14, 51])
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_feature_has_the_right_verdict(fitting: Store, kind: str, feature: int) -> None:
+    """Amplified where it was raised, suppressed where it was lowered or taken out; its opposite the other way or not at all."""
+    up, edit = KINDS[kind]
+    where = "WHERE variant = ? AND domain = 'all' AND feature = ?"
+    (row, opposite) = (
+        fitting.sql(f"SELECT * FROM feature_stats {where}", [f"{kind}-{feature}", number]).iloc[0]
+        for number in (feature, feature ^ 1)
+    )
+    assert row["verdict"] == ("amplified" if up else "suppressed")
+    assert abs(row["shift"]) > row["minimum_detectable"] > row["floor"] > 0
+    if "strength" in edit:
+        assert opposite["verdict"] != row["verdict"]
+    changed = fitting.sql(
+        "SELECT feature FROM feature_stats WHERE variant = ? AND domain = 'all' AND verdict IN ('suppressed', 'amplified')",
+        [f"{kind}-{feature}"],
+    )
+    assert set(changed["feature"]) <= {feature, feature ^ 1}  # the others' directions are orthogonal
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_layers_below_are_untouched_and_layers_above_are_not(planted: Store, name: str) -> None:
     """A change can only travel upward."""
     for layer in LAYERS:
         if layer < CASES[name].layer:
             assert_untouched(planted, name, layer)
         else:
-            (shift,) = planted.layer_metrics(name, layer, "all", "all", "relative_shift")["value"]
+            (shift,) = planted.layer_metrics(name, layer, "all", "all", "relative_shift", "observed")["value"]
             assert shift > 1e-3
 
 
@@ -325,6 +374,79 @@ def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[
         )
         assert np.sqrt(tokens["x"][0]) == pytest.approx(abs(size), rel=1e-4)
         assert_untouched(store, variant, 1)
+
+
+# ---- noise of a real variant's size ----
+
+
+def as_noise(real: Callable, base: dict[bytes, dict[int, torch.Tensor]], generator: torch.Generator) -> Callable:
+    """``read_residuals`` with every variant's change replaced by a random direction of the same size, token by token."""
+
+    def read_residuals(models, names, batch, layers):
+        rows, found = real(models, names, batch, layers)
+        key = rows.numpy().tobytes() + batch.input_ids.tobytes()
+        if "base" in names:
+            base[key] = {layer: residual.clone() for layer, residual in found["base"].items()}
+        for name in set(names) - {"base"}:
+            for layer, residual in found[name].items():
+                size = (residual - base[key][layer]).norm(dim=1, keepdim=True)
+                noise = torch.randn(residual.shape, generator=generator)
+                found[name][layer] = base[key][layer] + noise * (size / noise.norm(dim=1, keepdim=True))
+        return rows, found
+
+    return read_residuals
+
+
+@pytest.fixture(scope="module")
+def noise(world: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The adapter's change with every direction drawn at random, independently of the control; 64 documents, three
+    dictionaries that fit."""
+    folder = tmp_path_factory.mktemp("noise")
+    texts = [{"source": f"text-{i}", "text": text} for i, text in enumerate(sentences(64, seed=21))]
+    corpus = [
+        {"path": str(write_jsonl(folder / f"{domain}.jsonl", part)), "domain": domain}
+        for domain, part in (("one", texts[:32]), ("two", texts[32:]))
+    ]
+    variants = {"tuned": {"adapter": str(world.adapter)}}
+    seen, generator = {}, torch.Generator().manual_seed(5)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (extract.pipeline, extract.shards):
+            patch.setattr(module, "read_residuals", as_noise(module.read_residuals, seen, generator))
+        store = extract_store(world, folder, variants, world.saes, corpus=corpus, tokens=4000)
+    with open_store(store) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_is_found_in_noise(noise: Store, layer: int) -> None:
+    """It looks like a change: many codes flip. No feature is said to have changed, and no metric to exceed its control.
+
+    Two intervals of 95 % a layer: that both hold at 1.5 times their width is certain to 99 %.
+    """
+    metrics = noise.layer_metrics("tuned", layer, "all", "all").set_index(["control", "metric"])
+    assert metrics.loc["observed", "overlap"]["value"] < 0.95
+    assert metrics.loc["observed", "relative_shift"]["value"] > 0.03
+    rows = noise.sql("SELECT verdict FROM feature_stats WHERE domain = 'all' AND layer = ?", [layer])
+    counts = rows["verdict"].value_counts()
+    assert counts.get("suppressed", 0) + counts.get("amplified", 0) <= 1
+    assert counts["within noise"] > 40
+    assert (noise.fit("tuned", layer)["gate"] != "does not fit").all()
+    assert metrics.loc["observed", "n_beyond_noise"]["value"] <= 2
+    assert abs(metrics.loc["observed", "systematic_share"]["value"]) < 0.05
+    for metric in ("overlap", "l0_inflation"):
+        row = metrics.loc["isotropic", metric]
+        half = (row["excess_high"] - row["excess_low"]) / 2
+        assert 0 < half < 0.05 and abs(row["excess"]) < 1.5 * half, metric
+
+
+def test_the_same_change_in_its_own_direction_is_found(world: World, tmp_path: Path) -> None:
+    """So that the silence above means something: the adapter as it is, on the small world's 40 documents."""
+    variants = {"tuned": {"adapter": str(world.adapter)}}
+    with open_store(extract_store(world, tmp_path, variants, world.saes)) as store:
+        rows = store.sql("SELECT layer FROM feature_stats WHERE verdict IN ('suppressed', 'amplified')")
+        assert (rows["layer"].value_counts().reindex(LAYERS, fill_value=0) >= 5).all()
+        beyond = store.layer_metrics("tuned", None, "all", "all", "n_beyond_noise", "observed")["value"]
+        assert (beyond >= 5).all()
 
 
 # ---- what cannot be planted ----
