@@ -16,7 +16,7 @@ from scipy import stats
 from extract.config import PlantedEdit, RunConfig, VariantConfig
 from store import open_store
 from store.errors import UserError
-from store.evidence import POWER, Q, feature_evidence
+from store.evidence import FIRINGS, POWER, Q, feature_evidence
 from store.intervals import excess_intervals, intervals
 from store.metrics import EXCESS_SIGN, layer_values
 from store.names import ALL
@@ -32,8 +32,8 @@ SMALL_SIZES = (4, 4, 4, 4, 4, 4, 4, 7, 14, 14)
 
 FDR_TARGET = 0.075
 COVERAGE_TARGET = (0.93, 0.97)
-NOISE_STRENGTHS = (0.05, 0.1, 0.2, 0.4)
-PLANTED_STRENGTH = 0.2
+NOISE_STRENGTHS = (0.05, 0.1, 0.2)
+PLANTED_STRENGTH = 0.05
 """Of planted variants, in units of the layer's median residual norm."""
 CONTEXT_TOKENS, LONGEST = 8, 1024
 """Shortest document, and the longest: RunConfig.document_tokens."""
@@ -83,7 +83,8 @@ def planted_on_the_base(quick: bool) -> list[Row]:
     """Whole runs on the demo's base, dictionary of layer 5 and corpus: the base again, isotropic noise, and known directions.
 
     The base again must show no change at all; noise of any size must show none of any feature, as its own control is one more
-    draw of it; a direction added to every token must show, and upward.
+    draw of it; a decoder direction added to every token must show, and upward, in its feature. Of features that fire in the base:
+    what the encoder of a dead one answers to is not its decoder's direction.
     """
     from extract.__main__ import DEMO_CONFIG
     from extract.config import load_config
@@ -91,8 +92,8 @@ def planted_on_the_base(quick: bool) -> list[Row]:
     config = load_config(DEMO_CONFIG)
     layer = 5
     sae = next(sae for sae in config.saes if sae.path.endswith("layer_05"))
-    changes = {"saes": [sae], "tokens": 6000 if quick else 15_000, "controls": ["rerun", "isotropic"]}
-    return planted_rows(config.model_copy(update=changes), layer, features=(100, 700, 1300))
+    changes = {"saes": [sae], "tokens": 6000 if quick else 12_000, "controls": ["rerun", "isotropic"]}
+    return planted_rows(config.model_copy(update=changes), layer, features=(100, 400, 700, 1000, 1300))
 
 
 def planted_rows(config: RunConfig, layer: int, features: Sequence[int]) -> list[Row]:
@@ -117,20 +118,19 @@ def planted_rows(config: RunConfig, layer: int, features: Sequence[int]) -> list
     found["claimed"] = found["verdict"].isin(["suppressed", "amplified", "moved", "does not fit"])
     of_noise = found[found["variant"].str.startswith("noise")].groupby("variant")[["significant", "claimed"]].sum()
     tested = found[found["variant"].str.startswith("noise")]["q"].notna().sum()
-    planted = [
-        found[(found["variant"] == f"planted-{feature}") & (found["feature"] == feature)].iloc[0] for feature in features
-    ]
+    planted = found[found["variant"] == "planted-" + found["feature"].astype(str)]
+    planted = planted[planted["n11"] + planted["n10"] >= FIRINGS]
     again = found[found["variant"] == "again"]
     rerun = metrics[(metrics["control"] == "rerun") & (metrics["metric"] == "overlap")]["value"].min()
     n_noise, n_false = len(of_noise), int((of_noise["claimed"] > 0).sum())
-    seen = sum(bool(row["claimed"] and row["shift"] > 0) for row in planted)
+    seen = int((planted["claimed"] & (planted["shift"] > 0)).sum())
     changed = int((again["shift"] != 0).sum())
     return [
         Row("the base as its own variant: features with any shift", changed, "0", changed == 0),
         Row("the base run again in other batches: overlap", float(rerun), "at least 0.99", bool(rerun >= 0.99)),
         Row(f"isotropic variants: of {tested:,} tests, significant", int(of_noise["significant"].sum()), "", None),
         Row(f"isotropic variants that claim any change, of {n_noise}", n_false, "at most 1", n_false <= 1),
-        Row(f"planted directions found, of {len(features)}", seen, "all", seen == len(features)),
+        Row(f"planted directions found, of {len(planted)} that fire in the base", seen, "all", 0 < seen == len(planted)),
     ]
 
 

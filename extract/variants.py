@@ -149,7 +149,8 @@ def _planted(
     def changed(hidden: torch.Tensor) -> torch.Tensor:
         along = direction.to(hidden)
         if edit.isotropic:
-            noise = gaussian(_prefix_keys(input_ids, edit).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
+            keys = _noise_keys(input_ids, edit, text_config(model).pad_token_id or 0)
+            noise = gaussian(keys.flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
             planted = hidden + noise * (along.norm() / noise.norm(dim=-1, keepdim=True))
         elif edit.project_out:
             planted = hidden - ((hidden - mean.to(hidden)) @ along).unsqueeze(-1) * along
@@ -160,14 +161,15 @@ def _planted(
     return edit_residuals(model, edit.layer, changed)
 
 
-def _prefix_keys(input_ids: torch.Tensor, edit: PlantedEdit) -> torch.Tensor:
-    """int64 like ``input_ids``: a key for each token, of all tokens of its window up to it, layer and feature."""
-    key = torch.full_like(input_ids[:, 0], text_key("planted", str(edit.layer), str(edit.feature)))
-    keys = []
-    for ids in input_ids.T:
-        key = mix(key, ids)
-        keys.append(key)
-    return torch.stack(keys, dim=1)
+def _noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Tensor:
+    """int64 like ``input_ids``: a key for each token, of its position and of all tokens of its window, layer and feature.
+
+    Of all of them: documents that begin alike (with a chat template's marks, say) must not share their noise. Padding does
+    not enter, so that the noise does not depend on the batch.
+    """
+    position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    window = torch.where(input_ids == pad, 0, mix(input_ids, position)).sum(dim=1, keepdim=True)
+    return mix(window, text_key("planted", str(edit.layer), str(edit.feature)), position)
 
 
 def _peft_name(name: str) -> str:
