@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from extract.__main__ import main
 from store import open_store
 from store.errors import UserError
+from store.manifest import SCHEMA_VERSION
 from tests.support.world import World, make_base, make_sae, sentences, write_jsonl
 
 SHORT = {"tokens": 300}
@@ -49,6 +50,28 @@ def test_missing_gguf(world, tmp_path, capsys):
 
 def test_package_that_is_not_installed(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "pip install no-such-model", base="pypi:no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"controls": ["isotropic", "isotropic"]}, ["controls", "once"]),
+        ({"controls": ["gaussian"]}, ["controls", "isotropic"]),
+        ({"spectrum": -1}, ["spectrum"]),
+        ({"neutral_domains": ["No Such!"]}, ["neutral_domains"]),
+    ],
+)
+def test_settings_of_controls(world, tmp_path, capsys, changes, expected):
+    fails(world, tmp_path, capsys, *expected, **changes)
+
+
+def test_replica_that_is_the_dictionary_itself(world, tmp_path, capsys):
+    fails(world, tmp_path, capsys, "layer 1", "itself", replicas=[{"path": str(world.saes[1])}])
+
+
+def test_replica_of_a_layer_without_dictionary(world, tmp_path, capsys):
+    other = {"saes": [{"path": str(world.saes[1])}], "replicas": [{"path": str(world.saes[2])}]}
+    fails(world, tmp_path, capsys, "layer 2", "no dictionary", **other)
 
 
 def test_missing_adapter(world, tmp_path, capsys):
@@ -430,7 +453,7 @@ class TestStores:
         refuses(["info", str(store)], capsys, "does not belong to a store")
         refuses(["verify", str(store)], capsys, "does not belong to a store")
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}'])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", f'{{"schema_version": {SCHEMA_VERSION}}}'])
     def test_manifest_that_is_not_one(self, tiny_store, tmp_path, capsys, text):
         store = self.damaged(tiny_store, tmp_path)
         (store / "manifest.json").write_text(text)

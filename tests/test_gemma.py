@@ -240,6 +240,9 @@ def write_config(folder: Path, cases: dict[str, dict]) -> None:
         "batch_tokens": 512,
         "contexts": 1,
         "promoted_tokens": 0,
+        "controls": ["isotropic"],
+        "spectrum": 2,
+        "neighbours": 0,
         "device": "cpu",
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -337,7 +340,7 @@ def test_layers_below_are_untouched(run: Run, group: str) -> None:
 def assert_changed_from(store: Store, variant: str, first: int) -> None:
     """Exactly no change in any metric or feature below a layer; a change at it and above."""
     for layer in LAYERS:
-        metrics = store.layer_metrics(variant=variant, layer=layer).groupby("metric")["value"]
+        metrics = store.layer_metrics(variant=variant, layer=layer, control="observed").groupby("metric")["value"]
         features = store.shifted_features(variant=variant, layer=layer, limit=None)
         if layer < first:
             for metric, value in UNCHANGED.items():
@@ -372,7 +375,7 @@ def test_adapter_changes_its_own_domain_most(run: Run, layer: int) -> None:
     base, adapted = run.dense[layer].h.double().numpy(), run.adapted[layer].double().numpy()
     sizes = {}
     for domain in DOCUMENTS:
-        (sizes[domain],) = run.store.layer_metrics("maths", layer, domain, "all", "relative_shift")["value"]
+        (sizes[domain],) = run.store.layer_metrics("maths", layer, domain, "all", "relative_shift", "observed")["value"]
         tokens = (run.domain == domain) & run.dense[layer].counted.numpy()
         expected = np.sqrt(((adapted - base)[tokens] ** 2).sum() / (base[tokens] ** 2).sum())
         assert sizes[domain] == pytest.approx(expected, rel=1e-3)

@@ -1,12 +1,24 @@
-"""Hashes of contexts and the choice of the best: against naive versions, on every small size."""
+"""Hashes of contexts, the choice of the best, and sums over documents: against naive versions, on every small size."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from extract import sums
-from extract.statistics import text_hashes, top_contexts
+from extract.dictionaries import SparseCodes
+from extract.statistics import (
+    DocumentShifts,
+    document_shifts,
+    merge_shifts,
+    near_flips,
+    scaled_union,
+    shift_norms,
+    shift_sums,
+    text_hashes,
+    top_contexts,
+)
 
 
 def window_text(token_ids, window_of_row, row, before, after):
@@ -70,8 +82,7 @@ def test_top_contexts_merge_exactly(seed):
     rng = np.random.default_rng(seed)
     contexts = random_contexts(rng, 200, 12, np.arange(200))
     halves = [
-        top_contexts({name: values[part] for name, values in contexts.items()}, 3)
-        for part in (slice(0, 90), slice(90, None))
+        top_contexts({name: values[part] for name, values in contexts.items()}, 3) for part in (slice(0, 90), slice(90, None))
     ]
     merged = top_contexts({name: np.concatenate([half[name] for half in halves]) for name in contexts}, 3)
     whole = top_contexts(contexts, 3)
@@ -99,3 +110,76 @@ def test_sums_are_read_with_few_open_files(tmp_path, monkeypatch):
         assert len(found._open) == 2
     found.close()
     assert not found._open
+
+
+def codes(dense):
+    """SparseCodes of a list of rows."""
+    dense = torch.tensor(dense, dtype=torch.float32)
+    row, feature = dense.nonzero(as_tuple=True)
+    return SparseCodes(row, feature, dense[row, feature], len(dense))
+
+
+def near(base, variant, norm, flips_at):
+    """{(row, feature)} of the flips that are near the threshold."""
+    base, variant, norm = codes(base), codes(variant), torch.tensor(norm, dtype=torch.float64)
+    union = scaled_union(base, variant, norm)
+    found = near_flips(union, base, variant, norm, flips_at)
+    return set(zip(union.row[found].tolist(), union.feature[found].tolist(), strict=True))
+
+
+def test_near_flips_of_a_threshold_by_hand():
+    """Thresholds 1 and 4: 1.04 and 4.1 are near, 1.06 and 4.3 are not; a firing on both sides is no flip."""
+    base = [[1.04, 4.1], [1.06, 0], [0, 0], [1.01, 4.01]]
+    variant = [[0, 0], [0, 4.3], [1.02, 4.19], [9, 4.02]]
+    thresholds = torch.tensor([1.0, 4.0], dtype=torch.float64)
+    for norm in ([1, 1], [0.02, 30]):  # the scale of the decoder does not matter
+        assert near(base, variant, norm, thresholds) == {(0, 0), (0, 1), (2, 0), (2, 1)}
+    assert near(base, variant, [1, 1], None) == set()
+
+
+def test_near_flips_of_the_kept_by_hand():
+    """The smallest kept of a token in the model where it fires: base 2, so that 2.09 is near and 3 is not; variant 5."""
+    base = [[2, 2.09, 3, 0], [0, 0, 0, 0]]
+    variant = [[0, 0, 5, 5.2], [0, 7, 7.4, 0]]
+    assert near(base, variant, [1, 2, 3, 4], "kept") == {(0, 0), (0, 1), (0, 3), (1, 1)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_over_documents_do_not_depend_on_batches(seed):
+    """Document sums of b - a made batch by batch, documents split among them: those of the dense difference."""
+    rng = np.random.default_rng(seed)
+    n_rows, d_sae, n_documents, n_domains = 60, 7, 9, 3
+    a, b = (rng.uniform(0, 1, (n_rows, d_sae)) * (rng.uniform(size=(n_rows, d_sae)) < 0.3) for _ in range(2))
+    document, domain = np.sort(rng.integers(0, n_documents, n_rows)), rng.integers(0, n_domains, n_documents)
+    norm = torch.linspace(1, 2, d_sae, dtype=torch.float64)
+    pieces = []
+    for rows in np.array_split(rng.permutation(n_rows), 4):
+        union = scaled_union(codes(a[rows].tolist()), codes(b[rows].tolist()), norm)
+        pieces.append(document_shifts(union, torch.from_numpy(document[rows])))
+    shifts = merge_shifts(pieces, d_sae)
+    dense = (b.astype(np.float32) - a.astype(np.float32).astype(np.float64)) * norm.numpy()
+    expected = np.array([dense[document == d].sum(0) for d in range(n_documents)])
+    found = np.zeros((n_documents, d_sae))
+    found[shifts.document, shifts.feature] = shifts.value
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert (np.diff(shifts.document * d_sae + shifts.feature) > 0).all()
+
+    sums_of = shift_sums(shifts, torch.from_numpy(domain), d_sae)
+    total, square = np.zeros((2, n_domains, d_sae))
+    total[sums_of["domain"], sums_of["feature"]] = sums_of["total"]
+    square[sums_of["domain"], sums_of["feature"]] = sums_of["square"]
+    for number in range(n_domains):
+        np.testing.assert_allclose(total[number], expected[domain == number].sum(0), atol=1e-12)
+        np.testing.assert_allclose(square[number], (expected[domain == number] ** 2).sum(0), atol=1e-12)
+    norms = shift_norms(shifts, torch.from_numpy(domain), n_domains)
+    np.testing.assert_allclose(norms, [(expected[domain == number] ** 2).sum() for number in range(n_domains)], atol=1e-12)
+
+
+def test_the_difference_of_shifts_by_hand():
+    """Entries of one side only, of both, and one that cancels."""
+    left = DocumentShifts(torch.tensor([0, 0, 2]), torch.tensor([1, 3, 0]), torch.tensor([1.0, 2.0, 3.0]).double())
+    right = DocumentShifts(torch.tensor([0, 1]), torch.tensor([3, 1]), torch.tensor([2.0, 5.0]).double())
+    found = left.minus(right, 4)
+    entries = zip(found.document.tolist(), found.feature.tolist(), found.value.tolist(), strict=True)
+    assert dict(((d, f), v) for d, f, v in entries) == {(0, 1): 1, (0, 3): 0, (1, 1): -5, (2, 0): 3}
+    assert len(merge_shifts([], 4).value) == 0
