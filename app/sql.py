@@ -1,14 +1,18 @@
-"""What the Query page offers: examples, the same in a notebook, and a chart of any answer. No Streamlit in here."""
+"""What the Query page offers: examples, and of any answer a chart, files, and the same in a notebook."""
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import altair as alt
 import pandas as pd
+import pyarrow.parquet as parquet
 
-from app import charts, words
+from app import charts, tables, words
+from store.sandbox import Answer
 
 MOST_CHARACTERS = 4000
 """Longer queries do not go into a link."""
@@ -119,7 +123,7 @@ ORDER BY ALL""",
         ("kind", "features", "variant", "bars"),
     ),
     Example(
-        "Dead and dense features of the dictionaries",
+        "Dead and dense features",
         """-- Shares of each dictionary that never fire in the base here, or on more than a tenth of the tokens
 SELECT layer, count(*) AS features, avg((density = 0)::INT) AS dead, avg((density > 0.1)::INT) AS dense,
        median(density) AS median_density
@@ -214,7 +218,27 @@ def few_enough(values: pd.Series) -> bool:
 
 
 def shown_rows(number: int, cut: str | None) -> str:
-    """How many rows an answer has, and whether it was cut: '10,000 rows, cut there'."""
+    """How many rows an answer has, and whether and why it was cut."""
     rows = f"{words.count(number)} row{'' if number == 1 else 's'}"
-    reason = {"rows": "the first of more: this page stops there", "bytes": "the first of more: the answer is too large for all"}
-    return rows + (f", {reason[cut]}" if cut else "")
+    return {None: rows, "rows": f"Cut at {rows}", "bytes": f"Cut at {rows}, which fill the space there is"}[cut]
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """An answer as CSV: lists as JSON, and nothing that a spreadsheet would run, in a heading neither."""
+    flat = frame.copy()
+    for name in [name for name in flat if flat[name].dtype == object]:
+        flat[name] = flat[name].map(_flat)
+    flat.columns = [f"'{name}" if name.startswith(tables.FORMULA_STARTS) else name for name in flat.columns]
+    return tables.csv(flat)
+
+
+def to_parquet(answer: Answer) -> bytes:
+    """An answer as a Parquet file, with DuckDB's types."""
+    file = io.BytesIO()
+    parquet.write_table(answer.table, file)
+    return file.getvalue()
+
+
+def _flat(value: object) -> object:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return json.dumps(plain, default=str) if isinstance(plain, list | dict) else plain

@@ -35,7 +35,10 @@ def base_fit(store: Store) -> pd.DataFrame:
     Returns:
         DataFrame: layer, domain, fvu_base; all domains together first.
     """
-    query = "SELECT layer, domain, any_value(fvu_base) AS fvu_base FROM fit GROUP BY ALL ORDER BY domain <> ?, domain, layer"
+    query = """
+        SELECT layer, domain, any_value(fvu_base) AS fvu_base FROM fit
+        GROUP BY domain, layer ORDER BY domain <> ?, domain, layer
+    """
     return store.sql(query, [ALL])
 
 

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import data, sql
 from store import glossary, open_store, tables
+from store.sandbox import Answer
 from tests.support.tiny_store import HOSTILE
 
 MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
@@ -51,7 +52,7 @@ def test_a_query_that_is_run_becomes_the_link(query_page):
     app = query_page(sql="SELECT 1 AS one", show="Chart", x="one")
     app.text_area(key="sql_text").set_value("SELECT layer FROM layers ORDER BY layer")
     next(button for button in app.button if button.label == "Run").click().run()
-    assert app.query_params["sql"] == ["SELECT layer FROM layers ORDER BY layer"]
+    assert app.query_params["sql"] == "SELECT layer FROM layers ORDER BY layer"
     assert "show" not in app.query_params and "x" not in app.query_params
     assert answer(app)["layer"].tolist() == [5, 12]
     assert "**2 rows**" in [m.value for m in app.markdown]
@@ -79,7 +80,7 @@ def test_a_write_is_refused_on_the_page(query_page):
 
 def test_a_cut_answer_says_so(query_page):
     app = query_page(sql="SELECT range AS n FROM range(1000000000)")
-    assert "**10,000 rows, the first of more: this page stops there**" in [m.value for m in app.markdown]
+    assert "**Cut at 10,000 rows**" in [m.value for m in app.markdown]
     assert len(answer(app)) == 10_000
 
 
@@ -133,7 +134,7 @@ def test_what_the_examples_say_of_the_tiny_store(tiny_store):
     with open_store(tiny_store) as store:
         every = store.sql(asked["Suppressed in every variant"])
         moved = store.sql(asked["Nearest neighbour moved the other way"])
-        dead = store.sql(asked["Dead and dense features of the dictionaries"]).set_index("layer")
+        dead = store.sql(asked["Dead and dense features"]).set_index("layer")
     assert every.empty  # safety's fall of L5:1 has moved, and at layer 12 its dictionary does not fit
     pairs = set(zip(moved["variant"], moved["layer"], moved["feature"], moved["neighbour"], strict=True))
     assert pairs == {("safety", 5, 1, 2), ("safety", 12, 1, 2)}
@@ -164,15 +165,10 @@ def test_the_first_guess_of_a_mark():
     assert sql.few_enough(many.head(3)) and sql.few_enough(pd.Series(range(1000)))
 
 
-def test_downloads_hold_the_answer(query_page):
-    """The callbacks of the page itself, on an answer with a list, a formula and a heading that is one."""
-    names = {}
-    source = (MAIN.parent / "views" / "query.py").read_text(encoding="utf-8")
-    exec(source.partition("\nstore = data.current()")[0], names)
-    table = pa.table({"=cmd()": [1], "text": ["=1+1"], "list": [[1, 2]]})
-    reply = names["sandbox"].Answer(table, None)
-    assert names["written"](reply.frame()).splitlines() == ["'=cmd(),text,list", '1,\'=1+1,"[1, 2]"']
-    frame = pd.read_parquet(io.BytesIO(names["as_parquet"](reply)))
+def test_downloads_hold_the_answer_and_nothing_that_a_spreadsheet_would_run():
+    answered = Answer(pa.table({"=cmd()": [1], "text": ["=1+1"], "list": [[1, 2]]}), None)
+    assert sql.to_csv(answered.frame()).splitlines() == ["'=cmd(),text,list", '1,\'=1+1,"[1, 2]"']
+    frame = pd.read_parquet(io.BytesIO(sql.to_parquet(answered)))
     assert (frame["=cmd()"][0], frame["text"][0], frame["list"][0].tolist()) == (1, "=1+1", [1, 2])
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pandas as pd
 import streamlit as st
 
-from app import data, tables, widgets, words
+from app import data, licences, tables, widgets, words
 from store import glossary, quality, reader
 from store.errors import UserError
-from store.manifest import file_hash
 from store.reader import Store
 
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
-NOTICE = data.ROOT / "NOTICE"
-BUNDLED = data.ROOT / "extract" / "demo" / "corpus"
 HARMFUL = (
     "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
     "blurred until asked for in presentation mode."
@@ -29,21 +23,26 @@ def table(rows: list[dict] | pd.DataFrame, key: str, **columns: st.column_config
     st.dataframe(frame, hide_index=True, height="content" if len(frame) <= 30 else 620, key=key, column_config=columns or None)
 
 
-def name_of(entry: object, *names: str) -> str:
-    """The first of some fields that an entry of the manifest has; an entry that is only a text is its own name."""
-    if not isinstance(entry, dict):
-        return str(entry)
-    return next((str(entry[name]) for name in names if entry.get(name)), "–")
-
-
 def provenance(store: Store) -> None:
     """Models, dictionaries and corpus with their hashes; settings; versions; the store's digest, and what it was cut from."""
     manifest = store.manifest
     st.markdown("#### Models")
     table(
-        [{"role": "base", "kind": "–", "name": name_of(manifest.base, "name"), "SHA-256": name_of(manifest.base, "sha256")}]
+        [
+            {
+                "role": "base",
+                "kind": "–",
+                "name": licences.name_of(manifest.base, "name"),
+                "SHA-256": licences.name_of(manifest.base, "sha256"),
+            }
+        ]
         + [
-            {"role": name, "kind": name_of(v, "kind"), "name": name_of(v, "name"), "SHA-256": name_of(v, "sha256")}
+            {
+                "role": name,
+                "kind": licences.name_of(v, "kind"),
+                "name": licences.name_of(v, "name"),
+                "SHA-256": licences.name_of(v, "sha256"),
+            }
             for name, v in manifest.variants.items()
         ],
         "models",
@@ -53,9 +52,9 @@ def provenance(store: Store) -> None:
         [
             {
                 "layer": int(at),
-                "name": name_of(sae, "name"),
-                "hook": name_of(sae, "hook_name"),
-                "SHA-256": name_of(sae, "sha256"),
+                "name": licences.name_of(sae, "name"),
+                "hook": licences.name_of(sae, "hook_name"),
+                "SHA-256": licences.name_of(sae, "sha256"),
             }
             for at, sae in manifest.saes.items()
         ],
@@ -65,7 +64,7 @@ def provenance(store: Store) -> None:
     domains = manifest.corpus.get("domains", {})
     if domains:
         table([{"domain": name, **counted} for name, counted in domains.items()], "domains")
-    table(sources(store), "sources")
+    table(licences.sources(store.manifest), "sources")
     st.markdown("#### Settings of the run")
     table([{"setting": name, "value": _written(value)} for name, value in manifest.settings.items()], "settings")
     st.markdown("#### Made with")
@@ -77,8 +76,8 @@ def provenance(store: Store) -> None:
     facts = [
         ("created", manifest.created),
         ("content digest", manifest.digest),
-        ("hash of the tokens read", name_of(manifest.corpus, "sha256")),
-        ("tokenizer", name_of(manifest.tokenizer, "sha256", "name")),
+        ("hash of the tokens read", licences.name_of(manifest.corpus, "sha256")),
+        ("tokenizer", licences.name_of(manifest.tokenizer, "sha256", "name")),
         ("schema version", str(manifest.schema_version)),
         ("labels imported", words.count(store.n_labels)),
     ]
@@ -90,43 +89,14 @@ def provenance(store: Store) -> None:
         st.caption("Not a cut-down copy: everything that the run kept is here.")
 
 
-def sources(store: Store) -> list[dict]:
-    """What the corpus was read from, with the licence where the file is one of those bundled with this repository."""
-    known = licences(NOTICE.read_text(encoding="utf-8")) if NOTICE.is_file() else {}
-    rows = []
-    for source in store.manifest.corpus.get("sources", []):
-        name, hashed = name_of(source, "file", "dataset", "name", "path"), name_of(source, "sha256")
-        own = BUNDLED / Path(name).name
-        same = isinstance(source, dict) and own.is_file() and _hash(str(own), own.stat().st_mtime_ns) == hashed
-        rows.append(
-            {
-                "source": name,
-                "domain": name_of(source, "domain") if isinstance(source, dict) else "–",
-                "licence": known.get(own.stem, "see NOTICE") if same else "not recorded in the store",
-                "SHA-256": hashed if isinstance(source, dict) else "–",
-            }
-        )
-    return rows
-
-
-def licences(notice: str) -> dict[str, str]:
-    """Name -> what NOTICE says of each bundled text: lines that begin with a name, two spaces, and the rest indented."""
-    section = notice.partition("Text bundled in extract/demo/corpus")[2].partition("\nText used for training only")[0]
-    entries = re.findall(r"^(\w+)  +(\S.*(?:\n {10,}\S.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
-@st.cache_data(show_spinner=False, max_entries=50)
-def _hash(path: str, _changed: int) -> str:
-    return file_hash(Path(path))
-
-
 def _written(value: object) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{name}: {_written(inner)}" for name, inner in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, str) else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def dictionaries(store: Store) -> None:
@@ -273,11 +243,11 @@ def legal(store: Store) -> None:
         "by the hash of their file. Models, dictionaries and data of your own keep their licences, and so do the passages of "
         "the corpus that this store holds."
     )
-    if not NOTICE.is_file():
+    if not licences.NOTICE.is_file():
         st.info("The file NOTICE is not here: it belongs to this program's repository.", icon=":material/search_off:")
         return
     st.caption("NOTICE, about what this repository bundles and its demo is made from:")
-    st.code(NOTICE.read_text(encoding="utf-8"), language=None, wrap_lines=True)
+    st.code(licences.NOTICE.read_text(encoding="utf-8"), language=None, wrap_lines=True)
 
 
 SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, definitions, legal), strict=True))
@@ -285,7 +255,7 @@ SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, defin
 store = data.current()
 st.markdown("## About this store")
 counts = store.manifest.counts
-base = words.plain(name_of(store.manifest.base, "name"))
+base = words.plain(licences.name_of(store.manifest.base, "name"))
 st.markdown(
     f"**{words.plain(words.listing(store.variants))}** compared with **{base}** on "
     f"{words.count(counts.get('tokens'))} tokens of {words.count(counts.get('documents'))} documents; made "

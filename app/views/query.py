@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import json
-
 import pandas as pd
-import pyarrow.parquet as parquet
 import streamlit as st
 
-from app import data, link, sql, tables, widgets, words
+from app import data, link, sql, widgets, words
 from store import glossary, sandbox
 from store.reader import Store
 
@@ -120,27 +116,6 @@ def as_chart(frame: pd.DataFrame, saved: tuple[str, str, str, str] | None) -> No
         st.caption(f"Drawn from the first {words.count(sql.charts.MOST_POINTS)} rows.")
 
 
-def written(frame: pd.DataFrame) -> str:
-    """The answer as CSV: lists as JSON, and nothing that a spreadsheet would run, in a heading neither."""
-    flat = frame.copy()
-    for name in [name for name in flat if flat[name].dtype == object]:
-        flat[name] = flat[name].map(_flat)
-    flat.columns = [f"'{name}" if str(name).startswith(tables.FORMULA_STARTS) else name for name in flat.columns]
-    return tables.csv(flat)
-
-
-def _flat(value: object) -> object:
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    return json.dumps(plain, default=str) if isinstance(plain, list | dict) else plain
-
-
-def as_parquet(answer: sandbox.Answer) -> bytes:
-    """The answer as a Parquet file, with DuckDB's types."""
-    file = io.BytesIO()
-    parquet.write_table(answer.table, file)
-    return file.getvalue()
-
-
 def result(store: Store, text: str) -> None:
     """The answer as table, chart, files and lines; or what was wrong with the query."""
     try:
@@ -155,8 +130,10 @@ def result(store: Store, text: str) -> None:
         show = widgets.pick("Answer", "show", SHOWN, SHOWN[saved is not None])
         st.markdown(f"**{sql.shown_rows(len(frame), answer.cut)}**")
         options = {"on_click": "ignore", "icon": ":material/download:"}
-        st.download_button("CSV", lambda: written(frame), "query.csv", "text/csv", **options)
-        st.download_button("Parquet", lambda: as_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options)
+        st.download_button("CSV", lambda: sql.to_csv(frame), "query.csv", "text/csv", **options)
+        st.download_button(
+            "Parquet", lambda: sql.to_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options
+        )
     if show == "Chart":
         as_chart(frame, saved)
     else:
