@@ -17,7 +17,7 @@ STYLE = f"""<style>
 .fs-asked {{ margin: 0 0 1.2rem 0; }}
 .fs-prompt {{ font-weight: 600; overflow-wrap: anywhere; margin-bottom: 0.35rem; }}
 .fs-prompt small {{ font-weight: 400; opacity: 0.7; margin-right: 0.5rem; }}
-.fs-answers {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 0.5rem; }}
+.fs-answers {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 0.5rem; }}
 .fs-answer {{ border: 1px solid rgba(128,128,128,0.35); border-radius: 6px; padding: 0.4rem 0.6rem; font-size: 0.88rem;
   overflow-wrap: anywhere; }}
 .fs-answer.fs-differs {{ border-left: 4px solid {words.VARIANT_COLOUR}; }}
@@ -27,6 +27,9 @@ STYLE = f"""<style>
 .fs-answer .fs-own {{ background: rgba(221,107,16,0.24); border-radius: 2px; }}
 .fs-asked .fs-blur {{ filter: blur(0.4em); pointer-events: none; user-select: none; }}
 </style>"""
+
+ALIKE = 0.5
+"""Share of common words (difflib's ratio) below which two answers are not compared word by word."""
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -71,10 +74,13 @@ def cards(rows: pd.DataFrame, models: Sequence[str], blurred: bool = False) -> s
 
 
 def marked(answer: str, base: str) -> str:
-    """An answer as safe HTML, the words that the base's answer does not have in that place marked."""
+    """An answer as safe HTML, the words that the base's answer does not have in that place marked; none where all differs."""
     theirs, own = _WORDS.findall(base), _WORDS.findall(answer)
+    matcher = SequenceMatcher(None, theirs, own, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return lines(answer)
     pieces = []
-    for kind, _, _, start, stop in SequenceMatcher(None, theirs, own, autojunk=False).get_opcodes():
+    for kind, _, _, start, stop in matcher.get_opcodes():
         piece = lines("".join(own[start:stop]))
         if piece:
             pieces.append(piece if kind == "equal" else f'<span class="fs-own">{piece}</span>')

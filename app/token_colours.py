@@ -21,7 +21,8 @@ STYLE = """<style>
 .fs-document a.fs-t:hover { outline: 1px solid currentColor; }
 .fs-pairs a.fs-t { display: inline-grid; vertical-align: top; max-width: 100%; margin-bottom: 0.35rem; padding: 0; }
 .fs-pairs a.fs-t > span { padding: 0.1em 1px; }
-.fs-document a.fs-here { outline: 2px solid currentColor; outline-offset: 1px; scroll-initial-target: nearest; }
+.fs-document a.fs-here { outline: 2px solid currentColor; outline-offset: 1px; }
+.st-key-document_text a.fs-here { scroll-initial-target: nearest; scroll-margin: 9rem; }
 .fs-document a.fs-none { opacity: 0.55; }
 .fs-sink { background-image: repeating-linear-gradient(45deg, rgba(128,128,128,0.6) 0 2px, transparent 2px 5px); }
 .fs-document a.fs-template { text-decoration: underline dotted currentColor 1px !important; text-underline-offset: 0.25em; }
@@ -111,7 +112,7 @@ def document(
     """A document's tokens, each a link to itself, on the colour of its value.
 
     Args:
-        rows: the answer of store.document_queries.document_tokens.
+        rows: the answer of store.document_queries.document_tokens, or a piece of it.
         end: the value of the strongest colour.
         names: what to call base and variant.
         position: the chosen token, outlined; or None.
@@ -121,7 +122,7 @@ def document(
     windows, parted = rows["context"].nunique() > 1, set(rows["segment"]) != {"text"}
     pieces, context, segment = [], None, None
     for row in rows.to_dict("records"):
-        if windows and row["context"] != context:
+        if windows and row["context"] != context and (context is not None or row["position"] == 0):
             pieces.append(f'<span class="fs-context-start">window {row["context"] + 1}, from token {row["position"]:,}</span>')
         if parted and row["segment"] != segment:
             pieces.append(f'<span class="fs-part">{html.escape(str(row["segment"]))}</span>')

@@ -1,5 +1,7 @@
 """Answers: what base and variants say to the same prompts, side by side."""
 
+from typing import Any
+
 import streamlit as st
 
 from app import answer_cards, data, link, tables, veil, widgets, words
@@ -22,9 +24,8 @@ def _keep_find() -> None:
     link.write(find=st.session_state["pick_find"].strip() or None, p=None)
 
 
-def page_buttons(page: int, last: int, total: int) -> None:
+def page_buttons(line: Any, page: int, last: int, total: int) -> None:
     """Which prompts are shown, and the way to the others."""
-    line = st.container(horizontal=True, vertical_alignment="center")
     for side, step, icon in (("Previous", -1, ":material/chevron_left:"), ("Next", 1, ":material/chevron_right:")):
         there = 1 <= page + step <= last
         line.button(side, icon=icon, disabled=not there, on_click=link.write, kwargs={"p": page + step})
@@ -41,8 +42,8 @@ if tasks.empty:
     )
     st.stop()
 st.caption(
-    "The same prompts, answered greedily by the base and by each variant. Words that the base's answer does not have in that "
-    "place are marked. A few prompts are an impression, and no measurement."
+    "The same prompts, answered greedily by the base and by each variant. Where a variant says nearly the same as the base, "
+    "what it says otherwise is marked. A few prompts are an impression, and no measurement."
 )
 names = tasks["task"].to_list()
 with st.container(**widgets.ROW):
@@ -63,13 +64,14 @@ last = -(-len(prompts) // PAGE_SIZE)
 page = link.read_number("p", 1, 1, last)
 chosen = prompts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
 blurred = harmful and not veil.is_lifted()
-st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blurred))
-page_buttons(page, last, len(prompts))
-st.download_button(
+line = st.container(horizontal=True, vertical_alignment="center")
+page_buttons(line, page, last, len(prompts))
+line.download_button(
     f"Download {len(prompts):,} prompt{'s' if len(prompts) != 1 else ''} (CSV)",
     data=lambda: tables.csv(found),
     file_name=f"answers_{task}.csv",
     mime="text/csv",
     on_click="ignore",
     icon=":material/download:",
-)  # fmt: skip
+)
+st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blurred))

@@ -21,6 +21,8 @@ OWN = ("document", "position", "metric", "sort", "with", "find", "text")  # para
 
 HIDDEN = "(blurred)"
 TEXT_HEIGHT = 470  # pixels
+AROUND = 7  # tokens before and after the chosen one that are shown beside its features
+SHORT = 250  # tokens; a text that is not longer is shown whole
 
 
 def available(store: Store, scales: pd.DataFrame) -> dict[str, TokenValue]:
@@ -76,7 +78,9 @@ def document_table(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> Non
     config = {
         "source": st.column_config.TextColumn("Document", width="medium"),
         "domain": st.column_config.TextColumn("Domain", width="small"),
-        "change": st.column_config.TextColumn(f"Mean {of.label}", help=f"Over its tokens; {of.unit}.", **right),
+        "change": st.column_config.TextColumn(
+            f"Mean {of.label}", help=f"Over its tokens; {of.unit}.", alignment="right", width=130
+        ),
         "n_tokens": st.column_config.TextColumn("Tokens", **right),
         "codes": st.column_config.TextColumn("Codes", help="Whether the features at its tokens can be listed.", width=70),
         "kl": st.column_config.TextColumn("KL", help="Whether its next-token prediction was sampled.", width=60),
@@ -123,14 +127,11 @@ def why_uncoloured(about: pd.Series, value: TokenValue) -> str:
     return "No token of this document counts at this layer."
 
 
-def text(rows: pd.DataFrame, value: TokenValue, end: float, variant: str, position: int | None, blurred: bool) -> None:
-    """The document, each token a link to itself."""
+def text(rows: pd.DataFrame, value: TokenValue, end: float, variant: str, position: int, blurred: bool) -> str:
+    """A document, or a piece of it, as HTML, each token a link to itself."""
     here = urlencode(link.query(position=None))
-    shown = token_colours.document(
-        rows, value, end, (BASE, variant), position, lambda p: f"?{here}&position={p}", blurred=blurred
-    )  # fmt: skip
-    with st.container(height=TEXT_HEIGHT, key="document_text"):
-        st.html(token_colours.STYLE + shown)
+    names = (BASE, variant)
+    return token_colours.document(rows, value, end, names, position, lambda p: f"?{here}&position={p}", blurred=blurred)
 
 
 def features_there(store: Store, about: pd.Series, token: pd.Series, variant: str, layer: int) -> None:
@@ -166,10 +167,10 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     shown = pd.DataFrame(
         {
             "name": written["name"],
+            "change": [words.number(v, signed=True) for v in changed["change"]],
             "label": written["label"],
             "base": [words.number(v) for v in changed["base"]],
             "variant": [words.number(v) for v in changed["variant"]],
-            "change": [words.number(v, signed=True) for v in changed["change"]],
             "verdict": written["verdict"],
             "shift": written["shift"],
         }
@@ -179,7 +180,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     right = {"alignment": "right", "width": 68}
     config = {
         "name": st.column_config.TextColumn("Feature", width=74),
-        "label": st.column_config.TextColumn("Label", width=150),
+        "label": st.column_config.TextColumn("Label", width=160),
         "base": st.column_config.TextColumn("Base", help="Scaled activation here.", **right),
         "variant": st.column_config.TextColumn("Variant", help="Scaled activation here.", **right),
         "change": st.column_config.TextColumn("Change", help="Variant − base, here.", **right),
@@ -188,7 +189,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     }
     event = st.dataframe(
         shown, hide_index=True, column_config=config, on_select="rerun", selection_mode=["single-row", "single-cell"],
-        key=f"features_{link.query()}_{token['position']}", height=TEXT_HEIGHT - 100, placeholder="",
+        key=f"features_{link.query()}_{token['position']}", height=TEXT_HEIGHT - 150, placeholder="",
     )  # fmt: skip
     at = [cell[0] for cell in event.selection.cells] + list(event.selection.rows)
     if at and at[0] < len(changed):
@@ -216,9 +217,11 @@ def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
             "token": HIDDEN if hidden else [_one_line(token, ends=False) for token in rows["token"]],
             "segment": rows["segment"],
             "context": rows["context"] + 1,
-            "counts": ["unknown" if pd.isna(c) else "yes" if c else "no: sink" for c in rows["counted"]],
+            "counts": ["no: sink" if token_colours.is_sink(counted) else "yes" for counted in rows["counted"]],
         }
     )
+    places = ["segment", "context", "counts"]
+    shown = shown.drop(columns=[name for name in places if shown[name].nunique() == 1])
     shown = pd.concat([shown, rows[list(columns)].astype(float)], axis=1)
     side = {"base": ", base", "variant": ", variant"}
     config = {
@@ -230,7 +233,9 @@ def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
     }
     for name, each in columns.items():
         label = each.label.replace(", both models", side.get(name.rsplit("_", 1)[-1], ""))
-        config[name] = st.column_config.NumberColumn(label, help=f"{each.meaning} {each.unit}.", format="%.3g", width="small")
+        config[name] = st.column_config.NumberColumn(
+            label, help=f"{each.meaning} {each.unit}.", format="%.3g", width=28 + 7 * len(label)
+        )
     positions = rows["position"].to_list()
     table(
         shown, f"tokens_{link.query()}", config, lambda at: link.write(position=positions[at]), height=280
@@ -301,14 +306,15 @@ if first is None:
 n_tokens = int(scales.set_index("value")["n_tokens"][list(value.columns)].min())
 of = f"sampled in {variant}" if value.of_prediction else f"of layer {layer} in {variant}"
 st.html(token_colours.legend(value, end, n_tokens, (BASE, variant), rows, of))
-left, right = st.columns([1.15, 1])
+left, right = st.columns(2)
 with left:
-    text(rows, value, end, variant, position, hidden)
+    with st.container(height=TEXT_HEIGHT if len(rows) > SHORT else "content", border=True, key="document_text"):
+        st.html(token_colours.STYLE + text(rows, value, end, variant, position, hidden))
     st.caption("Click a token, here or in the table below, for the features that changed there.")
 with right:
     token = rows.iloc[position]
-    shown = HIDDEN if hidden else f"“{words.plain(_one_line(token['token'], ends=False))}”"
-    st.markdown(f"**Token {position:,}** {shown} · {words.plain(token['segment'])}")
+    st.markdown(f"**Token {position:,}** · {words.plain(token['segment'])}")
+    st.html(text(rows[(rows["position"] - position).abs() <= AROUND], value, end, variant, position, hidden))
     features_there(store, about, token, variant, layer)
 st.markdown("**All tokens, the most changed first**")
 token_table(rows, value, hidden)
