@@ -83,8 +83,8 @@ def planted_on_the_base(quick: bool) -> list[Row]:
     """Whole runs on the demo's base, dictionary of layer 5 and corpus: the base again, isotropic noise, and known directions.
 
     The base again must show no change at all; noise of any size must show none of any feature, as its own control is one more
-    draw of it; a decoder direction added to every token must show, and upward, in its feature. Of features that fire in the base:
-    what the encoder of a dead one answers to is not its decoder's direction.
+    draw of it; a decoder direction added to every token must show, and upward, in its feature, if that fires in the base: what
+    the encoder of a dead one answers to is not its decoder's direction.
     """
     from extract.__main__ import DEMO_CONFIG
     from extract.config import load_config
