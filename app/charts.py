@@ -188,30 +188,33 @@ def series_is_dashed(position: int) -> bool:
 def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     """Base against variant frequency, both logarithmic; a feature that never fires in one stands in a lane at the edge.
 
-    rows: layer, feature, name, label, kind, shift, freq_base, freq_variant; total: features of the filter, so that the chart
-    can say how many are left out. Click selects 'point'.
+    rows: layer, feature, name, label, kind, shift, freq_base, freq_variant, listed (whether it is ringed, as a row of the table
+    beside it); total: features of the filter, so that the chart can say how many are left out. Click selects 'point'.
     """
-    data = rows.head(MOST_POINTS)
+    data = _most(rows)
     frame = _Frame.around(pd.concat([data["freq_base"], data["freq_variant"]]))
     shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
     title = _title(
         "How often each feature fires, base against variant",
         f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
     )
-    return (_guides(frame) + _points(data, frame)).properties(height=480, title=title)
+    points = _points(data, frame)
+    rings = _rings(points.data, points.encoding.x, points.encoding.y)
+    return (_guides(frame) + rings + points).properties(height=480, title=title)
 
 
 def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     """Effect against evidence: shift in units of its floor, and |z| over documents, a mark a feature by its verdict.
 
-    rows: layer, feature, name, label, verdict, shift, floor_ratio, z, q; total: features of the filter, so that the chart can
-    say how many are left out: those beyond MOST_POINTS, and those without floor or z. Click selects 'point'.
+    rows: layer, feature, name, label, verdict, shift, floor_ratio, z, q, listed (whether it is ringed, as a row of the table
+    beside it); total: features of the filter, so that the chart can say how many are left out: those beyond MOST_POINTS, and
+    those without floor or z. Click selects 'point'.
     """
-    known = rows[rows["floor_ratio"].notna() & rows["z"].notna()].head(MOST_POINTS)
+    known = _most(rows[rows["floor_ratio"].notna() & rows["z"].notna()])
     finite = known["floor_ratio"].replace(math.inf, float("nan"))
     furthest = MOST_RATIO * max(1.0, float(finite.max()) if finite.notna().any() else 1.0)
     size = finite.fillna(furthest)
-    columns = ["layer", "feature", "name", "label", "verdict", "shift", "floor_ratio", "z", "q"]
+    columns = ["layer", "feature", "name", "label", "verdict", "shift", "floor_ratio", "z", "q", "listed"]
     data = known[columns].assign(
         effect=size.where(known["shift"] >= 0, -size),
         evidence=known["z"].abs(),
@@ -228,12 +231,13 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
         scale=alt.Scale(type="symlog", constant=1, domain=[-max(2.0, reach), max(2.0, reach)], nice=False),
         axis=alt.Axis(values=_both_signs(max(2.0, reach)), format="+,~r", grid=False),
     )
+    y = alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6))
     points = (
         alt.Chart(data)
         .mark_point(size=42, opacity=0.75, strokeWidth=1.3, cursor="pointer")
         .encode(
             x=x,
-            y=alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6)),
+            y=y,
             fill=alt.Fill("verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=4)),
             stroke=alt.Stroke("verdict:N", title=None, scale=colours),
             shape=alt.Shape("verdict:N", title=None, scale=shapes),
@@ -254,7 +258,18 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     shown = f"{len(data):,} of {total:,} features" if left_out else f"{total:,} features"
     missing = f"{shown} (the others come later in this order, or vary on no document)" if left_out else shown
     title = _title("How far each feature moves, against the evidence for it", f"{missing} · click a mark to open it")
-    return (guides + points).properties(height=440, title=title)
+    return (guides + _rings(data, x, y) + points).properties(height=440, title=title)
+
+
+def _most(rows: pd.DataFrame) -> pd.DataFrame:
+    """At most MOST_POINTS rows, those that are listed among them."""
+    return rows.sort_values("listed", ascending=False, kind="stable").head(MOST_POINTS).sort_index()
+
+
+def _rings(data: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """A ring around every mark that is listed in the table beside the chart."""
+    ring = alt.Chart(data[data["listed"]]).mark_point(size=150, strokeWidth=1.4, opacity=0.9, color=GUIDE_COLOUR, filled=False)
+    return ring.encode(x=x, y=y)
 
 
 def _both_signs(reach: float) -> list[float]:

@@ -83,11 +83,11 @@ def query(**changes: Any) -> dict[str, str]:
 
 
 def shared(store: str | None) -> dict[str, str]:
-    """What every page has in common, for the links of the sidebar: store, variant, layer, domain."""
+    """What every page has in common, for the links of the sidebar: store, variant, layer, domain, presentation mode."""
     params = query(store=store)
     if "list_layer" in params:  # On a feature's page `layer` is the feature's own; the list's stands beside it.
         params["layer"] = params["list_layer"]
-    return {name: params[name] for name in ("store", "variant", "layer", "domain") if name in params}
+    return {name: params[name] for name in ("store", "variant", "layer", "domain", "present") if name in params}
 
 
 def _shown(value: Any) -> str:

@@ -18,7 +18,13 @@ PAGE_SIZE = 15
 DEFAULT_VERDICTS = {"shifted": (), "suppressed": ("suppressed",)}
 """Which verdicts a list shows until others are chosen; none means all."""
 
-NAMES = {"shifted": "Shifted features", "suppressed": "Suppressed features"}
+NAMES = {"shifted": "Features", "suppressed": "Suppressed features"}
+PAGES = {"shifted": "views/features.py", "suppressed": "views/suppressed.py"}
+NUMBERS = (
+    "name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "suppression", "emergence",
+    "n_documents", "gate",
+)  # fmt: skip
+"""The columns that every list has, whether the store has verdicts or not: of tables.COLUMNS."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,15 @@ class FeatureList:
         return data.ask(self.store, feature_lists.neighbours, feature_layer=layer, feature=feature, **asdict(self.filter))
 
     def csv(self) -> str:
-        """Every row of the list; asked for only when somebody downloads it."""
-        return tables.csv(feature_lists.shifted_features(self.store, **asdict(self.filter), limit=None))
+        """Every row of the list, in its order; asked for only when somebody downloads it."""
+        return tables.csv(self._every_row())
+
+    def parquet(self) -> bytes:
+        """The same as a Parquet file, which keeps the types."""
+        return tables.parquet(self._every_row())
+
+    def _every_row(self) -> pd.DataFrame:
+        return feature_lists.shifted_features(self.store, **asdict(self.filter), limit=None)
 
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
@@ -100,21 +113,19 @@ def page_number(total: int) -> int:
 
 
 def page_buttons(features: FeatureList, page: int, total: int) -> None:
-    """Which rows are shown, buttons to the previous and next page, and the whole list as CSV."""
+    """Which rows are shown, buttons to the previous and next page, and the whole list as a file."""
     last = max(1, -(-total // PAGE_SIZE))
     first_row = (page - 1) * PAGE_SIZE + 1
     row = st.container(horizontal=True, vertical_alignment="center")
     row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
     row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
     row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
-    row.download_button(
-        f"Download {total:,} row{'s' if total != 1 else ''} (CSV)",
-        data=features.csv,
-        file_name=f"{features.name}_{features.filter.variant}_{features.filter.domain}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-    )
+    stem = f"{features.name}_{features.filter.variant}_{features.filter.domain}"
+    for title, make, ending, kind in (
+        (f"{total:,} row{'s' if total != 1 else ''} as CSV", features.csv, "csv", "text/csv"),
+        ("as Parquet", features.parquet, "parquet", "application/vnd.apache.parquet"),
+    ):
+        row.download_button(title, make, f"{stem}.{ending}", kind, on_click="ignore", icon=":material/download:")
 
 
 def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:

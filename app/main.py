@@ -1,4 +1,4 @@
-"""The frame: page settings, the store picker, the way around. `streamlit run app/main.py -- [STORE ...]`"""
+"""The frame: page settings, the store picker, the way around, presentation mode. `streamlit run app/main.py -- [STORE ...]`"""
 
 import sys
 from pathlib import Path
@@ -8,14 +8,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit put
 import duckdb
 import streamlit as st
 
-from app import data, link, tokens, widgets, words
+from app import data, link, tokens, tour, widgets, words
 from store.errors import UserError, first_line
 from store.reader import Store
 
 VIEWS = (
     ("views/overview.py", "Overview", ":material/home:"),
     ("views/layers.py", "Layers", ":material/stacked_line_chart:"),
-    ("views/shifted.py", "Shifted features", ":material/swap_vert:"),
+    ("views/features.py", "Features", ":material/swap_vert:"),
     ("views/suppressed.py", "Suppressed features", ":material/trending_down:"),
     ("views/review.py", "Review", ":material/rate_review:"),
     ("views/feature.py", "Feature", ":material/search_insights:"),
@@ -35,28 +35,43 @@ h2 { padding-top: 0; }
 </style>"""
 
 
+PRESENTATION = """<style>
+html { font-size: 20px !important; }
+[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
+.stMainBlockContainer { padding-top: 2.2rem; }
+</style>"""
+"""Larger type and no sidebar; everything of Streamlit is sized by the root's type."""
+
+
 def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
     st.set_page_config(page_title="Featureshift", page_icon="🔀", layout="wide", initial_sidebar_state=250)
-    st.html(STYLE + tokens.STYLE)
+    presenting = st.query_params.get("present") == "1"
+    st.html(STYLE + tokens.STYLE + (PRESENTATION if presenting else ""))
     pages = [
         st.Page(file, title=title, icon=icon, url_path=Path(file).stem, default=file == VIEWS[0][0])
         for file, title, icon in VIEWS
     ]
-    page = st.navigation(pages, position="hidden")
+    page = st.navigation([*pages, st.Page(_shifted, url_path="shifted", visibility="hidden")], position="hidden")
     link.start()
     try:
         found = data.stores()
-        with st.sidebar:
-            st.markdown("### Featureshift")
-            name = widgets.pick_store(list(found)) if found else None
-            facts = st.container()
-            shared = link.shared(name if len(found) > 1 else None)
-            for target in pages:
-                here = target.url_path == page.url_path
-                st.page_link(target, query_params=link.query() if here else shared, width="stretch")
+        if presenting:
+            _bar(pages, page, list(found))
+        else:
+            with st.sidebar:
+                st.markdown("### Featureshift")
+                name = widgets.pick_store(list(found)) if found else None
+                facts = st.container()
+                _page_links(pages, page, name if len(found) > 1 else None)
+                st.button(
+                    "Presentation mode", icon=":material/slideshow:", on_click=_present, args=("1",), width="stretch",
+                    help="Larger type, no sidebar; texts that may be harmful are blurred until asked for.",
+                )  # fmt: skip
         store = data.current()
-        _facts(facts, store)
+        if not presenting:
+            _facts(facts, store)
+        tour.banner(store, page.url_path or Path(VIEWS[0][0]).stem)
         page.run()
     except UserError as error:
         st.error(words.plain(str(error)), icon=":material/error:")
@@ -66,6 +81,33 @@ def main() -> None:
             f"The store's database could not be read ({reason}); check it with `python -m extract verify`.",
             icon=":material/error:",
         )
+
+
+def _shifted() -> None:
+    """The address that the page Features had before."""
+    st.switch_page("views/features.py", query_params=link.query())
+
+
+def _page_links(pages: list[st.Page], page: st.Page, store: str | None) -> None:
+    """A link to every page; to others only what all pages share goes with it."""
+    shared = link.shared(store)
+    for target in pages:
+        here = target.url_path == page.url_path
+        st.page_link(target, query_params=link.query() if here else shared, width="stretch")
+
+
+def _bar(pages: list[st.Page], page: st.Page, stores: list[str]) -> None:
+    """In presentation mode: the way to the other pages, and out of it."""
+    line = st.container(horizontal=True, vertical_alignment="center")
+    with line.popover("Pages", icon=":material/menu:"):
+        named = link.read("store", stores, stores[0]) if len(stores) > 1 else None
+        _page_links(pages, page, named)
+    line.button("Leave presentation mode", icon=":material/close_fullscreen:", on_click=_present, args=(None,))
+
+
+def _present(value: str | None) -> None:
+    """Into presentation mode, or out of it; what was blurred is blurred again."""
+    link.write(present=value, text=None)
 
 
 def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -40,6 +41,8 @@ WIDTHS = {
     "minimum_detectable": 92, "near_threshold": 106, "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92,
 }  # fmt: skip
 """Column widths in pixels, where Streamlit's "small" would cut the heading off."""
+
+FLOOR_COLUMNS = ("verdict", "floor", "floor_ratio", "z", "q", "near_threshold", "minimum_detectable", "did_shift")
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs the text of a cell that begins so."""
@@ -110,6 +113,12 @@ _WRITTEN = {
 """Column -> how its values are written."""
 
 
+def columns_of(numbers: Iterable[str], floor: bool) -> list[str]:
+    """What can be shown of a list, in the order of COLUMNS: `numbers`, and with a noise floor what rests on it."""
+    known = {*numbers, *(FLOOR_COLUMNS if floor else ())}
+    return [name for name in COLUMNS if name in known]
+
+
 def csv(rows: pd.DataFrame) -> str:
     """Rows as CSV. Labels are untrusted text: what a spreadsheet would take for a formula gets a ' before it."""
     safe = rows.copy()
@@ -117,6 +126,11 @@ def csv(rows: pd.DataFrame) -> str:
         risky = safe[name].map(lambda value: isinstance(value, str) and value.startswith(FORMULA_STARTS))
         safe[name] = safe[name].mask(risky.astype(bool), "'" + safe[name].astype("string"))
     return safe.to_csv(index=False)
+
+
+def parquet(rows: pd.DataFrame) -> bytes:
+    """Rows as a Parquet file, text as it is."""
+    return rows.to_parquet(index=False)
 
 
 def _row(event: Any) -> int | None:

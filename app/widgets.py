@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, link, words
+from app import data, link, tables, words
 from store import feature_lists, queries
 from store.names import ALL, VERDICTS
 from store.reader import Store
@@ -71,11 +71,12 @@ def pick_domain(store: Store, help: str | None = None) -> str:
 
 
 def pick_search() -> str:
-    """Free text: a feature's number, 'L12:431', or part of a label."""
+    """Free text: a feature's number, 'L12:431', part of a label, or an output token that it promotes."""
     st.session_state["pick_q"] = link.read_text("q")
     return st.text_input(
-        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number or label",
-        max_chars=80, width=180,
+        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number, label or token",
+        max_chars=80, width=190,
+        help="A feature's number, L12:431, part of a label, or one of the output tokens that it promotes most.",
     )  # fmt: skip
 
 
@@ -95,6 +96,19 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
         help="None chosen: all. " + "; ".join(f"**{kind}**: {words.KIND_MEANINGS[kind]}" for kind in options) + ".",
     )  # fmt: skip
     return tuple(chosen) or None
+
+
+def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:
+    """Which columns a table has; none chosen means those of `default`. In the order of the default, then of the others."""
+    chosen = link.read_list("columns", options) or [name for name in options if name in default]
+    st.session_state["pick_columns"] = chosen
+    with st.popover("Columns", icon=":material/view_column:"):
+        st.pills(
+            "Columns", options, selection_mode="multi", key="pick_columns", on_change=_keep_columns, args=(tuple(default),),
+            format_func=lambda name: tables.COLUMNS[name][0], label_visibility="collapsed",
+        )  # fmt: skip
+    order = [*default, *(name for name in options if name not in default)]
+    return [name for name in order if name in chosen]
 
 
 def pick_verdicts(options: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...] | None:
@@ -182,6 +196,11 @@ def _keep_verdicts(default: tuple[str, ...]) -> None:
 def _keep_list(name: str, forget: tuple[str, ...]) -> None:
     chosen = st.session_state[f"pick_{name}"]
     link.write(**{name: ",".join(chosen) or None}, **dict.fromkeys(forget))
+
+
+def _keep_columns(default: tuple[str, ...]) -> None:
+    chosen = st.session_state["pick_columns"]
+    link.write(columns=None if set(chosen) == set(default) else ",".join(chosen) or None)
 
 
 def _keep_store() -> None:

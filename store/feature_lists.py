@@ -27,8 +27,12 @@ SUPPORTED = ("suppressed", "amplified")
 FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
 """|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""
 
+READABLE = "coalesce(f.label_source <> 'automatic' OR contains(f.label, '“'), false)"
+"""Whether a label names something: one that somebody gave, or an automatic one that quotes tokens (extract/labels.py)."""
+
 SORTS = {
     "evidence": f"row(p.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
+    "striking": f"row(coalesce(p.verdict IN {SUPPORTED}, false), {READABLE}, coalesce({FLOOR_RATIO}, 0))",
     "floor_ratio": FLOOR_RATIO,
     "z": "abs(p.z)",
     "q": "-p.q",
@@ -56,6 +60,9 @@ DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
 FALLEN = ("vanished", "attenuated")
 """The kinds whose mean activation fell."""
 
+TOP_TOKENS = 3
+"""Of the output tokens that a feature promotes, those that a search finds it by."""
+
 TABLES = """
 feature_stats s
 LEFT JOIN feature_stats p ON p.variant = s.variant AND p.layer = s.layer AND p.feature = s.feature AND p.domain = 'all'
@@ -75,10 +82,12 @@ class Filter:
         kinds: any of KINDS; None for all.
         verdicts: any of VERDICTS, which are of all domains together; None for all, and for features without a verdict.
         min_firings: tokens where it fires in base or variant, at least.
-        search: a feature's number, 'layer:feature' ('L12:431' too), or part of a label.
+        search: a feature's number, 'layer:feature' ('L12:431' too), part of a label, or one of the TOP_TOKENS output tokens
+            that it promotes most (whatever its case and the spaces around it).
         direction: 'down' (shift < 0), 'up' (shift > 0), or None.
         sort: a key of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
-            (SUPPORTED), then the others, each by |shift| / floor; 'q' has the smallest q as its highest.
+            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those whose label is READABLE
+            first; 'q' has the smallest q as its highest.
         descending: whether the highest comes first.
 
     Raises:
@@ -134,8 +143,11 @@ class Filter:
             conditions.append("s.layer = ? AND s.feature = ?")
             params += [int(named[1]), int(named[2])]
         elif text:
-            conditions.append("(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)))")
-            params += [text, text]
+            conditions.append(
+                f"(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)) OR list_has_any("
+                f"f.promoted[1:{TOP_TOKENS}], (SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) = lower(?))))"
+            )
+            params += [text, text, text]
         return " AND ".join(conditions), params
 
     def order(self) -> str:

@@ -342,3 +342,49 @@ def answers(store: Store, task: str | None = None) -> pd.DataFrame:
         """,
         [task, task],
     )
+
+
+def telling_prompts(store: Store) -> pd.DataFrame:
+    """Of each task the prompt whose answers are least alike: task, prompt, distance; the least alike first.
+
+    distance: the mean, over all pairs of models, of 1 - Jaccard of the two answers' words (whatever their case).
+    """
+    return store.sql(
+        r"""
+        WITH said AS (
+            SELECT task, prompt, model, list_distinct(regexp_extract_all(lower(answer), '[\p{L}\p{N}]+')) AS words,
+                   length(answer) AS size
+            FROM answers
+        ), pairs AS (
+            SELECT a.task, a.prompt, len(list_intersect(a.words, b.words)) AS shared, len(a.words) + len(b.words) AS total,
+                   a.size + b.size AS size
+            FROM said a JOIN said b ON b.task = a.task AND b.prompt = a.prompt AND b.model > a.model
+        ), prompts AS (
+            SELECT task, prompt, avg(CASE WHEN total > 0 THEN 1 - shared / (total - shared) ELSE 0 END) AS distance,
+                   sum(size) AS size
+            FROM pairs GROUP BY task, prompt
+        )
+        SELECT task, prompt, distance FROM prompts
+        QUALIFY row_number() OVER (PARTITION BY task ORDER BY distance DESC, size, prompt) = 1
+        ORDER BY distance DESC, task
+        """
+    )
+
+
+def largest_kl(store: Store, variant: str | None = None, limit: int = 1) -> pd.DataFrame:
+    """The sampled tokens after which the next-token prediction changed most, those whose features can be listed first.
+
+    Columns: variant, document, position, kl, domain, source, has_codes, token (its text; untrusted). variant None: any.
+    """
+    return store.sql(
+        """
+        SELECT k.variant, k.document, k.position, k.kl, d.domain, d.source, d.has_codes,
+               coalesce(v.token, '⟨' || t.token_id || '⟩') AS token
+        FROM token_kl k JOIN documents d ON d.document = k.document
+        LEFT JOIN tokens t ON t.document = k.document AND t.position = k.position
+        LEFT JOIN vocabulary v ON v.token_id = t.token_id
+        WHERE ?::VARCHAR IS NULL OR k.variant = ?
+        ORDER BY d.has_codes DESC, k.kl DESC, k.variant, k.document, k.position LIMIT ?
+        """,
+        [variant, variant, int(limit)],
+    )

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import compare, document_queries, feature_lists, parts, queries, sidecar, tables
+from store import compare, document_queries, feature_lists, firings, parts, queries, sidecar, tables
 from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
@@ -173,7 +173,7 @@ def _questions() -> dict[str, Any]:
     """The public functions that take a store first, of the modules of questions."""
     return {
         name: function
-        for module in (queries, feature_lists, compare, document_queries)
+        for module in (queries, feature_lists, firings, compare, document_queries)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
     }

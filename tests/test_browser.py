@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 PAGES = {
     "": ("Overview", "no more than noise"),
     "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
-    "shifted": ("Shifted features", "6 features"),
+    "features": ("Features", "6 features"),
     "suppressed": ("Suppressed features", "2 features: 2 vanished"),
     "review": ("Review", "0 of 2 reviewed"),
     "feature": ("Feature", "L5:1"),
@@ -131,18 +131,25 @@ def test_no_page_is_wider_than_the_window(server, page, path, width):
 
 
 def test_a_link_reproduces_the_view(server, page, browser):
-    visit(page, f"{server}/shifted", "Shifted features")
+    visit(page, f"{server}/features", "Features")
     page.get_by_role("radio", name="safety").click()
     page.wait_for_url(re.compile("variant=safety"))
     page.get_by_text("attenuated", exact=True).first.click()
     page.wait_for_url(re.compile("kinds="))
-    settle(page, "Shifted features")
+    settle(page, "Features")
     page.get_by_text("2 features: 2 attenuated").wait_for()
     said = page.locator("[data-testid=stMain]").inner_text()
     other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-    visit(other, page.url, "Shifted features")
+    visit(other, page.url, "Features")
     other.wait_for_function("said => document.querySelector('[data-testid=stMain]').innerText === said", arg=said)
     other.context.close()
+
+
+def test_the_old_address_of_the_list_still_works(server, page):
+    visit(page, f"{server}/shifted?variant=safety&layer=12", "Features")
+    page.wait_for_url(re.compile("/features?"))
+    assert "variant=safety" in page.url
+    page.get_by_text("3 features: 1 appeared").wait_for()
 
 
 def test_the_back_button_undoes_a_choice(server, page):
@@ -156,7 +163,7 @@ def test_the_back_button_undoes_a_choice(server, page):
 
 
 def test_the_sidebar_keeps_what_was_chosen(server, page):
-    visit(page, f"{server}/shifted?variant=safety&domain=harmful", "Shifted features")
+    visit(page, f"{server}/features?variant=safety&domain=harmful", "Features")
     page.get_by_role("link", name="Suppressed features").click()
     settle(page, "Suppressed features")
     assert "variant=safety" in page.url
@@ -170,7 +177,7 @@ def click_row(page, row):
 
 
 def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
-    visit(page, f"{server}/shifted?variant=safety&layer=12", "Shifted features")
+    visit(page, f"{server}/features?variant=safety&layer=12", "Features")
     page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     page.wait_for_timeout(300)
     click_row(page, 1)
@@ -178,9 +185,9 @@ def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
     settle(page, "Feature")
     assert "layer=12" in page.url
     assert "feature=1" in page.url
-    page.get_by_text("2 of 3 in Shifted features").wait_for()
-    page.get_by_role("link", name="Back to Shifted features").click()
-    settle(page, "Shifted features")
+    page.get_by_text("2 of 3 in Features").wait_for()
+    page.get_by_role("link", name="Back to Features").click()
+    settle(page, "Features")
     assert "layer=12" in page.url
     assert "feature=" not in page.url
 
@@ -189,7 +196,7 @@ def test_previous_and_next_walk_through_the_list(server, page):
     visit(page, f"{server}/feature?variant=maths&layer=12&feature=1&list=shifted&list_layer=12", "Feature")
     page.get_by_role("button", name="Next").click()
     page.wait_for_url(re.compile("feature=0"))
-    page.get_by_text("2 of 3 in Shifted features").wait_for()
+    page.get_by_text("2 of 3 in Features").wait_for()
 
 
 def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
@@ -225,8 +232,8 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
     """safety is drawn over maths; layer 5 comes first."""
     visit(page, f"{server}/layers", "Layers")
     click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.SERIES_COLOURS[1])
-    page.wait_for_url(re.compile("/shifted?"))
-    settle(page, "Shifted features")
+    page.wait_for_url(re.compile("/features?"))
+    settle(page, "Features")
     assert "variant=safety" in page.url
     assert "layer=5" in page.url
     page.get_by_text("3 features: 1 appeared, 1 attenuated, 1 unchanged").wait_for()
@@ -234,7 +241,7 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
 
 def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
     """Of maths at layer 12, feature 1 is the only one called suppressed."""
-    visit(page, f"{server}/shifted?variant=maths&layer=12", "Shifted features")
+    visit(page, f"{server}/features?variant=maths&layer=12", "Features")
     click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.VERDICTS["suppressed"].colour)
     page.wait_for_url(re.compile("/feature?"))
     settle(page, "Feature")
@@ -259,8 +266,8 @@ def test_hostile_text_is_shown_and_does_nothing(server, page):
     assert page.locator("[data-testid=stMain] img").count() == 0
     visit(
         page,
-        f"{server}/shifted?q=%3Cimg%20src=x%20onerror=alert(3)%3E&variant=%3Cscript%3Ealert(4)%3C/script%3E",
-        "Shifted features",
+        f"{server}/features?q=%3Cimg%20src=x%20onerror=alert(3)%3E&variant=%3Cscript%3Ealert(4)%3C/script%3E",
+        "Features",
     )
     page.get_by_text("The link asks for variant").wait_for()
     page.wait_for_timeout(300)

@@ -92,7 +92,7 @@ def evidence_rows(**changes):
     rows = pd.DataFrame(
         {"layer": 5, "feature": range(4), "name": "L5:0", "label": None, "shift": [-1.0, 0.5, 0.2, 0.1],
          "floor_ratio": [20.0, 5.0, float("inf"), None], "z": [-8.0, 3.0, 2.0, 1.0], "q": 0.01,
-         "verdict": ["suppressed", "amplified", "untestable", "within noise"]}
+         "verdict": ["suppressed", "amplified", "untestable", "within noise"], "listed": False}
     )  # fmt: skip
     return rows.assign(**changes)
 
@@ -162,7 +162,7 @@ def test_a_map_of_one_value_or_none_is_still_a_map():
 
 def feature_rows(n, **changes):
     rows = pd.DataFrame({"layer": 5, "feature": range(n), "freq_base": 0.01, "freq_variant": 0.02, "shift": 1.0})
-    return rows.assign(name="L5:0", label=None, kind="amplified").assign(**changes)
+    return rows.assign(name="L5:0", label=None, kind="amplified", listed=False).assign(**changes)
 
 
 def test_a_feature_that_never_fires_stands_in_a_lane_of_its_own():
@@ -178,6 +178,20 @@ def test_a_scatter_never_gets_more_points_than_agreed_and_says_so():
     spec = charts.frequency_scatter(feature_rows(charts.MOST_POINTS + 5), 9000).to_dict()
     assert sum("feature" in row for row in values(spec)) == charts.MOST_POINTS
     assert "2,000 most shifted of 9,000 features" in spec["title"]["subtitle"]
+
+
+def test_rows_of_the_table_are_ringed_and_always_drawn():
+    many = feature_rows(charts.MOST_POINTS + 5)
+    listed = many["feature"] == charts.MOST_POINTS + 4
+    for chart in (
+        charts.frequency_scatter(many.assign(listed=listed), 9000),
+        charts.evidence_scatter(many.assign(listed=listed, verdict="amplified", floor_ratio=2.0, z=3.0, q=0.01), 9000),
+    ):
+        sets = [rows for rows in chart.to_dict()["datasets"].values() if rows and "feature" in rows[0]]
+        rings, marks = sorted(sets, key=len)
+        assert [row["feature"] for row in rings] == [charts.MOST_POINTS + 4]
+        assert len(marks) == charts.MOST_POINTS
+        assert sum(row["listed"] for row in marks) == 1
 
 
 def test_a_scatter_of_features_that_never_fire_at_all():

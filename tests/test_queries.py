@@ -3,9 +3,10 @@
 import inspect
 
 import duckdb
+import pandas as pd
 import pytest
 
-from store import UserError, feature_lists, open_store, queries
+from store import UserError, feature_lists, firings, open_store, queries
 from store.feature_lists import FLOOR_RATIO, Filter
 from tests.support.tiny_store import HOSTILE
 
@@ -27,7 +28,7 @@ def names(rows):
 
 
 def test_every_question_is_a_method(store):
-    for module in (queries, feature_lists):
+    for module in (queries, feature_lists, firings):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and next(iter(inspect.signature(function).parameters)) == "store":
                 assert getattr(type(store), name) is function
@@ -115,6 +116,9 @@ def test_shift_of_a_domain_is_per_token_of_that_domain(store):
         ({"search": "'; DROP TABLE features; --"}, []),
         ({"search": "<script>"}, [2]),
         ({"search": "  "}, [1, 0, 2]),
+        ({"search": "FOUR"}, [0]),  # its first promoted token is ' four'
+        ({"search": "plus"}, [1]),  # of feature 1 the second one
+        ({"search": "fou"}, []),  # part of a token is no token
         ({"sort": "shift"}, [0, 2, 1]),
         ({"sort": "shift", "descending": False}, [1, 2, 0]),
         ({"sort": "suppression"}, [1, 2, 0]),
@@ -125,6 +129,7 @@ def test_shift_of_a_domain_is_per_token_of_that_domain(store):
         ({"verdicts": ()}, []),
         ({"verdicts": ("suppressed",), "domain": "harmful"}, [1]),  # a verdict is of all domains together
         ({"sort": "evidence"}, [1, 0, 2]),
+        ({"sort": "striking"}, [1, 0, 2]),
         ({"sort": "floor_ratio", "descending": False}, [2, 0, 1]),  # 0.143 / 0.05, 0.5 / 0.1, 1.357 / 0.1
         ({"sort": "z", "descending": False}, [2, 0, 1]),
         ({"sort": "q"}, [1, 0, 2]),  # the smallest first; none for the untestable one
@@ -354,3 +359,122 @@ def test_documents_by_domain_and_source(store):
     assert store.documents(domain="maths")["source"].tolist() == ["sum-1", "sum-2"]
     assert store.documents(search="REFUSAL")["document"].tolist() == [2]
     assert store.documents(limit=1, offset=1)["source"].tolist() == ["sum-2"]
+
+
+class FromFrame:
+    """Answers SQL from one table in memory: what a question gives on rows that are written beside it."""
+
+    def __init__(self, **frames):
+        self.connection = duckdb.connect()
+        for name, frame in frames.items():
+            self.connection.register(name, frame)
+
+    def sql(self, query, parameters=None):
+        return self.connection.execute(query, parameters).df()
+
+
+def test_the_most_telling_prompt_is_the_one_whose_answers_are_least_alike(store):
+    said = {
+        ("sums", 0): ("four", "Four!", "four and five"),  # words alike in one pair, 1 of 3 in the two others: 4/9
+        ("sums", 1): ("one two", "two three", "two"),  # 1 of 3 shared, 1 of 2, 1 of 2: (2/3 + 1/2 + 1/2) / 3 = 5/9
+        ("sums", 2): ("yes", "yes", "yes"),
+        ("talk", 7): ("", "?", "..."),  # no words at all
+    }
+    rows = [
+        {"task": task, "prompt": prompt, "model": model, "text": "?", "answer": answer}
+        for (task, prompt), answers in said.items()
+        for model, answer in zip(("base", "maths", "safety"), answers, strict=True)
+    ]
+    found = queries.telling_prompts(FromFrame(answers=pd.DataFrame(rows)))
+    assert found[["task", "prompt"]].values.tolist() == [["sums", 1], ["talk", 7]]
+    assert found["distance"].tolist() == pytest.approx([5 / 9, 0])
+    assert store.telling_prompts().values.tolist() == [["sums", 0, 1.0]]
+
+
+def test_largest_kl_names_the_token(store, bare):
+    row = store.largest_kl().iloc[0]
+    assert (row["variant"], row["document"], row["position"], row["token"]) == ("maths", 0, 2, " two")
+    assert row["kl"] == pytest.approx(0.2)
+    assert store.largest_kl("safety", limit=9)["position"].tolist() == [2, 1, 0]
+    assert bare.largest_kl().empty
+
+
+def test_a_readable_label_is_more_striking_than_a_larger_shift():
+    """The order of 'striking': claimed, then readable, then |shift| over floor."""
+    rows = [
+        (0, "suppressed", "automatic", "spaces", 9.0),
+        (1, "amplified", "automatic", "“good” → “luck”", 2.0),
+        (2, "suppressed", "imported", "refusals", 3.0),
+        (3, "within noise", "imported", "names", 0.5),
+        (4, None, None, None, 7.0),
+    ]
+    frame = pd.DataFrame(rows, columns=["feature", "verdict", "label_source", "label", "shift"]).assign(floor=1.0)
+    sort = feature_lists.SORTS["striking"]
+    found = FromFrame(s=frame, p=frame, f=frame).sql(
+        f"SELECT s.feature FROM s JOIN p USING (feature) JOIN f USING (feature) ORDER BY {sort} DESC"
+    )
+    assert found["feature"].tolist() == [2, 1, 0, 3, 4]
+
+
+def test_paired_activations_are_those_of_either_model(store):
+    """Feature 1 fires once, in the base, raw 2 x norm 2; feature 0 fires on the same four tokens in both."""
+    once = store.paired_activations(12, 1, "maths")
+    assert once.values.tolist() == [[1, "maths", 3, 3, 4.0, 0.0]]
+    both = store.paired_activations(12, 0, "maths")
+    assert both["position"].tolist() == [0, 2, 4, 0]
+    assert both["domain"].tolist() == ["maths"] * 3 + ["harmful"]
+    assert both["base"].tolist() == both["variant"].tolist() == [3.0, 1.0, 4.0, 1.0]
+    assert store.paired_activations(12, 3, "maths").empty
+
+
+def test_a_place_is_counted_from_the_start_of_its_window():
+    class TwoWindows:
+        """One document of 10 tokens in windows of 4: 0-3, 4-7, 8-9."""
+
+        def activations(self, layer, feature, model):
+            at = {"base": [1, 5], "maths": [5, 9]}[model]
+            return pd.DataFrame({"document": 6, "position": at, "value": [1.0, 2.0]})
+
+        def sql(self, query):
+            return pd.DataFrame({"document": 6, "domain": "web", "start": [0, 4, 8]})
+
+    pairs = firings.paired_activations(TwoWindows(), 1, 2, "maths")
+    assert pairs[["position", "place", "base", "variant"]].values.tolist() == [[1, 1, 1, 0], [5, 1, 2, 1], [9, 1, 0, 2]]
+
+
+def test_coded_tokens_by_domain_and_place(store):
+    """maths: two documents of 6 and 4 tokens, places 0 | 1, 2 | 3 to 5; harmful: one of 4."""
+    rows = store.coded_tokens()
+    assert rows.values.tolist() == [
+        ["harmful", 0, 1, 1], ["harmful", 1, 2, 1], ["harmful", 2, 1, 1],
+        ["maths", 0, 2, 2], ["maths", 1, 4, 2], ["maths", 2, 4, 2],
+    ]  # fmt: skip
+
+
+PAIRS = pd.DataFrame(
+    {"domain": ["a", "a", "b", "b"], "place": [0, 2, 3, 6], "base": [1.0, 1.2, 0.0, 4.0], "variant": [2.9, 2.0, 3.0, 0.0]}
+)
+
+
+def test_density_counts_tokens_in_half_octaves():
+    """1 and 1.2 lie in [1, 1.41), 2 in [2, 2.83), 2.9 and 3 in [2.83, 4), 4 in [4, 5.66)."""
+    root = 2**0.5
+    expected = [
+        [1, root, 2, 2 * root, 1], [1, root, 2 * root, 4, 1], [4, 4 * root, 0, 0, 1], [0, 0, 2 * root, 4, 1],
+    ]  # fmt: skip
+    assert firings.density(PAIRS).to_numpy() == pytest.approx(pd.DataFrame(expected).to_numpy())
+    assert firings.density(pd.concat([PAIRS, PAIRS]))["count"].tolist() == [2] * 4
+
+
+def test_means_are_over_all_tokens_of_a_domain_or_place():
+    tokens = pd.DataFrame(
+        {"domain": ["a", "a", "b", "c"], "octave": [0, 1, 2, 3], "n_tokens": [2, 8, 4, 5], "n_documents": 1}
+    )
+    rows = firings.by_domain(PAIRS, tokens).set_index(["group", "model"])
+    assert rows.loc[("a", "base"), "mean"] == pytest.approx(2.2 / 10)
+    assert rows.loc[("a", "variant"), ["mean", "share"]].tolist() == pytest.approx([4.9 / 10, 2 / 10])
+    assert rows.loc[("b", "base"), ["mean", "share"]].tolist() == pytest.approx([1.0, 1 / 4])
+    assert rows.loc[("c", "variant"), ["mean", "share", "n_tokens"]].tolist() == [0, 0, 5]
+    places = firings.by_place(PAIRS, tokens)
+    assert places["group"].tolist() == ["0", "1–2", "3–6", "7–14"] * 2
+    assert places["mean"].tolist() == pytest.approx([1 / 2, 1.2 / 8, 1.0, 0, 2.9 / 2, 2 / 8, 3 / 4, 0])

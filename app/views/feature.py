@@ -24,7 +24,7 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
             lists.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {lists.NAMES[name]}", width="content")
     back = link.query(layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None)
-    place.page_link(f"views/{name}.py", label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
+    place.page_link(lists.PAGES[name], label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
 
 
 def header(about: pd.Series, here: pd.Series | None, pooled: pd.Series | None) -> None:

@@ -88,7 +88,7 @@ for heading, names in (*words.PANELS, ("More", others)):
             if clicked.selection.get("point"):
                 point = clicked.selection["point"][0]
                 place = {"variant": variant, "layer": int(point["layer"])} | ({} if by == "segment" else {by: point[by]})
-                st.switch_page("views/shifted.py", query_params=link.query(**place, by=None, floor=None))
+                st.switch_page("views/features.py", query_params=link.query(**place, by=None, floor=None))
 
 with st.expander("The numbers"):
     rows = table if floor == EVERY else table[table["control"].isin([OBSERVED, *drawn])]

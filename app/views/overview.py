@@ -89,7 +89,7 @@ def card(title: str, row: pd.Series, told: Story, movers: pd.DataFrame) -> None:
                 icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
                 query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
             )
-        st.page_link("views/shifted.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
+        st.page_link("views/features.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
 
 
 store = data.current()

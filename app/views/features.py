@@ -1,4 +1,4 @@
-"""Shifted features: the paged list, straight from DuckDB, and what it looks like as a whole."""
+"""Features: every feature that fired, searched, filtered and sorted; the list as a whole in a chart, and as a file."""
 
 import pandas as pd
 import streamlit as st
@@ -12,11 +12,11 @@ WITH_FLOOR = [
     "freq_variant", "gate",
 ]  # fmt: skip
 ORDERS = {"down": "High first", "up": "Low first"}
-CHARTS = {"evidence": "Evidence", "frequency": "Frequencies"}
+CHARTS = {"evidence": "Effect against evidence", "frequency": "Base against variant"}
 
 store = data.current()
 floor = widgets.has_floor(store)
-st.markdown("## Shifted features")
+st.markdown("## Features")
 
 with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
@@ -31,6 +31,7 @@ with st.container(**widgets.ROW):
     widgets.pick_kinds(KINDS)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
     widgets.pick_search()
+    columns = widgets.pick_columns(tables.columns_of(lists.NUMBERS, floor), WITH_FLOOR if floor else SHOWN)
     widgets.small_badge(store, domain, variant)
     widgets.no_floor_badge(store)
 
@@ -42,14 +43,17 @@ if total == 0:
     st.stop()
 
 page = lists.page_number(total)
+rows = features.rows(page)
 st.caption(f"{lists.summary(kinds)}. Click a row to open the feature.")
-columns = WITH_FLOOR if floor else SHOWN
-picked = tables.features(features.rows(page), key=f"shifted_{link.query()}", columns=columns)
+picked = tables.features(rows, key=f"features_{link.query()}", columns=columns)
 lists.page_buttons(features, page, total)
 
 shown = widgets.pick("Chart", "chart", list(CHARTS), "evidence", show=CHARTS.get) if floor else "frequency"
 points = features.foremost(charts.MOST_POINTS, "evidence" if shown == "evidence" else "abs_shift")
-points = points.assign(name=[words.feature_name(*pair) for pair in zip(points["layer"], points["feature"], strict=True)])
+points = pd.concat([points, rows]).drop_duplicates(["layer", "feature"])
+listed = set(zip(rows["layer"], rows["feature"], strict=True))
+keys = list(zip(points["layer"], points["feature"], strict=True))
+points = points.assign(name=[words.feature_name(*key) for key in keys], listed=[key in listed for key in keys])
 draw, alternative = {
     "evidence": (charts.evidence_scatter, "Evidence for each feature's shift against its size over the noise floor"),
     "frequency": (charts.frequency_scatter, "Frequency of each feature in the variant against its frequency in the base"),
@@ -57,6 +61,7 @@ draw, alternative = {
 clicked = st.altair_chart(
     draw(points, total), on_select="rerun", selection_mode="point", key=f"scatter_{link.query()}", alt=alternative
 )
+st.caption("Ringed: the rows of the table above, as far as they can be drawn here.")
 if clicked.selection.get("point"):
     picked = pd.Series(clicked.selection["point"][0])
 if picked is not None:
