@@ -502,12 +502,12 @@ def test_the_page_opens_on_the_document_that_changed_most_and_says_what_it_lacks
 
 
 def test_a_link_opens_document_token_and_value(open_page):
-    app = open_page("documents", document="0", position="1", metric="l1")
+    app = open_page("documents", document="0", position="1", colour="l1")
     assert not app.warning
     whole, piece = drawn(app)
     here = whole.of_class("fs-here")
     assert piece.of_class("fs-here") == here
-    assert parse_qs(here[0]["href"].lstrip("?")) == {"document": ["0"], "position": ["1"], "metric": ["l1"]}
+    assert parse_qs(here[0]["href"].lstrip("?")) == {"document": ["0"], "position": ["1"], "colour": ["l1"]}
     assert "2 features changed, 1 on and unchanged" in said(app)
     features = app.dataframe[1].value
     assert features["name"].tolist() == ["L12:1", "L12:2"]
@@ -516,7 +516,7 @@ def test_a_link_opens_document_token_and_value(open_page):
 
 
 def test_without_a_position_the_most_changed_token_is_chosen(open_page):
-    app = open_page("documents", document="0", metric="cosine")
+    app = open_page("documents", document="0", colour="cosine")
     assert drawn(app)[0].of_class("fs-here")[0]["href"].endswith("position=2")
     assert "1 feature changed ·" in said(app)
 
@@ -569,7 +569,7 @@ def test_without_sampled_predictions_they_are_not_offered(open_page, poor_folder
 
 
 def test_a_document_that_was_not_sampled_says_so(open_page):
-    assert "was not sampled" in said(open_page("documents", document="1", metric="kl"))
+    assert "was not sampled" in said(open_page("documents", document="1", colour="kl"))
 
 
 def test_a_store_without_any_token_value_says_so(open_page, empty_folder):
@@ -579,7 +579,7 @@ def test_a_store_without_any_token_value_says_so(open_page, empty_folder):
 
 
 def test_the_way_through_the_list_is_in_the_link(open_page):
-    app = open_page("documents", document="0", position="3", sort="order")
+    app = open_page("documents", document="0", position="3", arrange="order")
     app.button[1].click().run()  # Next
     assert app.query_params["document"] == "1"
     assert "position" not in app.query_params

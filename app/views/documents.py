@@ -17,7 +17,6 @@ LISTED = 300  # documents in the list at most; search, domain and order choose w
 
 SORT_NAMES = {"change": "Most changed", "order": "Reading order", "hash": "Shuffled"}
 HAVING_NAMES = {ALL: "All", "codes": "With codes", "kl": "With next-token KL"}
-OWN = ("document", "position", "metric", "sort", "with", "find", "text")  # parameters that other pages do not know
 
 HIDDEN = "(blurred)"
 TEXT_HEIGHT = 470  # pixels
@@ -194,7 +193,8 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     at = [cell[0] for cell in event.selection.cells] + list(event.selection.rows)
     if at and at[0] < len(changed):
         there = {"layer": layer, "feature": int(changed.iloc[at[0]]["feature"])}
-        st.switch_page("views/feature.py", query_params=link.query(**dict.fromkeys(OWN), **there))
+        # With all that this page reads: the browser's way back passes through this page with the other's parameters.
+        st.switch_page("views/feature.py", query_params=link.query(**there))
 
 
 def _features(count: int) -> str:
@@ -253,7 +253,7 @@ def choose(store: Store, variant: str, layer: int, value: TokenValue, lifted: bo
     with st.expander("Choose a document", icon=":material/list:", expanded="document" not in st.query_params):
         with st.container(**widgets.ROW):
             domain = widgets.pick_domain(store)
-            sort = widgets.pick("Order", "sort", list(SORT_NAMES), "change", show=SORT_NAMES.get)
+            sort = widgets.pick("Order", "arrange", list(SORT_NAMES), "change", show=SORT_NAMES.get)
             having = widgets.pick("Show", "with", list(HAVING_NAMES), ALL, show=HAVING_NAMES.get)
             find = pick_find()
         listed = data.ask(
@@ -282,7 +282,7 @@ with st.container(**widgets.ROW):
     values = available(store, scales)
     if values:
         metric = widgets.pick(
-            "Colour by", "metric", list(values), next(iter(values)), show=lambda name: VALUES[name].label, few=0, width=230,
+            "Colour by", "colour", list(values), next(iter(values)), show=lambda name: VALUES[name].label, few=0, width=230,
             help="; ".join(f"**{v.label}**: {v.meaning}" for v in values.values()),
         )  # fmt: skip
 if not values:
