@@ -105,7 +105,7 @@ def test_bad_requests_are_one_sentence(base, training, capsys):
 def test_folded_dictionary_reads_raw_residuals(tmp_path):
     rows = np.random.default_rng(0).normal(40, 2, (4096, 16)) @ np.diag(np.linspace(1, 3, 16))
     stored = (rows * harvest.STORED_SCALE).astype(np.float16)
-    size = saes.Size(d_sae=64, k=6, tokens=4096, epochs=30, batch=512, learning_rate=3e-3)
+    size = saes.Settings(d_sae=64, k=6, tokens=4096, epochs=30, batch=512, learning_rate=3e-3)
     trained = saes.train_sae(stored, 12, size, "google/gemma-3-270m")
     saes.save_sae(trained, tmp_path)
     weights = load_file(tmp_path / "sae_weights.safetensors")
@@ -123,7 +123,7 @@ def test_folded_dictionary_reads_raw_residuals(tmp_path):
 
 
 def test_dictionaries_are_trained_measured_and_kept(base, training, monkeypatch):
-    monkeypatch.setitem(saes.SIZES, "small", saes.Size(d_sae=32, k=4, tokens=4096, epochs=2, batch=256))
+    monkeypatch.setattr(saes, "SETTINGS", saes.Settings(d_sae=32, k=4, tokens=4096, epochs=2, batch=256))
     monkeypatch.setattr(saes, "LAYERS", (5, 15))
     monkeypatch.setattr("extract.demo.sae_quality.TOKENS_PER_DOMAIN", 200)
     out = training / "saes"

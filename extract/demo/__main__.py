@@ -26,9 +26,8 @@ def parser() -> argparse.ArgumentParser:
     adapter.add_argument("--out", type=Path, help="folder (default: extract/demo/adapters/NAME)")
 
     saes = commands.add_parser("train-saes", help="train the dictionaries on the base's residuals")
-    saes.add_argument("--size", choices=("small", "full"), default="small")
-    saes.add_argument("--tokens", type=int, help="training tokens (default: the size's)")
-    saes.add_argument("--out", type=Path, help="folder (default: extract/demo/saes for small, saes-full in the cache)")
+    saes.add_argument("--tokens", type=int, help="training tokens (default: the recipe's)")
+    saes.add_argument("--out", type=Path, help="folder (default: extract/demo/saes)")
 
     card = commands.add_parser("evaluate", help="measure an adapter on held-out data and write its card")
     card.add_argument("name", choices=ADAPTERS)
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "train-saes":
         from extract.demo.saes import train_saes
 
-        train_saes(arguments.size, arguments.base, tokens=arguments.tokens, out=arguments.out)
+        train_saes(arguments.base, tokens=arguments.tokens, out=arguments.out)
     elif arguments.command == "evaluate":
         from extract.demo.evaluate import evaluate_adapter
 

@@ -57,7 +57,7 @@ def steps(base: str, work: Path, out: Path) -> list[Step]:
         Step(
             "dictionaries",
             90,
-            recipe("train-saes", "--size", "full", "--out", work / "saes"),
+            recipe("train-saes", "--out", work / "saes"),
             (work / "saes" / "card.json").is_file,
         ),
         *(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +36,8 @@ GROUP = 32  # contexts a forward pass
 
 
 @dataclass(frozen=True)
-class Size:
-    """Settings of one family of dictionaries."""
+class Settings:
+    """Settings of a family of dictionaries."""
 
     d_sae: int
     k: int
@@ -50,10 +50,8 @@ class Size:
     seed: int = 1
 
 
-SIZES = {
-    "small": Size(d_sae=2048, k=48, tokens=300_000, epochs=5),
-    "full": Size(d_sae=4096, k=56, tokens=2_000_000, epochs=1),
-}
+SETTINGS = Settings(d_sae=4096, k=56, tokens=2_000_000, epochs=1)
+"""Of the dictionaries that ship."""
 
 
 def folder_name(layer: int, seed: int) -> str:
@@ -79,31 +77,31 @@ def centring(rows: np.ndarray, sample: int = 100_000) -> tuple[torch.Tensor, flo
     return mean, ((chosen.shape[1] / (chosen - mean).pow(2).sum(-1).mean()) ** 0.5).item()
 
 
-def train_sae(rows: np.ndarray, layer: int, size: Size, base_name: str) -> BatchTopKTrainingSAE:
+def train_sae(rows: np.ndarray, layer: int, settings: Settings, base_name: str) -> BatchTopKTrainingSAE:
     """Train one dictionary and fold centring and scale into it, so that it takes raw residuals."""
-    torch.manual_seed(size.seed)
+    torch.manual_seed(settings.seed)
     mean, scale = centring(rows)
-    metadata = _metadata(layer, size, base_name)
-    config = BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=size.d_sae, k=size.k, metadata=metadata)
+    metadata = _metadata(layer, settings, base_name)
+    config = BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=settings.d_sae, k=settings.k, metadata=metadata)
     sae = BatchTopKTrainingSAE(config)
-    samples = len(rows) // size.batch * size.batch * size.epochs
-    steps = samples // size.batch
+    samples = len(rows) // settings.batch * settings.batch * settings.epochs
+    steps = samples // settings.batch
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
             total_training_samples=samples,
-            train_batch_size_samples=size.batch,
-            lr=size.learning_rate,
-            lr_end=size.learning_rate / 10,
+            train_batch_size_samples=settings.batch,
+            lr=settings.learning_rate,
+            lr_end=settings.learning_rate / 10,
             lr_warm_up_steps=min(100, steps // 10),
             lr_decay_steps=steps // 4,
             dead_feature_window=200,
             logger=LoggingConfig(log_to_wandb=False),
         ),
         sae=sae,
-        data_provider=shuffled_batches(rows, mean, scale, size.batch, np.random.default_rng(size.seed)),
+        data_provider=shuffled_batches(rows, mean, scale, settings.batch, np.random.default_rng(settings.seed)),
     )
     trainer.fit()
-    calibrate(sae, next(shuffled_batches(rows, mean, scale, min(len(rows), 16 * size.batch), np.random.default_rng(0))))
+    calibrate(sae, next(shuffled_batches(rows, mean, scale, min(len(rows), 16 * settings.batch), np.random.default_rng(0))))
     fold_centring(sae, mean, scale)
     return sae
 
@@ -126,7 +124,7 @@ def fold_centring(sae: BatchTopKTrainingSAE, mean: torch.Tensor, scale: float) -
     sae.fold_W_dec_norm()
 
 
-def _metadata(layer: int, size: Size, base_name: str) -> SAEMetadata:
+def _metadata(layer: int, settings: Settings, base_name: str) -> SAEMetadata:
     return SAEMetadata(
         model_name=base_name,
         hook_name=f"blocks.{layer}.hook_resid_post",
@@ -134,7 +132,7 @@ def _metadata(layer: int, size: Size, base_name: str) -> SAEMetadata:
         prepend_bos=True,
         context_size=CONTEXT_SIZE,
         dataset="featureshift demo training text",
-        seed=size.seed,
+        seed=settings.seed,
     )
 
 
@@ -150,7 +148,7 @@ def save_sae(sae: BatchTopKTrainingSAE, folder: Path) -> None:
     write_card(folder / "cfg.json", config)
 
 
-def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path | None = None) -> None:
+def train_saes(base: str, tokens: int | None = None, out: Path | None = None) -> None:
     """Harvest residuals, train a dictionary for every layer and write ``card.json``; a finished layer is kept.
 
     Layer 12 gets a second seed as well, for "would another dictionary show the same?".
@@ -158,10 +156,10 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
     Raises:
         UserError: the training text is not built, or too little of it.
     """
-    size = SIZES[size_name] if tokens is None else Size(**{**asdict(SIZES[size_name]), "tokens": tokens})
+    size = SETTINGS if tokens is None else replace(SETTINGS, tokens=tokens)
     if size.tokens < 2 * size.batch:
         raise UserError(f"A dictionary needs at least {2 * size.batch} training tokens; give --tokens a larger number.")
-    folder = out or (SAES if size_name == "small" else cache_dir() / "demo" / "saes-full")
+    folder = out or SAES
     model, tokenizer = load_model(base, device=resolve_device("auto")), load_tokenizer(base)
     began = time.monotonic()
     gathered = gather(model, tokenizer, size.tokens)
@@ -173,8 +171,7 @@ def train_saes(size_name: str, base: str, tokens: int | None = None, out: Path |
             continue
         print(f"{target.name}: {gathered.rows:,} tokens, {size.epochs} epochs, {size.d_sae:,} features", flush=True)
         rows = np.array(gathered.residuals(layer))
-        settings = Size(**{**asdict(size), "seed": seed})
-        save_sae(train_sae(rows, layer, settings, public_name(base)), target)
+        save_sae(train_sae(rows, layer, replace(size, seed=seed), public_name(base)), target)
     earlier = json.loads((folder / "card.json").read_text(encoding="utf-8")) if (folder / "card.json").is_file() else {}
     wall = round(time.monotonic() - began) + earlier.get("wall_seconds", 0)
     card = {
