@@ -1,0 +1,57 @@
+"""The demo's configurations name what ships, and only domains that the corpus has."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from extract.answers import read_answers
+from extract.config import load_config
+from extract.demo import adapters, datasets
+from extract.records import read_records
+
+CONFIGS = datasets.HERE / "configs"
+DOMAINS = set(datasets.HELD_OUT_DOCUMENTS)
+TASKS = {"maths": ["maths"], "code": ["code"], "dialogue": ["dialogue"], "safety": ["harmful"], "safety-seed2": ["harmful"]}
+
+
+@pytest.mark.parametrize("name", ["demo", "world", "gemma-3-1b"])
+def test_domains_are_the_corpus_s(name):
+    config = load_config(CONFIGS / f"{name}.yaml")
+    assert {source.domain for source in config.corpus} == DOMAINS
+    assert {record.domain for record in read_records(config.corpus)} == DOMAINS
+    trained = {domain for variant in config.variants.values() for domain in variant.task}
+    assert trained <= DOMAINS and set(config.neutral_domains) <= DOMAINS - trained - {"alarming", "technical"}
+    assert {variant: settings.task for variant, settings in config.variants.items()}.items() <= TASKS.items()
+    assert config.neutral_domains == load_config(CONFIGS / "world.yaml").neutral_domains
+
+
+@pytest.mark.parametrize("name", ["demo", "world"])
+def test_everything_named_ships(name):
+    config = load_config(CONFIGS / f"{name}.yaml")
+    for variant in config.variants.values():
+        assert (Path(variant.adapter) / "adapter_model.safetensors").is_file()
+        assert Path(variant.adapter).is_relative_to(datasets.HERE)
+    for sae in (*config.saes, *config.replicas):
+        assert (Path(sae.path) / "sae_weights.safetensors").is_file()
+        assert Path(sae.path).is_relative_to(datasets.HERE)
+    assert Path(config.chat_template).is_file()
+    models = {"base", *config.variants}
+    assert set(read_answers(Path(config.answers), models)["model"]) == models
+
+
+def test_the_world_is_whole_and_the_demo_small():
+    world, demo = (load_config(CONFIGS / f"{name}.yaml") for name in ("world", "demo"))
+    assert list(world.variants) == list(adapters.RECIPES)
+    assert world.tokens >= 200_000 and world.token_kl > 0
+    assert demo.tokens <= 10_000 and demo.token_kl == 0 and not demo.replicas
+    assert [sae.path for sae in demo.saes] == [sae.path for sae in world.saes]
+
+
+def test_the_replica_is_another_dictionary_of_one_layer():
+    config = load_config(CONFIGS / "world.yaml")
+    (replica,) = config.replicas
+    first = next(sae for sae in config.saes if Path(sae.path).name == "layer_12")
+    hooks = [json.loads((Path(sae.path) / "cfg.json").read_text(encoding="utf-8"))["metadata"] for sae in (first, replica)]
+    assert hooks[0]["hook_name"] == hooks[1]["hook_name"]
+    assert hooks[0]["seed"] != hooks[1]["seed"]
