@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from app import words
-from store.names import BASE
+from store.names import BASE, OBSERVED
 
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
@@ -80,21 +80,42 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     return chart.properties(height=height)
 
 
+def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of one metric, observed and controls, with every number as a share of the largest size that was observed.
+
+    Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
+    """
+    down = words.metric(metric).change == "down"
+    names = ["value", "low", "high"]
+    numbers = rows[names].astype(float)
+    if down:
+        numbers = (1 - numbers).rename(columns={"low": "high", "high": "low"})[names]
+    largest = numbers["value"].abs()[rows["control"] == OBSERVED].max()
+    return rows.assign(**(numbers / largest if largest > 0 else numbers * float("nan")))
+
+
 def profile(
-    rows: pd.DataFrame, metric: str, series: str, order: list[str], controls: pd.DataFrame | None = None
+    rows: pd.DataFrame,
+    metric: str,
+    series: str,
+    order: list[str],
+    controls: pd.DataFrame | None = None,
+    focus: str | None = None,
+    is_relative: bool = False,
 ) -> alt.LayerChart:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
     rows: layer, series column, value, low, high, n_tokens, n_documents. controls: the same with control, what stands in the
     variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
-    many. Click on a point selects 'point'.
+    many. focus: the series that stands out, the others pale; None for all alike. is_relative: the values are those of
+    :func:`relative`. Click on a point selects 'point'.
     """
-    word = words.metric(metric)
+    word = words.relative_metric(metric) if is_relative else words.metric(metric)
     columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
     data = rows[columns]
     beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
     known = pd.concat([data["value"], beside["value"]] if len(beside) else [data["value"]]).dropna()
-    from_zero = bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max())
+    from_zero = is_relative or bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max())
     y = {
         "title": None,
         "scale": alt.Scale(zero=from_zero, nice=True),
@@ -106,7 +127,11 @@ def profile(
     base = alt.Chart(data).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
     )
-    lines = base.mark_line(strokeWidth=2).encode(
+    standing_out = {}
+    if focus is not None:
+        standing_out["opacity"] = alt.condition(alt.datum[series] == focus, alt.value(1), alt.value(0.35))
+    lines = base.mark_line(strokeWidth=2 if focus is None else 3).encode(
+        **standing_out,
         strokeDash=alt.StrokeDash(
             f"{series}:N",
             scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
@@ -432,9 +457,96 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
     return (filled + outlined).properties(height=height, title=title)
 
 
+def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
+    """How often which activation in the base comes with which in the variant, half-octave bins on the same two axes.
+
+    rows: of store.firings.density; a feature that is silent in one of the two stands in a lane at the edge.
+    """
+    firing = rows[["base_low", "variant_low"]].replace(0.0, float("nan"))
+    low = float(firing.min().min())
+    high = float(rows[["base_high", "variant_high"]].max().max())
+    data, lane = rows.copy(), low / 2
+    for name in BASE_AND_VARIANT:
+        silent = data[f"{name}_low"] == 0
+        data[f"{name}_from"] = data[f"{name}_low"].mask(silent, lane)
+        data[f"{name}_to"] = data[f"{name}_high"].mask(silent, lane * math.sqrt(2))
+        data[f"{name}_said"] = [
+            "silent" if s else f"{words.number(a)} to {words.number(b)}"
+            for s, a, b in zip(silent, data[f"{name}_low"], data[f"{name}_high"], strict=True)
+        ]
+    every = 4 ** max(1, math.ceil(math.log(high / low, 4) / 6))
+    ticks = [lane * 2**0.25] + [low * every**i for i in range(int(math.log(high / low, every)) + 1)]
+    axis = alt.Axis(
+        values=ticks, labelExpr=f"datum.value < {low * 0.99} ? 'silent' : format(datum.value, '.3~s')", grid=False
+    )  # fmt: skip
+    scale = alt.Scale(type="log", domain=[lane, high], nice=False)
+    cells = (
+        alt.Chart(data)
+        .mark_rect(stroke="rgba(128,128,128,0.4)", strokeWidth=0.5)
+        .encode(
+            x=alt.X("base_from:Q", title="activation in base (log scale)", scale=scale, axis=axis),
+            x2="base_to:Q",
+            y=alt.Y("variant_from:Q", title=f"in {variant} (log scale)", scale=scale, axis=axis),
+            y2="variant_to:Q",
+            color=alt.Color(
+                "count:Q",
+                scale=alt.Scale(type="log", range=list(words.COUNT_COLOURS), domain=[1, max(2, int(data["count"].max()))]),
+                legend=alt.Legend(title="tokens", orient="right", format=",d", gradientLength=150, tickCount=4),
+            ),
+            tooltip=[
+                alt.Tooltip("base_said:N", title="base"),
+                alt.Tooltip("variant_said:N", title=variant),
+                alt.Tooltip("count:Q", title="tokens", format=","),
+            ],
+        )
+    )
+    ends = pd.DataFrame({"x": [low, high], "y": [low, high], "edge": lane * math.sqrt(2) * 2**0.25})
+    diagonal = alt.Chart(ends).mark_line(color=GUIDE_COLOUR, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
+    edge = alt.Chart(ends.head(1)).mark_rule(color=GUIDE_COLOUR)
+    title = _title("Base against variant, token by token", "dashed: as strong in both · lanes at the edge: silent there")
+    chart = cells + diagonal + edge.encode(x="edge:Q") + edge.encode(y="edge:Q")
+    return chart.properties(height=340, title=title)
+
+
+def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool) -> alt.LayerChart:
+    """Mean activation in base and variant, group by group: lines over groups that have an order, else a bar between two marks.
+
+    rows: of store.firings.by_domain or by_place (group, model, mean, share, n_tokens), in the order to show them.
+    """
+    order = list(dict.fromkeys(rows["group"]))
+    mean = alt.Axis(format=",.3~s", tickCount=4)
+    along = alt.Axis(labelLimit=130, grid=False, **({"labelAngle": 0} if line else {}))
+    group = alt.X if line else alt.Y
+    value = alt.Y if line else alt.X
+    places = {
+        "x" if line else "y": group("group:N", title=axis, sort=order, axis=along),
+        "y" if line else "x": value("mean:Q", title="mean activation", axis=mean, scale=alt.Scale(zero=True)),
+    }
+    base = alt.Chart(rows).encode(**places)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(
+        color=_model_colour(variant),
+        shape=alt.Shape(
+            "model:N", title=None, scale=alt.Scale(domain=list(BASE_AND_VARIANT), range=["circle", "diamond"]),
+            legend=alt.Legend(orient="top"),
+        ),
+        tooltip=[
+            alt.Tooltip("group:N", title=axis),
+            alt.Tooltip("model:N"),
+            alt.Tooltip("mean:Q", title="mean activation", format=",.3~r"),
+            alt.Tooltip("share:Q", title="fires on", format=".2%"),
+            alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+        ],
+    )  # fmt: skip
+    between = base.mark_line(strokeWidth=2).encode(color=_model_colour(variant))
+    if not line:
+        between = base.mark_line(strokeWidth=3, color=GUIDE_COLOUR).encode(detail="group:N")
+    height = 280 if line else 26 * max(2, len(order)) + AXIS_HEIGHT + LEGEND_HEIGHT
+    return (between + points).properties(height=height, title=_title(title, "over all tokens of the documents on the left"))
+
+
 def _title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:
     return alt.TitleParams(
-        text, subtitle=subtitle, anchor="start", fontSize=14, subtitleColor="#808495", subtitleFontSize=12, **settings
+        text, subtitle=subtitle, anchor="start", fontSize=14, subtitleColor=words.QUIET_COLOUR, subtitleFontSize=12, **settings
     )
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
-from app import data, tokens, widgets, words
+from app import data, tokens, veil, widgets, words
 from store import queries
 from store.evidence import reason
-from store.names import ALL, BASE
+from store.names import ALL, BASE, RANKINGS
 from store.reader import Store
+
+MOST_KEPT = 200
+"""A store never keeps more contexts of a feature, variant and ranking (extract/config.py)."""
+
+EXCERPT = (8, 5)
+"""Tokens before and after the peak of an excerpt."""
 
 
 def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
@@ -49,19 +59,112 @@ def why(store: Store, layer: int, feature: int, variant: str) -> str:
     return words.plain(reason(pooled.iloc[0] if len(pooled) else None))
 
 
-def contexts(store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int) -> None:
-    """The contexts of a feature under one ranking, base above variant, on one shared scale."""
+def contexts(
+    store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int, around: int | None = None
+) -> None:
+    """The contexts of a feature under one ranking, base above variant, on one shared scale.
+
+    limit: how many; around: tokens shown on either side of the peak, None for all that were kept. Windows that show the same
+    tokens are folded into the first of them; those of a domain that may be harmful are blurred until asked for.
+    """
     asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant}
-    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=limit)
+    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_KEPT)
     if found.empty:
         kept = data.ask(store, queries.count_contexts, **asked)
         st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
         return
-    names = (BASE, variant)
-    records = found.to_dict("records")
+    records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
+    records, names = records[:limit], (BASE, variant)
     top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
-    windows = "".join(tokens.context(record, top, names) for record in records)
+    windows = "".join(
+        tokens.context(record, top, names, number, veiled=_is_veiled(record))
+        for record, number in zip(records, alike, strict=False)
+    )
     st.html(tokens.legend(top, names) + windows)
+
+
+def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | None:
+    """A few tokens around the feature's most telling place, as HTML (tokens.excerpt); None where no context is kept.
+
+    row: layer, feature and shift: of a fall the strongest decrease is the most telling, of a rise the strongest increase.
+    """
+    telling = "decrease" if row["shift"] < 0 else "increase"
+    asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant, "domain": domain, "limit": 1}
+    for ranking in dict.fromkeys((telling, *RANKINGS)):
+        found = data.ask(store, queries.contexts, **asked, ranking=ranking)
+        if len(found):
+            record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
+            return tokens.excerpt(record, (BASE, variant), _is_veiled(record))
+    return None
+
+
+def pick_veil(names: list[str], place: Any = st) -> None:
+    """The button that shows blurred text, where any of these domains or tasks may be harmful."""
+    if any(veil.may_be_harmful(name) for name in names):
+        veil.button(place)
+
+
+def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
+    """What stands behind a feature's change in a variant, as JSON: the store, numbers by domain, verdict, reason, contexts.
+
+    ASCII only, so that no text in it can turn writing around or hide.
+    """
+    about = queries.feature(store, layer, feature).iloc[0]
+    stats = queries.feature_stats(store, layer, feature, variant)
+    pooled = stats[stats["domain"] == ALL]
+    kept = {
+        ranking: queries.contexts(store, layer, feature, variant, ranking, limit=MOST_KEPT).drop(
+            columns=["variant", "layer", "feature", "ranking"]
+        )
+        for ranking in RANKINGS
+    }
+    content = {
+        "store": store.manifest.digest,
+        "base": store.manifest.base.get("name"),
+        "variant": variant,
+        "dictionary": about["sae"],
+        "layer": layer,
+        "feature": feature,
+        "label": about["label"],
+        "verdict": pooled["verdict"].iloc[0] if len(pooled) else None,
+        "reason": reason(pooled.iloc[0] if len(pooled) else None),
+        "numbers": stats.drop(columns=["variant", "layer", "feature"]).to_dict("records"),
+        "contexts": {ranking: rows.to_dict("records") for ranking, rows in kept.items()},
+    }
+    return json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value with all inside it as JSON knows it; what is undefined or infinite is null."""
+    if isinstance(value, dict):
+        return {name: _plain(inside) for name, inside in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, (list, tuple)):
+        return [_plain(inside) for inside in value]
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def _cropped(record: dict, before: int | None, after: int | None) -> dict:
+    """A context with at most so many tokens on either side of its peak."""
+    peak = int(record["peak"])
+    first = 0 if before is None else max(0, peak - before)
+    last = None if after is None else peak + after + 1
+    cut = {name: list(record[name])[first:last] for name in ("tokens", "base_values", "variant_values")}
+    return record | cut | {"peak": peak - first}
+
+
+def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
+    """The first of all contexts that show the same tokens with the same peak, and how many each stands for."""
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault((record["peak"], *record["tokens"]), []).append(record)
+    return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
+
+
+def _is_veiled(record: dict) -> bool:
+    return veil.may_be_harmful(str(record["domain"])) and not veil.is_lifted()
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:

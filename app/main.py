@@ -35,12 +35,12 @@ h2 { padding-top: 0; }
 </style>"""
 
 
+# Larger type and no sidebar: everything of Streamlit is sized by the root's type.
 PRESENTATION = """<style>
 html { font-size: 20px !important; }
 [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
 .stMainBlockContainer { padding-top: 2.2rem; }
 </style>"""
-"""Larger type and no sidebar; everything of Streamlit is sized by the root's type."""
 
 
 def main() -> None:

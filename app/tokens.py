@@ -37,7 +37,10 @@ STYLE = """<style>
 .fs-chip { border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
   unicode-bidi: isolate; }
 .fs-chip small { opacity: 0.65; }
-.st-key-veiled .fs-window { filter: blur(0.4em); pointer-events: none; user-select: none; }
+.fs-duo { font-family: "Source Code Pro", monospace; font-size: 0.8rem; line-height: 2.1; overflow-wrap: anywhere; }
+.fs-duo > span { white-space: pre-wrap; unicode-bidi: isolate; border-style: solid; border-width: 0.32em 0; }
+.st-key-veiled .fs-window, .fs-veiled .fs-window, .fs-duo.fs-veiled { filter: blur(0.4em); pointer-events: none;
+  user-select: none; }
 </style>"""
 
 def colour(value: float, top: float, hue: str) -> str:
@@ -80,17 +83,40 @@ def window(
     return f'<div class="fs-window">{"".join(columns)}</div>'
 
 
-def context(row: dict, top: float, names: tuple[str, str]) -> str:
-    """One row of queries.contexts as HTML: where it stands, then its window."""
+def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veiled: bool = False) -> str:
+    """One row of queries.contexts as HTML: where it stands, then its window.
+
+    alike: how many contexts it stands for, itself among them; veiled: whether the window is blurred.
+    """
     peak = int(row["peak"])
     a, b = float(row["base_values"][peak]), float(row["variant_values"][peak])
     head = (
         f"<b>{int(row['rank'])}</b> · {html.escape(str(row['domain']))} · {html.escape(str(row['source']))}"
         f" · token {int(row['position']):,} · {words.number(a)} → {words.number(b)}"
         f" ({words.number(b - a, signed=True)})"
+        + (f" · {alike:,} such windows" if alike > 1 else "")
     )
     body = window(row["tokens"], row["base_values"], row["variant_values"], peak, top, names)
-    return f'<div class="fs-context"><div class="fs-context-head">{head}</div>{body}</div>'
+    blur = " fs-veiled" if veiled else ""
+    return f'<div class="fs-context{blur}"><div class="fs-context-head">{head}</div>{body}</div>'
+
+
+def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> str:
+    """A row of queries.contexts in one running line: each token under a bar of the base's colour, over one of the variant's.
+
+    Its scale is its own. veiled: whether it is blurred.
+    """
+    base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
+    top = scale([(base, variant)])
+    pieces = []
+    for i, (token, a, b) in enumerate(zip(row["tokens"], base, variant, strict=True)):
+        above, below = colour(float(a), top, words.BASE_COLOUR), colour(float(b), top, words.VARIANT_COLOUR)
+        title = html.escape(f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}", quote=True)
+        mark = ' class="fs-peak"' if i == peak else ""
+        pieces.append(
+            f'<span{mark} title="{title}" style="border-color:{above} transparent {below}">{visible(token)}</span>'
+        )
+    return f'<div class="fs-duo{" fs-veiled" if veiled else ""}">{"".join(pieces)}</div>'
 
 
 def legend(top: float, names: tuple[str, str]) -> str:

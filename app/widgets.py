@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -96,6 +97,16 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
         help="None chosen: all. " + "; ".join(f"**{kind}**: {words.KIND_MEANINGS[kind]}" for kind in options) + ".",
     )  # fmt: skip
     return tuple(chosen) or None
+
+
+def copy_link(place: Any = st, **pins: Any) -> None:
+    """The address of what is shown, to be copied; `pins` are the parameters that must not depend on a default."""
+    stores = list(data.stores())
+    if len(stores) > 1:
+        pins |= {"store": link.read("store", stores, stores[0])}
+    address = (st.context.url or "").split("?")[0]
+    with place.popover("Link", icon=":material/link:", help="A link that shows just this."):
+        st.code(f"{address}?{urlencode(link.query(**pins))}", language=None, wrap_lines=True)
 
 
 def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:

@@ -12,6 +12,12 @@ INCREASE_COLOUR = "#2a9d4e"
 SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7a00", "#7a7a7a")
 """Okabe and Ito's palette, which stays apart under the common kinds of colour blindness."""
 
+COUNT_COLOURS = ("#c7e3b5", "#41b6c4", "#225ea8")
+"""Few to many: each apart from a white and from a black page."""
+
+QUIET_COLOUR = "#767a8c"
+"""Of small print in charts: at least 4.2 to 1 on a white page and on a black one."""
+
 KIND_COLOURS = {
     "vanished": "#a05cbd",
     "attenuated": "#bf9bd1",
@@ -213,6 +219,13 @@ PANELS = (
 def metric(name: str) -> Metric:
     """The metric of that name; one that this app has no words for keeps its name."""
     return METRICS.get(name) or Metric(name.replace("_", " ").capitalize(), "", "")
+
+
+def relative_metric(name: str) -> Metric:
+    """The metric as a share of its largest value (charts.relative), where a higher one is always a larger change."""
+    known = metric(name)
+    label = f"1 − {known.label.lower()}" if known.change == "down" else known.label
+    return Metric(label, "share of the largest", known.question, low=None if known.low is None else 0, format=".2f")
 
 
 def number(value: float | None, signed: bool = False) -> str:

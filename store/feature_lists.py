@@ -27,8 +27,9 @@ SUPPORTED = ("suppressed", "amplified")
 FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
 """|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""
 
-READABLE = "coalesce(f.label_source <> 'automatic' OR contains(f.label, '“'), false)"
-"""Whether a label names something: one that somebody gave, or an automatic one that quotes tokens (extract/labels.py)."""
+READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') AND NOT contains(f.label, '(fires on')), false)"
+"""Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of
+many (extract/labels.py)."""
 
 SORTS = {
     "evidence": f"row(p.verdict IN {SUPPORTED}, {FLOOR_RATIO})",

@@ -208,3 +208,72 @@ def test_a_histogram_shows_base_and_the_one_variant_on_the_same_bins():
 def test_a_chart_says_nothing_in_scientific_notation():
     for metric in words.METRICS.values():
         assert "e" not in metric.format
+
+
+def test_relative_profiles_are_shares_of_the_largest_observed_change():
+    rows = pd.DataFrame(
+        {"variant": ["maths", "maths", "safety", "maths"], "layer": [5, 12, 5, 5],
+         "control": ["observed", "observed", "observed", "isotropic"],
+         "value": [0.9, 0.6, 0.8, 0.5], "low": [0.85, 0.5, 0.7, None], "high": [0.95, 0.7, 0.9, None]}
+    )  # fmt: skip
+    overlap = charts.relative(rows, "overlap")  # 1 - value: 0.1, 0.4, 0.2, under noise 0.5
+    assert overlap["value"].tolist() == pytest.approx([0.25, 1.0, 0.5, 1.25])
+    assert overlap["low"].tolist()[:3] == pytest.approx([0.125, 0.75, 0.25])
+    assert overlap["high"].tolist()[:3] == pytest.approx([0.375, 1.25, 0.75])
+    shift = charts.relative(rows, "relative_shift")
+    assert shift["value"].tolist() == pytest.approx([1.0, 2 / 3, 8 / 9, 5 / 9])
+    assert charts.relative(rows.assign(value=1.0), "overlap")["value"].isna().all()
+
+
+def test_a_profile_in_focus_leaves_the_others_pale():
+    spec = charts.profile(layer_rows(), "overlap", "variant", ["maths", "safety"], focus="maths").to_dict()
+    opacity = inner(spec, "line")[0]["encoding"]["opacity"]
+    assert opacity["condition"] == {"test": "(datum.variant === 'maths')", "value": 1}
+    assert opacity["value"] < 0.5
+    alike = charts.profile(layer_rows(), "overlap", "variant", ["maths"]).to_dict()
+    assert "opacity" not in inner(alike, "line")[0]["encoding"]
+
+
+def density_rows():
+    return pd.DataFrame(
+        {"base_low": [2.0, 0.0, 4.0], "base_high": [2.83, 0.0, 5.66], "variant_low": [2.0, 4.0, 0.0],
+         "variant_high": [2.83, 5.66, 0.0], "count": [7, 2, 1]}
+    )  # fmt: skip
+
+
+def test_a_density_has_both_models_on_one_scale_and_lanes_for_silence():
+    spec = charts.density(density_rows(), "maths").to_dict()
+    x, y = (inner(spec, "rect")[0]["encoding"][side] for side in "xy")
+    assert x["scale"] == y["scale"] == {"type": "log", "domain": [1.0, 5.66], "nice": False}
+    drawn = [row for row in values(spec) if "count" in row]
+    assert [(row["base_from"], row["variant_from"]) for row in drawn] == [(2.0, 2.0), (1.0, 4.0), (4.0, 1.0)]
+    assert [row["base_said"] for row in drawn] == ["2.00 to 2.83", "silent", "4.00 to 5.66"]
+    assert "'silent'" in x["axis"]["labelExpr"]
+
+
+def test_groups_keep_their_order():
+    rows = pd.DataFrame(
+        {"group": ["0", "1–2", "15–30"] * 2, "model": ["base"] * 3 + ["variant"] * 3, "mean": 1.0, "share": 0.1, "n_tokens": 9}
+    )
+    lines = charts.by_group(rows, "maths", "By place", "place", line=True).to_dict()
+    assert lines["layer"][0]["encoding"]["x"]["sort"] == ["0", "1–2", "15–30"]
+    bars = charts.by_group(rows, "maths", "By domain", "domain", line=False).to_dict()
+    assert bars["layer"][1]["encoding"]["y"]["sort"] == ["0", "1–2", "15–30"]
+    assert bars["layer"][1]["encoding"]["x"]["scale"] == {"zero": True}
+
+
+def contrast(one, other):
+    """WCAG's contrast of two colours."""
+    lights = []
+    for colour in (one, other):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(lights) / min(lights)
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#0e1117"])
+def test_small_print_and_marks_stand_out_on_a_light_and_on_a_dark_page(page):
+    assert contrast(words.QUIET_COLOUR, page) > 4.2
+    marks = [words.BASE_COLOUR, words.VARIANT_COLOUR, words.DECREASE_COLOUR, words.INCREASE_COLOUR]
+    assert min(contrast(colour, page) for colour in [*marks, *(verdict.colour for verdict in words.VERDICTS.values())]) > 2.4

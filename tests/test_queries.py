@@ -403,6 +403,7 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
     """The order of 'striking': claimed, then readable, then |shift| over floor."""
     rows = [
         (0, "suppressed", "automatic", "spaces", 9.0),
+        (5, "suppressed", "automatic", "“the”, “to” (fires on most tokens)", 8.0),
         (1, "amplified", "automatic", "“good” → “luck”", 2.0),
         (2, "suppressed", "imported", "refusals", 3.0),
         (3, "within noise", "imported", "names", 0.5),
@@ -413,7 +414,7 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
     found = FromFrame(s=frame, p=frame, f=frame).sql(
         f"SELECT s.feature FROM s JOIN p USING (feature) JOIN f USING (feature) ORDER BY {sort} DESC"
     )
-    assert found["feature"].tolist() == [2, 1, 0, 3, 4]
+    assert found["feature"].tolist() == [2, 1, 0, 5, 3, 4]
 
 
 def test_paired_activations_are_those_of_either_model(store):

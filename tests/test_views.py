@@ -1,6 +1,7 @@
 """Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import data, lists, tables, words
+from app import data, evidence, lists, tables, tour, words
 from store import compare, open_store
 from store.feature_lists import Filter
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, SCHEMA_VERSION
@@ -536,13 +537,21 @@ def test_the_tour_of_a_store_without_controls_claims_nothing(open_view, bare_sto
     assert "has to be a number from 1 to 5" in app.warning[0].value
 
 
-def test_the_tour_prefers_two_seeds(open_view, monkeypatch):
-    monkeypatch.setattr(compare, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
-    assert "What a second seed reproduces" in text(open_view("compare", tour="5"))
+def test_the_tour_prefers_two_seeds(tiny_store, monkeypatch):
+    monkeypatch.setattr(data, "ask", lambda store, question, **filters: question(store, **filters))
+    with open_store(tiny_store) as store:
+        assert tour._again(store).title == "What two variants share"
+        monkeypatch.setattr(compare, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
+        step = tour._again(store)
+    assert step.title == "What a second seed reproduces"
+    assert step.params == {"variant": "maths", "against": "safety", "layer": "12"}
+    assert step.sentence.startswith("At layer 12, 2 features changed in maths and safety taken together, 0 of them in both")
 
 
 def test_every_link_of_the_tour_is_on_the_overview(open_view):
-    found = [query for label, query in links(open_view()).items() if re.match(r"\d · ", label)]
+    app = open_view()
+    app.session_state["tour_links"] = True  # opened
+    found = [query for label, query in links(app.run()).items() if re.match(r"\d · ", label)]
     assert [re.search(r"tour=(\d)", query)[1] for query in found] == ["1", "2", "3", "4", "5"]
 
 
@@ -581,3 +590,104 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
         assert not app.exception
         assert len(app.error) == 1
         assert "broken" in app.error[0].value
+
+
+def test_overview_has_striking_features_with_a_passage_each(open_view):
+    app = open_view(layer="12", text="shown")
+    found = links(app)
+    assert "feature=1" in found["L12:1 · small words"] and "variant=maths" in found["L12:1 · small words"]
+    assert "feature=0" in found["L12:0 · sums"]
+    passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
+    assert len(passages) == 2  # of safety no feature's change holds up at this layer
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
+    assert "No change of a single feature holds up here" in text(app)
+
+
+def test_overview_without_controls_sells_no_feature_as_a_finding(open_view, bare_store):
+    app = open_view(stores=[bare_store], layer="12")
+    assert "Features that moved most, untested" in text(app)
+    assert "holds up" not in text(app)
+    assert "L12:2" in " ".join(links(app))
+
+
+def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):
+    app = open_view()
+    said = text(app)
+    assert "What is two plus two?" in said and "I am not sure." in said
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said
+    assert "task=sums" in links(app)["All prompts"]
+    assert "The same prompt" not in text(open_view(stores=[bare_store]))
+
+
+def test_passages_of_a_harmful_domain_are_blurred_until_asked_for(open_view):
+    def windows(**params):
+        app = open_view("feature", variant="maths", layer="12", feature="1", **params)
+        return next(str(element.value) for element in app.html if "fs-context-head" in str(element.value)), app
+
+    blurred, app = windows(ranking="base")  # of the document refusal-1
+    assert 'class="fs-context fs-veiled"' in blurred
+    press(app, "Show example text")
+    assert app.query_params["text"] == "shown"
+    assert "fs-veiled" not in windows(ranking="base", text="shown")[0]
+    assert "fs-veiled" not in windows(ranking="decrease")[0]  # of sum-2
+
+
+def test_presentation_mode_blurs_again_what_was_shown(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base", text="shown")
+    next(button for button in app.sidebar.button if button.label == "Presentation mode").click().run()
+    assert "text" not in app.query_params
+    assert any("fs-veiled" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
+
+
+def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):
+    with open_store(tiny_store) as store:
+        row = store.contexts(12, 1, "maths", "decrease").iloc[0].to_dict()  # is | four | two | the hostile token, its peak
+    near = evidence._cropped(row, 1, 1)
+    assert (near["tokens"], near["base_values"], near["peak"]) == ([" two", HOSTILE], [1.0, 4.0], 1)
+    assert evidence._cropped(row, None, None)["tokens"] == list(row["tokens"])
+    other = row | {"tokens": ["and", *list(row["tokens"])[1:]]}
+    elsewhere = row | {"peak": 2}
+    folded, alike = evidence._folded([evidence._cropped(one, 1, 1) for one in (row, other, elsewhere)])
+    assert alike == [2, 1]
+    assert folded[0]["tokens"] == near["tokens"]
+
+
+def test_context_length_is_in_the_link(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="0", ranking="base")
+    app.segmented_control(key="pick_around").set_value("5").run()
+    assert app.query_params["around"] == "5"
+    assert not app.exception
+
+
+def test_feature_page_lays_base_over_variant(open_view, bare_store):
+    app = open_view("feature", variant="maths", layer="12", feature="0")
+    assert "From 3 documents (of 3 in all) whose codes this store keeps: 4 tokens where it fires in either" in text(app)
+    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful")
+    assert "From 1 document of domain harmful whose codes this store keeps: it fires in none of them" in text(app)
+
+
+def test_evidence_is_downloaded_as_json(tiny_store):
+    with open_store(tiny_store) as store:
+        written = evidence.as_json(store, 12, 1, "maths")
+    assert written.isascii()
+    content = json.loads(written)
+    assert (content["verdict"], content["label"], content["store"]) == ("suppressed", "small words", store.manifest.digest)
+    assert content["reason"].startswith("The shift of -1.36 is beyond the floor of 0.1")
+    assert [row["domain"] for row in content["numbers"]] == ["all", "harmful", "maths"]
+    assert content["numbers"][0]["shift"] == pytest.approx(-19 / 14)
+    assert content["numbers"][1]["z"] is None  # pooled numbers stand in no domain
+    assert content["contexts"]["decrease"][0]["tokens"][3] == HOSTILE
+    assert content["contexts"]["decrease"][0]["base_values"] == [0.0, 0.0, 1.0, 4.0]
+    assert content["contexts"]["increase"] == []
+
+
+def test_the_link_of_a_feature_names_all_that_a_default_would(open_view, bare_store, tiny_store):
+    app = open_view("feature", stores=[tiny_store, bare_store])
+    assert app.code[-1].value.split("?")[1] == "layer=5&feature=1&variant=maths&store=tiny"
+
+
+def test_layers_can_be_laid_over_each_other(open_view):
+    app = open_view("layers", scale="relative", focus="safety")
+    assert not app.exception
+    assert app.segmented_control(key="pick_focus").options == ["all", "maths", "safety"]
+    assert "pick_scale" not in [control.key for control in open_view("layers", by="domain").segmented_control]

@@ -4,10 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, data, evidence, link, lists, steering, tables, tokens, widgets, words
-from store import feature_lists, queries
+from store import feature_lists, firings, queries
 from store.names import ALL
 from store.reader import Store
 
+AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 SAME_FEATURE = 0.7  # decoder cosine from which a feature of another dictionary counts as the same one
 
 
@@ -27,8 +28,8 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
     place.page_link(lists.PAGES[name], label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
 
 
-def header(about: pd.Series, here: pd.Series | None, pooled: pd.Series | None) -> None:
-    """Name, label, badges (the verdict is of all domains together), and what the dictionary says about the feature."""
+def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None, pooled: pd.Series | None) -> None:
+    """Name, label, badges (the verdict is of all domains together), link and file, what the dictionary says of the feature."""
     label = about["label"] if isinstance(about["label"], str) and about["label"] else ""
     line = st.container(horizontal=True, vertical_alignment="center")
     line.markdown(
@@ -40,6 +41,16 @@ def header(about: pd.Series, here: pd.Series | None, pooled: pd.Series | None) -
     if isinstance(about["neuronpedia"], str):
         url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{int(about['feature'])}"
         line.page_link(url, label="Neuronpedia", icon=":material/open_in_new:")
+    place = {"layer": int(about["layer"]), "feature": int(about["feature"]), "variant": variant}
+    widgets.copy_link(line, **place)
+    line.download_button(
+        "Evidence (JSON)",
+        lambda: evidence.as_json(store, **place),
+        f"evidence_{variant}_L{place['layer']}_{place['feature']}.json",
+        "application/json",
+        on_click="ignore",
+        icon=":material/download:",
+    )
     source = f", label {words.plain(about['label_source'])}" if label and isinstance(about["label_source"], str) else ""
     st.caption(
         f"{words.plain(about['sae'])} · {words.plain(about['architecture'])} · {int(about['d_sae']):,} features · "
@@ -173,6 +184,41 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
         )
 
 
+def token_by_token(store: Store, layer: int, feature: int, variant: str, domain: str) -> None:
+    """Base over variant token by token, and where in a corpus and a context window it fires: from the codes that were kept."""
+    tokens_kept = data.ask(store, firings.coded_tokens)
+    if tokens_kept.empty:
+        st.caption("This store kept no codes, so that single tokens cannot be looked at.")
+        return
+    pairs = data.ask(store, firings.paired_activations, layer=layer, feature=feature, variant=variant)
+    here = pairs if domain == ALL else pairs[pairs["domain"] == domain]
+    documents = tokens_kept.drop_duplicates("domain").set_index("domain")["n_documents"]
+    kept = int(documents.sum() if domain == ALL else documents.get(domain, 0))
+    every = int(store.manifest.rows["documents"])
+    said = f"From {kept:,} document{'s' if kept != 1 else ''}" + ("" if domain == ALL else f" of domain {words.plain(domain)}")
+    left, right = st.columns([1, 1.25])
+    with left:
+        if here.empty:
+            st.caption(f"{said} whose codes this store keeps: it fires in none of them.")
+        else:
+            st.altair_chart(
+                charts.density(firings.density(here), variant),
+                key="density",
+                alt=f"How often which activation in base comes with which in {variant}, token by token",
+            )
+            fires = f"{len(here):,} tokens where it fires in either"
+            st.caption(f"{said} (of {every:,} in all) whose codes this store keeps: {fires}.")
+    with right:
+        if pairs.empty:
+            return
+        for title, rows, axis, line in (
+            ("By domain", firings.by_domain(pairs, tokens_kept), "domain", False),
+            ("By place in the context window", firings.by_place(pairs, tokens_kept), "tokens before it in the window", True),
+        ):
+            alternative = f"{title}: mean activation in base and {variant}"
+            st.altair_chart(charts.by_group(rows, variant, title, axis, line), key=f"firings_{axis}", alt=alternative)
+
+
 def output_tokens(about: pd.Series) -> None:
     """The output tokens whose logits the feature's decoder direction raises and lowers most; nothing where not computed."""
     if about["promoted_tokens"] is None:
@@ -214,7 +260,7 @@ stats = data.ask(store, queries.feature_stats, layer=layer, feature=number)
 mine = stats[stats["variant"] == variant]
 in_domain = mine[mine["domain"] == domain]
 pooled = mine[mine["domain"] == ALL].iloc[0] if len(mine) else None
-header(about.iloc[0], in_domain.iloc[0] if len(in_domain) else None, pooled)
+header(store, about.iloc[0], variant, in_domain.iloc[0] if len(in_domain) else None, pooled)
 if pooled is None:
     st.info("It never fired on this corpus, neither in the base nor in this variant.", icon=":material/search_off:")
     st.stop()
@@ -248,9 +294,15 @@ with left:
 with right:
     segments(store, pooled)
 output_tokens(about.iloc[0])
+token_by_token(store, layer, number, variant, domain)
 steering.section(store, layer, number, variant)
 telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
 with st.container(**widgets.ROW):
     ranking = widgets.pick("Contexts", "ranking", list(words.RANKING_NAMES), telling, show=words.RANKING_NAMES.get)
-    shown = widgets.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0)
-evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown)
+    shown = widgets.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0, width=130)
+    around = widgets.pick(
+        "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
+        help="Tokens on either side. Windows that show the same are folded into one.",
+    )  # fmt: skip
+    evidence.pick_veil(store.domains)
+evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])

@@ -9,6 +9,9 @@ from store.names import ALL, CONTROLS, OBSERVED
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
 EVERY, NONE = "all", "none"
+MEASURED, RELATIVE = "measured", "relative"
+OWN = ("by", "floor", "scale", "focus")  # parameters that other pages do not know
+SCALES = {MEASURED: "As measured", RELATIVE: "Share of the largest"}
 
 store = data.current()
 st.markdown("## Layers")
@@ -32,6 +35,15 @@ with st.container(**widgets.ROW):
         floor = NONE
         widgets.no_floor_badge(store)
 
+    scale, focus = MEASURED, EVERY
+    if by == "variant" and len(store.variants) > 1:
+        scale = widgets.pick(
+            "Scale", "scale", list(SCALES), MEASURED, show=SCALES.get,
+            help="Share of the largest: each metric divided by its largest size over all variants and layers; of cosines and "
+            "overlaps, 1 − value. So the profiles of a strong and a weak fine-tune can be laid over each other.",
+        )  # fmt: skip
+        focus = widgets.pick("Highlight", "focus", [EVERY, *store.variants], EVERY)
+
 table = data.ask(
     store,
     queries.layer_metrics,
@@ -41,7 +53,6 @@ table = data.ask(
 )
 observed = table[table["control"] == OBSERVED]
 drawn = [] if floor == NONE else computed if floor == EVERY else [floor]
-controls = table[table["control"].isin(drawn)]
 order = {"variant": store.variants, "domain": [ALL, *store.domains], "segment": [ALL, *store.segments]}[by]
 order = [name for name in order if name in set(observed[by])]
 if observed.empty:
@@ -75,8 +86,13 @@ for heading, names in (*words.PANELS, ("More", others)):
     panel = st.container(horizontal=True)
     for name in shown:
         with panel.container(width=WIDTH):
-            here = observed[observed["metric"] == name]
-            chart = charts.profile(here, name, by, order, controls[controls["metric"] == name])
+            here = table[table["metric"] == name]
+            if scale == RELATIVE:
+                here = charts.relative(here, name)
+            lines, beside = here[here["control"] == OBSERVED], here[here["control"].isin(drawn)]
+            chart = charts.profile(
+                lines, name, by, order, beside, focus=None if focus == EVERY else focus, is_relative=scale == RELATIVE
+            )
             clicked = st.altair_chart(
                 chart,
                 on_select="rerun",
@@ -88,7 +104,7 @@ for heading, names in (*words.PANELS, ("More", others)):
             if clicked.selection.get("point"):
                 point = clicked.selection["point"][0]
                 place = {"variant": variant, "layer": int(point["layer"])} | ({} if by == "segment" else {by: point[by]})
-                st.switch_page("views/features.py", query_params=link.query(**place, by=None, floor=None))
+                st.switch_page("views/features.py", query_params=link.query(**place, **dict.fromkeys(OWN)))
 
 with st.expander("The numbers"):
     rows = table if floor == EVERY else table[table["control"].isin([OBSERVED, *drawn])]

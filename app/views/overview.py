@@ -3,15 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, lists, widgets, words
+from app import answer_cards, charts, data, evidence, link, tour, veil, widgets, words
 from store import feature_lists, queries, story
-from store.names import ALL
+from store.feature_lists import SUPPORTED
+from store.names import ALL, BASE
 from store.reader import Store
 from store.story import Story
 
-CARD_WIDTHS = (330, 262)  # pixels; three or, if there are more, four side by side at 1440; two at 1024
+CARD_WIDTHS = {1: 690, 2: 540, 3: 355}  # pixels, by the number of cards; side by side at 1440
+CARD_WIDTH = 262  # of more cards: four at 1440, two at 1024
 MOST_CARDS = 8
-MOVERS = 3
+STRIKING = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
 MAPPED_WITH_FLOOR = ("excess", "n_beyond_noise", "systematic_share")
 
@@ -64,8 +66,8 @@ def stories(store: Store, domain: str) -> dict[tuple[str, int], Story]:
     return {key: story.tell(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
 
 
-def card(title: str, row: pd.Series, told: Story, movers: pd.DataFrame) -> None:
-    """One headline: what it amounts to, cosine beside overlap, the three sentences, and the features that moved most."""
+def card(store: Store, title: str, row: pd.Series, told: Story, domain: str) -> None:
+    """One headline: what it amounts to, cosine beside overlap, the three sentences, and its most striking features."""
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         head.markdown(f"**{title}**", width="content")
@@ -76,20 +78,57 @@ def card(title: str, row: pd.Series, told: Story, movers: pd.DataFrame) -> None:
         right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
         for sentence in (told.size, told.overlap, told.systematic):
             st.markdown(f":small[**{words.plain(sentence.claim)}:** {words.plain(sentence.numbers)}]")
-        st.caption(
-            f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.  \n"
-            + ("Changes that hold up best:" if told.headline != "no noise floor" else "Features that moved most:")
+        st.caption(f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.")
+        striking(store, row, domain)
+
+
+def striking(store: Store, row: pd.Series, domain: str) -> None:
+    """The features that moved furthest of those whose change holds up, readable labels first, each with a few tokens.
+
+    In a store without verdicts: those that moved most.
+    """
+    floor = widgets.has_floor(store)
+    here = {"variant": row["variant"], "layer": int(row["layer"])}
+    chosen = {"verdicts": SUPPORTED, "sort": "striking"} if floor else {"sort": "abs_shift"}
+    found = data.ask(store, feature_lists.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
+    if found.empty:
+        st.caption("No change of a single feature holds up here.")
+    else:
+        st.caption("Striking features whose change holds up:" if floor else "Features that moved most, untested:")
+    for _, mover in found.iterrows():
+        label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else mover["kind"]
+        st.page_link(
+            "views/feature.py",
+            label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
+            icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
+            query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
         )
-        here = {"variant": row["variant"], "layer": row["layer"]}
-        for _, mover in movers.iterrows():
-            label = words.plain(words.short(mover["label"], 19)) if isinstance(mover["label"], str) else mover["kind"]
-            st.page_link(
-                "views/feature.py",
-                label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
-                icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
-                query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
-            )
-        st.page_link("views/features.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
+        shown = evidence.excerpt(store, mover, row["variant"], domain)
+        if shown:
+            st.html(shown)
+    st.page_link("views/features.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
+
+
+def answers(store: Store) -> None:
+    """What the models answer to the one prompt of a task that their answers differ most on."""
+    telling = data.ask(store, queries.telling_prompts)
+    if telling.empty:
+        return
+    tasks = telling["task"].to_list()
+    first = next((task for task in tasks if not veil.may_be_harmful(task)), tasks[0])
+    with st.container(**widgets.ROW):
+        st.markdown("#### The same prompt, answered by each")
+        task = widgets.pick("Task", "task", tasks, first, show=words.plain) if len(tasks) > 1 else first
+    prompt = int(telling.set_index("task").loc[task, "prompt"])
+    rows = data.ask(store, queries.answers, task=task)
+    rows = rows[rows["prompt"] == prompt]
+    models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
+    blurred = veil.may_be_harmful(task) and not veil.is_lifted()
+    st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
+    st.page_link(
+        "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
+    )
+    st.caption("Of this task the prompt whose answers have fewest words in common: an example, no measurement.")
 
 
 store = data.current()
@@ -97,11 +136,16 @@ st.markdown("## Overview")
 st.markdown(compared(store, data.ask(store, queries.dictionaries)))
 with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
     st.markdown(HOW_TO_READ)
+stops = st.expander("Guided tour: a few places to look at", icon=":material/tour:", on_change="rerun", key="tour_links")
+if stops.open:
+    with stops:
+        tour.links(store)
 
 by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
     layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
+    evidence.pick_veil([*store.domains, *data.ask(store, queries.telling_prompts)["task"]])
     widgets.small_badge(store, domain)
 table = data.ask(store, queries.overview, domain=domain)
 if table.empty:
@@ -109,14 +153,15 @@ if table.empty:
     st.stop()
 
 here, told = shown_cards(store, table, layer), stories(store, domain)
-by_evidence = {"sort": lists.default_sort(store)}
 cards = st.container(horizontal=True)
 for _, row in here.iterrows():
-    asked = {"variant": row["variant"], "layer": int(row["layer"]), "domain": domain, "limit": MOVERS}
-    with cards.container(width=CARD_WIDTHS[len(here) > 3]):
+    with cards.container(width=CARD_WIDTHS.get(len(here), CARD_WIDTH)):
         title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
-        movers = data.ask(store, feature_lists.shifted_features, **asked, **by_evidence)
-        card(title, row, told[row["variant"], int(row["layer"])], movers)
+        card(store, title, row, told[row["variant"], int(row["layer"])], domain)
+st.caption(
+    "Passages: the bar above a token is its activation in the base, the one below in the variant, each passage on a scale of "
+    "its own; outlined is the token that it was chosen for."
+)
 widgets.no_floor_notice(store)
 
 with st.container(**widgets.ROW):
@@ -140,5 +185,6 @@ if clicked.selection.get("cell"):
     cell = clicked.selection["cell"][0]
     st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))
 
+answers(store)
 for text in store.manifest.notes:
     st.caption(f":material/info: {words.plain(str(text))}")
