@@ -126,9 +126,9 @@ def test_no_token_changed(itself: Store, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", COPIES)
 def test_no_contexts_of_change(itself: Store, variant: str) -> None:
-    """Nothing rose or fell, so only the rankings by base and by variant have contexts, and they are the same ones."""
+    """Nothing rose or fell, so only the sample and the rankings by base and by variant have contexts; the two are the same."""
     rows = itself.sql("SELECT * EXCLUDE variant FROM contexts WHERE variant = ? ORDER BY ALL", [variant])
-    assert set(rows["ranking"]) == {"base", "variant"}
+    assert set(rows["ranking"]) == {"base", "variant", "spread"}
     base, changed = (rows[rows["ranking"] == r].drop(columns="ranking").reset_index(drop=True) for r in ("base", "variant"))
     for column in base.columns:
         assert all(np.array_equal(*pair) for pair in zip(base[column], changed[column], strict=True)), column

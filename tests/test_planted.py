@@ -111,7 +111,7 @@ def assert_untouched(store: Store, variant: str, layer: int) -> None:
     assert set(features["kind"]) == {"unchanged"}
     assert store.sql(f"SELECT max(l1_divergence) AS x FROM token_metrics {WHERE}", [variant, layer])["x"][0] == 0
     rankings = store.sql(f"SELECT DISTINCT ranking FROM contexts {WHERE}", [variant, layer])["ranking"]
-    assert set(rankings) == {"base", "variant"}
+    assert set(rankings) == {"base", "variant", "spread"}
 
 
 # ---- planted by a hook, exactly ----
