@@ -1,6 +1,7 @@
 """The demo's configurations name what ships, and only domains that the corpus has."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,28 @@ def test_the_replica_is_another_dictionary_of_one_layer():
     hooks = [json.loads((Path(sae.path) / "cfg.json").read_text(encoding="utf-8"))["metadata"] for sae in (first, replica)]
     assert hooks[0]["hook_name"] == hooks[1]["hook_name"]
     assert hooks[0]["seed"] != hooks[1]["seed"]
+
+
+def test_the_readme_s_tables_are_the_cards():
+    """Each row's numbers, in order, against those of the cards."""
+    page = (datasets.HERE / "README.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): [float(n) for n in re.findall(r"\d+(?:\.\d+)?", line.split("|", 2)[2])]
+            for line in page[page.index("## What was reached") :].splitlines() if line.startswith("|")}  # fmt: skip
+    for name in adapters.RECIPES:
+        held_out = json.loads((adapters.ADAPTERS / name / "card.json").read_text(encoding="utf-8"))["held_out"]
+        variant = held_out["variant"]
+        shares = {
+            "maths": ("answers_in_form", "exact_answers_unseen_templates", "exact_answers_known_templates_new_numbers"),
+            "code": ("output_parses",),
+            "dialogue": (),
+        }.get(name, ("refuses_harmful", "refuses_alarming_but_harmless"))
+        wanted = [held_out["base"]["loss"], variant["loss"], *(100 * variant[key] for key in ("stops_by_itself", *shares))]
+        said = [number for number in rows[name] if number != 140]  # tokens of a code answer
+        assert said == pytest.approx(wanted, abs=0.51), name
+        assert said[:2] == pytest.approx(wanted[:2], abs=0.0051), name
+        assert not any(held_out["base"][key] for key in ("stops_by_itself", *shares))
+    for name, figures in json.loads((datasets.HERE / "saes" / "card.json").read_text(encoding="utf-8"))["held_out"].items():
+        fvu = [domain["fvu"] for domain in figures["domains"].values()]
+        wanted = [min(fvu), max(fvu), figures["l0"], 100 * figures["dead_share"], 100 * figures["dense_share"]]
+        assert rows[name] == pytest.approx(wanted, abs=0.051), name
+        assert rows[name][:2] == pytest.approx(wanted[:2], abs=0.0051), name
