@@ -491,7 +491,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
             color=alt.Color(
                 "count:Q",
                 scale=alt.Scale(type="log", range=list(words.COUNT_COLOURS), domain=[1, max(2, int(data["count"].max()))]),
-                legend=alt.Legend(title="tokens", orient="right", format=",d", gradientLength=150, tickCount=4),
+                legend=alt.Legend(title="tokens", orient="top", format=",d", gradientLength=150, tickCount=4),
             ),
             tooltip=[
                 alt.Tooltip("base_said:N", title="base"),
@@ -505,7 +505,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
     edge = alt.Chart(ends.head(1)).mark_rule(color=GUIDE_COLOUR)
     title = _title("Base against variant, token by token", "dashed: as strong in both · lanes at the edge: silent there")
     chart = cells + diagonal + edge.encode(x="edge:Q") + edge.encode(y="edge:Q")
-    return chart.properties(height=340, title=title)
+    return chart.properties(height=340 + LEGEND_HEIGHT, title=title)
 
 
 def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool) -> alt.LayerChart:
@@ -515,7 +515,7 @@ def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool
     """
     order = list(dict.fromkeys(rows["group"]))
     mean = alt.Axis(format=",.3~s", tickCount=4)
-    along = alt.Axis(labelLimit=130, grid=False, **({"labelAngle": 0} if line else {}))
+    along = alt.Axis(labelLimit=130, grid=False, labelOverlap=line, **({"labelAngle": 0} if line else {}))
     group = alt.X if line else alt.Y
     value = alt.Y if line else alt.X
     places = {

@@ -114,9 +114,14 @@ def _excess(store: Store) -> Step | None:
 
 
 def _suppressed(store: Store) -> Step | None:
-    """The feature that fell furthest beyond what noise does, of those whose fall holds up; else the largest fall."""
+    """The feature that fell furthest beyond what noise does, of those whose fall holds up and whose label says something.
+
+    Where no label does, of all whose fall holds up; where none holds up, the largest fall.
+    """
     floor = data.ask(store, feature_lists.has_verdicts)
-    claimed = _furthest(store, "floor_ratio", lambda row: row["floor_ratio"], verdicts=("suppressed",)) if floor else None
+    claimed = None
+    if floor:
+        claimed = _furthest(store, "striking", lambda row: (row["readable"], row["floor_ratio"]), verdicts=("suppressed",))
     row = claimed
     if claimed is None:
         row = _furthest(store, "shift", lambda row: -row["shift"], kinds=FALLEN, descending=False)
@@ -126,7 +131,7 @@ def _suppressed(store: Store) -> Step | None:
     name = f"{words.feature_name(row['layer'], row['feature'])}{label} in {words.plain(row['variant'])}"
     shift = f"its mean activation moved by {words.number(row['shift'], signed=True)}"
     if claimed is not None:
-        title = "The most suppressed feature"
+        title = "The most suppressed feature with a telling label" if row["readable"] else "The most suppressed feature"
         by = f", {words.ratio(row['floor_ratio'])} what noise of the same size does to such features"
         said = f"{name}: {shift}{by}. Its contexts show base above variant."
     else:

@@ -161,14 +161,15 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
 
     filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending).
     limit None: every row. Columns: those of feature_stats (verdict, z, q and all else that is pooled: of all domains
-    together), with floor_ratio (|shift| / floor), label, density, decoder_norm, gate, n_base and n_variant (tokens where it
-    fires).
+    together), with floor_ratio (|shift| / floor), label, readable (whether the label names something), density, decoder_norm,
+    gate, n_base and n_variant (tokens where it fires).
     """
     chosen = Filter(variant, **filters)
     where, params = chosen.where()
     return store.sql(
         f"""
-        SELECT s.layer, s.feature, f.label, s.kind, s.shift, s.std_shift, s.log_ratio, s.freq_base, s.freq_variant,
+        SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, s.shift, s.std_shift, s.log_ratio,
+               s.freq_base, s.freq_variant,
                s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
                s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
                p.verdict, p.z, p.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, p.near_threshold,

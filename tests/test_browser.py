@@ -29,9 +29,19 @@ PAGES = {
     "suppressed": ("Suppressed features", "2 features: 2 vanished"),
     "review": ("Review", "0 of 2 reviewed"),
     "feature": ("Feature", "L5:1"),
+    "compare": ("Across variants", "In one task, in several, in all"),
     "template": ("Template", "On the chat template's own tokens"),
     "shape": ("Shape of the change", "One constant offset"),
+    "documents": ("Documents", "All tokens, the most changed first"),
+    "answers": ("Answers", "What is two plus two"),
+    "query": ("Query", "SELECT"),
+    "about": ("About this store", "tiny-base"),
 }
+"""Every page of app/main.py: its path, its heading, and a text that stands there once it is drawn."""
+
+
+def test_every_page_is_in_the_list():
+    assert {path or "overview" for path in PAGES} == {view.stem for view in (ROOT / "app" / "views").glob("*.py")}
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +160,74 @@ def test_the_old_address_of_the_list_still_works(server, page):
     page.wait_for_url(re.compile("/features?"))
     assert "variant=safety" in page.url
     page.get_by_text("3 features: 1 appeared").wait_for()
+
+
+def test_the_tour_walks_from_page_to_page_and_back(server, page):
+    visit(page, server, "Overview")
+    page.get_by_text("Guided tour: a few places to look at").click()
+    page.get_by_role("link", name=re.compile("^1 · ")).click()
+    for number, heading in enumerate(("Layers", "Feature", "Template", "Documents", "Across variants"), start=1):
+        settle(page, heading)
+        page.get_by_text(re.compile(f"^{number} of 5 · ")).wait_for()
+        assert f"tour={number}" in page.url
+        assert page.get_by_role("button", name="Back to this step").count() == 0
+        if number < 5:
+            page.get_by_role("button", name="Next step").click()
+            page.wait_for_url(re.compile(f"tour={number + 1}"))
+    page.go_back()
+    settle(page, "Documents")
+    page.get_by_text(re.compile("^4 of 5 · ")).wait_for()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_presentation_mode_works_on_every_page(server, page, path):
+    page.set_viewport_size({"width": 1440, "height": 900})
+    heading = PAGES[path][0]
+    visit(page, f"{server}/{path}?present=1", heading)
+    assert page.locator("[data-testid=stSidebar]").count() == 0
+    title = page.get_by_role("heading", name=heading, exact=True, level=2)
+    assert title.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") > 40  # 36 without
+    assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= 1440
+    page.get_by_role("button", name="Pages").click()
+    page.get_by_role("link", name="Template").click()
+    settle(page, "Template")
+    assert "present=1" in page.url
+
+
+def test_the_keyboard_reaches_and_uses_the_controls(server, page):
+    visit(page, f"{server}/features", "Features")
+    page.get_by_role("textbox", name="Search").focus()
+    page.keyboard.type("sums")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("q=sums"))
+    page.get_by_text("2 features: 2 amplified").wait_for()
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => (document.activeElement.innerText || '').trim().split('\\n').pop()"))
+    assert {"Columns", "2 rows as CSV", "as Parquet"} <= reached
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_chart_says_what_it_shows_and_every_control_has_a_name(server, page, path):
+    visit(page, f"{server}/{path}", PAGES[path][0])
+    page.wait_for_timeout(500)
+    nameless = page.locator("[data-testid=stMain]").evaluate(
+        """main => [...main.querySelectorAll("button, input, select, textarea, a[href], [role=radio], [role=combobox]")]
+            .filter(e => e.offsetParent !== null && e.type !== "hidden" && e.tabIndex >= 0)
+            .filter(e => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.innerText || e.title
+                || (e.labels && e.labels.length))).map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert nameless == []
+    for chart in page.locator("[data-testid=stVegaLiteChart]").all():
+        assert len(chart.evaluate("e => (e.closest('[aria-label]') || e.querySelector('[aria-label]')).ariaLabel")) > 10
+
+
+def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
+    visit(page, f"{server}/feature?variant=safety&layer=12", "Feature")
+    page.get_by_role("button", name="Link").click()
+    address = page.locator("[data-testid=stCode]").first.inner_text().strip()
+    assert address == f"{server}/feature?variant=safety&layer=12&feature=2"
 
 
 def test_the_back_button_undoes_a_choice(server, page):

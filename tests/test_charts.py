@@ -228,7 +228,7 @@ def test_relative_profiles_are_shares_of_the_largest_observed_change():
 def test_a_profile_in_focus_leaves_the_others_pale():
     spec = charts.profile(layer_rows(), "overlap", "variant", ["maths", "safety"], focus="maths").to_dict()
     opacity = inner(spec, "line")[0]["encoding"]["opacity"]
-    assert opacity["condition"] == {"test": "(datum.variant === 'maths')", "value": 1}
+    assert opacity["condition"] == {"test": "(datum['variant'] === 'maths')", "value": 1}
     assert opacity["value"] < 0.5
     alike = charts.profile(layer_rows(), "overlap", "variant", ["maths"]).to_dict()
     assert "opacity" not in inner(alike, "line")[0]["encoding"]
