@@ -658,9 +658,10 @@ print("peak", next(line.split()[1] for line in status.splitlines() if line.start
 def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
     """Five times the tokens in shards of the same size: the same peak.
 
-    The slack of 12 MiB covers the lists of tokens and documents, and what allocators scatter by (the difference was 3 MiB
-    when this was written). Keeping the residuals alone (8,000 more tokens x 256 x 3 layers x 2 models x 4 bytes) would be
-    47 MiB, and keeping dense codes twice that.
+    The slack of 24 MiB covers the lists of tokens and documents, the directories of the shards' sums that are open at once
+    (0.4 MiB each) and what allocators scatter by: the difference was 12 to 14 MiB when this was written, with every control,
+    and from 10,000 tokens to 26,000 another 1 MiB. Keeping the residuals alone (8,000 more tokens x 256 x 3 layers x 2 models
+    x 4 bytes) would be 47 MiB, keeping the controls' twice that, and dense codes more.
     """
     base = make_base(tmp_path / "base", d_model=256)
     saes = [make_sae(tmp_path / f"sae_{layer}", base, layer, seed=layer) for layer in (1, 2, 3)]
@@ -690,7 +691,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
         assert process.returncode == 0, output
         peaks.append(int(output.rsplit("peak", 1)[1]))
     few, many = peaks
-    assert many - few < 12 * 1024, f"{few / 1024:.0f} MiB for 2,000 tokens, {many / 1024:.0f} MiB for 10,000"
+    assert many - few < 24 * 1024, f"{few / 1024:.0f} MiB for 2,000 tokens, {many / 1024:.0f} MiB for 10,000"
 
 
 # ---- store/metrics.py by hand ----
