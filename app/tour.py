@@ -73,22 +73,22 @@ def banner(store: Store, here: str) -> None:
     with st.container(border=True, key="tour"):
         st.markdown(f"**{number} of {len(found)} · {step.title}.** {step.sentence}")
         line = st.container(horizontal=True, vertical_alignment="center")
-        first, last = number == 1, number == len(found)
-        back = line.button("Previous step", icon=":material/chevron_left:", disabled=first, key="tour_back")
-        on = line.button("Next step", icon=":material/chevron_right:", disabled=last, key="tour_on", type="primary")
-        again = wandered and line.button("Back to this step", icon=":material/undo:", key="tour_again")
+        if number > 1:
+            _way(line, "Previous step", ":material/chevron_left:", found[number - 2], number - 1, here)
+        if number < len(found):
+            _way(line, "Next step", ":material/chevron_right:", found[number], number + 1, here)
+        if wandered:
+            _way(line, "Back to this step", ":material/undo:", step, number, here)
         line.button("End the tour", icon=":material/close:", on_click=link.write, kwargs={"tour": None}, key="tour_end")
-    for pressed, there in ((back, number - 1), (on, number + 1), (again, number)):
-        if pressed:
-            _go(found[there - 1], there, here)
 
 
-def _go(step: Step, number: int, here: str) -> None:
-    """To a step; on the page one is on only the address changes."""
+def _way(place: Any, label: str, icon: str, step: Step, number: int, here: str) -> None:
+    """To a step: a link, or a button on the page one is on, where a link would leave the address as it was."""
     if step.page == here:
-        st.query_params.from_dict(step.query(number))
-        st.rerun()
-    st.switch_page(f"views/{step.page}.py", query_params=step.query(number))
+        there = dict.fromkeys(link.query()) | step.query(number)
+        place.button(label, icon=icon, on_click=link.write, kwargs=there, key=f"tour_{label}")
+    else:
+        place.page_link(f"views/{step.page}.py", label=label, icon=icon, query_params=step.query(number))
 
 
 def _excess(store: Store) -> Step | None:
