@@ -90,7 +90,8 @@ def decoder_row(dictionary: Path, feature: int) -> torch.Tensor:
 def extract_store(world: World, folder: Path, variants: dict, dictionaries: dict[int, Path], **changes) -> Path:
     """Run the command line on the small world's corpus with these variants and dictionaries."""
     saes = [{"path": str(path)} for path in dictionaries.values()]
-    settings = {"promoted_tokens": 0, "shard_tokens": 4096, "controls": ["isotropic"], "spectrum": 2, **changes}
+    skipped = {"promoted_tokens": 0, "spectrum": 0, "neighbours": 0}
+    settings = {**skipped, "shard_tokens": 4096, "controls": ["isotropic"], **changes}
     config = world.config(folder, variants=variants, saes=saes, **settings)
     with one_thread():
         assert main(["run", str(config), "--out", str(folder / "store")]) == 0

@@ -659,9 +659,9 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
     """Five times the tokens in shards of the same size: the same peak.
 
     The slack of 24 MiB covers the lists of tokens and documents, the directories of the shards' sums that are open at once
-    (0.4 MiB each) and what allocators scatter by: the difference was 12 to 14 MiB when this was written, with every control,
-    and from 10,000 tokens to 26,000 another 1 MiB. Keeping the residuals alone (8,000 more tokens x 256 x 3 layers x 2 models
-    x 4 bytes) would be 47 MiB, keeping the controls' twice that, and dense codes more.
+    (0.4 MiB each) and what allocators scatter by: the difference was 12 to 14 MiB when this was written, with every control
+    or with none, and from 10,000 tokens to 26,000 another 1 MiB. Keeping the residuals alone (8,000 more tokens x 256 x 3
+    layers x 2 models x 4 bytes) would be 47 MiB, and the control's, or dense codes, more.
     """
     base = make_base(tmp_path / "base", d_model=256)
     saes = [make_sae(tmp_path / f"sae_{layer}", base, layer, seed=layer) for layer in (1, 2, 3)]
@@ -677,6 +677,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
         "document_tokens": 64,
         "contexts": 3,
         "promoted_tokens": 0,
+        "controls": ["isotropic"],
         "device": "cpu",
     }
     running = []
