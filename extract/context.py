@@ -1,8 +1,9 @@
 """What every shard of a run shares."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from extract.batches import Batch, Shard, make_batches
 from extract.config import RunConfig
 from extract.dictionaries import Dictionary
 from extract.pilot import LayerPilot
@@ -33,6 +34,10 @@ class RunContext:
     def layers(self) -> list[int]:
         """Layers with a dictionary, ascending."""
         return [dictionary.layer for dictionary in self.dictionaries]
+
+    def batches(self, shard: Shard) -> Iterator[Batch]:
+        """A shard's context windows, padded, as every model of the run sees them."""
+        return make_batches(shard, self.config.context_length, self.config.batch_tokens, self.bos, self.pad)
 
     @property
     def window_tokens(self) -> int:

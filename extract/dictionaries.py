@@ -96,6 +96,11 @@ class Dictionary:
         return self.sae.cfg.metadata.get("neuronpedia_id")
 
     @property
+    def unit_decoder(self) -> torch.Tensor:
+        """float64 [d_sae, d_model]: the decoder's rows at unit length; a row of zeros stays one."""
+        return torch.nn.functional.normalize(self.decoder, dim=1)
+
+    @property
     def flips_at(self) -> torch.Tensor | str | None:
         """Where a feature begins to fire: float64 [d_sae] raw thresholds (JumpReLU), ``"kept"`` (TopK keeps the largest of a
         token), or None where any activation above zero fires."""

@@ -11,7 +11,7 @@ from extract.merge import Merger
 from extract.render import SEGMENTS
 from store.evidence import NEIGHBOUR_COSINE, feature_evidence, floors
 from store.metrics import feature_kind, feature_values
-from store.names import ALL, OBSERVED
+from store.names import ALL
 
 ROWS_AT_ONCE = 1024
 
@@ -43,7 +43,7 @@ def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, ga
 
 def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) -> None:
     """Write what a second dictionary shows, for every feature of the first: its nearest decoder row, and how that shifted."""
-    nearest, cosine = _nearest(dictionary.decoder, replica.decoder)
+    nearest, cosine = _nearest(dictionary.unit_decoder, replica.unit_decoder)
     n_tokens = int(merger.layer_counts(dictionary.layer).sum())
     for variant in merger.context.config.variants:
         sums = merger.feature_sums(dictionary.layer, variant, "replica", 1, replica.d_sae)
@@ -62,7 +62,7 @@ def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) 
 
 def neighbour_lists(dictionary: Dictionary, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k features with the nearest decoder rows of each feature: (features, cosines), [d_sae, k], nearest first."""
-    unit = torch.nn.functional.normalize(dictionary.decoder, dim=1).float()
+    unit = dictionary.unit_decoder.float()
     k = min(k, len(unit) - 1)
     features, cosines = [], []
     for start in range(0, len(unit), ROWS_AT_ONCE):
@@ -86,8 +86,7 @@ def _add_evidence(
 ) -> None:
     """Put in what the pooled rows say beyond the sums."""
     differences = merger.differences(dictionary.layer, variant, dictionary.d_sae)
-    documents = merger.document_sums(dictionary.layer, variant, OBSERVED)["document"].unique()
-    labels = merger.domain_of_document[documents]
+    labels = merger.domain_of_document[merger.counted_documents(dictionary.layer, variant)]
     flips = sums["n10"] + sums["n01"]
     near = np.full(dictionary.d_sae, np.nan)
     if dictionary.flips_at is not None:
@@ -145,7 +144,7 @@ def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens
 
 def _close_pairs(dictionary: Dictionary, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(feature, other, cosine) of the decoder pairs beyond NEIGHBOUR_COSINE, nearest first for each feature."""
-    unit = torch.nn.functional.normalize(dictionary.decoder, dim=1)
+    unit = dictionary.unit_decoder
     pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start in range(0, len(features), ROWS_AT_ONCE):
         chosen = features[start : start + ROWS_AT_ONCE]
@@ -159,8 +158,7 @@ def _close_pairs(dictionary: Dictionary, features: np.ndarray) -> tuple[np.ndarr
 
 
 def _nearest(rows: torch.Tensor, others: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``rows`` [n, d_model] the nearest of ``others`` [m, d_model] by cosine: (place, cosine)."""
-    rows, others = (torch.nn.functional.normalize(side, dim=1) for side in (rows, others))
+    """For each of ``rows`` [n, d_model] the nearest of ``others`` [m, d_model], all of unit length: (place, cosine)."""
     best = [(part @ others.T).max(dim=1) for part in rows.split(ROWS_AT_ONCE)]
     return (
         torch.cat([found.indices for found in best]).cpu().numpy(),

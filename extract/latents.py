@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -79,12 +80,44 @@ class LayerBatch:
         codes, reconstruction = dictionary.encode(residuals[counts])
         return cls(dictionary, pilot, rows[counts], counts, residuals[counts], codes, reconstruction)
 
+    @cached_property
+    def exact(self) -> torch.Tensor:
+        """float64 [n, d_model], the residuals."""
+        return self.residuals.double()
+
+    @cached_property
+    def centred(self) -> torch.Tensor:
+        """float64 [n, d_model], the residuals less the pilot's mean."""
+        return self.exact - self._mean
+
+    @cached_property
+    def own_metrics(self) -> dict[str, torch.Tensor]:
+        """Those of RESIDUAL_METRICS that are the base's alone, float64 [n] each: the same beside every side."""
+        return {
+            "base_norm2": self.exact.square().sum(1),
+            "base_centred2": self.centred.square().sum(1),
+            "base_error2": (self.exact - self.reconstruction).square().sum(1),
+        }
+
     def compare(self, residuals: torch.Tensor) -> Side:
         """Encode other residuals of the same tokens, float32 [n, d_model], and compare them token by token."""
         codes, reconstruction = self.dictionary.encode(residuals)
-        mean = self.pilot.mean.to(residuals.device)
-        metrics = _compare(self.residuals.double(), residuals.double(), self.reconstruction, reconstruction, mean)
-        return Side(residuals, codes, metrics)
+        variant = residuals.double()
+        centred, delta = variant - self._mean, variant - self.exact
+        columns = self.own_metrics | {
+            "cosine": _cosine(self.exact, variant),
+            "centred_cosine": _cosine(self.centred, centred),
+            "variant_norm2": variant.square().sum(1),
+            "variant_centred2": centred.square().sum(1),
+            "delta_norm2": delta.square().sum(1),
+            "variant_error2": (variant - reconstruction).square().sum(1),
+            "delta_error2": (delta - (reconstruction - self.reconstruction)).square().sum(1),
+        }
+        return Side(residuals, codes, torch.stack([columns[name] for name in RESIDUAL_METRICS], dim=1))
+
+    @property
+    def _mean(self) -> torch.Tensor:
+        return self.pilot.mean.to(self.residuals.device)
 
     def only(self, kept: torch.Tensor) -> "LayerBatch":
         """Some of the tokens; kept: bool [n]."""
@@ -153,30 +186,6 @@ def read_again(
     rows, residuals = read_residuals(models, [BASE], again, layers)
     kept = torch.from_numpy(wanted)[rows.cpu()].to(rows.device)
     return rows[kept], {layer: residual[kept] for layer, residual in residuals[BASE].items()}
-
-
-def _compare(
-    base: torch.Tensor,
-    variant: torch.Tensor,
-    base_reconstruction: torch.Tensor,
-    variant_reconstruction: torch.Tensor,
-    mean: torch.Tensor,
-) -> torch.Tensor:
-    """float64 [n, len(RESIDUAL_METRICS)], all arguments float64."""
-    delta = variant - base
-    columns = {
-        "cosine": _cosine(base, variant),
-        "centred_cosine": _cosine(base - mean, variant - mean),
-        "base_norm2": base.square().sum(1),
-        "variant_norm2": variant.square().sum(1),
-        "base_centred2": (base - mean).square().sum(1),
-        "variant_centred2": (variant - mean).square().sum(1),
-        "delta_norm2": delta.square().sum(1),
-        "base_error2": (base - base_reconstruction).square().sum(1),
-        "variant_error2": (variant - variant_reconstruction).square().sum(1),
-        "delta_error2": (delta - (variant_reconstruction - base_reconstruction)).square().sum(1),
-    }
-    return torch.stack([columns[name] for name in RESIDUAL_METRICS], dim=1)
 
 
 def _cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

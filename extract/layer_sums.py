@@ -1,6 +1,7 @@
 """Everything that a shard's batches give at one layer, laid out by the shard's rows, and the sums it comes to."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,16 +55,16 @@ class SideSums:
         residual_metrics: float64 [n_rows, len(RESIDUAL_METRICS)].
         code_metrics: float64 [n_rows, len(CODE_METRICS)].
         totals, base_totals: float64 [cells, d_model], sum of residuals, and of the base's on the same tokens.
-        shifts: each batch's document sums of the change of scaled activation.
     """
 
-    def __init__(self, n_rows: int, n_cells: int, d_model: int) -> None:
+    def __init__(self, n_rows: int, n_cells: int, dictionary: Dictionary) -> None:
+        d_model, self.d_sae = dictionary.d_model, dictionary.d_sae
         self.counted = torch.zeros(n_rows, dtype=torch.bool)
         self.residual_metrics = torch.zeros(n_rows, len(RESIDUAL_METRICS), dtype=torch.float64)
         self.code_metrics = torch.zeros(n_rows, len(CODE_METRICS), dtype=torch.float64)
         self.totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
         self.base_totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
-        self.shifts: list[DocumentShifts] = []
+        self._shifts: list[DocumentShifts] = []
 
     def add(self, rows: torch.Tensor, cells: torch.Tensor, base: LayerBatch, side: Side) -> None:
         """Put one batch's residuals in their place; rows: int64 [n] on the CPU, cells: int64 [n]."""
@@ -76,7 +77,12 @@ class SideSums:
         """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
         metrics = statistics.token_code_metrics(union)
         self.code_metrics[rows] = torch.stack([metrics[name] for name in CODE_METRICS], dim=1).cpu()
-        self.shifts.append(statistics.document_shifts(union, document_of_row))
+        self._shifts.append(statistics.document_shifts(union, document_of_row))
+
+    @cached_property
+    def shifts(self) -> DocumentShifts:
+        """Each document's sum of the change of scaled activation, once every batch is in its place."""
+        return statistics.merge_shifts(self._shifts, self.d_sae)
 
     def per_token(self) -> dict[str, torch.Tensor]:
         """Every quantity of the document_sums table, float64 [n_rows]."""
@@ -101,7 +107,7 @@ class ShardLayer:
         self.n_sinks = 0
         self.pieces = {name: CodePieces(n_rows) for name in context.models.names}
         self.replica_pieces = {name: CodePieces(n_rows) for name in context.models.names}
-        self.sides = {side: SideSums(n_rows, self.n_cells, dictionary.d_model) for side in side_names(context.config)}
+        self.sides = {side: SideSums(n_rows, self.n_cells, dictionary) for side in side_names(context.config)}
         self.outer: dict[str, torch.Tensor] = {}
         self.norm = dictionary.decoder_norm.cpu()
 
@@ -185,22 +191,20 @@ class ShardLayer:
             arrays[sums.key(variant, "outer")] = self.outer[variant].numpy()
         if (variant, "isotropic") in self.sides:
             d_sae = self.dictionary.d_sae
-            noise = statistics.merge_shifts(self.sides[variant, "isotropic"].shifts, d_sae)
-            differences = statistics.merge_shifts(side.shifts, d_sae).minus(noise, d_sae)
+            differences = side.shifts.minus(self.sides[variant, "isotropic"].shifts, d_sae)
             found = statistics.shift_sums(differences, self._domain_of_document(), d_sae)
             arrays |= sums.under(found, variant, "differences")
         return arrays
 
     def _side_sums(self, side: SideSums) -> dict[str, np.ndarray]:
         """What every side has: document sums, totals, and how far its features shifted."""
-        d_sae, domain_of_document = self.dictionary.d_sae, self._domain_of_document()
-        shifts = statistics.merge_shifts(side.shifts, d_sae)
+        domain_of_document = self._domain_of_document()
         return {
             "totals": side.totals.numpy(),
             "base_totals": side.base_totals.numpy(),
-            "shift_norm2": statistics.shift_norms(shifts, domain_of_document, len(self.context.domains)),
+            "shift_norm2": statistics.shift_norms(side.shifts, domain_of_document, len(self.context.domains)),
             **sums.under(_document_sums(side, self.places), "documents"),
-            **sums.under(statistics.shift_sums(shifts, domain_of_document, d_sae), "shifts"),
+            **sums.under(statistics.shift_sums(side.shifts, domain_of_document, side.d_sae), "shifts"),
         }
 
     def _domain_of_document(self) -> torch.Tensor:

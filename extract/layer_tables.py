@@ -64,34 +64,40 @@ class SideTables:
         """float64 [domains, d_sae]: sum over tokens of (x - a)."""
         return self.merger.shift_totals(self.dictionary.layer, self.name, self.control, self.dictionary.d_sae)
 
-    def margins(self) -> list[Margin]:
-        """Everything, each domain, and each segment that has tokens here."""
-        if not len(self.document):
-            return []
-        has_tokens = self.sums[:, :, DOCUMENT_SUMS.index("n_tokens")].sum(axis=0) > 0
-        segments = sorted(np.array(SEGMENTS)[has_tokens].tolist())
-        domains = sorted(set(self.domain.tolist()))
-        return [(ALL, ALL), *((domain, ALL) for domain in domains), *((ALL, segment) for segment in segments)]
+    @cached_property
+    def shift_norm2(self) -> np.ndarray:
+        """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
+        return self.merger.shift_norm2(self.dictionary.layer, self.name, self.control)
 
-    def group(self, domain: str, segment: str) -> Group:
-        """The tokens of a margin."""
+    @cached_property
+    def groups(self) -> dict[Margin, Group]:
+        """Everything, each domain, and each segment that has tokens here; nothing where no token was compared."""
+        if not len(self.document):
+            return {}
+        has_tokens = self.sums[:, :, DOCUMENT_SUMS.index("n_tokens")].sum(axis=0) > 0
+        domains = [(domain, ALL) for domain in sorted(set(self.domain.tolist()))]
+        segments = [(ALL, segment) for segment in sorted(np.array(SEGMENTS)[has_tokens].tolist())]
+        return {margin: self._group(*margin) for margin in [(ALL, ALL), *domains, *segments]}
+
+    def systematic_share(self, domain: str) -> float:
+        """See :func:`store.metrics.systematic_share`; of a domain, all segments."""
+        chosen, sums = self._domains(domain), self.groups[domain, ALL].sums
+        total = self.shift_totals[chosen].sum(axis=0)
+        norm2 = self.shift_norm2[chosen].sum()
+        n, delta = sums["n_tokens"], sums["code_delta_norm2"].sum()
+        return systematic_share(float(total @ total), float(norm2), float(n.sum()), float(n @ n), float(delta))
+
+    def shift(self, domain: str) -> np.ndarray:
+        """float64 [d_sae]: mean of (x - a) over a domain's tokens, all segments."""
+        n_tokens = self.groups[domain, ALL].sums["n_tokens"].sum()
+        return self.shift_totals[self._domains(domain)].sum(axis=0) / max(1, n_tokens)
+
+    def _group(self, domain: str, segment: str) -> Group:
         sums = self.sums.sum(axis=1) if segment == ALL else self.sums[:, SEGMENTS.index(segment)]
         kept = (sums[:, DOCUMENT_SUMS.index("n_tokens")] > 0) & ((self.domain == domain) | (domain == ALL))
         columns = dict(zip(DOCUMENT_SUMS, sums[kept].T, strict=True))
         norms = (self._norm2(totals, domain, segment) for totals in self._totals)
         return Group(self.document[kept], self.domain[kept], columns, *norms)
-
-    def systematic_share(self, domain: str, group: Group) -> float:
-        """See :func:`store.metrics.systematic_share`; group: of the domain, all segments."""
-        chosen = self._domains(domain)
-        total = self.shift_totals[chosen].sum(axis=0)
-        norm2 = self.merger.shift_norm2(self.dictionary.layer, self.name, self.control)[chosen].sum()
-        n, delta = group.sums["n_tokens"], group.sums["code_delta_norm2"].sum()
-        return systematic_share(float(total @ total), float(norm2), float(n.sum()), float(n @ n), float(delta))
-
-    def shift(self, domain: str, group: Group) -> np.ndarray:
-        """float64 [d_sae]: mean of (x - a) over the group's tokens; group: of the domain, all segments."""
-        return self.shift_totals[self._domains(domain)].sum(axis=0) / max(1, group.sums["n_tokens"].sum())
 
     def _domains(self, domain: str) -> np.ndarray:
         domains = self.merger.context.domains
@@ -127,19 +133,18 @@ def write_layer_metrics(merger: Merger, dictionary: Dictionary, variant: str, sh
     observed = sides.pop(OBSERVED)
     writer = _Rows(variant, dictionary.layer, merger.context.pilots[dictionary.layer].mean_norm)
     rows, fits = [], []
-    for margin in observed.margins():
-        group = observed.group(*margin)
-        values = writer.values(group)
+    for margin, group in observed.groups.items():
+        cells = writer.cells(group)
         if margin[1] == ALL:
-            fit = {name: values[name] for name in ("fvu_base", "fvu_variant")}
+            fit = {name: cells[name]["value"] for name in ("fvu_base", "fvu_variant")}
             fits.append({"variant": variant, "layer": dictionary.layer, "domain": margin[0], **fit, "gate": fit_gate(**fit)})
-        rows += writer.observed(margin, group)
+        rows += writer.rows(margin, OBSERVED, group, cells)
     for control, side in sides.items():
-        for margin in side.margins():
-            rows += writer.control(control, margin, side.group(*margin), observed.group(*margin))
+        for margin, group in side.groups.items():
+            rows += writer.control(control, margin, group, observed.groups[margin])
     rows += writer.systematic(observed, sides)
     of_shape = {name: {"value": value} for name, value in shape.items()}
-    rows += writer.rows((ALL, ALL), OBSERVED, observed.group(ALL, ALL), of_shape)
+    rows += writer.rows((ALL, ALL), OBSERVED, observed.groups[ALL, ALL], of_shape)
     merger.writer.load("layer_metrics", pd.DataFrame(rows))
     merger.writer.load("fit", pd.DataFrame(fits))
     return next(fit["gate"] for fit in fits if fit["domain"] == ALL)
@@ -153,24 +158,15 @@ class _Rows:
     layer: int
     mean_norm: float
 
-    def values(self, group: Group) -> dict[str, float]:
-        """Metric -> value."""
-        sums = {name: float(values.sum()) for name, values in group.sums.items()}
-        return layer_values(sums, group.base_norm2, group.norm2, self.mean_norm)
-
     def rows(self, margin: Margin, control: str, group: Group, cells: Mapping[str, Mapping[str, float]]) -> Iterator[dict]:
         """A row for each metric; cells: metric -> columns."""
         key = {"variant": self.variant, "layer": self.layer, "domain": margin[0], "segment": margin[1], "control": control}
         size = {"n_tokens": int(group.sums["n_tokens"].sum()), "n_documents": len(group)}
         return ({**key, "metric": metric, **columns, **size} for metric, columns in cells.items())
 
-    def observed(self, margin: Margin, group: Group) -> Iterator[dict]:
-        """The variant itself, with intervals."""
-        return self.rows(margin, OBSERVED, group, self._cells(group))
-
     def control(self, control: str, margin: Margin, group: Group, observed: Group) -> Iterator[dict]:
         """A control of it, with intervals, and with the excess over the same documents."""
-        cells = self._cells(group)
+        cells = self.cells(group)
         paired = observed.of_documents(group.document)
         for metric, (excess, low, high) in excess_intervals(
             paired.sums,
@@ -186,30 +182,24 @@ class _Rows:
 
     def systematic(self, observed: SideTables, controls: Mapping[str, SideTables]) -> Iterator[dict]:
         """systematic_share and, where there is an isotropic control, what goes beyond it; of every domain."""
-        for domain, segment in observed.margins():
+        isotropic = controls.get("isotropic")
+        for domain, segment in observed.groups:
             if segment != ALL:
                 continue
-            found = {OBSERVED: self._systematic(observed, domain, controls.get("isotropic"))}
+            own = _systematic(observed, domain, isotropic)
+            yield from self.rows((domain, ALL), OBSERVED, observed.groups[domain, ALL], own)
             for control, side in controls.items():
-                if (domain, ALL) in side.margins():
-                    found[control] = self._systematic(side, domain, controls.get("isotropic") if control != "rerun" else None)
-            for control, cells in found.items():
-                side = observed if control == OBSERVED else controls[control]
-                if control not in (OBSERVED, "rerun"):  # the rerun is of other documents
+                if (domain, ALL) not in side.groups:
+                    continue
+                cells = _systematic(side, domain, isotropic if control != "rerun" else None)
+                if control != "rerun":  # it is of other documents
                     share = cells["systematic_share"]
-                    share["excess"] = found[OBSERVED]["systematic_share"]["value"] - share["value"]
-                yield from self.rows((domain, ALL), control, side.group(domain, ALL), cells)
+                    share["excess"] = own["systematic_share"]["value"] - share["value"]
+                yield from self.rows((domain, ALL), control, side.groups[domain, ALL], cells)
 
-    def _systematic(self, side: SideTables, domain: str, isotropic: SideTables | None) -> dict[str, dict[str, float]]:
-        group = side.group(domain, ALL)
-        cells = {"systematic_share": {"value": side.systematic_share(domain, group)}}
-        if isotropic is not None:
-            noise = isotropic.shift(domain, isotropic.group(domain, ALL))
-            n, share = beyond_noise(side.shift(domain, group), noise)
-            cells |= {"n_beyond_noise": {"value": float(n)}, "share_beyond_noise": {"value": share}}
-        return cells
-
-    def _cells(self, group: Group) -> dict[str, dict[str, float]]:
+    def cells(self, group: Group) -> dict[str, dict[str, float]]:
+        """Metric -> value with its interval."""
+        sums = {name: float(values.sum()) for name, values in group.sums.items()}
         found = intervals(
             group.sums,
             group.domain,
@@ -219,6 +209,13 @@ class _Rows:
         )
         return {
             metric: {"value": value, "low": found[metric][0], "high": found[metric][1]}
-            for metric, value in self.values(group).items()
+            for metric, value in layer_values(sums, group.base_norm2, group.norm2, self.mean_norm).items()
         }
 
+
+def _systematic(side: SideTables, domain: str, isotropic: SideTables | None) -> dict[str, dict[str, float]]:
+    cells = {"systematic_share": {"value": side.systematic_share(domain)}}
+    if isotropic is not None:
+        n, share = beyond_noise(side.shift(domain), isotropic.shift(domain))
+        cells |= {"n_beyond_noise": {"value": float(n)}, "share_beyond_noise": {"value": share}}
+    return cells

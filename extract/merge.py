@@ -61,6 +61,12 @@ class Merger:
             frames.append(pd.DataFrame(columns))
         return pd.concat(frames, ignore_index=True)
 
+    def counted_documents(self, layer: int, variant: str) -> np.ndarray:
+        """int64, ascending: the documents that have tokens that count."""
+        columns = self.sums.columns(("document",), layer, variant, OBSERVED, "documents")
+        numbers = [found["document"] + shard.first_document for shard, found in zip(self.shards, columns, strict=True)]
+        return np.unique(np.concatenate(numbers))
+
     def totals(self, layer: int, name: str, control: str, column: str = "totals") -> np.ndarray:
         """float64 [domains, segments, d_model]: sum of residuals of one side; column ``base_totals``: of the base beside it."""
         total = sum(self.sums.arrays(layer, name, control, column))

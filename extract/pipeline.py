@@ -67,7 +67,7 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, worker
         context = run_context(config, inputs, fixed)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
         _extract(context, shards, writer, workers)
-        write_token_kl(context, shards, writer, progress_bar)
+        write_token_kl(context, shards, writer)
         write_answers(config, writer)
         _merge(context, inputs, shards, writer)
         return writer.finish(make_manifest(context, inputs.corpus, inputs.digests))

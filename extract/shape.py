@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from extract.dictionaries import Dictionary
 from extract.layer_sums import SPECTRUM_SHARDS
@@ -71,7 +70,7 @@ def _write(
     signs = np.sign(np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1))
     signs[: 1 - first] = 1.0
     directions = directions * signs
-    unit = torch.nn.functional.normalize(dictionary.decoder, dim=1).cpu().numpy()
+    unit = dictionary.unit_decoder.cpu().numpy()
     cosines = directions @ unit.T
     nearest = np.argsort(-np.abs(cosines), axis=1, kind="stable")[:, :NEAREST]
     rows = {

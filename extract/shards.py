@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from extract import sums
-from extract.batches import Shard, make_batches
+from extract.batches import Shard
 from extract.context import RunContext
 from extract.controls import controlled, is_rerun
 from extract.dictionaries import Dictionary, SparseCodes
@@ -60,7 +60,7 @@ def _read(
     layers = {
         dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
     }
-    for batch in make_batches(shard, config.context_length, config.batch_tokens, context.bos, context.pad):
+    for batch in context.batches(shard):
         rows, residuals = read_residuals(context.models, context.models.names, batch, context.layers)
         once_more = read_again(context.models, batch, again, context.layers)
         for dictionary in context.dictionaries:

@@ -4,8 +4,7 @@ A second pass over whole documents, in the same context windows as the run, all 
 a batch: one file of sums each, whose presence means "done". Logits exist for a chunk of positions at a time only.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from torch import nn
 from tqdm import tqdm
 
 from extract import sums
-from extract.batches import Batch, Shard, make_batches, make_shards
+from extract.batches import Batch, Shard, make_shards
 from extract.context import RunContext
 from extract.corpus import Document
 from extract.dictionaries import Dictionary
+from extract.draws import text_key
+from extract.progress import progress_bar
 from extract.variants import ModelSet, text_config
 from store.errors import UserError
 from store.names import BASE
@@ -55,14 +56,11 @@ class Sample:
         return shard.first_rows[self.document[inside] - shard.first_document] + self.position[inside], inside
 
 
-def write_token_kl(
-    context: RunContext, shards: Sequence[Shard], writer: StoreWriter, bar: Callable[[int, str, str], tqdm]
-) -> None:
+def write_token_kl(context: RunContext, shards: Sequence[Shard], writer: StoreWriter) -> None:
     """Compare the predictions on ``token_kl`` tokens and fill the tables token_kl and feature_kl; 0 tokens: nothing.
 
     Args:
         shards: every shard of the run, each done.
-        bar: makes a progress bar of (total, what is done, unit).
 
     Raises:
         UserError: a model's predictions are not finite, or cannot be computed here.
@@ -73,10 +71,10 @@ def write_token_kl(
     documents = [document for shard in shards for document in shard.documents]
     numbers = np.array(choose_documents(documents, context.config.token_kl))
     groups = make_shards([documents[number] for number in numbers], context.config.batch_tokens)
-    _predict(context, groups, writer, bar)
+    _predict(context, groups, writer)
     sample = _read_sample(context, groups, numbers, writer)
     _write_tokens(sample, writer)
-    with bar(len(context.dictionaries) * len(shards), "feature KL", "step") as steps:
+    with progress_bar(len(context.dictionaries) * len(shards), "feature KL", "step") as steps:
         for dictionary in context.dictionaries:
             _write_features(context, dictionary, shards, sample, writer, steps)
 
@@ -88,7 +86,9 @@ def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:
     there are enough; a domain that runs out leaves its share to the others. Neither shards nor batches matter.
     """
     queues: dict[str, list[int]] = {}
-    for place in sorted(range(len(documents)), key=lambda place: _order(documents[place].source), reverse=True):
+    # An order of its own, so that the sample is not the pilot's documents, which are the first of the reading order.
+    order = [text_key("token_kl", document.source) for document in documents]
+    for place in sorted(range(len(documents)), key=order.__getitem__, reverse=True):
         queues.setdefault(documents[place].domain, []).append(place)
     filled = dict.fromkeys(queues, 0)
     chosen: list[int] = []
@@ -101,37 +101,25 @@ def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:
     return sorted(chosen)
 
 
-def _order(source: str) -> bytes:
-    """An order of its own, so that the sample is not the pilot's documents, which are the first of the reading order."""
-    return hashlib.sha256(f"token_kl\0{source}".encode()).digest()
-
-
 def _path(writer: StoreWriter, group: Shard) -> Path:
     return writer.work / f"kl-{group.index:05d}.npz"
 
 
-def _predict(
-    context: RunContext, groups: Sequence[Shard], writer: StoreWriter, bar: Callable[[int, str, str], tqdm]
-) -> None:
+def _predict(context: RunContext, groups: Sequence[Shard], writer: StoreWriter) -> None:
     """Leave one file for each group that has none yet."""
     missing = [group for group in groups if not _path(writer, group).is_file()]
     if missing:
-        _check_heads(context.models, next(_batches(context, missing[0])))
-    with bar(sum(group.n_tokens for group in groups), "predicting", "token") as tokens:
+        _check_heads(context.models, next(context.batches(missing[0])))
+    with progress_bar(sum(group.n_tokens for group in groups), "predicting", "token") as tokens:
         tokens.update(sum(group.n_tokens for group in groups) - sum(group.n_tokens for group in missing))
         for group in missing:
             arrays: dict[str, np.ndarray] = {}
-            for batch in _batches(context, group):
+            for batch in context.batches(group):
                 rows, found = _compare(context.models, batch)
                 for key, values in found.items():
                     arrays.setdefault(key, np.empty(group.n_tokens))[rows] = values
                 tokens.update(len(rows))
             sums.save(_path(writer, group), arrays)
-
-
-def _batches(context: RunContext, group: Shard) -> Iterator[Batch]:
-    config = context.config
-    return make_batches(group, config.context_length, config.batch_tokens, context.bos, context.pad)
 
 
 @torch.inference_mode()
