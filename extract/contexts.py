@@ -45,12 +45,11 @@ def _of_shard(top: dict[str, np.ndarray], shard: int) -> dict[str, np.ndarray]:
 
 
 class _WindowFiller:
-    """Cuts windows out of one shard: token ids, and one feature's values in base and variant."""
+    """Cuts windows out of one shard: where one feature fires in base and variant, and how strongly."""
 
     def __init__(self, merger: Merger, shard: Shard, dictionary: Dictionary, variant: str) -> None:
         config = merger.context.config
         self.shard, self.dictionary, self.variant = shard, dictionary, variant
-        self.token_ids = shard.token_ids
         self.document_of_row = shard.document_of_row
         self.position = shard.position_of_row
         self.window = shard.window_of_row(merger.context.window_tokens)
@@ -59,7 +58,7 @@ class _WindowFiller:
         part = merger.writer.part_path(shard.index)
         self.codes = {
             side: _Lookup(read_codes(part, dictionary.layer, model), dictionary.d_sae)
-            for side, model in (("base_values", BASE), ("variant_values", variant))
+            for side, model in (("base", BASE), ("variant", variant))
         }
 
     def table(self, ranking: str, top: dict[str, np.ndarray]) -> pa.Table:
@@ -72,26 +71,26 @@ class _WindowFiller:
         inside &= self.window[rows] == self.window[peak_row][:, None]
         which, place = np.nonzero(inside)
         flat = rows[which, place]
-        ends = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int32)
-        values = {
-            side: lookup.values(flat, feature[which]) * self.norms[feature[which]] for side, lookup in self.codes.items()
-        }
+        before = (inside & (self.offsets < 0)).sum(axis=1)
         columns = {
             "variant": pa.repeat(self.variant, len(feature)),
             "layer": pa.repeat(self.dictionary.layer, len(feature)),
             "feature": feature,
             "ranking": pa.repeat(ranking, len(feature)),
             "rank": top["rank"],
-            "score": top["score"].astype(np.float64),
+            "score": top["score"],
             "document": self.document_of_row[peak_row] + self.shard.first_document,
             "position": self.position[peak_row],
-            "peak": (inside & (self.offsets < 0)).sum(axis=1),
-            "token_ids": pa.ListArray.from_arrays(ends, self.token_ids[flat]),
-            **{
-                side: pa.ListArray.from_arrays(ends, array.astype(np.float32))
-                for side, array in values.items()
-            },
+            "peak": before,
+            "n_window": inside.sum(axis=1),
         }
+        for side, lookup in self.codes.items():
+            value = lookup.values(flat, feature[which]) * self.norms[feature[which]]
+            fires = value > 0
+            ends = np.concatenate([[0], np.cumsum(np.bincount(which[fires], minlength=len(feature)))]).astype(np.int32)
+            at = (self.offsets[place] + before[which])[fires]
+            columns[f"{side}_at"] = pa.ListArray.from_arrays(ends, at.astype(np.uint16))
+            columns[f"{side}_activations"] = pa.ListArray.from_arrays(ends, value[fires].astype(np.float32))
         return pa.table(columns)
 
 

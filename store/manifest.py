@@ -9,7 +9,7 @@ from typing import Any
 
 from store.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "statistics.duckdb"
 

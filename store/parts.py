@@ -7,7 +7,7 @@ Layout of ``latents/part-00000.h5``::
         counted            bool [n_tokens]: False for attention sinks, whose codes are not stored
         codes/base/        and one such group for each variant
             by_token/      indptr [n_tokens + 1], index [nnz] (feature),  value [nnz]
-            by_feature/    indptr [d_sae + 1],    row   [nnz] (token row), value [nnz]
+            by_feature/    indptr [d_sae + 1],    row   [nnz] (token row), value [nnz]; not in a copy to share
 
 ``value`` is float16 of raw code / code_scale, a power of two, so that codes of any size neither overflow nor underflow;
 ``index`` is uint16 where d_sae <= 65,536, else uint32; ``row`` is uint16, hence at most 65,536 tokens a part. gzip and
@@ -73,8 +73,12 @@ def part_file(part: int) -> str:
     return f"latents/part-{part:05d}.h5"
 
 
-def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
-    """Write one part, both indexes: whole and on disk, or not at all.
+def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_index: bool = True) -> None:
+    """Write one part: whole and on disk, or not at all.
+
+    Args:
+        feature_index: whether to write by_feature too; without it the part is half the size, and reading a feature means
+            looking through all codes of its model and layer.
 
     Raises:
         UserError: a code is not finite or does not fit float16; nothing is left behind.
@@ -92,7 +96,8 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes]) -> None:
                 group.attrs["code_scale"] = kept.code_scale
                 _dataset(group, "counted", kept.counted)
                 for model, codes in kept.codes.items():
-                    _write_codes(group.create_group(f"codes/{model}"), codes, kept, f"layer {layer}, model '{model}'")
+                    where = f"layer {layer}, model '{model}'"
+                    _write_codes(group.create_group(f"codes/{model}"), codes, kept, where, feature_index)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.rename(path)
@@ -117,13 +122,17 @@ def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: i
 
 
 def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.ndarray, np.ndarray]:
-    """One feature's every activation in a part, one contiguous read.
+    """One feature's every activation in a part: one contiguous read where the part has by_feature.
 
     Returns:
         (row int64 [n], raw code float32 [n]), rows ascending.
     """
     with _open(path) as file:
         group = _model_group(file, path, layer, model)
+        if "by_feature" not in group:
+            codes = read_codes(path, layer, model)
+            here = codes.index == feature
+            return codes.rows[here], codes.value[here]
         by_feature = group["by_feature"]
         start, stop = by_feature["indptr"][feature : feature + 2]
         scale = np.float32(file[f"layer_{layer}"].attrs["code_scale"])
@@ -166,13 +175,15 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str) -> None:
+def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str, feature_index: bool) -> None:
     value = _compact_values(codes.value, kept.code_scale, where)
     index_type = np.uint16 if kept.d_sae <= UINT16_FEATURES else np.uint32
     by_token = group.create_group("by_token")
     _dataset(by_token, "indptr", codes.indptr.astype(np.uint32))
     _dataset(by_token, "index", codes.index.astype(index_type))
     _dataset(by_token, "value", value)
+    if not feature_index:
+        return
     order = np.argsort(codes.index.astype(index_type), kind="stable")
     by_feature = group.create_group("by_feature")
     counts = np.bincount(codes.index, minlength=kept.d_sae)

@@ -186,26 +186,35 @@ def contexts(
 ) -> pd.DataFrame:
     """The strongest contexts of a feature under one ranking, best first; of 'spread' a random few, by their activation.
 
-    Columns of contexts, with tokens (list of texts, as long as token_ids; '⟨id⟩' where the vocabulary lacks one),
-    and domain, source of the document. domain None or 'all': every domain.
+    Columns of contexts, and of the window's n_window tokens, as lists: token_ids, tokens (texts; '⟨id⟩' where the vocabulary
+    lacks one), base_values and variant_values (scaled activation, 0 where silent); domain, source of the document.
+    domain None or 'all': every domain.
     """
     return store.sql(
-        """
+        f"""
         WITH chosen AS (
             SELECT c.*, d.domain, d.source FROM contexts c JOIN documents d ON d.document = c.document
             WHERE c.variant = ? AND c.layer = ? AND c.feature = ? AND c.ranking = ?
               AND (?::VARCHAR IS NULL OR ? = 'all' OR d.domain = ?)
             ORDER BY c.rank LIMIT ?
         ), texts AS (
-            SELECT p.rank, list(coalesce(v.token, '⟨' || p.id || '⟩') ORDER BY p.i) AS tokens
-            FROM (SELECT rank, unnest(token_ids) AS id, generate_subscripts(token_ids, 1) AS i FROM chosen) p
-            LEFT JOIN vocabulary v ON v.token_id = p.id GROUP BY p.rank
+            SELECT p.rank, list(t.token_id ORDER BY t.position) AS token_ids,
+                   list(coalesce(v.token, '⟨' || t.token_id || '⟩') ORDER BY t.position) AS tokens
+            FROM (SELECT rank, document, unnest(range(position - peak, position - peak + n_window)) AS position FROM chosen) p
+            JOIN tokens t USING (document, position) LEFT JOIN vocabulary v USING (token_id) GROUP BY p.rank
         )
-        SELECT chosen.*, texts.tokens FROM chosen JOIN texts USING (rank)
+        SELECT chosen.*, texts.token_ids, texts.tokens, {_dense("base")} AS base_values, {_dense("variant")} AS variant_values
+        FROM chosen JOIN texts USING (rank)
         ORDER BY CASE WHEN ranking = 'spread' THEN -greatest(base_values[peak + 1], variant_values[peak + 1]) END, rank
         """,
         [variant, int(layer), int(feature), ranking, domain, domain, domain, int(limit)],
     )
+
+
+def _dense(side: str) -> str:
+    """SQL for a context's activations in one model at every token of its window, 0 where silent."""
+    place = f"list_position({side}_at, i::USMALLINT)"
+    return f"list_transform(range(n_window), lambda i: coalesce({side}_activations[{place}], 0)::FLOAT)"
 
 
 def count_contexts(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:

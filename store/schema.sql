@@ -1,7 +1,8 @@
 -- Every table and column of statistics.duckdb. A store is immutable once finished; the app opens it read-only.
 --
 -- Keys stand as comments, not constraints, because DuckDB keeps an index for a constraint that is larger than the table.
--- store/tables.py reads them from here: rows are stored in key order, and the writer refuses a key that is not unique.
+-- store/tables.py reads them from here: rows are stored in key order, or in another `order` where that compresses better,
+-- and the writer refuses a key that is not unique.
 --
 -- Words: a *layer* is a decoder block, read at resid_post, with one dictionary (SAE). A *model* is 'base' or a variant's
 -- name. A *domain* is a label of the corpus or 'all'; a *segment* is text, template, prompt, response or 'all'.
@@ -89,7 +90,7 @@ CREATE TABLE fit (
     gate        VARCHAR NOT NULL  -- 'fits', 'strained' or 'does not fit': whether feature claims can be trusted here
 ); -- key: variant, layer, domain
 
--- Sorted by (variant, layer, domain, feature); a row only where the feature fired in base or variant.
+-- A row only where the feature fired in base or variant.
 CREATE TABLE feature_stats (
     variant         VARCHAR NOT NULL,
     layer           INTEGER NOT NULL,
@@ -105,24 +106,24 @@ CREATE TABLE feature_stats (
     log_ratio       DOUBLE GENERATED ALWAYS AS (log2((n11 + n01 + 0.5) / (n11 + n10 + 0.5))) VIRTUAL, -- n_b against n_a
     suppression     DOUBLE GENERATED ALWAYS AS (n10 / nullif(n11 + n10, 0)) VIRTUAL, -- null where the base never fires
     emergence       DOUBLE GENERATED ALWAYS AS (n01 / nullif(n11 + n01, 0)) VIRTUAL, -- null where the variant never fires
-    mean_base       DOUBLE  NOT NULL, -- mean scaled activation over the N tokens
-    mean_variant    DOUBLE  NOT NULL,
-    shift           DOUBLE  NOT NULL, -- mean of (b - a) over the N tokens
+    mean_base       FLOAT   NOT NULL, -- mean scaled activation over the N tokens
+    shift           FLOAT   NOT NULL, -- mean of (b - a) over the N tokens
+    mean_variant    DOUBLE GENERATED ALWAYS AS (greatest(mean_base::DOUBLE + shift, 0)) VIRTUAL, -- mean of b
     kind            VARCHAR NOT NULL, -- vanished, attenuated, unchanged, amplified, appeared
     -- Evidence; null in a store without the isotropic control.
     shift_isotropic    FLOAT,         -- mean of (c - a), c the code under the isotropic control
     floor              FLOAT,         -- 99th percentile of |shift_isotropic| over features of like frequency
     -- From here on pooled: null but for domain 'all'.
-    std_shift          DOUBLE,        -- shift / pooled standard deviation
-    magnitude_ratio    DOUBLE,        -- sum b / sum a over tokens where both fire
-    z                  DOUBLE,        -- over documents, of b - c summed in each; null where it varies nowhere
+    std_shift          FLOAT,         -- shift / pooled standard deviation
+    magnitude_ratio    FLOAT,         -- sum b / sum a over tokens where both fire
+    z                  FLOAT,         -- over documents, of b - c summed in each; null where it varies nowhere
     q                  DOUBLE,        -- Benjamini-Hochberg over the testable features; null where untestable
-    near_threshold     DOUBLE,        -- share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
-    minimum_detectable DOUBLE,        -- |shift| that this many documents would have found with power 0.8
-    did_shift          DOUBLE,        -- shift on the variant's task - shift on neutral text; null: no task given
+    near_threshold     FLOAT,         -- share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips
+    minimum_detectable FLOAT,         -- |shift| that this many documents would have found with power 0.8
+    did_shift          FLOAT,         -- shift on the variant's task - shift on neutral text; null: no task given
     moved_to           INTEGER,       -- the decoder neighbour that moved the other way, where the verdict is 'moved'
     verdict            VARCHAR        -- suppressed, amplified, moved, does not fit, near threshold, within noise, untestable
-); -- key: variant, layer, domain, feature
+); -- key: variant, layer, domain, feature; order: variant, layer, domain, n11 + n10, feature
 
 -- The same counts by segment, all domains together: what of a shift sits on the chat template's own tokens.
 CREATE TABLE feature_segments (
@@ -134,8 +135,8 @@ CREATE TABLE feature_segments (
     n10          BIGINT  NOT NULL, -- in the base only
     n01          BIGINT  NOT NULL, -- in the variant only
     mean_base    FLOAT   NOT NULL, -- over the counted tokens of the segment
-    mean_variant FLOAT   NOT NULL,
     shift        FLOAT   NOT NULL, -- mean of (b - a) over the counted tokens of the segment
+    mean_variant DOUBLE GENERATED ALWAYS AS (greatest(mean_base::DOUBLE + shift, 0)) VIRTUAL, -- mean of b
     share        FLOAT             -- the segment's part of the sum of (b - a) over all tokens; null where that sum is 0
 ); -- key: variant, layer, segment, feature
 
@@ -157,12 +158,12 @@ CREATE TABLE replicas (
     layer           INTEGER NOT NULL,
     feature         INTEGER NOT NULL, -- of the layer's own dictionary
     replica_feature INTEGER NOT NULL, -- of the second one: the decoder row nearest to it
-    cosine          DOUBLE  NOT NULL, -- of the two decoder rows
-    freq_base       DOUBLE  NOT NULL, -- of the replica feature, over the same counted tokens
-    freq_variant    DOUBLE  NOT NULL,
-    log_ratio       DOUBLE  NOT NULL, -- of its firings, as in feature_stats
-    shift           DOUBLE  NOT NULL, -- of the replica feature
-    std_shift       DOUBLE            -- shift / pooled standard deviation
+    cosine          FLOAT   NOT NULL, -- of the two decoder rows
+    freq_base       FLOAT   NOT NULL, -- of the replica feature, over the same counted tokens
+    freq_variant    FLOAT   NOT NULL,
+    log_ratio       FLOAT   NOT NULL, -- of its firings, as in feature_stats
+    shift           FLOAT   NOT NULL, -- of the replica feature
+    std_shift       FLOAT             -- shift / pooled standard deviation
 ); -- key: variant, layer, feature
 
 -- Where the prediction changed, on a sample of documents (optional pass).
@@ -181,8 +182,8 @@ CREATE TABLE feature_kl (
     layer            INTEGER NOT NULL,
     feature          INTEGER NOT NULL,
     n_tokens         BIGINT  NOT NULL, -- sampled tokens where it changed (a <> b)
-    kl_where_changed DOUBLE  NOT NULL, -- mean kl over the sampled tokens weighted by |b - a|
-    kl_ratio         DOUBLE            -- that / mean kl over all sampled tokens that count
+    kl_where_changed FLOAT   NOT NULL, -- mean kl over the sampled tokens weighted by |b - a|
+    kl_ratio         FLOAT             -- that / mean kl over all sampled tokens that count
 ); -- key: variant, layer, feature
 
 -- What the models say: greedy answers to fixed prompts, made beside the run and given to it.
@@ -194,20 +195,23 @@ CREATE TABLE answers (
     answer VARCHAR NOT NULL  -- untrusted
 ); -- key: task, prompt, model
 
+-- The window's texts are tokens of the document from position - peak on; Store.contexts puts both together.
 CREATE TABLE contexts (
-    variant        VARCHAR NOT NULL,
-    layer          INTEGER NOT NULL,
-    feature        INTEGER NOT NULL,
-    ranking        VARCHAR NOT NULL,   -- 'base', 'variant', 'increase', 'decrease': by a, b, b - a, a - b at the peak;
-                                       -- 'spread': by chance, of all tokens where it fires in base or variant
-    rank           INTEGER NOT NULL,   -- from 1
-    score          DOUBLE  NOT NULL,   -- what was ranked by: scaled activation, or the draw from (0, 1)
-    document       INTEGER NOT NULL,
-    position       INTEGER NOT NULL,   -- the peak token in its document
-    peak           INTEGER NOT NULL,   -- index of the peak in the lists below
-    token_ids      INTEGER[] NOT NULL, -- the window around the peak, within the context window the models saw
-    base_values    FLOAT[]   NOT NULL, -- scaled activation of this feature in the base, 0 where silent
-    variant_values FLOAT[]   NOT NULL  -- the same in the variant
+    variant             VARCHAR NOT NULL,
+    layer               INTEGER NOT NULL,
+    feature             INTEGER NOT NULL,
+    ranking             VARCHAR NOT NULL, -- 'base', 'variant', 'increase', 'decrease': by a, b, b - a, a - b at the peak;
+                                          -- 'spread': by chance, of all tokens where it fires in base or variant
+    rank                INTEGER NOT NULL, -- from 1
+    score               FLOAT   NOT NULL, -- what was ranked by: scaled activation, or the draw from (0, 1)
+    document            INTEGER NOT NULL,
+    position            INTEGER NOT NULL, -- the peak token in its document
+    peak                INTEGER NOT NULL, -- tokens of the window before the peak
+    n_window            INTEGER NOT NULL, -- tokens of the window, within the context window the models saw
+    base_at             USMALLINT[] NOT NULL, -- tokens of the window, from 0, where this feature fires in the base
+    base_activations    FLOAT[]     NOT NULL, -- its scaled activation there
+    variant_at          USMALLINT[] NOT NULL, -- the same in the variant
+    variant_activations FLOAT[]     NOT NULL -- its scaled activation there
 ); -- key: variant, layer, feature, ranking, rank
 
 CREATE TABLE histogram_bins (
@@ -244,23 +248,23 @@ CREATE TABLE document_sums (
     document               INTEGER NOT NULL,
     segment                VARCHAR NOT NULL,
     n_tokens               BIGINT NOT NULL, -- tokens that count
-    cosine                 DOUBLE NOT NULL, -- sum of cos(h_a, h_b)
-    centred_cosine         DOUBLE NOT NULL, -- sum of cos(h_a - mu, h_b - mu)
-    base_norm2             DOUBLE NOT NULL, -- sum ||h_a||^2
-    variant_norm2          DOUBLE NOT NULL, -- sum ||h_b||^2
-    base_centred2          DOUBLE NOT NULL, -- sum ||h_a - mu||^2
-    variant_centred2       DOUBLE NOT NULL, -- sum ||h_b - mu||^2
-    delta_norm2            DOUBLE NOT NULL, -- sum ||h_b - h_a||^2
-    base_error2            DOUBLE NOT NULL, -- sum ||h_a - dec(a)||^2
-    variant_error2         DOUBLE NOT NULL, -- sum ||h_b - dec(b)||^2
-    delta_error2           DOUBLE NOT NULL, -- sum ||delta - (dec(b) - dec(a))||^2
-    overlap                DOUBLE NOT NULL, -- sum of the tokens' Jaccard
-    minimum                DOUBLE NOT NULL, -- sum min(a, b)
-    maximum                DOUBLE NOT NULL, -- sum max(a, b)
-    latent_cosine          DOUBLE NOT NULL, -- sum of cos(a, b)
+    cosine                 FLOAT  NOT NULL, -- sum of cos(h_a, h_b)
+    centred_cosine         FLOAT  NOT NULL, -- sum of cos(h_a - mu, h_b - mu)
+    base_norm2             FLOAT  NOT NULL, -- sum ||h_a||^2
+    variant_norm2          FLOAT  NOT NULL, -- sum ||h_b||^2
+    base_centred2          FLOAT  NOT NULL, -- sum ||h_a - mu||^2
+    variant_centred2       FLOAT  NOT NULL, -- sum ||h_b - mu||^2
+    delta_norm2            FLOAT  NOT NULL, -- sum ||h_b - h_a||^2
+    base_error2            FLOAT  NOT NULL, -- sum ||h_a - dec(a)||^2
+    variant_error2         FLOAT  NOT NULL, -- sum ||h_b - dec(b)||^2
+    delta_error2           FLOAT  NOT NULL, -- sum ||delta - (dec(b) - dec(a))||^2
+    overlap                FLOAT  NOT NULL, -- sum of the tokens' Jaccard
+    minimum                FLOAT  NOT NULL, -- sum min(a, b)
+    maximum                FLOAT  NOT NULL, -- sum max(a, b)
+    latent_cosine          FLOAT  NOT NULL, -- sum of cos(a, b)
     n_latent_cosine        BIGINT NOT NULL, -- tokens it is defined on: a code in base or variant
-    l1_divergence          DOUBLE NOT NULL, -- sum ||b - a||_1
-    code_delta_norm2       DOUBLE NOT NULL, -- sum ||b - a||_2^2
+    l1_divergence          FLOAT  NOT NULL, -- sum ||b - a||_1
+    code_delta_norm2       FLOAT  NOT NULL, -- sum ||b - a||_2^2
     l0_base                BIGINT NOT NULL, -- sum of active features
     l0_variant             BIGINT NOT NULL
 ); -- key: variant, layer, document, segment

@@ -119,8 +119,7 @@ def _copy_vocabulary(source: Store, writer: StoreWriter) -> None:
     """The texts of the token ids that the new store still mentions."""
     used = writer.connection.execute(
         """
-        SELECT token_id FROM tokens UNION SELECT unnest(token_ids) FROM contexts
-        UNION SELECT unnest(promoted) FROM features UNION SELECT unnest(suppressed) FROM features
+        SELECT token_id FROM tokens UNION SELECT unnest(promoted) FROM features UNION SELECT unnest(suppressed) FROM features
         """
     ).fetchnumpy()["token_id"]
     texts = source.sql("SELECT * FROM vocabulary")
@@ -136,7 +135,7 @@ def _write_parts(source: Store, writer: StoreWriter, kept: Sequence[int], progre
         first_rows = rows["n_tokens"].cumsum() - rows["n_tokens"]
         documents.loc[rows.index, "part"] = number
         documents.loc[rows.index, "first_row"] = first_rows
-        writer.write_part(number, _gather(source, rows, progress))
+        writer.write_part(number, _gather(source, rows, progress), feature_index=False)
     return documents
 
 

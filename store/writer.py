@@ -52,9 +52,9 @@ class StoreWriter:
         """Where a part is, or will be."""
         return self.partial / parts.part_file(part)
 
-    def write_part(self, part: int, layers: Mapping[int, LayerCodes]) -> None:
+    def write_part(self, part: int, layers: Mapping[int, LayerCodes], feature_index: bool = True) -> None:
         """Write the codes of one group of documents; see :func:`store.parts.write_part`."""
-        parts.write_part(self.part_path(part), part, layers)
+        parts.write_part(self.part_path(part), part, layers, feature_index)
 
     def load(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
         """Append rows to a table of schema.sql."""

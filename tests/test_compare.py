@@ -46,7 +46,7 @@ LAYER_3 = {
 }
 # Layer 7's second dictionary, safety: feature -> (cosine, the counterpart's shift).
 REPLICAS = {
-    0: (0.9, -1.8), 1: (0.95, -0.05), 2: (0.8, -0.3), 3: (0.5, -1.0), 4: (0.3, 1.0), 5: (0.75, -0.2), 6: (0.7, 0.6),
+    0: (0.9, -1.8), 1: (0.95, -0.05), 2: (0.8, -0.3), 3: (0.5, -1.0), 4: (0.3, 1.0), 5: (0.75, -0.2), 6: (0.71, 0.6),
     7: (0.72, 0.0),
 }  # fmt: skip
 
@@ -232,9 +232,9 @@ def test_two_seeds_alone_are_one_task(tmp_path):
 
 
 def test_all_layers_are_the_sum_of_layers(store):
-    """|shift| > 0.2 x floor. Layer 3 (1.8): maths 0, 3, code 3, of 4. Layer 7 (0.1): maths 0 to 7, code 0, 2, 4, 6, 7, 8,
+    """|shift| > 0.21 x floor. Layer 3 (1.89): maths 0, 3, code 3, of 4. Layer 7 (0.105): maths 0 to 7, code 0, 2, 4, 6, 7, 8,
     safety 0, 2, 3, 5, 6, 7, of 9."""
-    table = store.change_sets(rule="floor", multiple=0.2)
+    table = store.change_sets(rule="floor", multiple=0.21)
     assert counts(table) == [
         ("maths", "one", 2, 1, 1, 0),  # L3:0, L7:1
         ("code", "one", 1, 0, 1, 0),  # L7:8
@@ -286,8 +286,8 @@ def test_the_features_of_a_set_come_furthest_first_with_every_variants_shift(sto
     assert table["direction"].tolist() == ["down", "down", "opposite"]
     assert table["label"].tolist() == [HOSTILE, "label 3", "label 5"]
     assert table["n_changed"].tolist() == [2, 1, 2]
-    assert table["shift_maths"].tolist() == [0.2, 0.3, 0.2]
-    assert table["shift_safety-seed2"].tolist() == [-4.5, -0.4, -1.2]
+    assert table["shift_maths"].tolist() == pytest.approx([0.2, 0.3, 0.2])
+    assert table["shift_safety-seed2"].tolist() == pytest.approx([-4.5, -0.4, -1.2])
     assert table["changed_safety-seed2"].tolist() == [True, False, True]
     assert not table["changed_maths"].any()
 
@@ -299,12 +299,12 @@ def test_the_order_in_which_tasks_are_named_makes_no_difference(store):
 def test_a_feature_that_fires_in_one_variant_alone_did_not_shift_in_the_others(store):
     table = store.changed_features(["code"], layer=7, rule="floor", multiple=1.1)
     assert table["feature"].tolist() == [8]
-    assert table[["shift_maths", "shift_code", "shift_safety"]].values.tolist() == [[0.0, 0.6, 0.0]]
+    assert table[["shift_maths", "shift_code", "shift_safety"]].values[0] == pytest.approx([0.0, 0.6, 0.0])
 
 
 def test_pages_of_a_set_follow_each_other(store):
-    """In every task beyond 0.1: 2 (-5), 0 (-4), 6 (1.5), 7 (0.9)."""
-    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "floor", "multiple": 0.2, "limit": 1}
+    """In every task beyond 0.105: 2 (-5), 0 (-4), 6 (1.5), 7 (0.9)."""
+    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "floor", "multiple": 0.21, "limit": 1}
     assert [store.changed_features(**asked, offset=at)["feature"].tolist() for at in range(5)] == [[2], [0], [6], [7], []]
 
 
@@ -393,13 +393,13 @@ def test_pairs_of_all_layers_are_those_of_each(store):
 def test_side_by_side(store):
     table = store.side_by_side("maths", "code", layer=7, limit=3)
     assert table["feature"].tolist() == [0, 1, 4]
-    assert table[["shift_a", "shift_b"]].values.tolist() == [[-4.0, -3.0], [3.0, 0.1], [2.0, -2.0]]
+    assert table[["shift_a", "shift_b"]].values == pytest.approx(np.array([[-4.0, -3.0], [3.0, 0.1], [2.0, -2.0]]))
     assert table["changed_a"].tolist() == [True, True, True]
     assert table["changed_b"].tolist() == [True, False, True]
     assert table["verdict_b"].tolist() == [SUP, NOISE, SUP]
     whole = store.side_by_side("code", "safety", layer=7, limit=None)
     assert len(whole) == 9
-    assert whole.loc[whole["feature"] == 8, ["shift_a", "shift_b"]].values.tolist() == [[0.6, 0.0]]
+    assert whole.loc[whole["feature"] == 8, ["shift_a", "shift_b"]].values[0] == pytest.approx([0.6, 0.0])
     assert whole["feature"].tolist() == [2, 0, 4, 3, 6, 5, 7, 8, 1]
 
 

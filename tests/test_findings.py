@@ -102,7 +102,7 @@ def test_features_with_evidence_are_listed(extracted, monkeypatch):
         lines = [line for line in findings(store).splitlines() if line.startswith("- **L")]
     assert len(lines) == 5
     for line in lines:
-        assert "**" in line and "→" in line and "standard deviations" in line
+        assert "**" in line and "→" in line and "times its floor; z = " in line
 
 
 def test_the_command_writes_a_file(tiny_store, tmp_path):

@@ -219,7 +219,7 @@ def test_an_output_that_exists_is_kept(tiny_store, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing(tiny_store, tmp_path, monkeypatch):
-    def full(*_arguments):
+    def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("store.writer.StoreWriter.write_part", full)

@@ -226,7 +226,7 @@ def test_a_feature_that_noise_never_moves_is_infinitely_beyond_it():
 def test_count_verdicts_of_what_fell(store):
     counted = store.count_verdicts("maths", direction="down", verdicts=("suppressed",), sort="z")
     assert counted[["verdict", "count"]].values.tolist() == [["suppressed", 2], ["untestable", 1], ["within noise", 1]]
-    assert counted["detectable"].tolist()[::2] == [0.2, 0.25]
+    assert counted["detectable"].tolist()[::2] == pytest.approx([0.2, 0.25])
     assert counted["detectable"].isna().tolist() == [False, True, False]
 
 
@@ -323,9 +323,9 @@ def test_spectrum_has_the_mean_first(store, bare):
 
 
 def test_replica_and_prediction_of_a_feature(store, bare):
-    assert store.replica(12, 1, "maths")[["replica_feature", "cosine", "shift"]].values.tolist() == [[3, 0.91, -0.4]]
+    assert store.replica(12, 1, "maths")[["replica_feature", "cosine", "shift"]].values[0] == pytest.approx([3, 0.91, -0.4])
     assert store.replica(5, 1, "maths").empty
-    assert store.feature_kl(5, 1, "safety")[["n_tokens", "kl_ratio"]].values.tolist() == [[9, 2.3]]
+    assert store.feature_kl(5, 1, "safety")[["n_tokens", "kl_ratio"]].values[0] == pytest.approx([9, 2.3])
     assert store.feature_kl(5, 2, "safety").empty
     assert bare.feature_kl(5, 1, "safety").empty
 

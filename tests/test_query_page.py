@@ -182,12 +182,12 @@ def test_the_schema_shown_is_the_database_s():
 
 def test_comments_are_read_where_they_stand():
     described = glossary.schema()
-    assert described["feature_stats"].comment.startswith("Sorted by (variant, layer, domain, feature); a row only where")
+    assert described["feature_stats"].comment.startswith("A row only where the feature fired")
     columns = {column.name: column for column in described["feature_stats"].columns}
     assert columns["mean_base"].comment == "mean scaled activation over the N tokens"
     assert columns["suppression"].comment == "null where the base never fires"
     assert columns["std_shift"].comment.endswith("(From here on pooled: null but for domain 'all')")
-    assert columns["mean_variant"].comment == ""
+    assert columns["mean_variant"].comment == "mean of b"
 
 
 def test_the_page_shows_a_tables_columns(query_page):

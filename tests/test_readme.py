@@ -82,7 +82,7 @@ def test_every_metric_is_defined_in_the_docs():
 def test_every_column_of_the_schema_is_commented_or_says_it_itself():
     """A column without a comment must be one of the words that the page's head defines."""
     plain = {"variant", "layer", "domain", "feature", "segment", "document", "position", "bin", "token_id", "fvu_base",
-             "fvu_variant", "freq_variant", "mean_variant", "n_documents", "n_tokens", "suppressed_logits",
+             "fvu_variant", "freq_variant", "n_documents", "n_tokens", "suppressed_logits",
              "l0_base", "l0_variant"}  # fmt: skip
     for line in SCHEMA_SQL.splitlines():
         column = re.match(r"    (\w+) +[A-Z\[\]]+", line)

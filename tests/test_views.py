@@ -457,7 +457,7 @@ def test_a_list_is_downloaded_whole(tiny_store):
         listed = store.shifted_features("maths", layer=12)
     assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "2"]
     pd.testing.assert_frame_equal(packed, listed, check_dtype=False)
-    assert packed["shift"].dtype == "float64"
+    assert packed["shift"].dtype == "float32"
 
 
 def test_columns_are_chosen_in_the_link(open_view, bare_store):

@@ -573,8 +573,10 @@ class Reference:
                             "variant": variant, "layer": number, "feature": feature, "ranking": ranking, "rank": rank,
                             "score": score[token, feature], "document": self.document[token],
                             "position": self.position[token], "peak": int(np.searchsorted(span, token)),
-                            "token_ids": self.token_id[span], "base_values": a[span, feature],
-                            "variant_values": b[span, feature],
+                            "n_window": len(span), "base_at": np.flatnonzero(a[span, feature]),
+                            "base_activations": a[span, feature][a[span, feature] > 0],
+                            "variant_at": np.flatnonzero(b[span, feature]),
+                            "variant_activations": b[span, feature][b[span, feature] > 0],
                         }  # fmt: skip
 
     def _spread_draws(self, number: int) -> np.ndarray:

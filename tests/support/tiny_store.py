@@ -200,8 +200,11 @@ def _statistics(writer: StoreWriter, layer: int, variant: str) -> None:
                 "variant": [variant] * 3, "layer": [layer] * 3,
                 "feature": [c[0] for c in contexts], "ranking": [c[1] for c in contexts], "rank": [1] * 3,
                 "score": [4.0, 4.0, 3.0], "document": [c[2] for c in contexts], "position": [c[3] for c in contexts],
-                "peak": [c[3] for c in contexts], "token_ids": [DOCUMENTS[c[2]][2] for c in contexts],
-                "base_values": [c[4] for c in contexts], "variant_values": [c[5] for c in contexts],
+                "peak": [c[3] for c in contexts], "n_window": [len(DOCUMENTS[c[2]][2]) for c in contexts],
+                "base_at": [[i for i, a in enumerate(c[4]) if a] for c in contexts],
+                "base_activations": [[a for a in c[4] if a] for c in contexts],
+                "variant_at": [[i for i, b in enumerate(c[5]) if b] for c in contexts],
+                "variant_activations": [[b for b in c[5] if b] for c in contexts],
             }
         ),
     )  # fmt: skip
