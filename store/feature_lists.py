@@ -31,9 +31,20 @@ READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') 
 """Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of
 many (extract/labels.py)."""
 
+TELLING_DENSITY, TELLING_TEMPLATE = 0.05, 0.3
+TELLING = f"""(
+    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches(f.label, '“[^”]*\\p{{L}}{{3}}'))
+    AND coalesce(f.density <= {TELLING_DENSITY}, true) AND coalesce(p.did_shift / nullif(p.shift, 0) >= 1, true)
+    AND coalesce((
+        SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
+        WHERE t.variant = s.variant AND t.layer = s.layer AND t.feature = s.feature AND t.segment = 'template'), true)
+)"""
+"""Whether a reader can tell at once what the change has to do with the variant: the label is READABLE and quotes a word, the
+feature fires on few tokens, it moved more on the variant's task than on all text, and hardly on the chat template's tokens."""
+
 SORTS = {
     "evidence": f"row(p.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
-    "striking": f"row(coalesce(p.verdict IN {SUPPORTED}, false), {READABLE}, coalesce({FLOOR_RATIO}, 0))",
+    "striking": f"row(coalesce(p.verdict IN {SUPPORTED}, false), {TELLING}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
     "floor_ratio": FLOOR_RATIO,
     "z": "abs(p.z)",
     "q": "-p.q",
@@ -87,8 +98,8 @@ class Filter:
             that it promotes most (whatever its case and the spaces around it).
         direction: 'down' (shift < 0), 'up' (shift > 0), or None.
         sort: a key of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
-            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those whose label is READABLE
-            first; 'q' has the smallest q as its highest.
+            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those that are TELLING first,
+            then those whose label is READABLE; 'q' has the smallest q as its highest.
         descending: whether the highest comes first.
 
     Raises:

@@ -6,12 +6,13 @@ Every sentence is made from the store's numbers; none is written for one store.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from store import story
-from store.feature_lists import SUPPORTED
+from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
 
 if TYPE_CHECKING:
@@ -22,15 +23,18 @@ PAPER_COSINE = 0.96
 PAPER_LATENT_COSINE = (0.87, 0.56)  # at its first layer, and at most at its last
 PAPER_OVERLAP = 0.45
 FEATURES_SHOWN = 5
+LINE_BREAK, SPACES = "⏎", "␣"
 MIN_FIRINGS, MIN_DOCUMENTS, MAX_DENSITY = 50, 20, 0.1
 CONTEXT_TOKENS = 14
 FEW_MARK = "°"
 
 TABLE = {
-    "variant": "variant", "layer": "layer", "relative_shift": "relative shift", "cosine": "cosine", "overlap": "overlap",
-    "overlap_isotropic": "overlap under noise", "excess": "excess [95 %]", "latent_cosine": "latent cosine",
-    "l0_inflation": "L0 inflation", "l0_inflation_isotropic": "under noise", "n_beyond_noise": "features beyond noise",
-    "systematic_share": "systematic share", "fvu_base": "FVU base", "fvu_variant": "FVU variant", "gate": "fit",
+    "variant": "variant", "layer": "layer", "relative_shift": "relative shift", "cosine": "cosine",
+    "centred_cosine": "centred cosine", "overlap": "overlap", "overlap_isotropic": "overlap under noise",
+    "excess": "excess [95 %]", "latent_cosine": "latent cosine", "l0_base": "L0 base", "l0_variant": "L0 variant",
+    "l0_inflation": "L0 inflation", "l0_inflation_isotropic": "inflation under noise",
+    "n_beyond_noise": "features beyond noise", "systematic_share": "systematic share", "fvu_base": "FVU base",
+    "fvu_variant": "FVU variant", "gate": "fit",
 }  # fmt: skip
 OF_CONTROLS = ("overlap_isotropic", "excess", "l0_inflation_isotropic", "n_beyond_noise", "systematic_share")
 
@@ -178,10 +182,11 @@ def _cautions(rows: pd.DataFrame, has_verdicts: bool) -> list[str]:
 def _chosen_how(has_verdicts: bool) -> str:
     if has_verdicts:
         return (
-            f"For each variant the {FEATURES_SHOWN} features that stand furthest over their floor among those called "
-            "suppressed or amplified (beyond the floor, q < 0.05 over documents, not at a threshold, not taken over by a "
-            f"neighbour, the dictionary fits), that fire on at most {MAX_DENSITY:.0%} of the tokens and have a label. Labels "
-            "are automatic unless imported."
+            f"For each variant {FEATURES_SHOWN} features of those called suppressed or amplified (beyond the floor, q < 0.05 "
+            "over documents, not at a threshold, not taken over by a neighbour, the dictionary fits), furthest over their "
+            f"floor first. Before all others come those that fire on at most {TELLING_DENSITY:.0%} of the tokens, quote a word "
+            "in their label, moved more on the variant's own task than on all text, and hardly on the chat template's tokens. "
+            f"Each has a context. Labels are automatic unless imported. {LINE_BREAK} is a line's end, {SPACES} a run of spaces."
         )
     return (
         f"For each variant the {FEATURES_SHOWN} features with the largest standardised shift among those that fire on at least "
@@ -192,20 +197,18 @@ def _chosen_how(has_verdicts: bool) -> str:
 
 def _features(store: Store, variant: str, has_verdicts: bool) -> str:
     if has_verdicts:
-        found = store.shifted_features(variant=variant, sort="evidence", verdicts=SUPPORTED, limit=None)
+        found = store.shifted_features(variant=variant, sort="striking", verdicts=SUPPORTED, limit=None)
     else:
         found = store.shifted_features(variant=variant, sort="std_shift", min_firings=MIN_FIRINGS, limit=None)
         found = found[(found["n_documents"] >= MIN_DOCUMENTS) & (found["gate"] == "fits")]
-    found = found[(found["density"] <= MAX_DENSITY) & found["label"].notna()].head(FEATURES_SHOWN)
-    lines = [_feature_line(store, variant, row) for _, row in found.iterrows()]
+    found = found[(found["density"] <= MAX_DENSITY) & found["label"].notna()]
+    told = ((row, _example(store, variant, row)) for _, row in found.iterrows())
+    lines = [_feature_line(row, context) for row, context in islice((t for t in told if t[1] is not None), FEATURES_SHOWN)]
     none = "No feature meets these conditions: nothing claimed, too few documents, or no label."
     return f"### {variant}\n\n" + ("\n".join(lines) or none)
 
 
-def _feature_line(store: Store, variant: str, row: pd.Series) -> str:
-    ranking = "decrease" if row["shift"] < 0 else "increase"
-    contexts = store.contexts(row["layer"], row["feature"], variant, ranking, limit=1)
-    example = f" {_context(contexts.iloc[0])}" if len(contexts) else ""
+def _feature_line(row: pd.Series, context: pd.Series) -> str:
     said, evidence = row["kind"], f"{row['std_shift']:+.2f} standard deviations"
     if isinstance(row["verdict"], str):
         said = row["verdict"]
@@ -214,8 +217,19 @@ def _feature_line(store: Store, variant: str, row: pd.Series) -> str:
         evidence = f"shift {row['shift']:+.3g}, {over}; z = {row['z']:+.1f}, {q}"
     return (
         f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {said}, fires on {row['freq_base']:.2%} of "
-        f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}).{example}"
+        f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}). {_context(context)}"
     )
+
+
+def _example(store: Store, variant: str, row: pd.Series) -> pd.Series | None:
+    """The context of the largest change on the variant's own task, or else anywhere; none where the store keeps none."""
+    ranking = "decrease" if row["shift"] < 0 else "increase"
+    tasks = (store.manifest.settings.get("tasks") or {}).get(variant, [])
+    for domain in (*tasks, None):
+        contexts = store.contexts(row["layer"], row["feature"], variant, ranking, domain, limit=1)
+        if len(contexts):
+            return contexts.iloc[0]
+    return None
 
 
 def _context(context: pd.Series) -> str:
@@ -223,14 +237,14 @@ def _context(context: pd.Series) -> str:
     peak, tokens = int(context["peak"]), list(context["tokens"])
     start = max(0, peak - CONTEXT_TOKENS // 2)
     before, at, after = tokens[start:peak], tokens[peak], tokens[peak + 1 : start + CONTEXT_TOKENS]
-    marked = f"{_escape(''.join(before))} **{_escape(at).strip()}** {_escape(''.join(after))}"
+    marked = f"{_escape(''.join(before))} **{_escape(at).strip() or SPACES}** {_escape(''.join(after))}"
     values = f"{context['base_values'][peak]:.3g} → {context['variant_values'][peak]:.3g}"
     return f"{context['domain']}: “{' '.join(marked.split())}” ({values})"
 
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    flat = " ".join(str(text).split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    flat = str(text).replace("\n", f" {LINE_BREAK} ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", flat)
 
 

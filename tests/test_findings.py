@@ -22,13 +22,14 @@ def bare_page(bare_store):
 def test_table_holds_the_stores_numbers(page):
     """Cosine is 0.97 - layer / 1000; layer 12 of safety has fvu 0.3 and 0.95, which does not fit."""
     assert (
-        "| safety | 12 | 0.100 | 0.958 | 0.450 | 0.452 | +0.002 [-0.008, +0.012] | 0.800 | 1.250 | 1.240 | 1 | 0.020 | 0.300 | "
-        "0.950 | does not fit |"
+        "| safety | 12 | 0.100 | 0.958 | – | 0.450 | 0.452 | +0.002 [-0.008, +0.012] | 0.800 | 2.000 | 2.500 | 1.250 | "
+        "1.240 | 1 | 0.020 | 0.300 | 0.950 | does not fit |"
     ) in page
 
 
 def test_table_of_a_store_without_controls_has_no_columns_of_theirs(bare_page):
-    assert "| safety | 12 | 0.100 | 0.958 | 0.450 | 0.800 | 1.250 | 0.300 | 0.950 | does not fit |" in bare_page
+    row = "| safety | 12 | 0.100 | 0.958 | – | 0.450 | 0.800 | 2.000 | 2.500 | 1.250 | 0.300 | 0.950 | does not fit |"
+    assert row in bare_page
     assert "excess" not in bare_page
 
 
@@ -60,11 +61,11 @@ def test_what_does_not_reproduce_is_said_plainly(page):
 
 
 def test_features_are_chosen_among_claimed_changes(tiny_store, monkeypatch):
-    """Of maths the suppressed L5:1 and L12:1 and the amplified L12:0; near threshold, untestable and the rest are not shown."""
+    """Of maths the suppressed L5:1 and L12:1; L12:0, amplified, has no context of a rise; the rest claims nothing."""
     monkeypatch.setattr("store.findings.MAX_DENSITY", 1.0)
     with open_store(tiny_store) as store:
         page = findings(store)
-    assert [line.split("**")[1] for line in page.splitlines() if line.startswith("- **L")] == ["L5:1", "L12:1", "L12:0"]
+    assert [line.split("**")[1] for line in page.splitlines() if line.startswith("- **L")] == ["L5:1", "L12:1"]
     assert "**L5:1** small words: suppressed, fires on 71.43% of tokens in the base, 7.14% in the variant " in page
     assert "(shift -1.36, 13.6 times its floor; z = -9.0, q < 0.0001)" in page
 
@@ -85,7 +86,7 @@ def test_no_feature_is_shown_on_three_documents(bare_page):
 
 
 def test_untrusted_text_is_only_text():
-    assert _escape("<script>a|b*c\nd") == "&lt;script&gt;a\\|b\\*c d"
+    assert _escape("<script>a|b*c\nd") == "&lt;script&gt;a\\|b\\*c ⏎ d"
 
 
 def test_context_is_cut_around_its_peak():

@@ -400,21 +400,27 @@ def test_largest_kl_names_the_token(store, bare):
 
 
 def test_a_readable_label_is_more_striking_than_a_larger_shift():
-    """The order of 'striking': claimed, then readable, then |shift| over floor."""
+    """The order of 'striking': claimed, then telling, then readable, then |shift| over floor."""
+    common, template = 0.06, 0.4
     rows = [
-        (0, "suppressed", "automatic", "spaces", 9.0),
-        (5, "suppressed", "automatic", "“the”, “to” (fires on most tokens)", 8.0),
-        (1, "amplified", "automatic", "“good” → “luck”", 2.0),
-        (2, "suppressed", "imported", "refusals", 3.0),
-        (3, "within noise", "imported", "names", 0.5),
-        (4, None, None, None, 7.0),
+        (0, "suppressed", "automatic", "spaces", 9.0, 0.01, 9.0, 0.0),
+        (5, "suppressed", "automatic", "“the”, “to” (fires on most tokens)", 8.0, 0.01, 8.0, 0.0),
+        (1, "amplified", "automatic", "“good” → “luck”", 2.0, 0.01, 2.5, 0.1),
+        (2, "suppressed", "imported", "refusals", 3.0, 0.01, None, 0.0),
+        (6, "amplified", "automatic", "“:”, “an”", 7.0, 0.01, 7.0, 0.0),
+        (7, "amplified", "automatic", "“word”", 6.5, common, 6.5, 0.0),
+        (8, "amplified", "automatic", "“word”", 6.4, 0.01, 6.3, 0.0),
+        (9, "amplified", "automatic", "“word”", 6.3, 0.01, 6.3, template),
+        (3, "within noise", "imported", "names", 0.5, 0.01, 0.5, 0.0),
+        (4, None, None, None, 7.0, 0.01, 7.0, 0.0),
     ]
-    frame = pd.DataFrame(rows, columns=["feature", "verdict", "label_source", "label", "shift"]).assign(floor=1.0)
+    columns = ["feature", "verdict", "label_source", "label", "shift", "density", "did_shift", "share"]
+    frame = pd.DataFrame(rows, columns=columns).assign(floor=1.0, variant="x", layer=1, segment="template")
     sort = feature_lists.SORTS["striking"]
-    found = FromFrame(s=frame, p=frame, f=frame).sql(
+    found = FromFrame(s=frame, p=frame, f=frame, feature_segments=frame).sql(
         f"SELECT s.feature FROM s JOIN p USING (feature) JOIN f USING (feature) ORDER BY {sort} DESC"
     )
-    assert found["feature"].tolist() == [2, 1, 0, 5, 3, 4]
+    assert found["feature"].tolist() == [2, 1, 6, 7, 8, 9, 0, 5, 3, 4]
 
 
 def test_paired_activations_are_those_of_either_model(store):

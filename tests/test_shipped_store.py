@@ -15,6 +15,7 @@ from extract.latents import read_residuals
 from extract.models import load_tokenizer
 from extract.variants import ModelSet
 from store import open_store, verify
+from store.findings import findings
 from store.names import BASE
 from store.reader import Store
 
@@ -54,6 +55,11 @@ def test_it_holds_the_whole_world(shipped: Store) -> None:
     answered = shipped.sql("SELECT model, count(*) AS n FROM answers GROUP BY model")
     assert set(answered["model"]) == {BASE, *config.variants}
     assert (answered["n"] >= 100).all()
+
+
+def test_the_page_of_findings_is_the_stores(shipped: Store) -> None:
+    """FINDINGS.md is what the command writes for this store today."""
+    assert (ROOT / "FINDINGS.md").read_text() == findings(shipped)
 
 
 def test_its_weights_are_the_ones_that_ship(shipped: Store) -> None:
