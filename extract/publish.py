@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from store import Store, open_store
+from store import Store, open_store, sidecar
 from store.errors import UserError
 from store.manifest import Manifest
 from store.subset import Cut, copy_subset, steps
@@ -38,7 +38,8 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
     """Write a copy of a store that is small enough to share.
 
     The first cut of :func:`ladder` that fits is kept; sizes fall along it, so it is found by halving. Everything is made
-    beside ``out`` and moved there at the end: what stands at ``out`` is finished and fits.
+    beside ``out`` and moved there at the end: what stands at ``out`` is finished and fits. Causal checks go into the copy's
+    sidecar, where imported labels are part of the copy; reviews stay with the store.
 
     Args:
         max_mb: the most that the files of the copy may have together, in millions of bytes.
@@ -54,6 +55,8 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
         with open_store(store) as source, tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             manifest, folder = _largest_that_fits(source, Path(scratch), max_mb)
             folder.rename(out)
+            for check in sidecar.read_steering(store, source.manifest.digest):
+                sidecar.write_steering(out, manifest.digest, check)
             return manifest
     except OSError as error:
         raise UserError(f"The copy could not be written to '{out}': {error.strerror or error}.") from error

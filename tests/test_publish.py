@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import pytest
 
 from extract import publish as publishing
 from extract.__main__ import main
-from store import UserError, open_store, parts, verify
+from store import UserError, open_store, parts, sidecar, verify
 from store.manifest import read_manifest
+from store.reviews import Review
+from store.steering import Steering
 from store.subset import Cut, coded_documents
 from store.tables import TABLE_KEYS
 
@@ -47,6 +50,18 @@ def test_it_is_a_sound_store_and_names_its_source(extracted, published):
     assert copy.counts == source.counts
     assert {path.name for path in published.parent.iterdir()} == {"copy"}
     assert {path.name for path in published.iterdir()} == {"latents", "manifest.json", "pilot.npz", "statistics.duckdb"}
+
+
+def test_causal_checks_go_with_the_copy_and_reviews_stay(tiny_store, tmp_path):
+    store = tmp_path / "own"
+    shutil.copytree(tiny_store, store)
+    digest = read_manifest(store).digest
+    check = Steering(12, 1, "maths", "restore", 9, 40, 0.5, 0.25, -0.3, -0.2, {0: 0.5, 2: 0.6}, 7)
+    sidecar.write_steering(store, digest, check)
+    sidecar.write_review(store, digest, Review("maths", 12, 1, "Ada", "benign", None, "", ""))
+    copy = publishing.publish(store, tmp_path / "copy", 60)
+    assert sidecar.read_steering(tmp_path / "copy", copy.digest) == [check]
+    assert sidecar.read_reviews(store, digest, "maths") and not sidecar.read_reviews(tmp_path / "copy", copy.digest, "maths")
 
 
 @pytest.mark.parametrize("table", sorted(set(TABLE_KEYS) - set(CUT_TABLES)))
