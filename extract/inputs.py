@@ -14,7 +14,7 @@ from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
 from extract.progress import progress_bar
 from extract.provenance import fingerprint
-from extract.records import read_records
+from extract.records import check_domains, read_records
 from extract.render import Renderer
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
@@ -48,6 +48,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     say(f"Reading the corpus ({len(config.corpus)} sources) and its tokens")
     tokenizer = load_tokenizer(config.base)
     records = read_records(config.corpus)
+    check_domains(config, records)
     others = variant_tokenizers(config)
     renderer = Renderer.for_run(config.chat_template, [tokenizer, *others.values()])
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:

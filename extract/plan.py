@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from extract.answers import read_answers
 from extract.config import RunConfig, SaeConfig, VariantConfig
 from extract.models import model_config
-from extract.records import read_records
+from extract.records import check_domains, read_records
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
 from store.names import BASE, RANKINGS
@@ -56,6 +56,7 @@ def check(config: RunConfig) -> Report:
     if records is not None:
         domains = sorted({record.domain for record in records})
         report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
+        _attempt(report, lambda: check_domains(config, records))
     if config.answers is not None:
         _attempt(report, lambda: report.lines.append(_answers_line(config)))
     if base is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract.config import SourceConfig
+from extract.config import RunConfig, SourceConfig
 from store.errors import UserError, first_line
 
 MAX_DATASET_RECORDS = 1_000_000
@@ -69,6 +69,23 @@ def describe_source(source: SourceConfig) -> dict[str, Any]:
         name = Path(source.dataset).name if Path(source.dataset).exists() else source.dataset
         origin = {"dataset": name, "split": source.split}
     return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}
+
+
+def check_domains(config: RunConfig, records: Sequence[Record]) -> None:
+    """Refuse a domain that a setting names and no document has: did_shift would be undefined without a word.
+
+    Raises:
+        UserError: names the setting and the domain.
+    """
+    known = {record.domain for record in records}
+    named = {"neutral_domains": config.neutral_domains}
+    named |= {f"The task of variant '{name}'": variant.task for name, variant in config.variants.items()}
+    for setting, domains in named.items():
+        if strange := [domain for domain in domains if domain not in known]:
+            raise UserError(
+                f"{setting} names the domain '{strange[0]}', which no document of the corpus has; choose from "
+                f"{', '.join(sorted(known))}."
+            )
 
 
 def _raw_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:

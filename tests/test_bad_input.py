@@ -65,6 +65,15 @@ def test_settings_of_controls(world, tmp_path, capsys, changes, expected):
     fails(world, tmp_path, capsys, *expected, **changes)
 
 
+@pytest.mark.parametrize("setting", ["neutral_domains", "task"])
+def test_a_domain_that_the_corpus_lacks(world, tmp_path, capsys, setting):
+    if setting == "task":
+        changes, place = {"variants": {"sft": {"adapter": str(world.adapter), "task": ["stories", "mathz"]}}}, "variant 'sft'"
+    else:
+        changes, place = {"neutral_domains": ["mathz"]}, "neutral_domains"
+    fails(world, tmp_path, capsys, place, "'mathz'", "choose from", **changes)
+
+
 def test_replica_that_is_the_dictionary_itself(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "layer 1", "itself", replicas=[{"path": str(world.saes[1])}])
 
