@@ -5,8 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tqdm import tqdm
-
+from extract.progress import progress_bar
 from store import Store, open_store, sidecar
 from store.errors import UserError
 from store.manifest import Manifest
@@ -94,7 +93,7 @@ def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float) -> Manif
     writer = StoreWriter(folder)
     cut = cuts[-1]
     try:
-        with tqdm(total=steps(source, cut), desc=f"{'publishing':>14}", unit="step", dynamic_ncols=True) as bar:
+        with progress_bar(steps(source, cut), "publishing", "step") as bar:
             kept = copy_subset(source, writer, cut, bar.update)
         notes = [*source.manifest.notes, *_notes(source, cut, kept), *_shrunk(cut, max_mb)]
         changed = dataclasses.replace(source.manifest, notes=notes, published_from={"digest": source.manifest.digest})

@@ -5,7 +5,6 @@ whether its next-token prediction comes nearer to the base's; beside it the same
 import numpy as np
 import torch
 from scipy import stats
-from tqdm import tqdm
 
 from extract.batches import Batch
 from extract.config import RunConfig, SaeConfig
@@ -15,6 +14,7 @@ from extract.inputs import plant_variants
 from extract.latents import read_residuals
 from extract.models import load_tokenizer, resolve_device, resolve_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
+from extract.progress import progress_bar
 from extract.steer_plan import Passage, Plan
 from extract.variants import ModelSet, text_config
 from store.errors import UserError
@@ -39,10 +39,13 @@ def steer(store: Store, config: RunConfig, plan: Plan) -> Steering:
         UserError: a model or dictionary is missing or is not the one that the store was made with; a prediction is not finite.
     """
     intervention = _load(store, config, plan)
-    passages = tqdm(plan.passages, desc=f"{'steering':>14}", unit="context", dynamic_ncols=True)
-    kl = np.array([intervention.divergences(passage, plan) for passage in passages])
+    kl = []
+    with progress_bar(len(plan.passages), "steering", "context") as bar:
+        for passage in plan.passages:
+            kl.append(intervention.divergences(passage, plan))
+            bar.update(1)
     n_positions = sum(len(passage.positions) for passage in plan.passages)
-    return summary(plan, kl, n_positions)
+    return summary(plan, np.array(kl), n_positions)
 
 
 def summary(plan: Plan, kl: np.ndarray, n_positions: int) -> Steering:
