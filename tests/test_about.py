@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import data, licences, words
 from store import glossary, open_store, quality
 from store.manifest import file_hash
 from store.metrics import DOCUMENT_SUMS, layer_values
 from store.names import CONTROLS
+from tests.support import pages
 
 ROOT = Path(__file__).resolve().parent.parent
-MAIN = ROOT / "app" / "main.py"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 
 
@@ -26,10 +25,7 @@ def about_page(monkeypatch, tiny_store):
 
     def opened(part="Provenance", store=tiny_store):
         monkeypatch.setenv(data.VARIABLE, str(store))
-        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
-        app.switch_page("views/about.py")
-        app.query_params["part"] = part
-        app.run()
+        app = pages.open_page("about", part=part)
         assert not app.exception
         return app
 

@@ -3,13 +3,11 @@
 import inspect
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import compare_charts, compare_words, data
 from store import UserError, compare, open_store
@@ -17,8 +15,8 @@ from store.compare import spearman, tasks_of
 from store.manifest import Manifest
 from store.reader import Store
 from store.writer import PILOT_FILE, StoreWriter
+from tests.support import pages
 
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 HOSTILE = "<script>alert(1)</script>"
 VARIANTS = ("maths", "code", "safety", "safety-seed2")
 D_SAE = 10
@@ -448,10 +446,7 @@ def open_page(monkeypatch):
 
     def opened(store, **params):
         monkeypatch.setenv(data.VARIABLE, os.fspath(store))
-        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
-        app.switch_page("views/compare.py")
-        app.query_params.update(params)
-        return app.run()
+        return pages.open_page("compare", **params)
 
     return opened
 

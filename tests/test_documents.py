@@ -3,14 +3,12 @@
 import os
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import answer_cards, data, token_colours, tokens, veil, words
 from app.token_colours import VALUES
@@ -19,8 +17,8 @@ from store.manifest import Manifest
 from store.metrics import DOCUMENT_SUMS
 from store.parts import Codes, LayerCodes
 from store.writer import PILOT_FILE, StoreWriter
+from tests.support import pages
 
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 SCRIPT, IMAGE = "<script>alert(1)</script>", '" onmouseover="alert(2)'
 TEXTS = ["two", " plus", "\n", SCRIPT, IMAGE, "\u200b", " No"]
 LAYER = 12
@@ -465,10 +463,7 @@ def test_prompts_are_found_by_their_text_and_by_any_answer(store):
 def open_page(monkeypatch, folder):
     def opened(view, stored=None, **params):
         monkeypatch.setenv(data.VARIABLE, os.fspath(stored or folder))
-        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
-        app.switch_page(f"views/{view}.py")
-        app.query_params.update(params)
-        return app.run()
+        return pages.open_page(view, **params)
 
     return opened
 

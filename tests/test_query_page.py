@@ -3,19 +3,16 @@
 import io
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import data, sql
 from store import glossary, open_store, tables
 from store.sandbox import Answer
+from tests.support import pages
 from tests.support.tiny_store import HOSTILE
-
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 
 
 @pytest.fixture
@@ -24,10 +21,7 @@ def query_page(monkeypatch, tiny_store):
 
     def opened(store=tiny_store, **params):
         monkeypatch.setenv(data.VARIABLE, str(store))
-        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
-        app.switch_page("views/query.py")
-        app.query_params.update(params)
-        app.run()
+        app = pages.open_page("query", **params)
         assert not app.exception
         return app
 

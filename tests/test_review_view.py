@@ -1,17 +1,14 @@
 """The Review page through AppTest on a store of its own: a judgement is on disk at once, and read back from there."""
 
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import data, review_list, review_panel
 from store import open_store
 from store.reviews import Review
 from store.sidecar import Label, can_write, read_reviews, sidecar_path, write_labels, write_review
+from tests.support import pages
 from tests.support.tiny_store import HOSTILE, make_tiny_store
-
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 
 
 @pytest.fixture
@@ -32,10 +29,7 @@ def review_page(monkeypatch, own):
 
     def opened(store=own, **params):
         monkeypatch.setenv(data.VARIABLE, str(store))
-        app = AppTest.from_file(str(MAIN), default_timeout=60).run()
-        app.switch_page("views/review.py")
-        app.query_params.update(params)
-        app.run()
+        app = pages.open_page("review", **params)
         assert not app.exception
         return app
 

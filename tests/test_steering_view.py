@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import data, steering
 from extract.__main__ import _parser
 from store import open_store
 from store.sidecar import write_steering
 from store.steering import Steering
+from tests.support import pages
 from tests.support.tiny_store import make_tiny_store
 
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 RESULT = Steering(12, 1, "safety", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {0: 0.3, 2: 0.24}, 0)
 
 
@@ -29,10 +28,7 @@ def feature_page(monkeypatch, own):
 
     def opened(**params):
         monkeypatch.setenv(data.VARIABLE, str(own))
-        app = AppTest.from_file(str(MAIN), default_timeout=30).run()
-        app.switch_page("views/feature.py")
-        app.query_params.update({"layer": "12", "variant": "safety", "feature": "1"} | params)
-        app.run()
+        app = pages.open_page("feature", **({"layer": "12", "variant": "safety", "feature": "1"} | params))
         assert not app.exception and not app.error and not app.warning
         said = "\n".join(str(element.value) for kind in (app.markdown, app.caption) for element in kind)
         return said.replace("\\", ""), said

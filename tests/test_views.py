@@ -5,13 +5,11 @@ import json
 import os
 import re
 import shutil
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import duckdb
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app import data, evidence, lists, tables, tour, words
 from store import compare, open_store
@@ -19,9 +17,9 @@ from store.feature_lists import Filter
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, SCHEMA_VERSION
 from store.reader import Store
 from store.story import HEADLINES
+from tests.support import pages
 from tests.support.tiny_store import HOSTILE
 
-MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
 VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "shape")
 
 
@@ -31,11 +29,7 @@ def open_view(monkeypatch, tiny_store):
 
     def opened(view="overview", stores=(tiny_store,), **params):
         monkeypatch.setenv(data.VARIABLE, os.pathsep.join(map(str, stores)))
-        app = AppTest.from_file(str(MAIN), default_timeout=30).run()
-        if view != "overview":
-            app.switch_page(f"views/{view}.py")
-        app.query_params.update(params)
-        return app.run()
+        return pages.open_page(view, **params)
 
     return opened
 
