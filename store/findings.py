@@ -14,6 +14,7 @@ import pandas as pd
 from store import story
 from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
+from store.sidecar import read_steering
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -64,6 +65,7 @@ def findings(store: Store) -> str:
         "## Features to look at",
         _chosen_how(has_verdicts),
         *(_features(store, variant, has_verdicts) for variant in store.variants),
+        *_causal_checks(store),
     ]
     return "\n\n".join(pieces) + "\n"
 
@@ -120,10 +122,10 @@ def _table(rows: pd.DataFrame, has_verdicts: bool) -> pd.DataFrame:
     return shown.rename(columns=TABLE)
 
 
-def _interval(value: float, low: float, high: float) -> str:
+def _interval(value: float, low: float | None, high: float | None, too_few: str = "documents") -> str:
     if pd.isna(value):
         return "–"
-    return f"{value:+.3f} (too few documents)" if pd.isna(low) or pd.isna(high) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f} (too few {too_few})" if pd.isna(low) or pd.isna(high) else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _beside_the_paper(variant: str, rows: pd.DataFrame) -> str:
@@ -219,6 +221,35 @@ def _feature_line(row: pd.Series, context: pd.Series) -> str:
         f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {said}, fires on {row['freq_base']:.2%} of "
         f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}). {_context(context)}"
     )
+
+
+def _causal_checks(store: Store) -> list[str]:
+    """A table of the checks in the store's sidecar; nothing where none was made."""
+    checks = read_steering(store.path, store.manifest.digest)
+    if not checks:
+        return []
+    labels = store.sql("SELECT layer, feature, label FROM features").set_index(["layer", "feature"])["label"]
+    rows = [
+        {
+            "variant": check.variant,
+            "feature": f"L{check.layer}:{check.feature} {_escape(labels.get((check.layer, check.feature)) or '')}",
+            "done": check.mode,
+            "KL before": check.kl_before,
+            "after": check.kl_after,
+            "change [95 %]": _interval(check.change, check.low, check.high, "contexts"),
+            "rank": f"{check.rank} of {len(check.controls) + 1}",
+        }
+        for check in checks
+    ]
+    return ["## Causal checks", _CHECKS_NOTE, _markdown(pd.DataFrame(rows))]
+
+
+_CHECKS_NOTE = (
+    "What undoing one feature's change does to the variant's next-token prediction: *restore* gives back what the variant "
+    "lacks of the feature, *ablate* takes away what it has more of, on the contexts where it changed most. KL(base || variant) "
+    "in nats, its change with a 95 % interval over contexts; below 0 the variant comes nearer to the base. Rank: among the "
+    "same amounts along random features of like frequency, nearest to the base first; only a rank near 1 speaks for this feature."
+)
 
 
 def _example(store: Store, variant: str, row: pd.Series) -> pd.Series | None:

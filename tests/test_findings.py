@@ -1,10 +1,14 @@
 """The generated page of findings, on the tiny store whose numbers stand in tests/support/tiny_store.py."""
 
+import shutil
+
 import pytest
 
 from extract.__main__ import main
-from store import open_store
+from store import open_store, sidecar
 from store.findings import _context, _escape, findings
+from store.manifest import read_manifest
+from store.steering import Steering
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,25 @@ def test_features_with_evidence_are_listed(extracted, monkeypatch):
     assert len(lines) == 5
     for line in lines:
         assert "**" in line and "→" in line and "times its floor; z = " in line
+
+
+def test_causal_checks_stand_in_a_table(tiny_store, tmp_path):
+    """Of the sidecar, for this store only; the rank is the place among itself and the controls."""
+    store = tmp_path / "own"
+    shutil.copytree(tiny_store, store)
+    digest = read_manifest(store).digest
+    restored = Steering(12, 1, "maths", "restore", 9, 40, 0.5, 0.25, -0.3, -0.2, {0: 0.2, 2: 0.6}, 7)
+    ablated = Steering(5, 1, "safety", "ablate", 4, 9, 0.5, 0.75, None, None, {0: 0.2}, 7)
+    for check in (restored, ablated):
+        sidecar.write_steering(store, digest, check)
+    with open_store(store) as opened:
+        page = findings(opened)
+    assert "| maths | L12:1 small words | restore | 0.500 | 0.250 | -0.250 [-0.300, -0.200] | 2 of 3 |" in page
+    assert "| safety | L5:1 small words | ablate | 0.500 | 0.750 | +0.250 (too few contexts) | 2 of 2 |" in page
+
+
+def test_a_store_without_causal_checks_has_no_such_table(page):
+    assert "Causal checks" not in page
 
 
 def test_the_command_writes_a_file(tiny_store, tmp_path):
