@@ -248,7 +248,7 @@ _CHECKS_NOTE = (
     "What undoing one feature's change does to the variant's next-token prediction: *restore* gives back what the variant "
     "lacks of the feature, *ablate* takes away what it has more of, on the contexts where it changed most. KL(base || variant) "
     "in nats, its change with a 95 % interval over contexts; below 0 the variant comes nearer to the base. Rank: among the "
-    "same amounts along random features of like frequency, nearest to the base first; only a rank near 1 speaks for this feature."
+    "same amounts along random features of like frequency, nearest to the base first; only a rank near 1 speaks for this one."
 )
 
 
