@@ -186,7 +186,8 @@ def test_presentation_mode_works_on_every_page(server, page, path):
     visit(page, f"{server}/{path}?present=1", heading)
     assert page.locator("[data-testid=stSidebar]").count() == 0
     title = page.get_by_role("heading", name=heading, exact=True, level=2)
-    assert title.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") > 40  # 36 without
+    larger = "e => parseFloat(getComputedStyle(e).fontSize) > 40"  # 36 without; the heading may be there before the style
+    page.wait_for_function(larger, arg=title.element_handle())
     assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= 1440
     page.get_by_role("button", name="Pages").click()
     page.get_by_role("link", name="Template").click()
