@@ -31,7 +31,7 @@ def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
-@pytest.mark.parametrize("workers", [2, 5])
+@pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_any_number_of_workers_gives_the_same_content(world: World, alone: Path, tmp_path: Path, workers: int) -> None:
     """Same digest, and the store is sound."""
     process = start(world.config(tmp_path, shard_tokens=200), tmp_path / "store", workers)
