@@ -89,9 +89,9 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
     row: layer, feature and shift: of a fall the strongest decrease is the most telling, of a rise the strongest increase.
     """
     telling = "decrease" if row["shift"] < 0 else "increase"
-    asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant, "domain": domain, "limit": 1}
+    asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant, "domain": domain}
     for ranking in dict.fromkeys((telling, *RANKINGS)):
-        found = data.ask(store, queries.contexts, **asked, ranking=ranking)
+        found = data.ask(store, queries.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
             return tokens.excerpt(record, (BASE, variant), _is_veiled(record))

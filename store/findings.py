@@ -253,14 +253,10 @@ _CHECKS_NOTE = (
 
 
 def _example(store: Store, variant: str, row: pd.Series) -> pd.Series | None:
-    """The context of the largest change on the variant's own task, or else anywhere; none where the store keeps none."""
+    """The context of the largest change; none where the store keeps none."""
     ranking = "decrease" if row["shift"] < 0 else "increase"
-    tasks = (store.manifest.settings.get("tasks") or {}).get(variant, [])
-    for domain in (*tasks, None):
-        contexts = store.contexts(row["layer"], row["feature"], variant, ranking, domain, limit=1)
-        if len(contexts):
-            return contexts.iloc[0]
-    return None
+    contexts = store.best_context(row["layer"], row["feature"], variant, ranking)
+    return contexts.iloc[0] if len(contexts) else None
 
 
 def _context(context: pd.Series) -> str:

@@ -211,6 +211,18 @@ def contexts(
     )
 
 
+def best_context(
+    store: Store, layer: int, feature: int, variant: str, ranking: str = "decrease", domain: str | None = None
+) -> pd.DataFrame:
+    """The first context of a ranking, or no row: columns as contexts. Of every domain, the variant's task goes first."""
+    tasks = (store.manifest.settings.get("tasks") or {}).get(variant, []) if domain in (None, ALL) else []
+    for place in (*tasks, domain):
+        found = contexts(store, layer, feature, variant, ranking, place, limit=1)
+        if len(found):
+            break
+    return found
+
+
 def _dense(side: str) -> str:
     """SQL for a context's activations in one model at every token of its window, 0 where silent."""
     place = f"list_position({side}_at, i::USMALLINT)"

@@ -598,9 +598,9 @@ def test_overview_has_striking_features_with_a_passage_each(open_view):
     app = open_view(layer="12", text="shown")
     found = links(app)
     assert "feature=1" in found["L12:1 · small words"] and "variant=maths" in found["L12:1 · small words"]
-    assert "feature=0" in found["L12:0 · sums"]
+    assert "feature=0" in found["L12:0 · sums"] and "layer=5" in found["L5:1 · small words"]
     passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
-    assert len(passages) == 2  # of safety no feature's change holds up at this layer
+    assert len(passages) == 3  # of safety no feature's change holds up
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
     assert "No change of a single feature holds up here" in text(app)
 

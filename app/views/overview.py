@@ -10,8 +10,8 @@ from store.names import ALL, BASE
 from store.reader import Store
 from store.story import Story
 
-CARD_WIDTHS = {1: 690, 2: 540, 3: 355}  # pixels, by the number of cards; side by side at 1440
-CARD_WIDTH = 262  # of more cards: four at 1440, two at 1024
+CARD_WIDTHS = {1: 690, 2: 540, 3: 355, 5: 355, 6: 355}  # pixels, by the number of cards; side by side at 1440
+CARD_WIDTH = 262  # of another number: four at 1440, two at 1024
 MOST_CARDS = 8
 STRIKING = 3
 MAPPED = ("overlap", "cosine", "latent_cosine", "centred_cosine", "relative_shift", "l0_variant", "fvu_variant")
@@ -83,25 +83,27 @@ def card(store: Store, title: str, row: pd.Series, told: Story, domain: str) -> 
 
 
 def striking(store: Store, row: pd.Series, domain: str) -> None:
-    """The features that moved furthest of those whose change holds up, readable labels first, each with a few tokens.
+    """The variant's most striking features whose change holds up, at any layer, each with a few tokens.
 
-    In a store without verdicts: those that moved most.
+    Where cards are of layers: of the layer. In a store without verdicts: those that moved most.
     """
     floor = widgets.has_floor(store)
-    here = {"variant": row["variant"], "layer": int(row["layer"])}
+    here = {"variant": row["variant"], **({"layer": int(row["layer"])} if by_layer else {})}
     chosen = {"verdicts": SUPPORTED, "sort": "striking"} if floor else {"sort": "abs_shift"}
     found = data.ask(store, feature_lists.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
     if found.empty:
         st.caption("No change of a single feature holds up here.")
     else:
-        st.caption("Striking features whose change holds up:" if floor else "Features that moved most, untested:")
+        where = "" if by_layer else ", at any layer"
+        st.caption(f"{'Striking features whose change holds up' if floor else 'Features that moved most, untested'}{where}:")
     for _, mover in found.iterrows():
+        place = {"layer": int(mover["layer"]), "feature": int(mover["feature"])}
         label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else mover["kind"]
         st.page_link(
             "views/feature.py",
             label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
             icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
-            query_params=link.query(**here, feature=mover["feature"], list="shifted", list_layer=row["layer"]),
+            query_params=link.query(**here | place, list="shifted", list_layer=here.get("layer", ALL)),
         )
         shown = evidence.excerpt(store, mover, row["variant"], domain)
         if shown:
