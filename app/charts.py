@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from app import words
-from store.names import BASE, OBSERVED
+from store.names import BASE
 
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
@@ -23,15 +23,6 @@ LEGEND_HEIGHT = 46
 
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
-
-MOST_FLOORS = 6
-"""Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
-
-DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
-"""CSS line styles as Vega's dashes."""
-
-TICK_STEPS = {",.0f": 1, ".1f": 0.1, ".3f": 0.001}
-"""Number format -> the smallest step that it can show."""
 
 MOST_RATIO = 1.5
 """A feature that noise never moves stands so many times beyond the furthest other one."""
@@ -80,126 +71,6 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     return chart.properties(height=height)
 
 
-def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of one metric, observed and controls, with every number as a share of the largest size that was observed.
-
-    Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
-    """
-    down = words.metric(metric).change == "down"
-    names = ["value", "low", "high"]
-    numbers = rows[names].astype(float)
-    if down:
-        numbers = (1 - numbers).rename(columns={"low": "high", "high": "low"})[names]
-    largest = numbers["value"].abs()[rows["control"] == OBSERVED].max()
-    return rows.assign(**(numbers / largest if largest > 0 else numbers * float("nan")))
-
-
-def profile(
-    rows: pd.DataFrame,
-    metric: str,
-    series: str,
-    order: list[str],
-    controls: pd.DataFrame | None = None,
-    focus: str | None = None,
-    is_relative: bool = False,
-) -> alt.LayerChart:
-    """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
-
-    rows: layer, series column, value, low, high, n_tokens, n_documents. controls: the same with control, what stands in the
-    variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
-    many. focus: the series that stands out, the others pale; None for all alike. is_relative: the values are those of
-    :func:`relative`. Click on a point selects 'point'.
-    """
-    word = words.relative_metric(metric) if is_relative else words.metric(metric)
-    columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
-    data = rows[columns]
-    beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
-    known = pd.concat([data["value"], beside["value"]] if len(beside) else [data["value"]]).dropna()
-    from_zero = is_relative or bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max())
-    y = {
-        "title": None,
-        "scale": alt.Scale(zero=from_zero, nice=True),
-        "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
-    }
-    colour = alt.Color(
-        f"{series}:N", scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]), legend=None
-    )
-    base = alt.Chart(data).encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
-    )
-    standing_out = {}
-    if focus is not None:
-        standing_out["opacity"] = alt.condition(alt.datum[series] == focus, alt.value(1), alt.value(0.35))
-    lines = base.mark_line(strokeWidth=2 if focus is None else 3).encode(
-        **standing_out,
-        strokeDash=alt.StrokeDash(
-            f"{series}:N",
-            scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
-            legend=None,
-        )
-    )
-    points = base.mark_point(size=45, filled=True, opacity=1, cursor="pointer").encode(
-        tooltip=[
-            alt.Tooltip(f"{series}:N"),
-            alt.Tooltip("layer:O"),
-            alt.Tooltip("value:Q", title=word.label, format=word.format),
-            alt.Tooltip("low:Q", title="95 % from", format=word.format),
-            alt.Tooltip("high:Q", title="to", format=word.format),
-            alt.Tooltip("n_tokens:Q", title="tokens", format=","),
-            alt.Tooltip("n_documents:Q", title="documents", format=","),
-        ]
-    )
-    points = points.add_params(alt.selection_point(name="point", fields=["layer", series], on="click"))
-    marks = _floor(beside, series, order, y, word) if len(beside) else []
-    if data["low"].notna().any():
-        marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
-    chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
-    return chart.properties(height=230, title=_title(word.label, word.unit, offset=8))
-
-
-def _floor(beside: pd.DataFrame, series: str, order: list[str], y: dict[str, Any], word: words.Metric) -> list[alt.Chart]:
-    """The controls of a profile: lines, or for many series one band a control."""
-    base = alt.Chart(beside).encode(x="layer:O")
-    tooltip = [
-        alt.Tooltip("control:N"),
-        alt.Tooltip(f"{series}:N"),
-        alt.Tooltip("layer:O"),
-        alt.Tooltip("value:Q", title=word.label, format=word.format),
-    ]
-    if len(order) > MOST_FLOORS:
-        ranges = beside.groupby(["control", "layer"], as_index=False).agg(low=("value", "min"), high=("value", "max"))
-        band = alt.Chart(ranges).mark_area(color=words.CONTROL_COLOUR, opacity=0.3, stroke=words.CONTROL_COLOUR, strokeWidth=1)
-        return [
-            band.encode(
-                x="layer:O",
-                y=alt.Y("low:Q", **y),
-                y2="high:Q",
-                detail="control:N",
-                tooltip=[
-                    alt.Tooltip("control:N"),
-                    alt.Tooltip("layer:O"),
-                    alt.Tooltip("low:Q", title="from", format=word.format),
-                    alt.Tooltip("high:Q", title="to", format=word.format),
-                ],
-            )
-        ]
-    marks = []
-    for control, rows in beside.groupby("control"):
-        style, width = words.CONTROL_LINES.get(control, ("dashed", 1))
-        one = base.properties(data=rows)
-        alone = len(order) == 1
-        colour = {"color": words.CONTROL_COLOUR} if alone else {"opacity": 0.75}
-        line = one.mark_line(strokeWidth=width, strokeDash=DASHES[style], point={"size": 14}, **colour)
-        line = line.encode(y=alt.Y("value:Q", **y), tooltip=tooltip)
-        if not alone:
-            line = line.encode(color=f"{series}:N")
-        if alone and rows["low"].notna().any():
-            band = one.mark_area(color=words.CONTROL_COLOUR, opacity=0.18)
-            marks.append(band.encode(y=alt.Y("low:Q", **y), y2="high:Q"))
-        marks.append(line)
-    return marks
-
-
 def series_colour(position: int) -> str:
     """The colour of the series at that position of a profile's order."""
     return words.SERIES_COLOURS[position % len(words.SERIES_COLOURS)]
@@ -219,7 +90,7 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     data = _most(rows)
     frame = _Frame.around(pd.concat([data["freq_base"], data["freq_variant"]]))
     shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
-    title = _title(
+    title = chart_title(
         "How often each feature fires, base against variant",
         f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
     )
@@ -282,7 +153,7 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     left_out = total - len(data)
     shown = f"{len(data):,} of {total:,} features" if left_out else f"{total:,} features"
     missing = f"{shown} (the others come later in this order, or vary on no document)" if left_out else shown
-    title = _title("How far each feature moves, against the evidence for it", f"{missing} · click a mark to open it")
+    title = chart_title("How far each feature moves, against the evidence for it", f"{missing} · click a mark to open it")
     return (guides + _rings(data, x, y) + points).properties(height=440, title=title)
 
 
@@ -453,7 +324,7 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
         .mark_rect(fillOpacity=0.12, strokeWidth=2)
         .encode(stroke=alt.value(words.VARIANT_COLOUR))
     )
-    title = _title("Activations where it fires", "half-octave bins")
+    title = chart_title("Activations where it fires", "half-octave bins")
     return (filled + outlined).properties(height=height, title=title)
 
 
@@ -503,7 +374,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
     ends = pd.DataFrame({"x": [low, high], "y": [low, high], "edge": lane * math.sqrt(2) * 2**0.25})
     diagonal = alt.Chart(ends).mark_line(color=GUIDE_COLOUR, strokeDash=[4, 4], strokeWidth=1).encode(x="x:Q", y="y:Q")
     edge = alt.Chart(ends.head(1)).mark_rule(color=GUIDE_COLOUR)
-    title = _title("Base against variant, token by token", "dashed: as strong in both · lanes at the edge: silent there")
+    title = chart_title("Base against variant, token by token", "dashed: as strong in both · lanes at the edge: silent there")
     chart = cells + diagonal + edge.encode(x="edge:Q") + edge.encode(y="edge:Q")
     return chart.properties(height=340 + LEGEND_HEIGHT, title=title)
 
@@ -541,10 +412,11 @@ def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool
     if not line:
         between = base.mark_line(strokeWidth=3, color=GUIDE_COLOUR).encode(detail="group:N")
     height = 280 if line else 26 * max(2, len(order)) + AXIS_HEIGHT + LEGEND_HEIGHT
-    return (between + points).properties(height=height, title=_title(title, "over all tokens of the documents on the left"))
+    title = chart_title(title, "over all tokens of the documents on the left")
+    return (between + points).properties(height=height, title=title)
 
 
-def _title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:
+def chart_title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:
     return alt.TitleParams(
         text, subtitle=subtitle, anchor="start", fontSize=14, subtitleColor=words.QUIET_COLOUR, subtitleFontSize=12, **settings
     )

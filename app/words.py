@@ -222,7 +222,7 @@ def metric(name: str) -> Metric:
 
 
 def relative_metric(name: str) -> Metric:
-    """The metric as a share of its largest value (charts.relative), where a higher one is always a larger change."""
+    """The metric as a share of its largest value (profiles.relative), where a higher one is always a larger change."""
     known = metric(name)
     label = f"1 − {known.label.lower()}" if known.change == "down" else known.label
     return Metric(label, "share of the largest", known.question, low=None if known.low is None else 0, format=".2f")

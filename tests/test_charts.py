@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from app import charts, words
+from app import charts, profiles, words
 from store.names import CONTROLS, KINDS, RANKINGS, VERDICTS
 
 
@@ -27,7 +27,7 @@ def values(spec):
 
 @pytest.mark.parametrize("metric", list(words.METRICS))
 def test_every_metric_has_a_profile_and_a_map(metric):
-    spec = charts.profile(layer_rows(), metric, "variant", ["maths"]).to_dict()
+    spec = profiles.profile(layer_rows(), metric, "variant", ["maths"])
     assert spec["title"]["text"] == words.METRICS[metric].label
     assert spec["title"]["subtitle"] == words.METRICS[metric].unit
     assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
@@ -48,9 +48,9 @@ def test_every_verdict_and_control_has_its_words_and_no_two_look_alike():
 
 
 def test_a_profile_shows_an_interval_only_where_there_is_one():
-    assert marks(charts.profile(layer_rows(), "cosine", "variant", ["maths"]).to_dict()) == ["line", "point"]
-    with_interval = charts.profile(layer_rows(low=[0.8, 0.3], high=[0.95, 0.5]), "cosine", "variant", ["maths"])
-    assert marks(with_interval.to_dict()) == ["area", "line", "point"]
+    assert marks(profiles.profile(layer_rows(), "cosine", "variant", ["maths"])) == ["line", "point"]
+    with_interval = profiles.profile(layer_rows(low=[0.8, 0.3], high=[0.95, 0.5]), "cosine", "variant", ["maths"])
+    assert marks(with_interval) == ["area", "line", "point"]
 
 
 def control_rows(**changes):
@@ -62,7 +62,7 @@ def inner(spec, mark):
 
 
 def test_controls_of_one_line_are_grey_and_dashed_each_in_its_way():
-    spec = charts.profile(layer_rows(), "overlap", "variant", ["maths"], control_rows()).to_dict()
+    spec = profiles.profile(layer_rows(), "overlap", "variant", ["maths"], control_rows())
     lines = inner(spec, "line")
     assert [line["mark"].get("color") for line in lines] == [words.CONTROL_COLOUR] * 2 + [None]
     assert lines[0]["mark"]["strokeDash"] != lines[1]["mark"]["strokeDash"]
@@ -70,19 +70,19 @@ def test_controls_of_one_line_are_grey_and_dashed_each_in_its_way():
 
 def test_controls_of_several_lines_have_the_lines_colours():
     both = pd.concat([layer_rows(), layer_rows(variant="safety")])
-    spec = charts.profile(both, "overlap", "variant", ["maths", "safety"], control_rows()).to_dict()
+    spec = profiles.profile(both, "overlap", "variant", ["maths", "safety"], control_rows())
     control = inner(spec, "line")[0]
     assert control["encoding"]["color"]["field"] == "variant"
     assert "color" not in control["mark"]
 
 
 def test_controls_of_many_lines_are_one_band_from_lowest_to_highest():
-    names = [f"d{i}" for i in range(charts.MOST_FLOORS + 1)]
+    names = [f"d{i}" for i in range(profiles.MOST_FLOORS + 1)]
     rows = pd.concat([layer_rows(variant=name) for name in names])
     controls = pd.concat(
         [layer_rows(variant=name, control="isotropic", value=[0.1 * i, 0.5]) for i, name in enumerate(names)]
     )
-    spec = charts.profile(rows, "overlap", "variant", names, controls).to_dict()
+    spec = profiles.profile(rows, "overlap", "variant", names, controls)
     assert len(inner(spec, "line")) == 1
     bands = {row["layer"]: (row["low"], row["high"]) for row in values(spec) if "control" in row and "variant" not in row}
     assert bands == {5: (0.0, pytest.approx(0.6)), 12: (0.5, 0.5)}
@@ -216,21 +216,21 @@ def test_relative_profiles_are_shares_of_the_largest_observed_change():
          "control": ["observed", "observed", "observed", "isotropic"],
          "value": [0.9, 0.6, 0.8, 0.5], "low": [0.85, 0.5, 0.7, None], "high": [0.95, 0.7, 0.9, None]}
     )  # fmt: skip
-    overlap = charts.relative(rows, "overlap")  # 1 - value: 0.1, 0.4, 0.2, under noise 0.5
+    overlap = profiles.relative(rows, "overlap")  # 1 - value: 0.1, 0.4, 0.2, under noise 0.5
     assert overlap["value"].tolist() == pytest.approx([0.25, 1.0, 0.5, 1.25])
     assert overlap["low"].tolist()[:3] == pytest.approx([0.125, 0.75, 0.25])
     assert overlap["high"].tolist()[:3] == pytest.approx([0.375, 1.25, 0.75])
-    shift = charts.relative(rows, "relative_shift")
+    shift = profiles.relative(rows, "relative_shift")
     assert shift["value"].tolist() == pytest.approx([1.0, 2 / 3, 8 / 9, 5 / 9])
-    assert charts.relative(rows.assign(value=1.0), "overlap")["value"].isna().all()
+    assert profiles.relative(rows.assign(value=1.0), "overlap")["value"].isna().all()
 
 
 def test_a_profile_in_focus_leaves_the_others_pale():
-    spec = charts.profile(layer_rows(), "overlap", "variant", ["maths", "safety"], focus="maths").to_dict()
+    spec = profiles.profile(layer_rows(), "overlap", "variant", ["maths", "safety"], focus="maths")
     opacity = inner(spec, "line")[0]["encoding"]["opacity"]
     assert opacity["condition"] == {"test": "(datum['variant'] === 'maths')", "value": 1}
     assert opacity["value"] < 0.5
-    alike = charts.profile(layer_rows(), "overlap", "variant", ["maths"]).to_dict()
+    alike = profiles.profile(layer_rows(), "overlap", "variant", ["maths"])
     assert "opacity" not in inner(alike, "line")[0]["encoding"]
 
 

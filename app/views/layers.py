@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, data, link, tokens, widgets, words
+from app import charts, data, link, profiles, tokens, widgets, words
 from store import queries
 from store.names import ALL, CONTROLS, OBSERVED
 
@@ -62,7 +62,7 @@ if observed.empty:
 legend = [
     (name, charts.series_colour(i), "dashed" if charts.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)
 ]
-if len(order) > charts.MOST_FLOORS:
+if len(order) > profiles.MOST_FLOORS:
     if drawn:
         named = words.listing([words.CONTROL_NAMES[control] for control in drawn])
         legend.append((f"{named}: from the lowest to the highest over all lines", words.CONTROL_COLOUR, "solid", 8))
@@ -88,13 +88,13 @@ for heading, names in (*words.PANELS, ("More", others)):
         with panel.container(width=WIDTH):
             here = table[table["metric"] == name]
             if scale == RELATIVE:
-                here = charts.relative(here, name)
+                here = profiles.relative(here, name)
             lines, beside = here[here["control"] == OBSERVED], here[here["control"].isin(drawn)]
-            chart = charts.profile(
+            chart = profiles.profile(
                 lines, name, by, order, beside, focus=None if focus == EVERY else focus, is_relative=scale == RELATIVE
             )
-            clicked = st.altair_chart(
-                chart,
+            clicked = st.vega_lite_chart(
+                spec=chart,
                 on_select="rerun",
                 selection_mode="point",
                 key=f"profile_{name}_{link.query()}",

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, lists, tables, tokens, widgets, words
+from app import charts, data, link, lists, profiles, tables, tokens, widgets, words
 from store import queries
 from store.names import ALL, OBSERVED
 from store.reader import Store
@@ -80,8 +80,8 @@ if len(floor):
         (f"{words.CONTROL_NAMES['isotropic']}, in each line's colour", words.CONTROL_COLOUR, *words.CONTROL_LINES["isotropic"])
     )
 st.html(tokens.series_legend(legend))
-st.altair_chart(
-    charts.profile(observed, "overlap", "segment", present, floor),
+st.vega_lite_chart(
+    spec=profiles.profile(observed, "overlap", "segment", present, floor),
     key="overlap_by_segment",
     alt="Overlap by layer, a line a segment, beside a random change of the same size",
 )
