@@ -59,7 +59,7 @@ FROM feature_stats s JOIN features f USING (layer, feature)
 WHERE s.domain = 'all' AND s.verdict = 'suppressed'
 GROUP BY ALL
 HAVING count(*) = (SELECT count(DISTINCT variant) FROM fit)
-ORDER BY largest_fall""",
+ORDER BY largest_fall, layer, feature""",
         "verdict",
     ),
     Example(
@@ -68,7 +68,7 @@ ORDER BY largest_fall""",
 SELECT s.variant, s.layer, s.feature, f.label, s.shift, s.z, s.q, s.verdict
 FROM feature_stats s JOIN features f USING (layer, feature)
 WHERE s.domain = 'all' AND s.verdict <> 'untestable'
-ORDER BY abs(s.z) DESC NULLS LAST
+ORDER BY abs(s.z) DESC NULLS LAST, s.variant, s.layer, s.feature
 LIMIT 2000""",
         "verdict",
         ("shift", "z", "verdict", "points"),
@@ -83,7 +83,7 @@ JOIN features f USING (layer, feature)
 JOIN feature_stats n ON n.variant = s.variant AND n.layer = s.layer AND n.domain = s.domain AND n.feature = f.neighbours[1]
 JOIN features g ON g.layer = n.layer AND g.feature = n.feature
 WHERE s.domain = 'all' AND s.shift < 0 AND n.shift > 0 AND cosine > 0.5
-ORDER BY least(-s.shift, n.shift) DESC
+ORDER BY least(-s.shift, n.shift) DESC, s.variant, s.layer, s.feature
 LIMIT 200""",
     ),
     Example(
@@ -94,7 +94,7 @@ SELECT s.variant, d.document, d.domain, d.source, any_value(d.n_tokens) AS token
        sqrt(sum(s.delta_norm2) / nullif(sum(s.base_norm2), 0)) AS relative_shift
 FROM document_sums s JOIN documents d USING (document)
 GROUP BY ALL
-ORDER BY overlap
+ORDER BY overlap, variant, document
 LIMIT 500""",
         "",
         ("relative_shift", "overlap", "domain", "points"),
@@ -107,7 +107,7 @@ FROM token_kl k
 JOIN tokens t USING (document, position)
 JOIN vocabulary v USING (token_id)
 JOIN documents d USING (document)
-ORDER BY k.kl DESC
+ORDER BY k.kl DESC, k.variant, k.document, k.position
 LIMIT 200""",
         "token_kl",
     ),
