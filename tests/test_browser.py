@@ -88,16 +88,21 @@ def browser():
         running.close()
 
 
+@pytest.fixture(scope="module")
+def window(browser):
+    """One browser window of 1440 x 900, so that its pages load Streamlit's scripts once."""
+    return browser.new_context(viewport={"width": 1440, "height": 900})
+
+
 @pytest.fixture
-def page(browser):
-    """A fresh page of 1440 x 900; what its scripts complain of fails the test, and so does any dialog."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    opened = context.new_page()
+def page(window):
+    """A fresh page; what its scripts complain of fails the test, and so does any dialog."""
+    opened = window.new_page()
     complaints = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     yield opened
-    context.close()
+    opened.close()
     assert complaints == []
 
 
