@@ -23,16 +23,19 @@ class _Section(BaseModel):
 
 
 class PlantedEdit(_Section):
-    """A known change, for checking the extractor: the base with one direction added or projected out at one block."""
+    """A known change, for checking the extractor: the base with one direction added or taken away at one block."""
 
     layer: int
     """Block whose output is changed."""
     feature: int
     """Feature of that layer's dictionary whose decoder direction is used."""
     strength: float = 1.0
-    """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away."""
+    """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away.
+    Of ablate: the share that is taken."""
     project_out: bool = False
     """Instead of adding: remove the component along the direction, measured from the base's mean residual."""
+    ablate: bool = False
+    """Instead of adding: take away what the feature itself writes, its activation times its direction, where it fires."""
     isotropic: bool = False
     """Instead of one direction: a random one for each token, of that strength; noise, in which nothing should be found."""
     every: int = Field(1, ge=1)
@@ -40,8 +43,8 @@ class PlantedEdit(_Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "PlantedEdit":
-        if self.isotropic and self.project_out:
-            raise ValueError("give at most one of isotropic, project_out")
+        if self.isotropic + self.project_out + self.ablate > 1:
+            raise ValueError("give at most one of isotropic, project_out, ablate")
         return self
 
 

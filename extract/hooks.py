@@ -61,12 +61,21 @@ def layer_of_hook(hook_name: str) -> int:
     )
 
 
+class Residuals(dict[int, torch.Tensor]):
+    """layer -> ``resid_post`` [batch, position, d_model] in the model's dtype.
+
+    Attributes:
+        in_tuples: whether the model's blocks return tuples, of which the residual stream is the first.
+    """
+
+    in_tuples = False
+
+
 @contextmanager
-def capture_residuals(model: nn.Module, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+def capture_residuals(model: nn.Module, layers: Sequence[int]) -> Iterator[Residuals]:
     """Capture ``resid_post`` of ``layers`` during forward passes inside the context.
 
-    Yields a dictionary that each :func:`run_truncated` call refills with ``layer -> [batch, position, d_model]`` in the
-    model's dtype.
+    Yields a dictionary that each :func:`run_truncated` call refills.
 
     Raises:
         UserError: a layer that the model does not have.
@@ -74,12 +83,13 @@ def capture_residuals(model: nn.Module, layers: Sequence[int]) -> Iterator[dict[
     blocks = decoder_blocks(model)
     if too_high := [layer for layer in layers if not 0 <= layer < len(blocks)]:
         raise UserError(f"The model has layers 0 to {len(blocks) - 1}, so layer {too_high[0]} cannot be read.")
-    residuals: dict[int, torch.Tensor] = {}
+    residuals = Residuals()
     last = max(layers)
 
     def hook_for(layer: int):
         def hook(_module: nn.Module, _inputs: tuple, output) -> None:
-            residuals[layer] = (output[0] if isinstance(output, tuple) else output).detach()
+            residuals.in_tuples = isinstance(output, tuple)
+            residuals[layer] = (output[0] if residuals.in_tuples else output).detach()
             if layer == last:
                 raise _StopForward
 
@@ -125,3 +135,29 @@ def edit_residuals(model: nn.Module, layer: int, edit: Callable[[torch.Tensor], 
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def resume_after(model: nn.Module, layer: int, hidden: torch.Tensor, in_tuples: bool) -> Iterator[None]:
+    """Forward passes inside the context take ``resid_post`` of a layer as given, and compute only what comes after it.
+
+    Args:
+        hidden: [batch, position, d_model] in the model's dtype.
+        in_tuples: whether the model's blocks return tuples (:class:`Residuals`).
+    """
+
+    def given(*_inputs, **_options) -> torch.Tensor | tuple[torch.Tensor]:
+        return (hidden,) if in_tuples else hidden
+
+    skipped = decoder_blocks(model)[: layer + 1]
+    own = [block.__dict__.get("forward") for block in skipped]  # accelerate puts one there
+    try:
+        for block in skipped:
+            block.forward = given
+        yield
+    finally:
+        for block, forward in zip(skipped, own, strict=True):
+            if forward is None:
+                del block.forward
+            else:
+                block.forward = forward

@@ -12,11 +12,12 @@ from extract.corpus import Corpus, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
 from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
+from extract.planted import planted_change
 from extract.progress import progress_bar
 from extract.provenance import fingerprint
 from extract.records import check_domains, read_records
 from extract.render import Renderer
-from extract.variants import ModelSet, variant_tokenizers
+from extract.variants import ModelSet, text_config, variant_tokenizers
 from store.errors import UserError
 
 
@@ -76,13 +77,14 @@ def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: li
 
 
 def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
-    """Give the planted variants of a configuration their directions, which depend on the pilot.
+    """Give the planted variants of a configuration their changes, which depend on the pilot.
 
     Raises:
         UserError: one edits a feature that no dictionary has.
     """
     by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
-    directions, means = {}, {}
+    pad = text_config(models.base).pad_token_id or 0
+    changes = {}
     for name, variant in models.config.variants.items():
         edit = variant.planted
         if edit is None:
@@ -92,11 +94,8 @@ def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapp
                 f"The planted variant '{name}' edits feature {edit.feature} of layer {edit.layer}, which no dictionary of the "
                 "run has."
             )
-        dictionary, pilot = by_layer[edit.layer], fixed[edit.layer]
-        unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
-        directions[name] = unit if edit.project_out else unit * (edit.strength * pilot.median_norm)
-        means[name] = pilot.mean
-    models.plant(directions, means)
+        changes[name] = planted_change(edit, by_layer[edit.layer], fixed[edit.layer], pad)
+    models.plant(changes)
 
 
 def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilot]) -> RunContext:

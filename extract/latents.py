@@ -9,8 +9,9 @@ import torch
 
 from extract.batches import Batch
 from extract.dictionaries import Dictionary, SparseCodes
-from extract.hooks import capture_residuals, run_truncated
+from extract.hooks import Residuals, capture_residuals, resume_after, run_truncated
 from extract.pilot import LayerPilot
+from extract.planted import PlantedChange
 from extract.variants import ModelSet, text_config
 from store.errors import UserError
 from store.names import BASE
@@ -145,10 +146,16 @@ def read_residuals(
     rows = torch.from_numpy(batch.rows).to(models.device)
     kept = rows >= 0
     residuals: dict[str, dict[int, torch.Tensor]] = {}
+    base: Residuals | None = None
     for name in names:
-        with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
-            run_truncated(model, input_ids, attention_mask)
-            residuals[name] = {layer: captured[layer][kept].float() for layer in layers}
+        change = models.change(name)
+        if base is not None and change is not None and change.layer in base:
+            captured = _changed(models, change, base, input_ids, attention_mask)
+        else:
+            with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
+                run_truncated(model, input_ids, attention_mask)
+        base = captured if name == BASE else base
+        residuals[name] = {layer: captured[layer][kept].float() for layer in layers}
         for layer, residual in residuals[name].items():
             if not torch.isfinite(residual).all():
                 raise UserError(
@@ -156,6 +163,24 @@ def read_residuals(
                     "wider dtype (float16 overflows on models with large residuals)."
                 )
     return rows[kept], residuals
+
+
+@torch.inference_mode()
+def _changed(
+    models: ModelSet, change: PlantedChange, base: Residuals, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> Residuals:
+    """What a planted variant makes of the base's residuals: below its layer they stay, and only what is above it runs again."""
+    found = Residuals({layer: hidden for layer, hidden in base.items() if layer < change.layer})
+    found[change.layer] = change.of(base[change.layer], input_ids)
+    if above := [layer for layer in base if layer > change.layer]:
+        with (
+            models.active(BASE, input_ids) as model,
+            resume_after(models.base, change.layer, found[change.layer], base.in_tuples),
+            capture_residuals(model, above) as captured,
+        ):
+            run_truncated(model, input_ids, attention_mask)
+        found.update(captured)
+    return found
 
 
 def read_again(

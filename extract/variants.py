@@ -1,7 +1,8 @@
 """The models of a run: the base, and variants that are adapters on it, full checkpoints, or planted edits of it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,11 +11,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from extract.config import PlantedEdit, RunConfig, VariantConfig
+from extract.config import RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
-from extract.draws import gaussian, mix, text_key
 from extract.hooks import edit_residuals
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
+from extract.planted import PlantedChange
 from store.errors import UserError, first_line
 from store.names import BASE
 
@@ -32,7 +33,7 @@ class ModelSet:
         self.base = load_model(config.base, dtype, device)
         self.digests = {BASE: tensors_digest(self.base.state_dict())}
         self._checkpoints: dict[str, nn.Module] = {}
-        self._edits: dict[str, tuple[PlantedEdit, torch.Tensor, torch.Tensor]] = {}
+        self._changes: dict[str, PlantedChange] = {}
         self._peft: PeftModel | None = None
         for name, variant in config.variants.items():
             if variant.adapter is not None:
@@ -52,15 +53,13 @@ class ModelSet:
         """Width of the residual stream."""
         return text_config(self.base).hidden_size
 
-    def plant(self, directions: Mapping[str, torch.Tensor], means: Mapping[str, torch.Tensor]) -> None:
-        """Give the planted variants what the pilot fixed.
+    def plant(self, changes: Mapping[str, PlantedChange]) -> None:
+        """Give the planted variants their changes, which depend on the pilot."""
+        self._changes.update(changes)
 
-        Args:
-            directions: variant -> [d_model], what is added where the edit triggers (or projected out, if unit length).
-            means: variant -> [d_model], the base's mean residual at the edited layer.
-        """
-        for name, direction in directions.items():
-            self._edits[name] = (self.config.variants[name].planted, direction, means[name])
+    def change(self, name: str) -> PlantedChange | None:
+        """What a planted variant does to the base; None for every other model."""
+        return self._changes.get(name)
 
     @contextmanager
     def active(self, name: str, input_ids: torch.Tensor) -> Iterator[nn.Module]:
@@ -71,7 +70,8 @@ class ModelSet:
             self._peft.set_adapter(_peft_name(name))
             yield self._peft
         else:
-            edit = _planted(self.base, *self._edits[name], input_ids) if name != BASE else nullcontext()
+            change = self.change(name)
+            edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
             with self._peft.disable_adapter() if self._peft else nullcontext(), edit:
                 yield self._peft or self.base
 
@@ -139,37 +139,6 @@ def display_name(spec: str) -> str:
 def text_config(model: nn.Module):
     """The language model's configuration, also where it is nested in a multimodal one."""
     return model.config.get_text_config()
-
-
-def _planted(
-    model: nn.Module, edit: PlantedEdit, direction: torch.Tensor, mean: torch.Tensor, input_ids: torch.Tensor
-) -> AbstractContextManager[None]:
-    triggered = (input_ids % edit.every == 0).unsqueeze(-1)
-
-    def changed(hidden: torch.Tensor) -> torch.Tensor:
-        along = direction.to(hidden)
-        if edit.isotropic:
-            keys = _noise_keys(input_ids, edit, text_config(model).pad_token_id or 0)
-            noise = gaussian(keys.flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
-            planted = hidden + noise * (along.norm() / noise.norm(dim=-1, keepdim=True))
-        elif edit.project_out:
-            planted = hidden - ((hidden - mean.to(hidden)) @ along).unsqueeze(-1) * along
-        else:
-            planted = hidden + along
-        return torch.where(triggered, planted, hidden)
-
-    return edit_residuals(model, edit.layer, changed)
-
-
-def _noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Tensor:
-    """int64 like ``input_ids``: a key for each token, of its position and of all tokens of its window, layer and feature.
-
-    Of all of them: documents that begin alike (with a chat template's marks, say) must not share their noise. Padding does
-    not enter, so that the noise does not depend on the batch.
-    """
-    position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-    window = torch.where(input_ids == pad, 0, mix(input_ids, position)).sum(dim=1, keepdim=True)
-    return mix(window, text_key("planted", str(edit.layer), str(edit.feature)), position)
 
 
 def _peft_name(name: str) -> str:

@@ -10,7 +10,7 @@ from extract import bench_truth
 from extract.__main__ import main
 from extract.bench_truth import BEGIN, END, SMALL_SIZES, Row, planted_rows, synthetic_stores
 from extract.config import PlantedEdit, load_config
-from extract.variants import _noise_keys
+from extract.planted import noise_keys
 from store.errors import UserError
 from tests.support.world import one_thread
 
@@ -81,11 +81,11 @@ def test_planted_noise_knows_neither_the_batch_nor_a_common_beginning():
     """Windows 2 5 6 and 2 5 7, one with padding (0): no key in common, and the padding changes none."""
     edit = PlantedEdit(layer=1, feature=0, isotropic=True)
     alone, padded, other = (
-        _noise_keys(torch.tensor([ids]), edit, pad=0)[0].tolist() for ids in ([2, 5, 6], [2, 5, 6, 0, 0], [2, 5, 7])
+        noise_keys(torch.tensor([ids]), edit, pad=0)[0].tolist() for ids in ([2, 5, 6], [2, 5, 6, 0, 0], [2, 5, 7])
     )
     assert padded[:3] == alone
     assert len({*alone, *other}) == 6
-    assert _noise_keys(torch.tensor([[2, 5, 6]]), PlantedEdit(layer=1, feature=1, isotropic=True), pad=0)[0].tolist() != alone
+    assert noise_keys(torch.tensor([[2, 5, 6]]), PlantedEdit(layer=1, feature=1, isotropic=True), pad=0)[0].tolist() != alone
 
 
 def test_tables():

@@ -7,6 +7,7 @@ cosines up to 1/2, so that a change along one decoder row moves its neighbours t
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 import extract.pipeline
 import extract.shards
 from extract.__main__ import main
+from extract.batches import Shard, make_batches
+from extract.config import load_config
+from extract.hooks import decoder_blocks
+from extract.inputs import load_inputs, plant_variants
+from extract.latents import read_residuals
 from store import open_store
+from store.names import BASE
 from store.reader import Store
 from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences, write_jsonl
 
@@ -46,6 +53,7 @@ KINDS = {
     # Pushed down a little: a harder push cannot silence a feature further, but goes on raising those that point away from it.
     "lowered": (False, {"strength": -0.1}),
     "removed": (False, {"project_out": True}),
+    "ablated": (False, {"ablate": True}),
     "triggered": (True, {"strength": 0.5, "every": 3}),
     "removed-triggered": (False, {"project_out": True, "every": 3}),
 }
@@ -159,6 +167,26 @@ def test_planted_feature_is_beyond_noise(planted: Store, name: str) -> None:
     row = planted.sql(query, [name, case.layer, case.feature]).iloc[0]
     assert abs(row["shift"]) > row["floor"] > 0 and row["q"] < 0.05 and (row["z"] > 0) == case.up
     assert row["verdict"] == ("does not fit" if gate == "does not fit" else "amplified" if case.up else "suppressed")
+
+
+@pytest.mark.parametrize("edit", [{"strength": 0.3}, {"project_out": True, "every": 3}, {"ablate": True}, {"isotropic": True}])
+def test_a_change_of_the_bases_residuals_is_the_whole_forward_pass(world: World, tmp_path: Path, edit: dict) -> None:
+    """Beside the base a planted variant starts from the base's residuals at its layer; alone it runs whole: the same bits."""
+    variants = {"planted": {"planted": {"layer": 2, "feature": 9, **edit}}}
+    config = load_config(world.config(tmp_path, variants=variants))
+    inputs = load_inputs(config, lambda _text: None)
+    models = inputs.models
+    pilots = {d.layer: SimpleNamespace(median_norm=4.0, mean=torch.linspace(-1, 1, d.d_model)) for d in inputs.dictionaries}
+    plant_variants(models, inputs.dictionaries, pilots)
+    shard = Shard(0, 0, tuple(inputs.corpus.documents[:12]))
+    (batch, *_) = make_batches(shard, config.context_length, 600, inputs.bos, 0)
+    _, beside = read_residuals(models, [BASE, "planted"], batch, LAYERS)
+    _, alone = read_residuals(models, ["planted"], batch, LAYERS)
+    for layer in LAYERS:
+        assert torch.equal(beside["planted"][layer], alone["planted"][layer])
+        assert torch.equal(beside["planted"][layer], beside[BASE][layer]) == (layer < 2)
+    assert max(LAYERS) > 2
+    assert not any("forward" in block.__dict__ for block in decoder_blocks(models.base))
 
 
 @pytest.fixture(scope="module")
