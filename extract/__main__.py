@@ -197,17 +197,17 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _bench_truth(options: argparse.Namespace) -> int:
-    from extract import bench_truth
+    from extract import bench_page, bench_truth
 
-    page = options.page or (None if options.quick else bench_truth.PAGE)
+    page = options.page or (None if options.quick else bench_page.PAGE)
     if page is not None:
-        bench_truth.check_page(page)
+        bench_page.check_page(page)
     results = bench_truth.run(options.quick)
-    print(bench_truth.markdown(results))
+    print(bench_page.markdown(results))
     if page is not None:
-        bench_truth.write_page(results, page)
+        bench_page.write_page(results, page)
     if options.json:
-        bench_truth.write_json(results, options.json)
+        bench_page.write_json(results, options.json)
     return 1 if any(row.met is False for rows in results.values() for row in rows) else 0
 
 

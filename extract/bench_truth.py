@@ -4,25 +4,17 @@ Each section makes data whose answer is known, sends it through the functions th
 (name, value, target, met). A section is a function of ``quick``; another one is a line in :data:`SECTIONS`.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from extract.config import PlantedEdit, RunConfig, VariantConfig
-from store import open_store
-from store.errors import UserError
-from store.evidence import FIRINGS, POWER, Q, feature_evidence
+from extract.bench_page import Row
+from extract.bench_planted import planted_on_the_base
+from store.evidence import POWER, Q, feature_evidence
 from store.intervals import excess_intervals, intervals
 from store.metrics import EXCESS_SIGN, layer_values
-from store.names import ALL
-
-PAGE = Path(__file__).parent.parent / "docs" / "bench-truth.md"
-BEGIN, END = "<!-- bench-truth: begin -->", "<!-- bench-truth: end -->"
 
 SIZES = (4, 8, 12, 15, 20, 25, 36, 45, 60, 75)
 """Documents of each domain of a synthetic store: 300, in domains of very different size."""
@@ -32,21 +24,8 @@ SMALL_SIZES = (4, 4, 4, 4, 4, 4, 4, 7, 14, 14)
 
 FDR_TARGET = 0.075
 COVERAGE_TARGET = (0.93, 0.97)
-NOISE_STRENGTHS = (0.05, 0.1, 0.2)
-PLANTED_STRENGTH = 0.05
-"""Of planted variants, in units of the layer's median residual norm."""
 CONTEXT_TOKENS, LONGEST = 8, 1024
 """Shortest document, and the longest: RunConfig.document_tokens."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One result: ``met`` is None where nothing is asked of it."""
-
-    name: str
-    value: float
-    target: str
-    met: bool | None
 
 
 def false_discoveries(quick: bool) -> list[Row]:
@@ -77,61 +56,6 @@ def interval_coverage(quick: bool) -> list[Row]:
     worst = min(hard, key=hard.get)
     rows.append(Row(f"documents twice as dispersed: the least covered ({worst})", hard[worst], "", None))
     return rows
-
-
-def planted_on_the_base(quick: bool) -> list[Row]:
-    """Whole runs on the demo's base, dictionary of layer 5 and corpus: the base again, isotropic noise, and known directions.
-
-    The base again must show no change at all; noise of any size must show none of any feature, as its own control is one more
-    draw of it; a decoder direction added to every token must show, and upward, in its feature, if that fires in the base: what
-    the encoder of a dead one answers to is not its decoder's direction.
-    """
-    from extract.__main__ import DEMO_CONFIG
-    from extract.config import load_config
-
-    config = load_config(DEMO_CONFIG)
-    layer = 5
-    sae = next(sae for sae in config.saes if sae.path.endswith("layer_05"))
-    changes = {"saes": [sae], "tokens": 6000 if quick else 12_000, "controls": ["rerun", "isotropic"]}
-    return planted_rows(config.model_copy(update=changes), layer, features=(100, 400, 700, 1000, 1300))
-
-
-def planted_rows(config: RunConfig, layer: int, features: Sequence[int]) -> list[Row]:
-    """The rows of one run of a configuration whose variants are replaced by ones that are planted at ``layer``."""
-    from extract import pipeline
-
-    edits = {
-        "again": {"feature": 0, "strength": 0.0},
-        **{f"noise-{i}": {"feature": i, "strength": s, "isotropic": True} for i, s in enumerate(NOISE_STRENGTHS)},
-        **{f"planted-{feature}": {"feature": feature, "strength": PLANTED_STRENGTH} for feature in features},
-    }
-    variants = {name: VariantConfig(planted=PlantedEdit(layer=layer, **edit)) for name, edit in edits.items()}
-    unused = {"promoted_tokens": 0, "neighbours": 0, "spectrum": 0, "contexts": 1, "neutral_domains": [], "replicas": []}
-    run_config = config.model_copy(update={**unused, "variants": variants, "token_kl": 0, "answers": None})
-    at = f"layer = {int(layer)}"
-    with TemporaryDirectory() as folder:
-        pipeline.run(run_config, Path(folder) / "store", say=lambda _: None)
-        with open_store(Path(folder) / "store") as store:
-            found = store.cursor().sql(f"from feature_stats where domain = '{ALL}' and {at}").df()
-            metrics = store.cursor().sql(f"from layer_metrics where domain = '{ALL}' and segment = '{ALL}' and {at}").df()
-    found["significant"] = found["q"] < Q
-    found["claimed"] = found["verdict"].isin(["suppressed", "amplified", "moved", "does not fit"])
-    of_noise = found[found["variant"].str.startswith("noise")].groupby("variant")[["significant", "claimed"]].sum()
-    tested = found[found["variant"].str.startswith("noise")]["q"].notna().sum()
-    planted = found[found["variant"] == "planted-" + found["feature"].astype(str)]
-    planted = planted[planted["n11"] + planted["n10"] >= FIRINGS]
-    again = found[found["variant"] == "again"]
-    rerun = metrics[(metrics["control"] == "rerun") & (metrics["metric"] == "overlap")]["value"].min()
-    n_noise, n_false = len(of_noise), int((of_noise["claimed"] > 0).sum())
-    seen = int((planted["claimed"] & (planted["shift"] > 0)).sum())
-    changed = int((again["shift"] != 0).sum())
-    return [
-        Row("the base as its own variant: features with any shift", changed, "0", changed == 0),
-        Row("the base run again in other batches: overlap", float(rerun), "at least 0.99", bool(rerun >= 0.99)),
-        Row(f"isotropic variants: of {tested:,} tests, significant", int(of_noise["significant"].sum()), "", None),
-        Row(f"isotropic variants that claim any change, of {n_noise}", n_false, "at most 1", n_false <= 1),
-        Row(f"planted directions found, of {len(planted)} that fire in the base", seen, "all", 0 < seen == len(planted)),
-    ]
 
 
 # --- false discoveries ---------------------------------------------------------------------------------------------------
@@ -445,42 +369,3 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
 def run(quick: bool = False) -> dict[str, list[Row]]:
     """Every section's rows, by its title; ``quick`` draws fewer stores."""
     return {title: section(quick) for title, section in SECTIONS.items()}
-
-
-# --- the page ------------------------------------------------------------------------------------------------------------
-
-
-def markdown(results: dict[str, list[Row]]) -> str:
-    """A table for each section."""
-    words = {True: "yes", False: "**no**", None: ""}
-    parts = []
-    for title, rows in results.items():
-        lines = [f"| {row.name} | {row.value:.4g} | {row.target} | {words[row.met]} |" for row in rows]
-        parts.append("\n".join([f"### {title}", "", "| what | value | target | met |", "|---|---|---|---|", *lines]))
-    return "\n\n".join(parts)
-
-
-def check_page(page: Path) -> tuple[str, str]:
-    """What stands before and after the table of a page.
-
-    Raises:
-        UserError: the page is missing or has no markers.
-    """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise UserError(f"'{page}' must hold the lines '{BEGIN}' and '{END}', between which the results are written.")
-    return before + begin, end + after
-
-
-def write_page(results: dict[str, list[Row]], page: Path) -> None:
-    """Put the tables between the page's markers, :func:`check_page`."""
-    before, after = check_page(page)
-    page.write_text(f"{before}\n\n{markdown(results)}\n\n{after}", encoding="utf-8")
-
-
-def write_json(results: dict[str, list[Row]], file: Path) -> None:
-    """{section: [{name, value, target, met}]}."""
-    content = {title: [asdict(row) for row in rows] for title, rows in results.items()}
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from extract import bench_truth
+from extract import bench_page, bench_planted, bench_truth
 from extract.__main__ import main
-from extract.bench_truth import BEGIN, END, SMALL_SIZES, Row, planted_rows, synthetic_stores
-from extract.config import PlantedEdit, load_config
+from extract.bench_page import BEGIN, END, Row
+from extract.bench_planted import KINDS, Found, Trial, planted_rows
+from extract.bench_truth import SMALL_SIZES, synthetic_stores
+from extract.config import PlantedEdit, SaeConfig, load_config
 from extract.planted import noise_keys
 from store.errors import UserError
 from tests.support.world import one_thread
@@ -63,18 +65,34 @@ def test_the_bound_of_a_mean_share():
 
 
 def test_planted_variants_on_a_small_base(world, tmp_path, monkeypatch):
-    """The whole section on the tiny world: 16 + 24 documents, two strengths of noise."""
-    monkeypatch.setattr(bench_truth, "NOISE_STRENGTHS", (0.1, 0.3))
-    sae = {"path": str(world.saes[2])}
-    config = load_config(world.config(tmp_path, controls=["rerun", "isotropic"], tokens=4000, saes=[sae]))
+    """The whole section on the tiny world, whose features fire often: 16 + 24 documents, two strengths of noise."""
+    monkeypatch.setattr(bench_planted, "NOISE_STRENGTHS", (0.1, 0.3))
+    monkeypatch.setattr(bench_planted, "NOT_OFTEN", 1.0)
+    sae = SaeConfig(path=str(world.saes[2]))
+    config = load_config(world.config(tmp_path, tokens=4000))
     with one_thread():
-        rows = planted_rows(config, layer=2, features=(3, 8))
-    assert len(rows) == 5
-    again, rerun, _, noise, planted = rows
-    assert again.met
-    assert rerun.met
-    assert noise.met
-    assert (planted.value, planted.met) == (2, True)
+        rows = {row.name: row for row in planted_rows(config, {2: sae}, each=1)}
+    judged = sum(kind.judged for kind in KINDS)
+    assert rows["the base as its own variant: features with any shift"].met
+    assert rows["the base run again in other batches: overlap"].met
+    assert rows["isotropic variants: most features that any of 2 claims"].met
+    first = rows[f"planted features that come first by size of shift, of {judged}"]
+    assert (first.value, first.met) == (judged, True)
+    assert rows["… called amplified or suppressed, as they must be"].value == judged
+
+
+def test_what_is_asked_of_planted_features():
+    """57 of 60: 19 of 20 are enough, 18 are not; kinds that are not judged count nowhere."""
+    up, aside = KINDS[0], next(kind for kind in KINDS if not kind.judged)
+    trials = [Trial(up, 1, 2, True)] * 19 + [Trial(up, 3, 11, False), Trial(aside, 50, 50, False)]
+    rows = bench_planted._rows_of_trials(trials)
+    assert [(row.value, row.met) for row in rows[:4]] == [(19, True), (20, None), (0, None), (19, None)]
+    assert [row.value for row in rows[4:]] == [19, 0]
+    assert bench_planted._rows_of_trials(trials[1:20] + trials[19:])[0].met is False
+
+
+def test_one_claim_under_noise_is_allowed_and_two_are_not():
+    assert [bench_planted._rows_of_nothing(Found(claims=[0, n]))[3].met for n in (1, 2)] == [True, False]
 
 
 def test_planted_noise_knows_neither_the_batch_nor_a_common_beginning():
@@ -89,7 +107,7 @@ def test_planted_noise_knows_neither_the_batch_nor_a_common_beginning():
 
 
 def test_tables():
-    assert bench_truth.markdown(RESULTS).splitlines() == [
+    assert bench_page.markdown(RESULTS).splitlines() == [
         "### A section", "", "| what | value | target | met |", "|---|---|---|---|",
         "| a | 0.5 | at most 1 | yes |", "| b | 2 | at most 1 | **no** |", "| c | 3 |  |  |",
     ]  # fmt: skip
@@ -99,7 +117,7 @@ def test_the_page_keeps_what_stands_around_the_table(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):  # the second time changes nothing
-        bench_truth.write_page(RESULTS, page)
+        bench_page.write_page(RESULTS, page)
         text = page.read_text(encoding="utf-8")
         assert text.startswith(f"before\n{BEGIN}\n\n### A section")
         assert text.endswith(f"|  |  |\n\n{END}\nafter\n")
@@ -112,7 +130,7 @@ def test_a_page_without_markers_is_refused_before_anything_is_drawn(tmp_path, ca
     if content is not None:
         page.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="must hold the lines"):
-        bench_truth.check_page(page)
+        bench_page.check_page(page)
     assert main(["bench-truth", "--page", str(page)]) == 2
     assert "must hold the lines" in capsys.readouterr().err
 
