@@ -1,5 +1,6 @@
 """Charts are built from frames alone; what is checked is what a reader of the chart could be misled by."""
 
+import altair as alt
 import pandas as pd
 import pytest
 
@@ -28,6 +29,7 @@ def values(spec):
 @pytest.mark.parametrize("metric", list(words.METRICS))
 def test_every_metric_has_a_profile_and_a_map(metric):
     spec = profiles.profile(layer_rows(), metric, "variant", ["maths"])
+    alt.LayerChart.from_dict(spec)  # checks it against Vega-Lite's schema
     assert spec["title"]["text"] == words.METRICS[metric].label
     assert spec["title"]["subtitle"] == words.METRICS[metric].unit
     assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
@@ -71,6 +73,7 @@ def test_controls_of_one_line_are_grey_and_dashed_each_in_its_way():
 def test_controls_of_several_lines_have_the_lines_colours():
     both = pd.concat([layer_rows(), layer_rows(variant="safety")])
     spec = profiles.profile(both, "overlap", "variant", ["maths", "safety"], control_rows())
+    alt.LayerChart.from_dict(spec)
     control = inner(spec, "line")[0]
     assert control["encoding"]["color"]["field"] == "variant"
     assert "color" not in control["mark"]
@@ -83,6 +86,7 @@ def test_controls_of_many_lines_are_one_band_from_lowest_to_highest():
         [layer_rows(variant=name, control="isotropic", value=[0.1 * i, 0.5]) for i, name in enumerate(names)]
     )
     spec = profiles.profile(rows, "overlap", "variant", names, controls)
+    alt.LayerChart.from_dict(spec)
     assert len(inner(spec, "line")) == 1
     bands = {row["layer"]: (row["low"], row["high"]) for row in values(spec) if "control" in row and "variant" not in row}
     assert bands == {5: (0.0, pytest.approx(0.6)), 12: (0.5, 0.5)}
