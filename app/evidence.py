@@ -29,16 +29,17 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
     badges(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
-    shift, deviations = words.number(row["shift"], signed=True), words.number(row["std_shift"], signed=True)
+    deviations = f" ({words.number(row['std_shift'], signed=True)} standard deviations)" if pd.notna(row["std_shift"]) else ""
     st.caption(
         f"fires on {words.percent(row['freq_base'])} of tokens in the base, {words.percent(row['freq_variant'])} in the "
-        f"variant · shift {shift} ({deviations} standard deviations) · {words.count(row['n_documents'])} documents"
+        f"variant · shift {words.number(row['shift'], signed=True)}{deviations} · {words.count(row['n_documents'])} documents"
         + (f" · near threshold: {words.percent(row['near_threshold'])} of its flips" if pd.notna(row["near_threshold"]) else "")
         + (f" · detectable from {words.number(row['minimum_detectable'])}" if pd.notna(row["minimum_detectable"]) else "")
     )
 
     if isinstance(row["verdict"], str):
-        st.markdown(why(store, int(row["layer"]), int(row["feature"]), row["variant"]))
+        whole = "" if row["domain"] == ALL else "All domains together: "
+        st.markdown(whole + why(store, int(row["layer"]), int(row["feature"]), row["variant"]))
 
 
 def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:

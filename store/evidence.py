@@ -342,5 +342,6 @@ def _sensitivity(row: Mapping[str, Any]) -> str:
 
 
 def _test(row: Mapping[str, Any]) -> str:
-    return f"z = {row['z']:.1f}, q = {row['q']:.2g}"
+    q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.2g}"
+    return f"z = {row['z']:.1f}, {q}"
 

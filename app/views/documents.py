@@ -248,13 +248,20 @@ def _one_line(text: str | None, ends: bool = True) -> str:
     return words.short(line, 90) if ends else line
 
 
+def usual(store: Store, value: TokenValue) -> str:
+    """Which documents are listed unless asked for others: those that have the value, where a store keeps it of some only."""
+    if value.of_prediction:
+        return "kl"
+    return "codes" if store.manifest.published_from else ALL
+
+
 def choose(store: Store, variant: str, layer: int, value: TokenValue, lifted: bool) -> pd.DataFrame:
     """The list of documents and what it is filtered and sorted by; open until one was chosen."""
     with st.expander("Choose a document", icon=":material/list:", expanded="document" not in st.query_params):
         with st.container(**widgets.ROW):
             domain = widgets.pick_domain(store)
             sort = widgets.pick("Order", "arrange", list(SORT_NAMES), "change", show=SORT_NAMES.get)
-            having = widgets.pick("Show", "with", list(HAVING_NAMES), ALL, show=HAVING_NAMES.get)
+            having = widgets.pick("Show", "with", list(HAVING_NAMES), usual(store, value), show=HAVING_NAMES.get)
             find = pick_find()
         listed = data.ask(
             store, document_queries.document_list, variant=variant, layer=layer, value=value.mean, domain=domain, search=find,
