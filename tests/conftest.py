@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.tiny_store import make_tiny_store
 
 

@@ -2,21 +2,13 @@
 
 import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from app import words
+from tests.support.browser import ROOT, click_row, served, settle, visit
 
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 """A view has to show its content within this time, measured warm; a slow machine may allow itself more."""
 
@@ -46,76 +38,9 @@ def test_every_page_is_in_the_list():
 
 @pytest.fixture(scope="module")
 def server(tiny_store, tmp_path_factory):
-    """The app's address, served from a subprocess on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("browser") / "streamlit.log"
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port), "--server.headless", "true"]
-    with log.open("w") as output:
-        process = subprocess.Popen([*command, "--", str(tiny_store)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(address, process, log)
+    """The app's address, with the tiny store."""
+    with served(tiny_store, tmp_path_factory.mktemp("browser") / "streamlit.log") as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _wait_until_up(address, process, log):
-    for _ in range(150):
-        if process.poll() is not None:
-            pytest.fail(f"Streamlit stopped: {log.read_text()[-2000:]}")
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).read()
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"Streamlit did not start within 30 s: {log.read_text()[-2000:]}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not Path(CHROMIUM).exists():
-        reason = "needs Chromium: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def window(browser):
-    """One browser window of 1440 x 900, so that its pages load Streamlit's scripts once."""
-    return browser.new_context(viewport={"width": 1440, "height": 900})
-
-
-@pytest.fixture
-def page(window):
-    """A fresh page; what its scripts complain of fails the test, and so does any dialog."""
-    opened = window.new_page()
-    complaints = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    yield opened
-    opened.close()
-    assert complaints == []
-
-
-def settle(page, heading):
-    """Wait until the page has its heading and has finished running."""
-    page.get_by_role("heading", name=heading, exact=True, level=2).wait_for()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
-    page.wait_for_function("() => !document.querySelector('[data-stale=true]')")
-
-
-def visit(page, address, heading):
-    page.goto(address)
-    settle(page, heading)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -257,12 +182,6 @@ def test_the_sidebar_keeps_what_was_chosen(server, page):
     settle(page, "Suppressed features")
     assert "variant=safety" in page.url
     assert "domain=harmful" in page.url
-
-
-def click_row(page, row):
-    """Click into the first column of a row of the first table, which is drawn on a canvas."""
-    box = page.locator("[data-testid=stDataFrame]").first.bounding_box()
-    page.mouse.click(box["x"] + 70, box["y"] + 35 * (row + 1) + 17)
 
 
 def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
