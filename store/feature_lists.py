@@ -75,12 +75,14 @@ FALLEN = ("vanished", "attenuated")
 TOP_TOKENS = 3
 """Of the output tokens that a feature promotes, those that a search finds it by."""
 
-TABLES = """
-feature_stats s
+POOLED = """
 LEFT JOIN feature_stats p ON p.variant = s.variant AND p.layer = s.layer AND p.feature = s.feature AND p.domain = 'all'
+"""
+LABELLED = """
 LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature
 """
-"""What a list is made from: the numbers of its domain, the evidence of all domains together, and the feature itself."""
+"""What a list is made from: feature_stats s, the numbers of its domain; p, the evidence of all domains together; f, labels.
+In a store of millions of rows a join takes most of the time, so each is left out where it is not needed."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Filter:
             raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
 
     def where(self) -> tuple[str, list[Any]]:
-        """The condition on the TABLES, and its parameters."""
+        """The condition on s, p and f, and its parameters."""
         conditions, params = ["s.variant = ?", "s.domain = ?"], [self.variant, self.domain]
         if self.layer is not None:
             conditions.append("s.layer = ?")
@@ -162,6 +164,14 @@ class Filter:
             params += [text, text, text]
         return " AND ".join(conditions), params
 
+    def ask(self, store: Store, query: str, params: list[Any]) -> pd.DataFrame:
+        """The answer to a query of {tables}, s, p and f, or of {listed}: the same, but f only where filter or order need it."""
+        pooled = "" if self.domain == ALL else POOLED  # of all domains together the row s is its own p
+        needs = re.search(r"\bf\.", f"{self.where()[0]} {self.order()}")
+        query = query.replace("{tables}", f"feature_stats s {pooled} {LABELLED}")
+        query = query.replace("{listed}", f"feature_stats s {pooled} {LABELLED if needs else ''}")
+        return store.sql(query if pooled else re.sub(r"\bp\.", "s.", query), params)
+
     def order(self) -> str:
         """The ORDER BY: the chosen column, then layer and feature, so that pages never overlap."""
         return f"{SORTS[self.sort]} {'DESC' if self.descending else 'ASC'} NULLS LAST, s.layer, s.feature"
@@ -177,8 +187,14 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
     """
     chosen = Filter(variant, **filters)
     where, params = chosen.where()
-    return store.sql(
+    return chosen.ask(
+        store,
         f"""
+        WITH keys AS (
+            SELECT s.layer, s.feature, row_number() OVER () AS place FROM (
+                SELECT s.layer, s.feature FROM {{listed}} WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
+            ) s
+        )
         SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, s.shift, s.std_shift, s.log_ratio,
                s.freq_base, s.freq_variant,
                s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
@@ -186,11 +202,12 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
                p.verdict, p.z, p.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, p.near_threshold,
                p.minimum_detectable, p.did_shift, p.moved_to,
                f.density, f.decoder_norm, g.gate, s.variant, s.domain
-        FROM {TABLES}
+        FROM {{tables}}
         LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
-        WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
+        JOIN keys k ON k.layer = s.layer AND k.feature = s.feature
+        WHERE s.variant = ? AND s.domain = ? ORDER BY k.place
         """,
-        [*params, 2**62 if limit is None else int(limit), int(offset)],
+        [*params, 2**62 if limit is None else int(limit), int(offset), variant, chosen.domain],
     )
 
 
@@ -201,8 +218,9 @@ def feature_keys(store: Store, variant: str, *, limit: int | None = None, **filt
     """
     chosen = Filter(variant, **filters)
     where, params = chosen.where()
-    return store.sql(
-        f"SELECT s.layer, s.feature FROM {TABLES} WHERE {where} ORDER BY {chosen.order()} LIMIT ?",
+    return chosen.ask(
+        store,
+        f"SELECT s.layer, s.feature FROM {{listed}} WHERE {where} ORDER BY {chosen.order()} LIMIT ?",
         [*params, 2**62 if limit is None else int(limit)],
     )
 
@@ -230,10 +248,12 @@ def count_features(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
 
     filters: fields of :class:`Filter`; the order makes no difference.
     """
-    where, params = Filter(variant, **filters).where()
-    return store.sql(
+    chosen = Filter(variant, **filters)
+    where, params = chosen.where()
+    return chosen.ask(
+        store,
         f"""
-        SELECT s.kind, count(*) AS count FROM {TABLES} WHERE {where} GROUP BY s.kind ORDER BY s.kind
+        SELECT s.kind, count(*) AS count FROM {{listed}} WHERE {where} GROUP BY s.kind ORDER BY s.kind
         """,
         params,
     )
@@ -246,11 +266,13 @@ def count_verdicts(store: Store, variant: str, **filters: Any) -> pd.DataFrame:
     left out. detectable: the median of minimum_detectable, the |shift| from which on such a feature's change would have been
     found; null for untestable ones, of which none would.
     """
-    where, params = Filter(variant, **(filters | {"verdicts": None})).where()
-    return store.sql(
+    chosen = Filter(variant, **(filters | {"verdicts": None}))
+    where, params = chosen.where()
+    return chosen.ask(
+        store,
         f"""
         SELECT p.verdict, count(*) AS count, median(p.minimum_detectable) AS detectable
-        FROM {TABLES} WHERE {where} AND p.verdict IS NOT NULL GROUP BY p.verdict ORDER BY p.verdict
+        FROM {{listed}} WHERE {where} AND p.verdict IS NOT NULL GROUP BY p.verdict ORDER BY p.verdict
         """,
         params,
     )
@@ -264,13 +286,14 @@ def neighbours(store: Store, feature_layer: int, feature: int, variant: str, **f
     """
     chosen = Filter(variant, **filters)
     where, params = chosen.where()
-    return store.sql(
+    return chosen.ask(
+        store,
         f"""
         SELECT * FROM (
             SELECT s.layer, s.feature, row_number() OVER w AS position, count(*) OVER () AS total,
                    lag(s.layer) OVER w AS previous_layer, lag(s.feature) OVER w AS previous_feature,
                    lead(s.layer) OVER w AS next_layer, lead(s.feature) OVER w AS next_feature
-            FROM {TABLES} WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
+            FROM {{listed}} WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
         ) WHERE layer = ? AND feature = ?
         """,
         [*params, int(feature_layer), int(feature)],

@@ -55,24 +55,26 @@ def overview(store: Store, domain: str = ALL) -> pd.DataFrame:
     )
 
 
+_BEYOND = """
+SELECT variant, layer, value::BIGINT AS n FROM layer_metrics
+WHERE domain = ? AND segment = 'all' AND control = 'observed' AND metric = 'n_beyond_noise' AND value IS NOT NULL
+"""
+
+
 def beyond_noise(store: Store, domain: str = ALL) -> pd.DataFrame:
     """How many of the features that move further than noise can fell: variant, layer, n, n_down.
 
     The n features beyond noise (n_beyond_noise) are by definition the n of the largest |shift|. No row without controls.
     """
+    most = store.sql(f"SELECT coalesce(max(n), 0) AS n FROM ({_BEYOND})", [domain])["n"].iloc[0]
     return store.sql(
-        """
-        WITH counted AS (
-            SELECT variant, layer, value::BIGINT AS n FROM layer_metrics
-            WHERE domain = ? AND segment = 'all' AND control = 'observed' AND metric = 'n_beyond_noise' AND value IS NOT NULL
-        ), ranked AS (
-            SELECT variant, layer, shift,
-                   row_number() OVER (PARTITION BY variant, layer ORDER BY abs(shift) DESC, feature) AS place
-            FROM feature_stats WHERE domain = ?
+        f"""
+        WITH furthest AS (
+            SELECT variant, layer, arg_max(shift, abs(shift), {max(1, int(most))}) AS shifts
+            FROM feature_stats WHERE domain = ? GROUP BY variant, layer
         )
-        SELECT c.variant, c.layer, c.n, count(r.shift) FILTER (r.shift < 0) AS n_down
-        FROM counted c LEFT JOIN ranked r ON r.variant = c.variant AND r.layer = c.layer AND r.place <= c.n
-        GROUP BY ALL ORDER BY c.variant, c.layer
+        SELECT c.variant, c.layer, c.n, len(list_filter(f.shifts[1:c.n], lambda shift: shift < 0)) AS n_down
+        FROM ({_BEYOND}) c JOIN furthest f USING (variant, layer) ORDER BY c.variant, c.layer
         """,
         [domain, domain],
     )
