@@ -148,8 +148,8 @@ def read_residuals(
     residuals: dict[str, dict[int, torch.Tensor]] = {}
     base: Residuals | None = None
     for name in names:
-        change = models.change(name)
-        if base is not None and change is not None and change.layer in base:
+        change = None if base is None else models.change(name)
+        if change is not None and change.layer in base:
             captured = _changed(models, change, base, input_ids, attention_mask)
         else:
             with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
