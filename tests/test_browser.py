@@ -119,6 +119,10 @@ def test_presentation_mode_works_on_every_page(server, page, path):
     larger = "e => parseFloat(getComputedStyle(e).fontSize) > 40"  # 36 without; the heading may be there before the style
     page.wait_for_function(larger, arg=title.element_handle())
     assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= 1440
+
+
+def test_presentation_mode_stays_from_page_to_page(server, page):
+    visit(page, f"{server}/layers?present=1", "Layers")
     page.get_by_role("button", name="Pages").click()
     page.get_by_role("link", name="Template").click()
     settle(page, "Template")

@@ -697,6 +697,7 @@ print("peak", next(line.split()[1] for line in status.splitlines() if line.start
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory from Linux's /proc")
 def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
     """Five times the tokens in shards of the same size: the same peak.
