@@ -152,7 +152,7 @@ def test_nothing_but_refusals_is_shown_whole_of_answers_to_harmful_requests():
         assert not text or is_refusal(text) or (text.endswith(LEFT_OUT) and len(text.removesuffix(LEFT_OUT).split()) <= 9)
 
 
-@pytest.mark.parametrize("name", ["base", "safety"])
+@pytest.mark.parametrize("name", [pytest.param("base", marks=pytest.mark.long), "safety"])
 def test_a_slice_of_the_shipped_answers(name, model, tokenizer):
     """Two short prompts, a harmful and an alarming one, without batches or padding."""
     rows = [row for row in datasets.read_jsonl(answers.ANSWERS) if row["task"] in ("safety", "alarming")]

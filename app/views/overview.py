@@ -10,7 +10,7 @@ from store.names import ALL, BASE
 from store.reader import Store
 from store.story import Story
 
-CARD_WIDTHS = {1: 690, 2: 540, 3: 355, 5: 355, 6: 355}  # pixels, by the number of cards; side by side at 1440
+CARD_WIDTHS = {1: 690, 2: 540, 3: 337, 5: 337, 6: 337}  # pixels, by the number of cards: side by side at 1440, two at 1024
 CARD_WIDTH = 262  # of another number: four at 1440, two at 1024
 MOST_CARDS = 8
 STRIKING = 3
