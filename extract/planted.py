@@ -31,19 +31,18 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         pad: token id of padding.
     """
     unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
-    size = edit.strength * pilot.median_norm
+    added = unit * (edit.strength * pilot.median_norm)
 
     def changed(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         if edit.isotropic:
             noise = gaussian(noise_keys(input_ids, edit, pad).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
-            length = (unit * size).to(hidden).norm()
-            return hidden + noise * (length / noise.norm(dim=-1, keepdim=True))
+            return hidden + noise * (added.to(hidden).norm() / noise.norm(dim=-1, keepdim=True))
         along = unit.to(hidden)
         if edit.project_out:
             return hidden - ((hidden - pilot.mean.to(hidden)) @ along).unsqueeze(-1) * along
         if edit.ablate:
             return hidden - edit.strength * _activation(dictionary, edit.feature, hidden).unsqueeze(-1) * along
-        return hidden + (unit * size).to(hidden)
+        return hidden + added.to(hidden)
 
     def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         triggered = (input_ids % edit.every == 0).unsqueeze(-1)

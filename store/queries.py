@@ -73,8 +73,8 @@ def beyond_noise(store: Store, domain: str = ALL) -> pd.DataFrame:
             SELECT variant, layer, arg_max(shift, abs(shift), {max(1, int(most))}) AS shifts
             FROM feature_stats WHERE domain = ? GROUP BY variant, layer
         )
-        SELECT c.variant, c.layer, c.n, len(list_filter(f.shifts[1:c.n], lambda shift: shift < 0)) AS n_down
-        FROM ({_BEYOND}) c JOIN furthest f USING (variant, layer) ORDER BY c.variant, c.layer
+        SELECT c.variant, c.layer, c.n, coalesce(len(list_filter(f.shifts[1:c.n], lambda shift: shift < 0)), 0) AS n_down
+        FROM ({_BEYOND}) c LEFT JOIN furthest f USING (variant, layer) ORDER BY c.variant, c.layer
         """,
         [domain, domain],
     )

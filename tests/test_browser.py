@@ -190,8 +190,6 @@ def test_the_sidebar_keeps_what_was_chosen(server, page):
 
 def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
     visit(page, f"{server}/features?variant=safety&layer=12", "Features")
-    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
-    page.wait_for_timeout(300)
     click_row(page, 1)
     page.wait_for_url(re.compile("/feature?"))
     settle(page, "Feature")
@@ -213,8 +211,6 @@ def test_previous_and_next_walk_through_the_list(server, page):
 
 def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
     visit(page, f"{server}/suppressed?variant=maths&layer=12&verdicts=all", "Suppressed features")
-    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
-    page.wait_for_timeout(300)
     click_row(page, 1)
     page.wait_for_url(re.compile("selected=L12"))
     page.get_by_text("L12:2", exact=True).locator("visible=true").first.wait_for()  # not the table's own cell

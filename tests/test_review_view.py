@@ -1,6 +1,5 @@
 """The Review page through AppTest on a store of its own: a judgement is on disk at once, and read back from there."""
 
-
 import pytest
 
 from app import data, review_list, review_panel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import ROOT, served, settle, visit
+from tests.support.browser import ROOT, click_row, served, settle, visit
 
 pytestmark = pytest.mark.browser
 
@@ -25,10 +25,10 @@ class Hand:
         self.page.get_by_role(role, name=name if exact else re.compile(name), exact=exact or None).first.click()
         self.clicks += 1
 
-    def go(self, title: str, heading: str | None = None) -> None:
+    def go(self, title: str) -> None:
         """Click a page in the sidebar."""
         self.click("link", title)
-        settle(self.page, heading or title)
+        settle(self.page, title)
 
     def choose(self, label: str, option: str) -> None:
         """Choose from a list: two clicks."""
@@ -45,12 +45,7 @@ class Hand:
 
     def row(self, number: int, table: int = 0) -> None:
         """Click into a row of a table."""
-        place = self.page.locator("[data-testid=stDataFrame]").nth(table)
-        place.scroll_into_view_if_needed()
-        place.locator("canvas").first.wait_for()
-        self.page.wait_for_timeout(400)
-        box = place.bounding_box()
-        self.page.mouse.click(box["x"] + 70, box["y"] + 35 * (number + 1) + 17)
+        click_row(self.page, number, table)
         self.clicks += 1
 
     def key(self, key: str) -> None:
@@ -160,7 +155,7 @@ def the_suppressed_features_as_a_file(hand: Hand) -> None:
     hand.go("Features")
     hand.click("button", "▼ suppressed", exact=False)
     hand.page.wait_for_url(re.compile("verdicts=suppressed"))
-    settle(hand.page, "Features")
+    hand.wait()
     with hand.page.expect_download() as download:
         hand.click("button", "rows as CSV", exact=False)
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
@@ -173,7 +168,7 @@ def a_feature_by_the_token_it_promotes(hand: Hand) -> None:
     hand.go("Features")
     hand.type("Search", "apiece")
     hand.page.wait_for_url(re.compile("q=apiece"))
-    settle(hand.page, "Features")
+    hand.wait()
     hand.row(0)
     hand.page.wait_for_url(re.compile(r"/feature\?"))
     settle(hand.page, "Feature")

@@ -66,10 +66,14 @@ def stories(store: Store, domain: str) -> dict[tuple[str, int], Story]:
     return {key: story.tell(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
 
 
-def card(store: Store, title: str, row: pd.Series, told: Story, domain: str) -> None:
-    """One headline: what it amounts to, cosine beside overlap, the three sentences, and its most striking features."""
+def card(store: Store, row: pd.Series, told: Story, domain: str, by_layer: bool) -> None:
+    """One headline: what it amounts to, cosine beside overlap, the three sentences, and its most striking features.
+
+    by_layer: the card is one of the layers of the only variant; else of the variants at one layer.
+    """
     with st.container(border=True):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+        title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
         head.markdown(f"**{title}**", width="content")
         widgets.gate_badge(row["gate"], head)
         widgets.headline_badge(told.headline)
@@ -79,22 +83,22 @@ def card(store: Store, title: str, row: pd.Series, told: Story, domain: str) -> 
         for sentence in (told.size, told.overlap, told.systematic):
             st.markdown(f":small[**{words.plain(sentence.claim)}:** {words.plain(sentence.numbers)}]")
         st.caption(f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.")
-        striking(store, row, domain)
+        striking(store, row["variant"], int(row["layer"]) if by_layer else None, domain)
 
 
-def striking(store: Store, row: pd.Series, domain: str) -> None:
-    """The variant's most striking features whose change holds up, at any layer, each with a few tokens.
+def striking(store: Store, variant: str, layer: int | None, domain: str) -> None:
+    """A variant's most striking features whose change holds up, at one layer or (None) at any, each with a few tokens.
 
-    Where cards are of layers: of the layer. In a store without verdicts: those that moved most.
+    In a store without verdicts: those that moved most.
     """
     floor = widgets.has_floor(store)
-    here = {"variant": row["variant"], **({"layer": int(row["layer"])} if by_layer else {})}
+    here = {"variant": variant} if layer is None else {"variant": variant, "layer": layer}
     chosen = {"verdicts": SUPPORTED, "sort": "striking"} if floor else {"sort": "abs_shift"}
     found = data.ask(store, feature_lists.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
     if found.empty:
         st.caption("No change of a single feature holds up here.")
     else:
-        where = "" if by_layer else ", at any layer"
+        where = ", at any layer" if layer is None else ""
         st.caption(f"{'Striking features whose change holds up' if floor else 'Features that moved most, untested'}{where}:")
     for _, mover in found.iterrows():
         place = {"layer": int(mover["layer"]), "feature": int(mover["feature"])}
@@ -103,9 +107,9 @@ def striking(store: Store, row: pd.Series, domain: str) -> None:
             "views/feature.py",
             label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
             icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
-            query_params=link.query(**here | place, list="shifted", list_layer=here.get("layer", ALL)),
+            query_params=link.query(**here | place, list="shifted", list_layer=ALL if layer is None else layer),
         )
-        shown = evidence.excerpt(store, mover, row["variant"], domain)
+        shown = evidence.excerpt(store, mover, variant, domain)
         if shown:
             st.html(shown)
     st.page_link("views/features.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
@@ -158,8 +162,7 @@ here, told = shown_cards(store, table, layer), stories(store, domain)
 cards = st.container(horizontal=True)
 for _, row in here.iterrows():
     with cards.container(width=CARD_WIDTHS.get(len(here), CARD_WIDTH)):
-        title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
-        card(store, title, row, told[row["variant"], int(row["layer"])], domain)
+        card(store, row, told[row["variant"], int(row["layer"])], domain, by_layer)
 st.caption(
     "Passages: the bar above a token is its activation in the base, the one below in the variant, each passage on a scale of "
     "its own; outlined is the token that it was chosen for."

@@ -95,7 +95,11 @@ def visit(page, address, heading):
     settle(page, heading)
 
 
-def click_row(page, row):
-    """Click into the first column of a row of the first table, which is drawn on a canvas."""
-    box = page.locator("[data-testid=stDataFrame]").first.bounding_box()
+def click_row(page, row, table=0):
+    """Click into the first column of a row of a table, which is drawn on a canvas."""
+    place = page.locator("[data-testid=stDataFrame]").nth(table)
+    place.scroll_into_view_if_needed()
+    place.locator("canvas").first.wait_for()
+    page.wait_for_timeout(400)
+    box = place.bounding_box()
     page.mouse.click(box["x"] + 70, box["y"] + 35 * (row + 1) + 17)
