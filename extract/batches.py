@@ -8,6 +8,9 @@ import numpy as np
 from extract.corpus import Document
 from store.parts import MAX_PART_TOKENS
 
+LEAST_FILL = 0.7
+"""A window shorter than this share of its batch's longest begins another batch."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -98,6 +101,9 @@ def make_shards(documents: Sequence[Document], shard_tokens: int) -> list[Shard]
 def make_batches(shard: Shard, context_length: int, batch_tokens: int, bos: int | None, pad: int) -> Iterator[Batch]:
     """Batches of a shard's context windows, longest first, each at most ``batch_tokens`` padded tokens (or one window).
 
+    A batch ends before a window that is much shorter than its first, so that little of all is padding: less than a twentieth in
+    shards of the usual size.
+
     Args:
         bos: id put before each window, or None.
         pad: id for padding.
@@ -109,9 +115,12 @@ def make_batches(shard: Shard, context_length: int, batch_tokens: int, bos: int 
         for start in range(0, len(document), window_tokens)
     ]
     windows.sort(key=lambda window: -len(window.token_ids))
+    lead = int(bos is not None)
     while windows:
-        width = len(windows[0].token_ids) + (bos is not None)
-        taken, windows = windows[: max(1, batch_tokens // width)], windows[max(1, batch_tokens // width) :]
+        width = lead + len(windows[0].token_ids)
+        at_most = max(1, batch_tokens // width)
+        size = sum(lead + len(window.token_ids) >= LEAST_FILL * width for window in windows[:at_most])
+        taken, windows = windows[:size], windows[size:]
         yield _pad(taken, width, bos, pad)
 
 

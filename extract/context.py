@@ -19,6 +19,7 @@ class RunContext:
         pad: token id for padding.
         replicas: second dictionaries of some of the layers.
         domains: sorted labels; a domain's number is its place here.
+        seal: names what the run reads and what its pilot fixed; the files that it is gone on with carry it.
     """
 
     config: RunConfig
@@ -29,6 +30,7 @@ class RunContext:
     bos: int | None
     pad: int
     domains: list[str]
+    seal: str
 
     @property
     def layers(self) -> list[int]:

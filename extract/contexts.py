@@ -107,6 +107,8 @@ class _Lookup:
         if len(self.keys) == 0:
             return np.zeros(len(row), dtype=np.float32)
         wanted = row * self.d_sae + feature
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        order = np.argsort(wanted)  # looking up in order is several times faster
+        place = np.empty(len(wanted), dtype=np.int64)
+        place[order] = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
         return np.where(self.keys[place] == wanted, self.value[place], np.float32(0))
 

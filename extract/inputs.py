@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from extract import pilot as pilots
 from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, tokenize
@@ -14,11 +15,12 @@ from extract.models import load_tokenizer, resolve_device, resolve_dtype
 from extract.pilot import LayerPilot
 from extract.planted import planted_change
 from extract.progress import progress_bar
-from extract.provenance import fingerprint
+from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import check_domains, read_records
 from extract.render import Renderer
 from extract.variants import ModelSet, text_config, variant_tokenizers
 from store.errors import UserError
+from store.writer import StoreWriter
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,16 @@ def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapp
     models.plant(changes)
 
 
-def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilot]) -> RunContext:
-    """What every shard of the run shares."""
-    pad = inputs.tokenizer.pad_token_id or 0
+def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilot], writer: StoreWriter) -> RunContext:
+    """What every shard of the run shares; the pilot must be saved."""
     return RunContext(
-        config, inputs.models, inputs.dictionaries, inputs.replicas, fixed, inputs.bos, pad, inputs.corpus.domains
+        config,
+        inputs.models,
+        inputs.dictionaries,
+        inputs.replicas,
+        fixed,
+        inputs.bos,
+        inputs.tokenizer.pad_token_id or 0,
+        inputs.corpus.domains,
+        f"{fingerprint_hash(inputs.digests)} {pilots.digest(writer)}",
     )

@@ -6,6 +6,7 @@ residual, and the scales of stored codes and of histograms; then, for each varia
 tokens may borrow. Nothing of it depends on how the main pass is batched.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,11 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from extract import stamped
 from extract.config import RunConfig
 from extract.controls import ControlInputs, Donors, donor_rows
 from extract.corpus import Corpus, Document
 from extract.dictionaries import Dictionary, SelfTest, self_test
 from extract.places import Places
+from store.files import whole
+from store.manifest import file_hash
 from store.metrics import power_of_two
 from store.writer import PILOT_FILE, StoreWriter
 
@@ -142,25 +146,40 @@ def fix_changes(
     return ControlInputs(delta.double().mean(0).cpu(), donors)
 
 
-def paths(writer: StoreWriter) -> tuple[Path, Path]:
+def save(writer: StoreWriter, pilots: Mapping[int, LayerPilot], fingerprint: str) -> None:
+    """Keep the pilot: in the store what notebooks and later checks need, beside it the donors while the run goes on.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    path, donors = _paths(writer)
+    _save_numbers(path, pilots)
+    stamped.save(donors, _donor_arrays(pilots), f"{fingerprint} {file_hash(path)}")
+
+
+def digest(writer: StoreWriter) -> str:
+    """SHA-256 over the saved pilot."""
+    return hashlib.sha256("".join(map(file_hash, _paths(writer))).encode()).hexdigest()
+
+
+def _paths(writer: StoreWriter) -> tuple[Path, Path]:
     """Where the pilot of a run is kept, and its donors."""
     return writer.partial / PILOT_FILE, writer.work / DONORS_FILE
 
 
-def save(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
-    """Keep what notebooks and later checks need beside the parts: numbers, and the means of h_a and of each variant's delta."""
+def _save_numbers(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
+    """Numbers, and the means of h_a and of each variant's delta."""
     arrays = {}
     for layer, pilot in pilots.items():
         arrays[f"{layer}/mean"] = pilot.mean.cpu().numpy()
         arrays[f"{layer}/numbers"] = np.array([getattr(pilot, name) for name in NUMBERS])
         for variant, change in pilot.changes.items():
             arrays[f"{layer}/mean_delta/{variant}"] = change.mean_delta.numpy()
-    with path.open("wb") as file:
+    with whole(path) as file:
         np.savez(file, **arrays)
 
 
-def save_donors(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
-    """Keep the donors while the run goes on; a finished store has no use for them."""
+def _donor_arrays(pilots: Mapping[int, LayerPilot]) -> dict[str, np.ndarray]:
     arrays = {}
     for layer, pilot in pilots.items():
         for variant, change in pilot.changes.items():
@@ -168,12 +187,19 @@ def save_donors(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
                 arrays[f"{layer}/{variant}/direction"] = change.donors.direction.numpy()
                 for column in fields(Places):
                     arrays[f"{layer}/{variant}/{column.name}"] = getattr(change.donors.places, column.name).numpy()
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    return arrays
 
 
-def load(path: Path, donors_path: Path, layers: Sequence[int], variants: Sequence[str]) -> dict[int, LayerPilot]:
-    """Read what :func:`save` and :func:`save_donors` wrote."""
+def is_saved(writer: StoreWriter, fingerprint: str) -> bool:
+    """Whether the pilot of this run is there, every byte of it."""
+    numbers, donors = _paths(writer)
+    stamp = stamped.read_stamp(donors) if numbers.is_file() else None
+    return stamp is not None and stamp == f"{fingerprint} {file_hash(numbers)}"
+
+
+def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str]) -> dict[int, LayerPilot]:
+    """Read what :func:`save` wrote."""
+    path, donors_path = _paths(writer)
     with np.load(path) as arrays, np.load(donors_path) as donors:
         pilots = {}
         for layer in layers:

@@ -31,16 +31,17 @@ from extract.merge import Merger, write_documents
 from extract.pilot import LayerPilot
 from extract.places import Places
 from extract.progress import progress_bar
-from extract.provenance import check_fingerprint, make_manifest
+from extract.provenance import check_fingerprint, fingerprint_hash, make_manifest
 from extract.shape import write_spectrum
-from extract.shards import run_shard
+from extract.shards import run_shards
 from extract.sums import is_done
 from extract.token_kl import write_token_kl
 from extract.vocabulary import TokenTexts
-from extract.workers import run_shards
+from extract.workers import run_in_processes
 from store.errors import UserError, first_line
-from store.manifest import Manifest
+from store.manifest import Manifest, read_manifest
 from store.names import BASE
+from store.reader import verify
 from store.writer import StoreWriter, check_free, make_folder
 
 
@@ -62,9 +63,12 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, worker
     inputs = load_inputs(config, say)
     writer = StoreWriter(out)
     try:
+        if (finished := _finished_before(writer, inputs)) is not None:
+            say("The run before was ended just before its last step, which is done now")
+            return finished
         check_fingerprint(writer, inputs.digests)
         fixed = _pilot(config, inputs, writer, say)
-        context = run_context(config, inputs, fixed)
+        context = run_context(config, inputs, fixed, writer)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
         _extract(context, shards, writer, workers)
         write_token_kl(context, shards, writer)
@@ -80,15 +84,36 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, worker
         writer.close()
 
 
+def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
+    """Put a store in its place that was complete, but for that, when its run was ended; None where there is none such.
+
+    Raises:
+        UserError: it is there, and of another run.
+    """
+    if not writer.has_manifest():
+        return None
+    try:
+        manifest = read_manifest(writer.partial)
+        sound = not verify(writer.partial)
+    except UserError:
+        sound = False
+    if not sound:  # a power cut may do that
+        writer.drop_manifest()
+        return None
+    if manifest.fingerprint != fingerprint_hash(inputs.digests):
+        raise UserError(f"'{writer.partial}' holds a finished run of other input; move it, or remove it to start afresh.")
+    writer.put_in_place()
+    return manifest
+
+
 def _pilot(
     config: RunConfig, inputs: Inputs, writer: StoreWriter, say: Callable[[str], None]
 ) -> dict[int, LayerPilot]:
     """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
-    path, donors = pilots.paths(writer)
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    if path.is_file() and donors.is_file() and any(writer.work.glob("sums-*.npz")):
+    if pilots.is_saved(writer, fingerprint_hash(inputs.digests)):
         say("Going on with an interrupted run: the pilot is read back")
-        fixed = pilots.load(path, donors, layers, list(config.variants))
+        fixed = pilots.load(writer, layers, list(config.variants))
         plant_variants(inputs.models, inputs.dictionaries, fixed)
         return fixed
     window_tokens = config.context_length - (inputs.bos is not None)
@@ -110,8 +135,7 @@ def _pilot(
                     base[layer], residuals.pop(layer), places, fixed[layer], config
                 )
     fixed = {layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}
-    pilots.save(path, fixed)
-    pilots.save_donors(donors, fixed)
+    pilots.save(writer, fixed, fingerprint_hash(inputs.digests))
     for layer, pilot in fixed.items():
         say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
     return fixed
@@ -132,13 +156,12 @@ def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str,
 
 def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter, workers: int) -> None:
     with progress_bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
-        todo = [shard for shard in shards if not is_done(writer, shard)]
+        todo = [shard for shard in shards if not is_done(writer, shard, context.seal)]
         bar.update(sum(shard.n_tokens for shard in shards) - sum(shard.n_tokens for shard in todo))
         if workers > 1 and len(todo) > 1:
-            run_shards(context.config, writer, todo, min(workers, len(todo)), bar.update)
-            return
-        for shard in todo:
-            run_shard(context, shard, writer, bar.update)
+            run_in_processes(context.config, writer, todo, min(workers, len(todo)), bar.update)
+        else:
+            run_shards(context, todo, writer, bar.update)
 
 
 def _merge(context: RunContext, inputs: Inputs, shards: list[Shard], writer: StoreWriter) -> None:

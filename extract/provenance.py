@@ -1,5 +1,6 @@
 """Where a store comes from: its manifest, and the fingerprint that an interrupted run is gone on with."""
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -17,13 +18,14 @@ from extract.models import tokenizer_digest
 from extract.records import describe_source
 from extract.variants import ModelSet, display_name, variant_kind, variant_source
 from store.errors import UserError
+from store.files import whole
 from store.manifest import Manifest
 from store.names import BASE
 from store.writer import StoreWriter
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
-SUMS_VERSION = "4"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
+SUMS_VERSION = "5"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
 
 
 def fingerprint(
@@ -50,15 +52,28 @@ def fingerprint(
 def check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
     """Go on only with what the interrupted run was started with."""
     path = writer.work / FINGERPRINT_FILE
-    before = json.loads(path.read_text(encoding="utf-8") or "{}") if path.is_file() else {}
+    before = _read_fingerprint(path)
     if before and (changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key))):
         raise UserError(
             f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
             "folder to start afresh."
         )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    partial.rename(path)
+    with whole(path) as file:
+        file.write(json.dumps(digests, indent=1).encode())
+
+
+def fingerprint_hash(digests: dict[str, str]) -> str:
+    """SHA-256 over what :func:`fingerprint` gave."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def _read_fingerprint(path: Path) -> dict[str, str]:
+    """What an interrupted run left; nothing where that is absent or damaged: the stamps of its other files then decide."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) -> Manifest:
@@ -108,6 +123,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) 
             "bos": context.bos is not None,
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fingerprint=fingerprint_hash(digests),
     )
 
 

@@ -3,7 +3,8 @@
 A shard is done when its sums are in place: the part is written before them, and both appear whole, by renaming.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -21,15 +22,49 @@ from store.parts import Codes, LayerCodes
 from store.writer import StoreWriter
 
 
-def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: Callable[[int], None]) -> None:
-    """Extract one shard: write its part, then its sums.
+def run_shards(
+    context: RunContext, shards: Sequence[Shard], writer: StoreWriter, progress: Callable[[int], None]
+) -> None:
+    """Extract shards in turn; each is summed up and written, mostly on one core, while the next one is read.
 
     Raises:
         UserError: activations that are not finite, or codes that cannot be stored.
         OSError: the disk is full.
     """
+    with ThreadPoolExecutor(1) as pool:
+        before: Future | None = None
+        for shard in shards:
+            layers = read_shard(context, shard, progress)
+            if before is not None:
+                before.result()
+            before = pool.submit(write_shard, context, shard, layers, writer)
+        if before is not None:
+            before.result()
+
+
+def read_shard(context: RunContext, shard: Shard, progress: Callable[[int], None]) -> dict[int, ShardLayer]:
+    """Run the models over the shard, and let each layer take what it needs of every batch."""
+    config = context.config
     places = Places.of(shard, context.domains, context.window_tokens)
-    layers = _read(context, shard, places, progress)
+    again = is_rerun(places).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
+    layers = {
+        dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
+    }
+    for batch in context.batches(shard):
+        rows, residuals = read_residuals(context.models, context.models.names, batch, context.layers)
+        once_more = read_again(context.models, batch, again, context.layers)
+        for dictionary in context.dictionaries:
+            here, layer = layers[dictionary.layer], dictionary.layer
+            base = _compare(context, here, dictionary, rows, {name: residuals[name].pop(layer) for name in residuals})
+            if once_more is not None:
+                _compare_again(here, base, once_more[0], once_more[1].pop(layer))
+        progress(len(rows))
+    return layers
+
+
+def write_shard(context: RunContext, shard: Shard, layers: dict[int, ShardLayer], writer: StoreWriter) -> None:
+    """Write what was read of a shard: its part, then its sums."""
+    places = Places.of(shard, context.domains, context.window_tokens)
     arrays: dict[str, np.ndarray] = {}
     kept: dict[int, LayerCodes] = {}
     contexts = ContextRanker(context, shard, places)
@@ -48,28 +83,7 @@ def run_shard(context: RunContext, shard: Shard, writer: StoreWriter, progress: 
             {name: _to_store(code) for name, code in codes.items()},
         )
     writer.write_part(shard.index, kept)
-    sums.save(sums.path(writer, shard.index), arrays)
-
-
-def _read(
-    context: RunContext, shard: Shard, places: Places, progress: Callable[[int], None]
-) -> dict[int, ShardLayer]:
-    """Run the models over the shard, and let each layer take what it needs of every batch."""
-    config = context.config
-    again = is_rerun(places).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
-    layers = {
-        dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
-    }
-    for batch in context.batches(shard):
-        rows, residuals = read_residuals(context.models, context.models.names, batch, context.layers)
-        once_more = read_again(context.models, batch, again, context.layers)
-        for dictionary in context.dictionaries:
-            here, layer = layers[dictionary.layer], dictionary.layer
-            base = _compare(context, here, dictionary, rows, {name: residuals[name].pop(layer) for name in residuals})
-            if once_more is not None:
-                _compare_again(here, base, once_more[0], once_more[1].pop(layer))
-        progress(len(rows))
-    return layers
+    sums.save(writer, shard, context.seal, arrays)
 
 
 def _compare(

@@ -305,29 +305,38 @@ def top_contexts(contexts: Mapping[str, np.ndarray], k: int) -> dict[str, np.nda
         The same arrays, cut and sorted by (feature, score descending, place). Applied to the concatenation of two such
         results it gives the result over both inputs.
     """
-    order = np.argsort(contexts["place"], kind="stable")
-    # A positive float32's bits grow with its value, so one integer key sorts by feature, then by score downward.
-    bits = np.ascontiguousarray(contexts["score"], dtype=np.float32).view(np.int32).astype(np.int64)
-    key = (contexts["feature"].astype(np.int64) << 32) | (np.int64(2**31 - 1) - bits)
-    order = order[np.argsort(key[order], kind="stable")]
-    ranked = {name: values[order] for name, values in contexts.items()}
+    order = _best_first(contexts)
+    feature, text = contexts["feature"][order], contexts["text"]
     kept = np.zeros(len(order), dtype=bool)
     todo = np.arange(len(order))
     depth = 4 * k
     while len(todo):
         # Nearly always the first few entries of a feature hold k different texts; go deeper only where they do not.
-        feature = ranked["feature"][todo]
-        within = todo[_rank_in_group(feature) < depth]
-        first = within[_first_of_each(ranked["feature"][within], ranked["text"][within])]
-        best = first[_rank_in_group(ranked["feature"][first]) < k]
+        here = feature[todo]
+        within = todo[_rank_in_group(here) < depth]
+        first = within[_first_of_each(feature[within], text[order[within]])]
+        best = first[_rank_in_group(feature[first]) < k]
         kept[todo] = False
         kept[best] = True
-        found = np.bincount(ranked["feature"][best], minlength=int(feature.max()) + 1)
-        size = np.bincount(feature)
+        found = np.bincount(feature[best], minlength=int(here.max()) + 1)
+        size = np.bincount(here)
         short = (found < k) & (size > depth)
-        todo = todo[short[feature]]
+        todo = todo[short[here]]
         depth *= 8
-    return {name: values[kept] for name, values in ranked.items()}
+    return {name: values[order[kept]] for name, values in contexts.items()}
+
+
+def _best_first(contexts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Positions in the order of (feature, score descending, place)."""
+    # A positive float32's bits grow with its value, so one integer key sorts by feature, then by score downward.
+    bits = np.ascontiguousarray(contexts["score"], dtype=np.float32).view(np.int32).astype(np.int64)
+    key = (contexts["feature"].astype(np.int64) << 32) | (np.int64(2**31 - 1) - bits)
+    order = np.argsort(key)  # three times faster than a stable sort; equal keys are put in the order of their places now
+    key = key[order]
+    same = key[1:] == key[:-1]
+    tied = np.flatnonzero(np.r_[False, same] | np.r_[same, False]) if len(key) else order
+    order[tied] = order[tied][np.lexsort((contexts["place"][order[tied]], key[tied]))]
+    return order
 
 
 def _rank_in_group(sorted_group: np.ndarray) -> np.ndarray:
@@ -340,7 +349,7 @@ def _rank_in_group(sorted_group: np.ndarray) -> np.ndarray:
 
 def _first_of_each(feature: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Positions, ascending, of the first entry of each (feature, text)."""
-    order = np.lexsort((np.arange(len(text)), text, feature))
+    order = np.lexsort((text, feature))  # stable
     feature, text = feature[order], text[order]
     new = np.r_[True, (feature[1:] != feature[:-1]) | (text[1:] != text[:-1])] if len(order) else np.zeros(0, dtype=bool)
     return np.sort(order[new])

@@ -1,18 +1,18 @@
-"""A shard's sums on disk: one npz file a shard, written whole or not at all.
+"""A shard's sums on disk: one file a shard.
 
-An array is named by its place, for example ``12|maths|features|n11``: layer, model, table, column.
+An array is named by its place, for example ``12|maths|features|n11``: layer, model, table, column. The stamp names what the run
+reads and the part that the sums belong to.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from extract import stamped
 from extract.batches import Shard
-from store.errors import UserError
-from store.parts import n_tokens
+from store.manifest import file_hash
 from store.writer import StoreWriter
 
 MAX_OPEN = 64
@@ -33,26 +33,28 @@ def path(writer: StoreWriter, shard: int) -> Path:
     return writer.work / f"sums-{shard:05d}.npz"
 
 
-def is_done(writer: StoreWriter, shard: Shard) -> bool:
-    """Whether a shard is finished: its sums are there, and its part is whole (a power cut may have taken it)."""
-    try:
-        return path(writer, shard.index).is_file() and n_tokens(writer.part_path(shard.index)) == shard.n_tokens
-    except UserError:
-        return False
+def is_done(writer: StoreWriter, shard: Shard, seal: str) -> bool:
+    """Whether a shard is finished: its sums are whole, of this run, and its part is the one that was written with them.
+
+    Args:
+        seal: :attr:`extract.context.RunContext.seal`.
+    """
+    part = writer.part_path(shard.index)
+    stamp = stamped.read_stamp(path(writer, shard.index)) if part.is_file() else None
+    return stamp is not None and stamp == _stamp(seal, part)
 
 
-def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a shard's sums.
+def save(writer: StoreWriter, shard: Shard, seal: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a shard's sums, which says that it is done; its part must be in place.
 
     Raises:
         OSError: the disk is full.
     """
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    stamped.save(path(writer, shard.index), arrays, _stamp(seal, writer.part_path(shard.index)))
+
+
+def _stamp(seal: str, part: Path) -> str:
+    return f"{seal} {file_hash(part)}"
 
 
 class ShardSums:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from extract import sums
+from extract import stamped, sums
 from extract.batches import Batch, Shard, make_shards
 from extract.context import RunContext
 from extract.corpus import Document
@@ -107,7 +107,7 @@ def _path(writer: StoreWriter, group: Shard) -> Path:
 
 def _predict(context: RunContext, groups: Sequence[Shard], writer: StoreWriter) -> None:
     """Leave one file for each group that has none yet."""
-    missing = [group for group in groups if not _path(writer, group).is_file()]
+    missing = [group for group in groups if stamped.read_stamp(_path(writer, group)) != context.seal]
     if missing:
         _check_heads(context.models, next(context.batches(missing[0])))
     with progress_bar(sum(group.n_tokens for group in groups), "predicting", "token") as tokens:
@@ -119,7 +119,7 @@ def _predict(context: RunContext, groups: Sequence[Shard], writer: StoreWriter) 
                 for key, values in found.items():
                     arrays.setdefault(key, np.empty(group.n_tokens))[rows] = values
                 tokens.update(len(rows))
-            sums.save(_path(writer, group), arrays)
+            stamped.save(_path(writer, group), arrays, context.seal)
 
 
 @torch.inference_mode()
@@ -248,7 +248,7 @@ def _read_sample(context: RunContext, groups: Sequence[Shard], numbers: np.ndarr
     pieces: dict[str, list[np.ndarray]] = {}
     for group in groups:
         with np.load(_path(writer, group)) as arrays:
-            for key in arrays:
+            for key in set(arrays) - {stamped.STAMP}:
                 pieces.setdefault(key, []).append(arrays[key])
     names = context.models.names
     return Sample(

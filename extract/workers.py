@@ -18,7 +18,7 @@ from extract.batches import Shard, make_shards
 from extract.config import RunConfig
 from extract.context import RunContext
 from extract.inputs import load_inputs, plant_variants, run_context
-from extract.shards import run_shard
+from extract.shards import run_shards
 from store.errors import UserError
 from store.writer import StoreWriter
 
@@ -26,7 +26,7 @@ _state: tuple[RunContext, list[Shard], StoreWriter] | None = None
 """Of a worker process, set once when it starts."""
 
 
-def run_shards(
+def run_in_processes(
     config: RunConfig, writer: StoreWriter, shards: Sequence[Shard], workers: int, progress: Callable[[int], None]
 ) -> None:
     """Extract shards in worker processes; the pilot must be saved.
@@ -65,14 +65,14 @@ def _start(config: RunConfig, folder: Path, threads: int, numbers: multiprocessi
     inputs = load_inputs(config, lambda _text: None, _device(config.device, numbers.get()), quiet=True)
     writer = StoreWriter(folder)
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    fixed = pilots.load(*pilots.paths(writer), layers, list(config.variants))
+    fixed = pilots.load(writer, layers, list(config.variants))
     plant_variants(inputs.models, inputs.dictionaries, fixed)
-    _state = run_context(config, inputs, fixed), make_shards(inputs.corpus.documents, config.shard_tokens), writer
+    _state = run_context(config, inputs, fixed, writer), make_shards(inputs.corpus.documents, config.shard_tokens), writer
 
 
 def _extract(index: int) -> None:
     context, shards, writer = _state
-    run_shard(context, shards[index], writer, lambda _tokens: None)
+    run_shards(context, [shards[index]], writer, lambda _tokens: None)
 
 
 def _device(wanted: str, number: int) -> str:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from store.errors import UserError
+from store.files import whole
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
@@ -34,6 +34,8 @@ class Manifest:
         files: file -> {sha256, bytes}, and for parts their token count.
         rows: table -> number of rows.
         schema_version: layout of the store.
+        fingerprint: names everything that the run read.
+        checksum: SHA-256 of the manifest's text without it; stores of before it have none.
         published_from: for a cut-down copy, the ``digest`` of the store that it was made from.
     """
 
@@ -52,17 +54,31 @@ class Manifest:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    fingerprint: str = ""
+    checksum: str = ""
     published_from: dict[str, Any] | None = None
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest so that it is either whole or absent, even if the power goes."""
-    partial = folder / f"{MANIFEST_FILE}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(folder / MANIFEST_FILE)
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest, which says that the store is complete.
+
+    Returns:
+        It, with its checksum.
+    """
+    checksum = _checksum(_as_text(replace(manifest, checksum="")))
+    complete = replace(manifest, checksum=checksum)
+    with whole(folder / MANIFEST_FILE) as file:
+        file.write(_as_text(complete).encode())
+    return complete
+
+
+def _as_text(manifest: Manifest) -> str:
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+
+
+def _checksum(text: str) -> str:
+    """SHA-256 of a manifest's text, where its own checksum is left out."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -77,10 +93,14 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise UserError(f"The folder '{folder}' is not a finished store (no {MANIFEST_FILE}); run the extraction again.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
         version = content["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        checksum = content.get("checksum", "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
+    if checksum and checksum != _checksum(text.replace(f'"checksum": "{checksum}"', '"checksum": ""')):
+        raise UserError(f"The manifest of '{folder}' is damaged (its checksum does not match); extract the store again.")
     if version != SCHEMA_VERSION:
         raise UserError(
             f"The store '{folder}' has schema version {version}, but this program reads version {SCHEMA_VERSION}; "

@@ -15,7 +15,6 @@ shuffle, which plain h5py reads everywhere.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import h5py
 import numpy as np
 
 from store.errors import UserError
+from store.files import partial_of, put_in_place
 
 MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
 UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
@@ -85,7 +85,7 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_
         OSError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = partial_of(path)
     try:
         with h5py.File(partial, "w") as file:
             file.attrs["part"] = part
@@ -98,9 +98,7 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_
                 for model, codes in kept.codes.items():
                     where = f"layer {layer}, model '{model}'"
                     _write_codes(group.create_group(f"codes/{model}"), codes, kept, where, feature_index)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.rename(path)
+        put_in_place(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

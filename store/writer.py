@@ -10,8 +10,8 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from store import files, parts, tables
 from store import manifest as manifests
-from store import parts, tables
 from store.errors import UserError
 from store.manifest import Manifest
 from store.parts import LayerCodes
@@ -36,7 +36,6 @@ class StoreWriter:
         self.partial = folder.with_name(f"{folder.name}.partial")
         self.work = self.partial / WORK_FOLDER
         make_folder(self.work)
-        (self.partial / manifests.MANIFEST_FILE).unlink(missing_ok=True)  # of a run that ended just before its renaming
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -66,6 +65,7 @@ class StoreWriter:
         Returns:
             The manifest as written, with digest, file hashes and row counts filled in.
         """
+        self.drop_manifest()
         database = self.partial / manifests.DATABASE_FILE
         for leftover in self.partial.glob(f"{manifests.DATABASE_FILE}*"):
             leftover.unlink()
@@ -76,17 +76,29 @@ class StoreWriter:
         digest = content_digest(tables.digest(finished), [parts.digest(path) for path in part_files])
         finished.execute("CHECKPOINT")
         finished.close()
+        files.sync(database)
         self.close()
-        files = {
+        written = {
             str(path.relative_to(self.partial)): {"sha256": manifests.file_hash(path), "bytes": path.stat().st_size}
             for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
         }
-        complete = dataclasses.replace(manifest, digest=digest, files=files, rows=rows)
-        manifests.write_manifest(self.partial, complete)
-        self.partial.rename(self.folder)
-        # Last, so that a run that ends here has lost nothing: what is left of it does not belong to the store.
-        shutil.rmtree(self.folder / WORK_FOLDER)
+        complete = dataclasses.replace(manifest, digest=digest, files=written, rows=rows)
+        complete = manifests.write_manifest(self.partial, complete)
+        self.put_in_place()
         return complete
+
+    def put_in_place(self) -> None:
+        """Give a store its name once its manifest is written. A run that is ended in here has lost nothing."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        files.put_in_place(self.partial, self.folder)
+
+    def has_manifest(self) -> bool:
+        """Whether everything was written and only :meth:`put_in_place` is left."""
+        return (self.partial / manifests.MANIFEST_FILE).exists()
+
+    def drop_manifest(self) -> None:
+        """What is there is not finished after all."""
+        (self.partial / manifests.MANIFEST_FILE).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the database file."""

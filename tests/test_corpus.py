@@ -156,6 +156,25 @@ def test_batches_hold_every_token_once_in_its_context_window():
     assert [batch.attention_mask.tolist() for batch in batches] == [[[1, 1, 1, 1], [1, 1, 1, 0]], [[1, 1, 1]]]
 
 
+def test_a_window_much_shorter_than_the_first_begins_another_batch():
+    """Of 100 tokens the next may have 70: so 72 goes with it, and 69 with 50."""
+    shard = Shard(0, 0, tuple(document(n) for n in (50, 100, 69, 72)))
+    batches = make_batches(shard, context_length=128, batch_tokens=10_000, bos=None, pad=0)
+    assert [batch.attention_mask.sum(axis=1).tolist() for batch in batches] == [[100, 72], [69, 50]]
+
+
+def test_little_of_all_batches_is_padding():
+    """Less than a twentieth in shards of the usual size, with documents of any length up to twice a window's."""
+    documents = [document(int(n)) for n in np.random.default_rng(0).integers(5, 256, size=400)]
+    masks = [
+        batch.attention_mask
+        for shard in make_shards(documents, 16_384)
+        for batch in make_batches(shard, context_length=128, batch_tokens=2048, bos=2, pad=0)
+    ]
+    assert all(mask.size <= 2048 for mask in masks)
+    assert sum((mask == 0).sum() for mask in masks) < 0.05 * sum(mask.size for mask in masks)
+
+
 def test_batches_without_bos_use_the_whole_window():
     (batch,) = make_batches(Shard(0, 0, (document(4),)), context_length=4, batch_tokens=8, bos=None, pad=0)
     assert batch.input_ids.tolist() == [[10, 11, 12, 13]]

@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 import extract.pipeline
+import extract.shards
 from extract.__main__ import main
 from store import open_store, verify
 from store.manifest import read_manifest
@@ -190,15 +191,15 @@ class _PowerCutError(RuntimeError):
 
 def interrupt_after(patch: pytest.MonkeyPatch, shards: int) -> list[int]:
     """Let a run die when it comes to its next shard; the list fills with the shards that were computed."""
-    done, real = [], extract.pipeline.run_shard
+    done, real = [], extract.shards.read_shard
 
-    def run_shard(context, shard, *rest) -> None:
+    def read(context, shard, *rest):
         if len(done) == shards:
             raise _PowerCutError
-        real(context, shard, *rest)
         done.append(shard.index)
+        return real(context, shard, *rest)
 
-    patch.setattr(extract.pipeline, "run_shard", run_shard)
+    patch.setattr(extract.shards, "read_shard", read)
     return done
 
 

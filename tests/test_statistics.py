@@ -99,10 +99,11 @@ def test_no_contexts():
 def test_sums_are_read_with_few_open_files(tmp_path, monkeypatch):
     """Five shards, two files open at most: every shard is still read, in order, time and again."""
     monkeypatch.setattr(sums, "MAX_OPEN", 2)
-    writer = SimpleNamespace(work=tmp_path)
+    writer = SimpleNamespace(work=tmp_path, part_path=lambda part: tmp_path / f"part-{part}")
     shards = [SimpleNamespace(index=i) for i in range(5)]
     for shard in shards:
-        sums.save(sums.path(writer, shard.index), {sums.key(12, "maths", "n"): np.array([shard.index, 10])})
+        writer.part_path(shard.index).write_bytes(b"codes")
+        sums.save(writer, shard, "run", {sums.key(12, "maths", "n"): np.array([shard.index, 10])})
     found = sums.ShardSums(writer, shards)
     for _ in range(2):
         assert [array.tolist() for array in found.arrays(12, "maths", "n")] == [[i, 10] for i in range(5)]

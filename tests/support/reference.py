@@ -64,12 +64,12 @@ def recording() -> Iterator[Recording]:
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
         real_shard, real_again, real_control = (
-            extract.pipeline.run_shard,
+            extract.shards.read_shard,
             extract.shards.read_again,
             extract.shards.controlled,
         )
 
-        def run_shard(context, shard, *rest):
+        def read_shard(context, shard, *rest):
             for kept in (record.shards, record.again, record.controls):
                 kept[shard.index] = []
             return real_shard(context, shard, *rest)
@@ -99,7 +99,7 @@ def recording() -> Iterator[Recording]:
             latest(record.controls).append(Controlled(control, layer, variant, *place, found.numpy().copy()))
             return found
 
-        patch.setattr(extract.pipeline, "run_shard", run_shard)
+        patch.setattr(extract.shards, "read_shard", read_shard)
         patch.setattr(extract.pipeline, "read_residuals", listening(extract.pipeline.read_residuals, lambda: record.pilot))
         into = lambda: latest(record.shards)  # noqa: E731
         patch.setattr(extract.shards, "read_residuals", listening(extract.shards.read_residuals, into))

@@ -1,0 +1,49 @@
+"""Putting files in place so that each is whole or absent, whatever ends the program, a power cut included."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file stands while it is written."""
+    return path.with_name(f"{path.name}.partial")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write; it gets its name when everything is on the disk. After an exception there is none.
+
+    Raises:
+        OSError: the disk is full, or cannot be written to.
+    """
+    partial = partial_of(path)
+    try:
+        with partial.open("wb") as file:
+            yield file
+        put_in_place(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Give a finished file or folder its name, once its bytes are on the disk; files in a folder must be there already.
+
+    Raises:
+        OSError: the disk is full, or cannot be written to.
+    """
+    sync(partial)
+    partial.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's list of names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
