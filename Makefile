@@ -56,6 +56,6 @@ $(VENV)/.installed-full: requirements.txt requirements-app.txt | $(VENV)/bin/pyt
 	$(PY) -m pip install --requirement requirements.txt
 	@touch $@ $(VENV)/.installed-app
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt requirements-app.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: requirements-dev.txt requirements-ray.txt requirements.txt requirements-app.txt | $(VENV)/bin/python
 	$(PY) -m pip install --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed-full $(VENV)/.installed-app

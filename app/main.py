@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import data, link, tokens, tour, widgets, words
 from store.errors import UserError, first_line
+from store.manifest import DATABASE_FILE
 from store.reader import Store
 
 VIEWS = (
@@ -78,7 +79,7 @@ def main() -> None:
     except duckdb.Error as error:
         reason = words.plain(first_line(error)[:200])
         st.error(
-            f"The store's database could not be read ({reason}); check it with `python -m extract verify`.",
+            f"The store's database ({DATABASE_FILE}) could not be read ({reason}); check it with `python -m extract verify`.",
             icon=":material/error:",
         )
 

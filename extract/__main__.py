@@ -7,10 +7,11 @@ from pathlib import Path
 from store.errors import UserError
 
 DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
+BENCH_CONFIG = DEMO_CONFIG.with_name("bench.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 ``verify`` or ``bench-truth`` found fault, 2 the user can mend it."""
+    """Run one command; returns the exit code: 0 done, 1 ``verify`` or a bench found fault, 2 the user can mend it."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -36,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that share the work, each with all models (%(default)s)"
     )
+    run.add_argument(
+        "--engine", choices=("local", "ray"), default="local",
+        help="where they run: this machine, or the Ray cluster at RAY_ADDRESS, one of this machine without it (%(default)s)",
+    )  # fmt: skip
 
     check = _command(commands, "check", _check, "say what a run would do and need, and what is missing; loads nothing big")
     check.add_argument("config", metavar="CONFIG")
@@ -76,13 +81,23 @@ def _parser() -> argparse.ArgumentParser:
         "--max-mb", type=float, default=60, metavar="MB", help="the most its files may have together, 10^6 bytes (%(default)s)"
     )
 
-    bench = _command(commands, "bench-truth", _bench_truth, "check the statistics on data whose answer is known")
-    bench.add_argument("--quick", action="store_true", help="draw fewer stores; writes no page unless --page names one")
-    bench.add_argument("--page", type=Path, metavar="FILE", help="page whose table is replaced (default: docs/bench-truth.md)")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
+    bench = _command(commands, "bench", _bench, "measure what an extraction costs beside the bare passes")
+    bench.add_argument("config", metavar="CONFIG", nargs="?", help="what to run (default: the demo's models on 16,000 tokens)")
+    bench.add_argument("--tokens", type=int, metavar="N", help="instead of the configuration's")
+    _results(bench, "docs/bench.md, where CONFIG and --tokens are left out")
+
+    truth = _command(commands, "bench-truth", _bench_truth, "check the statistics on data whose answer is known")
+    truth.add_argument("--quick", action="store_true", help="draw fewer stores; writes no page unless --page names one")
+    _results(truth, "docs/bench-truth.md")
 
     _command(commands, "fields", _fields, "list every field of a configuration with its default")
     return parser
+
+
+def _results(bench: argparse.ArgumentParser, page: str) -> None:
+    """Where the results of a bench go."""
+    bench.add_argument("--page", type=Path, metavar="FILE", help=f"page whose table is replaced (default: {page})")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
 
 
 def _command(commands, name: str, function, text: str) -> argparse.ArgumentParser:
@@ -95,14 +110,14 @@ def _command(commands, name: str, function, text: str) -> argparse.ArgumentParse
 def _run(options: argparse.Namespace) -> int:
     if options.workers < 1:
         raise UserError(f"--workers is {options.workers}; give 1 or more.")
-    return _extract(options.config, options.out, options.workers)
+    return _extract(options.config, options.out, options.workers, options.engine)
 
 
 def _demo(options: argparse.Namespace) -> int:
     return _extract(DEMO_CONFIG, options.out)
 
 
-def _extract(config_path: str | Path, out: Path, workers: int = 1) -> int:
+def _extract(config_path: str | Path, out: Path, workers: int = 1, engine: str = "local") -> int:
     from extract.config import load_config
     from store.writer import check_free
 
@@ -110,7 +125,7 @@ def _extract(config_path: str | Path, out: Path, workers: int = 1) -> int:
     check_free(out)
     from extract import pipeline
 
-    manifest = pipeline.run(config, out, workers=workers)
+    manifest = pipeline.run(config, out, workers=workers, engine=engine)
     print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
     return 0
 
@@ -196,19 +211,24 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from extract.config import load_config, with_tokens
+
+    config = load_config(options.config or BENCH_CONFIG)
+    if options.tokens is not None:
+        config = with_tokens(config, options.tokens)
+    from extract import bench, bench_page
+
+    usual = options.config is None and options.tokens is None
+    page = options.page or (bench.PAGE if usual else None)
+    return bench_page.measure(lambda: bench.run(config), page, options.json, f"Measured on {bench.machine()}.")
+
+
 def _bench_truth(options: argparse.Namespace) -> int:
     from extract import bench_page, bench_truth
 
-    page = options.page or (None if options.quick else bench_page.PAGE)
-    if page is not None:
-        bench_page.check_page(page)
-    results = bench_truth.run(options.quick)
-    print(bench_page.markdown(results))
-    if page is not None:
-        bench_page.write_page(results, page)
-    if options.json:
-        bench_page.write_json(results, options.json)
-    return 1 if any(row.met is False for rows in results.values() for row in rows) else 0
+    page = options.page or (None if options.quick else bench_truth.PAGE)
+    return bench_page.measure(lambda: bench_truth.run(options.quick), page, options.json)
 
 
 def _fields(_options: argparse.Namespace) -> int:

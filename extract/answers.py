@@ -37,7 +37,7 @@ def read_answers(path: Path, models: Collection[str]) -> pd.DataFrame:
             continue
         try:
             task, text, said = _parse(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"The file of answers '{path}', line {number}, cannot be read: {error}.") from error
         place = {"task": task, "prompt": prompts[task], "text": text}
         rows += [{**place, "model": model, "answer": said[model]} for model in models if model in said]

@@ -1,13 +1,13 @@
-"""The results of ``bench-truth``: rows, and the page and the JSON that they are written to."""
+"""The results of a bench: rows, and the page and the JSON that they are written to."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from store.errors import UserError
 
-PAGE = Path(__file__).parent.parent / "docs" / "bench-truth.md"
-BEGIN, END = "<!-- bench-truth: begin -->", "<!-- bench-truth: end -->"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,34 @@ def check_page(page: Path) -> tuple[str, str]:
     return before + begin, end + after
 
 
-def write_page(results: dict[str, list[Row]], page: Path) -> None:
-    """Put the tables between the page's markers, :func:`check_page`."""
+def write_page(results: dict[str, list[Row]], page: Path, note: str = "") -> None:
+    """Put the tables between the page's markers, :func:`check_page`, under a note."""
     before, after = check_page(page)
-    page.write_text(f"{before}\n\n{markdown(results)}\n\n{after}", encoding="utf-8")
+    parts = [before, *([note] if note else []), markdown(results), after]
+    page.write_text("\n\n".join(parts), encoding="utf-8")
 
 
-def write_json(results: dict[str, list[Row]], file: Path) -> None:
-    """{section: [{name, value, target, met}]}."""
-    content = {title: [asdict(row) for row in rows] for title, rows in results.items()}
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_file: Path | None, note: str = "") -> int:
+    """Run a bench, print its tables, and write them where they are wanted.
+
+    Returns:
+        1 where a target is missed, else 0.
+
+    Raises:
+        UserError: there is no such page, found out before anything is measured.
+    """
+    if page is not None:
+        check_page(page)
+    results = bench()
+    print(f"{note}\n\n{markdown(results)}".lstrip())
+    if page is not None:
+        write_page(results, page, note)
+    if json_file is not None:
+        write_json(results, json_file, note)
+    return 1 if any(row.met is False for rows in results.values() for row in rows) else 0
+
+
+def write_json(results: dict[str, list[Row]], file: Path, note: str = "") -> None:
+    """{section: [{name, value, target, met}]}, and the note."""
+    content: dict[str, object] = {title: [asdict(row) for row in rows] for title, rows in results.items()}
+    file.write_text(json.dumps({"note": note, **content} if note else content, indent=1) + "\n", encoding="utf-8")

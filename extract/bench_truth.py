@@ -6,6 +6,7 @@ Each section makes data whose answer is known, sends it through the functions th
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -15,6 +16,8 @@ from extract.bench_planted import planted_on_the_base
 from store.evidence import POWER, Q, feature_evidence
 from store.intervals import excess_intervals, intervals
 from store.metrics import EXCESS_SIGN, layer_values
+
+PAGE = Path(__file__).parent.parent / "docs" / "bench-truth.md"
 
 SIZES = (4, 8, 12, 15, 20, 25, 36, 45, 60, 75)
 """Documents of each domain of a synthetic store: 300, in domains of very different size."""

@@ -142,6 +142,12 @@ class RunConfig(_Section):
     """Of the language models; auto is bfloat16 on a GPU and float32 on a CPU."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    models_in_memory: Literal["auto", "all", "one"] = "auto"
+    """Whether base and full checkpoints are in memory together, or one at a time, which is slower; auto: together where they
+    fit. Adapters share the base's weights either way."""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """How a model that is too large for one GPU is spread over several, and what does not fit over the CPU's memory
+    (accelerate's device_map); none: each is whole on the device."""
     batch_tokens: int = Field(2048, ge=16)
     """Padded tokens a batch. Batches depend on the corpus and on this alone."""
     shard_tokens: int = Field(16_384, ge=16, le=MAX_PART_TOKENS)
@@ -197,10 +203,10 @@ def load_config(path: str | Path) -> RunConfig:
         raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"The configuration '{file}' is not valid YAML: {_one_line(str(error))}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number that is none is a ValueError
+        raise UserError(f"The configuration '{file}' is not valid YAML: {_one_line(str(error))}") from error
     if not isinstance(content, dict):
         raise UserError(f"The configuration '{file}' must be a mapping of fields such as base, variants, saes, corpus.")
     try:
@@ -208,6 +214,17 @@ def load_config(path: str | Path) -> RunConfig:
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         raise UserError(f"The configuration '{file}' is wrong: {problems}.") from error
+
+
+def with_tokens(config: RunConfig, tokens: int) -> RunConfig:
+    """The same run over another number of tokens.
+
+    Raises:
+        UserError: it is not a number of tokens.
+    """
+    if tokens < 1:
+        raise UserError(f"--tokens is {tokens}; give 1 or more.")
+    return config.model_copy(update={"tokens": tokens})
 
 
 def describe_fields() -> list[tuple[str, str, str]]:

@@ -18,7 +18,8 @@ from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import check_domains, read_records
 from extract.render import Renderer
-from extract.variants import ModelSet, text_config, variant_tokenizers
+from extract.token_kl import check_predictions
+from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
 from store.writer import StoreWriter
 
@@ -58,6 +59,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, resolve_dtype(config.dtype, device))
+    check_predictions(config, models.one_at_a_time)
     dictionaries = load_dictionaries(config.saes, models.d_model, device)
     replicas = load_replicas(config.replicas, dictionaries, device)
     digests = fingerprint(config, corpus, tokenizer, models, dictionaries, replicas)
@@ -85,7 +87,7 @@ def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapp
         UserError: one edits a feature that no dictionary has.
     """
     by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
-    pad = text_config(models.base).pad_token_id or 0
+    pad = models.shape.pad_token_id or 0
     changes = {}
     for name, variant in models.config.variants.items():
         edit = variant.planted

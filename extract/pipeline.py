@@ -3,6 +3,7 @@
 The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -30,7 +31,7 @@ from extract.layer_tables import write_layer_metrics
 from extract.merge import Merger, write_documents
 from extract.pilot import LayerPilot
 from extract.places import Places
-from extract.progress import progress_bar
+from extract.progress import Phases, progress_bar
 from extract.provenance import check_fingerprint, fingerprint_hash, make_manifest
 from extract.shape import write_spectrum
 from extract.shards import run_shards
@@ -45,7 +46,14 @@ from store.reader import verify
 from store.writer import StoreWriter, check_free, make_folder
 
 
-def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, workers: int = 1) -> Manifest:
+def run(
+    config: RunConfig,
+    out: Path,
+    say: Callable[[str], None] = print,
+    workers: int = 1,
+    engine: str = "local",
+    phases: Phases | None = None,
+) -> Manifest:
     """Extract a store.
 
     Args:
@@ -53,6 +61,8 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, worker
         out: where the finished store will stand; must not exist.
         say: where progress in words goes.
         workers: processes that share the shards; the content is the same for any number.
+        engine: 'local': they are processes of this machine; 'ray': of a Ray cluster.
+        phases: filled with where the time went.
 
     Raises:
         UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
@@ -60,21 +70,30 @@ def run(config: RunConfig, out: Path, say: Callable[[str], None] = print, worker
     """
     check_free(out)
     make_folder(out.parent)
-    inputs = load_inputs(config, say)
+    phases = Phases() if phases is None else phases
+    with phases.time("loading"):
+        inputs = load_inputs(config, say)
     writer = StoreWriter(out)
     try:
         if (finished := _finished_before(writer, inputs)) is not None:
             say("The run before was ended just before its last step, which is done now")
             return finished
         check_fingerprint(writer, inputs.digests)
-        fixed = _pilot(config, inputs, writer, say)
+        with phases.time("pilot"):
+            fixed = _pilot(config, inputs, writer, say)
         context = run_context(config, inputs, fixed, writer)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
-        _extract(context, shards, writer, workers)
-        write_token_kl(context, shards, writer)
+        with phases.time("shards"):
+            _extract(context, shards, writer, workers, engine)
+        if config.token_kl:
+            with phases.time("predictions"):
+                write_token_kl(context, shards, writer)
         write_answers(config, writer)
-        _merge(context, inputs, shards, writer)
-        return writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
+        _merge(context, inputs, shards, writer, phases)
+        with phases.time("finishing"):
+            manifest = writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
+        say(phases.in_words())
+        return manifest
     except (OSError, duckdb.Error) as error:
         raise UserError(
             f"The store could not be written to '{writer.partial}': {first_line(error)}. Nothing that was finished is "
@@ -154,27 +173,35 @@ def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str,
     return gathered
 
 
-def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter, workers: int) -> None:
+def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter, workers: int, engine: str) -> None:
+    for leftover in writer.work.glob("residuals-*"):
+        shutil.rmtree(leftover)
     with progress_bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
         todo = [shard for shard in shards if not is_done(writer, shard, context.seal)]
         bar.update(sum(shard.n_tokens for shard in shards) - sum(shard.n_tokens for shard in todo))
-        if workers > 1 and len(todo) > 1:
-            run_in_processes(context.config, writer, todo, min(workers, len(todo)), bar.update)
+        workers = min(workers, len(todo))
+        if engine == "ray" and todo:
+            from extract.ray_engine import run_on_ray  # an optional dependency
+
+            run_on_ray(context.config, writer, todo, workers, bar.update)
+        elif workers > 1:
+            run_in_processes(context.config, writer, todo, workers, bar.update)
         else:
             run_shards(context, todo, writer, bar.update)
 
 
-def _merge(context: RunContext, inputs: Inputs, shards: list[Shard], writer: StoreWriter) -> None:
+def _merge(context: RunContext, inputs: Inputs, shards: list[Shard], writer: StoreWriter, phases: Phases) -> None:
     write_documents(shards, context, writer)
     steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
     merger = Merger(context, shards, writer)
     texts = TokenTexts(inputs.tokenizer)
     texts.add(np.concatenate([shard.token_ids for shard in shards]))
     with closing(merger.sums):
-        with progress_bar(steps, "merging", "step") as bar:
+        with phases.time("merging"), progress_bar(steps, "merging", "step") as bar:
             for dictionary in context.dictionaries:
                 _merge_layer(merger, dictionary, bar.update)
-        with progress_bar(sum(dictionary.d_sae for dictionary in context.dictionaries), "output tokens", "feature") as bar:
+        n_features = sum(dictionary.d_sae for dictionary in context.dictionaries)
+        with phases.time("output tokens"), progress_bar(n_features, "output tokens", "feature") as bar:
             write_features(merger, texts, bar.update)
     writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
 

@@ -9,8 +9,10 @@ from transformers import PretrainedConfig
 
 from extract.answers import read_answers
 from extract.config import RunConfig, SaeConfig, VariantConfig
-from extract.models import model_config
+from extract.memory import Needs, needs, parameters
+from extract.models import model_config, resolve_device, resolve_dtype
 from extract.records import check_domains, read_records
+from extract.token_kl import check_predictions
 from extract.variants import variant_kind, variant_source
 from store.errors import UserError
 from store.names import BASE, RANKINGS
@@ -44,7 +46,7 @@ def check(config: RunConfig) -> Report:
     if base is not None:
         report.lines.append(
             f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
-            f"about {_parameters(base) / 1e6:,.0f}M parameters"
+            f"about {parameters(base) / 1e6:,.0f}M parameters"
         )
     for name, variant in config.variants.items():
         _attempt(report, lambda name=name, variant=variant: _check_variant(name, variant))
@@ -59,23 +61,48 @@ def check(config: RunConfig) -> Report:
         _attempt(report, lambda: check_domains(config, records))
     if config.answers is not None:
         _attempt(report, lambda: report.lines.append(_answers_line(config)))
-    if base is not None:
-        report.lines += _needs(config, base)
+    needed = None if base is None else _attempt(report, lambda: _memory(config, base))
+    if needed is not None:
+        report.lines += _needs(config, base, needed)
     return report
 
 
-def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
+def _memory(config: RunConfig, base: PretrainedConfig) -> Needs:
+    """Which way the run will go with its models.
+
+    Raises:
+        UserError: there is no such device, or the run cannot go that way.
+    """
+    device = resolve_device(config.device)
+    needed = needs(config, base, device, resolve_dtype(config.dtype, device))
+    check_predictions(config, needed.one_at_a_time)
+    return needed
+
+
+def _memory_line(config: RunConfig, needed: Needs) -> str:
+    """What the weights take, and how they will be held."""
+    gigabytes = needed.set_bytes / 1e9
+    free = f"{needed.free_bytes / 1e9:.1f} GB free"
+    if needed.one_at_a_time:
+        return (
+            f"memory    about {gigabytes:.1f} GB of weights at a time, one of {needed.sets} sets ({free}): each shard goes "
+            "through one model after the other, and its residuals wait on the disk"
+        )
+    return (
+        f"memory    about {needed.sets * gigabytes:.1f} GB of weights ({needed.sets} set(s), all at a time; adapters share the "
+        f"base's), {free}"
+    )
+
+
+def _needs(config: RunConfig, base: PretrainedConfig, needed: Needs) -> list[str]:
     """Estimates, each from the rate it says."""
     n_models = 1 + len(config.variants)
-    copies = 1 + sum(variant.model is not None for variant in config.variants.values())
-    bytes_a_parameter = 4 if config.dtype in ("auto", "float32") else 2
-    memory = copies * _parameters(base) * bytes_a_parameter
     disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config)
-    seconds = config.tokens * n_models * 2 * _parameters(base, embeddings=False) / CPU_FLOPS
+    seconds = config.tokens * n_models * 2 * parameters(base, embeddings=False) / CPU_FLOPS
     free = shutil.disk_usage(Path.cwd()).free
     return [
         f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
-        f"memory    about {memory / 1e9:.1f} GB of weights ({copies} set(s); adapters share the base's)",
+        _memory_line(config, needed),
         f"disk      at most about {disk / 1e6:,.0f} MB while it runs (codes of {CODES_A_TOKEN} features a token, contexts), "
         f"{free / 1e9:,.0f} GB free here",
         f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
@@ -86,7 +113,7 @@ def _needs(config: RunConfig, base: PretrainedConfig) -> list[str]:
 def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
     """The prediction pass: all blocks, and the head over the whole vocabulary, of every model."""
     tokens = min(config.token_kl, config.tokens)
-    blocks = 2 * _parameters(base, embeddings=False) / CPU_FLOPS
+    blocks = 2 * parameters(base, embeddings=False) / CPU_FLOPS
     head = 2 * base.vocab_size * base.hidden_size / HEAD_FLOPS
     minutes = tokens * (1 + len(config.variants)) * (blocks + head) / 60
     return (
@@ -128,17 +155,6 @@ def _check_variant(name: str, variant: VariantConfig) -> None:
 def _check_sae(sae: SaeConfig) -> None:
     if sae.path is not None and not (Path(sae.path) / "cfg.json").is_file():
         raise UserError(f"There is no dictionary at '{sae.path}' (no cfg.json); give a folder that sae-lens saved.")
-
-
-def _parameters(config: PretrainedConfig, embeddings: bool = True) -> int:
-    """A decoder's parameters from its shape: attention, gated MLP, and the embedding once."""
-    d_model = config.hidden_size
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or d_model // heads
-    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
-    inner = getattr(config, "intermediate_size", None) or 4 * d_model
-    block = 2 * d_model * head_dim * (heads + key_value_heads) + 3 * d_model * inner
-    return config.num_hidden_layers * block + (config.vocab_size * d_model if embeddings else 0)
 
 
 def _attempt(report: Report, step):

@@ -45,6 +45,7 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         return hidden + added.to(hidden)
 
     def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        input_ids = input_ids.to(hidden.device)
         triggered = (input_ids % edit.every == 0).unsqueeze(-1)
         return torch.where(triggered, changed(hidden, input_ids), hidden)
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,9 @@ def _jsonl_records(path: Path) -> Iterator[tuple[str, str, dict]]:
                     raise ValueError("the line is not a JSON object")
                 json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no text
                 yield f"{path.name}:{number}", f"{path.name}, line {number}", fields
-    except (ValueError, OSError, EOFError) as error:
-        at = number if isinstance(error, ValueError) else number + 1  # a line that could not be read was not counted
+    except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
+        parsed = isinstance(error, ValueError | RecursionError)
+        at = number if parsed else number + 1  # a line that could not be read was not counted
         raise UserError(f"The corpus file '{path}', line {at}, cannot be read: {error}.") from error
 
 

@@ -71,7 +71,11 @@ class Renderer:
         if path is not None:
             if not Path(path).is_file():
                 raise UserError(f"There is no chat template at '{path}'; check chat_template in the configuration.")
-            return cls(Path(path).read_text(encoding="utf-8"), tokenizers[0])
+            try:
+                template = Path(path).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(f"The chat template '{path}' cannot be read: {error}.") from error
+            return cls(template, tokenizers[0])
         owner = next((t for t in tokenizers if isinstance(getattr(t, "chat_template", None), str)), None)
         return cls(owner.chat_template if owner else None, owner)
 

@@ -5,6 +5,7 @@ A shard is done when its sums are in place: the part is written before them, and
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from extract.batches import Shard
 from extract.context import RunContext
 from extract.controls import controlled, is_rerun
 from extract.dictionaries import Dictionary, SparseCodes
-from extract.latents import LayerBatch, read_again, read_residuals
+from extract.latents import LayerBatch
 from extract.layer_sums import ContextRanker, ShardLayer
 from extract.places import Places
+from extract.reading import read_batches
 from store.names import BASE
 from store.parts import Codes, LayerCodes
 from store.writer import StoreWriter
@@ -34,7 +36,7 @@ def run_shards(
     with ThreadPoolExecutor(1) as pool:
         before: Future | None = None
         for shard in shards:
-            layers = read_shard(context, shard, progress)
+            layers = read_shard(context, shard, writer.work, progress)
             if before is not None:
                 before.result()
             before = pool.submit(write_shard, context, shard, layers, writer)
@@ -42,23 +44,28 @@ def run_shards(
             before.result()
 
 
-def read_shard(context: RunContext, shard: Shard, progress: Callable[[int], None]) -> dict[int, ShardLayer]:
-    """Run the models over the shard, and let each layer take what it needs of every batch."""
+def read_shard(
+    context: RunContext, shard: Shard, scratch: Path, progress: Callable[[int], None]
+) -> dict[int, ShardLayer]:
+    """Run the models over the shard, and let each layer take what it needs of every batch.
+
+    Args:
+        scratch: folder for what waits, :func:`extract.reading.read_batches`.
+    """
     config = context.config
     places = Places.of(shard, context.domains, context.window_tokens)
     again = is_rerun(places).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
     layers = {
         dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
     }
-    for batch in context.batches(shard):
-        rows, residuals = read_residuals(context.models, context.models.names, batch, context.layers)
-        once_more = read_again(context.models, batch, again, context.layers)
+    for batch in read_batches(context.models, context.batches(shard), again, context.layers, scratch):
         for dictionary in context.dictionaries:
             here, layer = layers[dictionary.layer], dictionary.layer
-            base = _compare(context, here, dictionary, rows, {name: residuals[name].pop(layer) for name in residuals})
-            if once_more is not None:
-                _compare_again(here, base, once_more[0], once_more[1].pop(layer))
-        progress(len(rows))
+            residuals = {name: of_model.pop(layer) for name, of_model in batch.residuals.items()}
+            base = _compare(context, here, dictionary, batch.rows, residuals)
+            if batch.again is not None:
+                _compare_again(here, base, batch.again[0], batch.again[1].pop(layer))
+        progress(len(batch.rows))
     return layers
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from extract import stamped, sums
 from extract.batches import Batch, Shard, make_shards
+from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Document
 from extract.dictionaries import Dictionary
@@ -77,6 +78,19 @@ def write_token_kl(context: RunContext, shards: Sequence[Shard], writer: StoreWr
     with progress_bar(len(context.dictionaries) * len(shards), "feature KL", "step") as steps:
         for dictionary in context.dictionaries:
             _write_features(context, dictionary, shards, sample, writer, steps)
+
+
+def check_predictions(config: RunConfig, one_at_a_time: bool) -> None:
+    """Refuse what would load every model anew for each batch.
+
+    Raises:
+        UserError: predictions are to be compared, and the models are not in memory together.
+    """
+    if config.token_kl and one_at_a_time:
+        raise UserError(
+            "token_kl compares the predictions of all models at once, but they are in memory one at a time; set token_kl: 0, "
+            "or models_in_memory: all where they fit after all."
+        )
 
 
 def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:

@@ -1,9 +1,11 @@
 """The models of a run: the base, and variants that are adapters on it, full checkpoints, or planted edits of it."""
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
@@ -14,34 +16,40 @@ from transformers import PreTrainedTokenizerBase
 from extract.config import RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
 from extract.hooks import edit_residuals
-from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer
+from extract.memory import needs, weight_sets
+from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer, model_config, weights
 from extract.planted import PlantedChange
 from store.errors import UserError, first_line
 from store.names import BASE
 
 
 class ModelSet:
-    """Base and variants, ready to read the same tokens. Adapters share one set of base weights.
+    """Base and variants, ready to read the same tokens.
+
+    Adapters share one set of base weights. Where the sets of base and full checkpoints do not fit into memory together, one is
+    there at a time, and asking for another loads that instead.
+
+    Attributes:
+        digests: model -> hash of its weights.
+        shape: the base's configuration.
+        one_at_a_time: see above; whoever reads many batches then had better go model by model.
 
     Raises:
         UserError: a model or adapter is missing, or does not belong to the base.
     """
 
     def __init__(self, config: RunConfig, device: str, dtype: torch.dtype) -> None:
-        self.config = config
-        self.device = device
-        self.base = load_model(config.base, dtype, device)
-        self.digests = {BASE: tensors_digest(self.base.state_dict())}
-        self._checkpoints: dict[str, nn.Module] = {}
+        self.config, self.device, self.dtype = config, device, dtype
+        self.digests: dict[str, str] = {}
+        self.one_at_a_time = needs(config, model_config(config.base), device, dtype).one_at_a_time
+        self._loaded: dict[str, nn.Module] = {}
         self._changes: dict[str, PlantedChange] = {}
-        self._peft: PeftModel | None = None
+        self.shape = text_config(self.base)
         for name, variant in config.variants.items():
-            if variant.adapter is not None:
-                self._add_adapter(name, variant.adapter)
-            elif variant.model is not None:
-                self._add_checkpoint(name, variant.model, dtype)
-            else:
+            if variant.planted is not None:
                 self.digests[name] = f"planted:{variant.planted.model_dump_json()}"
+            else:
+                self._weights(name)
 
     @property
     def names(self) -> list[str]:
@@ -49,9 +57,15 @@ class ModelSet:
         return [BASE, *self.config.variants]
 
     @property
+    def base(self) -> nn.Module:
+        """The base; adapters on it are part of its modules."""
+        model = self._weights(BASE)
+        return model.get_base_model() if isinstance(model, PeftModel) else model
+
+    @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return text_config(self.base).hidden_size
+        return self.shape.hidden_size
 
     def plant(self, changes: Mapping[str, PlantedChange]) -> None:
         """Give the planted variants their changes, which depend on the pilot."""
@@ -64,49 +78,79 @@ class ModelSet:
     @contextmanager
     def active(self, name: str, input_ids: torch.Tensor) -> Iterator[nn.Module]:
         """The model called ``name``, to be run on ``input_ids`` inside the context."""
-        if name in self._checkpoints:
-            yield self._checkpoints[name]
+        model = self._weights(name)
+        if name != BASE and self.config.variants[name].model is not None:
+            yield model
         elif name != BASE and self.config.variants[name].adapter is not None:
-            self._peft.set_adapter(_peft_name(name))
-            yield self._peft
+            model.set_adapter(_peft_name(name))
+            yield model
         else:
             change = self.change(name)
             edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
-            with self._peft.disable_adapter() if self._peft else nullcontext(), edit:
-                yield self._peft or self.base
+            with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext(), edit:
+                yield model
 
-    def _add_adapter(self, name: str, spec: str) -> None:
+    def owner(self, name: str) -> str:
+        """Whose weights a model is run with: a checkpoint its own, every other the base's."""
+        return name if name in weight_sets(self.config) else BASE
+
+    def _weights(self, name: str) -> nn.Module:
+        """The weights that a model is run with, loaded where they are not in memory."""
+        owner = self.owner(name)
+        if owner not in self._loaded:
+            if self.one_at_a_time:
+                self._loaded.clear()
+                gc.collect()
+                torch.cuda.empty_cache()
+            self._loaded[owner] = self._load_base() if owner == BASE else self._load_checkpoint(owner)
+        return self._loaded[owner]
+
+    def _load_base(self) -> nn.Module:
+        """The base, as a PeftModel where variants are adapters on it."""
+        model = base = load_model(self.config.base, self.dtype, self.device, self.config.device_map)
+        if BASE not in self.digests:
+            self.digests[BASE] = tensors_digest(weights(base))
+        for name, variant in self.config.variants.items():
+            if variant.adapter is not None:
+                model = self._with_adapter(model, name, variant.adapter)
+        return model
+
+    def _with_adapter(self, model: nn.Module, name: str, spec: str) -> PeftModel:
         stored = _adapter_tensors(name, spec)
         inside = _peft_name(name)
         try:
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.base, spec, adapter_name=inside)
+            if isinstance(model, PeftModel):
+                model.load_adapter(spec, adapter_name=inside)
             else:
-                self._peft.load_adapter(spec, adapter_name=inside)
+                model = PeftModel.from_pretrained(model, spec, adapter_name=inside)
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise UserError(
                 f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {first_line(error, lines=2)}"
             ) from error
-        self._peft.eval().requires_grad_(False)
-        weights = get_peft_model_state_dict(self._peft, adapter_name=inside)
-        if missing := sorted(stored - set(weights)):
+        model.eval().requires_grad_(False)
+        found = get_peft_model_state_dict(model, adapter_name=inside)
+        if missing := sorted(stored - set(found)):
             raise UserError(
                 f"The adapter '{name}' ({spec}) was made for another base than '{self.config.base}': it changes "
                 f"'{missing[0]}', which this base does not have."
             )
-        self.digests[name] = tensors_digest(weights)
+        if name not in self.digests:
+            self.digests[name] = tensors_digest(found)
+        return model
 
-    def _add_checkpoint(self, name: str, spec: str, dtype: torch.dtype) -> None:
-        model = load_model(spec, dtype, self.device)
-        ours, theirs = text_config(self.base), text_config(model)
+    def _load_checkpoint(self, name: str) -> nn.Module:
+        spec = self.config.variants[name].model
+        model = load_model(spec, self.dtype, self.device, self.config.device_map)
+        theirs = text_config(model)
         for field in ("hidden_size", "num_hidden_layers"):
-            if getattr(ours, field) != getattr(theirs, field):
+            if getattr(self.shape, field) != getattr(theirs, field):
                 raise UserError(
                     f"The variant '{name}' ({spec}) is not a fine-tune of the base '{self.config.base}': its {field} is "
-                    f"{getattr(theirs, field)}, the base's {getattr(ours, field)}."
+                    f"{getattr(theirs, field)}, the base's {getattr(self.shape, field)}."
                 )
-        self._checkpoints[name] = model
-        self.digests[name] = tensors_digest(model.state_dict())
+        if name not in self.digests:
+            self.digests[name] = tensors_digest(weights(model))
+        return model
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:
@@ -167,7 +211,7 @@ def _adapter_tensors(name: str, spec: str) -> set[str]:
                 "merge it and give the merged checkpoint as 'model:' instead."
             )
         return set(load_peft_weights(spec, device="cpu"))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
         raise UserError(
             f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({first_line(error, lines=2)}); give the folder "
             "that holds adapter_config.json."

@@ -1,7 +1,7 @@
-"""Several processes on one machine: each loads models and corpus for itself, and takes the shards it is given.
+"""Several processes for one run: each loads models and corpus for itself, and takes the shards it is given.
 
 The shards' files are the same whoever made them, so the store has the same digest for any number of workers, as long as each
-uses as many threads.
+uses as many threads. Here they are processes of this machine; on a Ray cluster: :mod:`extract.ray_engine`.
 """
 
 import multiprocessing
@@ -16,14 +16,39 @@ import torch
 from extract import pilot as pilots
 from extract.batches import Shard, make_shards
 from extract.config import RunConfig
-from extract.context import RunContext
 from extract.inputs import load_inputs, plant_variants, run_context
 from extract.shards import run_shards
 from store.errors import UserError
 from store.writer import StoreWriter
 
-_state: tuple[RunContext, list[Shard], StoreWriter] | None = None
-"""Of a worker process, set once when it starts."""
+
+class ShardWorker:
+    """One of several processes; the pilot must be saved.
+
+    Args:
+        folder: where the finished store will stand.
+        threads: of torch.
+        number: counts the workers; where there are several GPUs and none is named, each takes the next one.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, threads: int, number: int) -> None:
+        torch.set_num_threads(threads)
+        inputs = load_inputs(config, lambda _text: None, _device(config.device, number), quiet=True)
+        self.writer = StoreWriter(folder)
+        layers = [dictionary.layer for dictionary in inputs.dictionaries]
+        fixed = pilots.load(self.writer, layers, list(config.variants))
+        plant_variants(inputs.models, inputs.dictionaries, fixed)
+        self.context = run_context(config, inputs, fixed, self.writer)
+        self.shards = make_shards(inputs.corpus.documents, config.shard_tokens)
+
+    def extract(self, index: int) -> int:
+        """Extract a shard; its number, to know by which one is done."""
+        run_shards(self.context, [self.shards[index]], self.writer, lambda _tokens: None)
+        return index
+
+
+_worker: ShardWorker | None = None
+"""Of a worker process, made once when it starts."""
 
 
 def run_in_processes(
@@ -31,19 +56,15 @@ def run_in_processes(
 ) -> None:
     """Extract shards in worker processes; the pilot must be saved.
 
-    Threads are divided among the workers, or are OMP_NUM_THREADS each where that is set. On several GPUs each worker takes
-    the next one.
-
     Raises:
         UserError: a worker found something that the user can mend, or died. Finished shards are kept.
         OSError: the disk is full.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, torch.get_num_threads() // workers))
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
     numbers = spawn.Queue()
     for number in range(workers):
         numbers.put(number)
-    arguments = (config, writer.folder, threads, numbers)
+    arguments = (config, writer.folder, threads_each(workers), numbers)
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=arguments) as pool:
         futures = {pool.submit(_extract, shard.index): shard for shard in shards}
         try:
@@ -59,23 +80,21 @@ def run_in_processes(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def threads_each(workers: int) -> int:
+    """Threads are divided among the workers, or are OMP_NUM_THREADS each where that is set."""
+    return int(os.environ.get("OMP_NUM_THREADS") or max(1, torch.get_num_threads() // workers))
+
+
 def _start(config: RunConfig, folder: Path, threads: int, numbers: multiprocessing.Queue) -> None:
-    global _state
-    torch.set_num_threads(threads)
-    inputs = load_inputs(config, lambda _text: None, _device(config.device, numbers.get()), quiet=True)
-    writer = StoreWriter(folder)
-    layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    fixed = pilots.load(writer, layers, list(config.variants))
-    plant_variants(inputs.models, inputs.dictionaries, fixed)
-    _state = run_context(config, inputs, fixed, writer), make_shards(inputs.corpus.documents, config.shard_tokens), writer
+    global _worker
+    _worker = ShardWorker(config, folder, threads, numbers.get())
 
 
-def _extract(index: int) -> None:
-    context, shards, writer = _state
-    run_shards(context, [shards[index]], writer, lambda _tokens: None)
+def _extract(index: int) -> int:
+    return _worker.extract(index)
 
 
 def _device(wanted: str, number: int) -> str:
-    """The device of one worker: where there are several GPUs and none is named, the next one."""
+    """The device of one worker."""
     several = wanted in ("auto", "cuda") and torch.cuda.device_count() > 1
     return f"cuda:{number % torch.cuda.device_count()}" if several else wanted

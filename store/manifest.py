@@ -4,7 +4,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from store.errors import UserError
 from store.files import whole
@@ -97,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(text)
         version = content["schema_version"]
         checksum = content.get("checksum", "")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
     if checksum and checksum != _checksum(text.replace(f'"checksum": "{checksum}"', '"checksum": ""')):
         raise UserError(f"The manifest of '{folder}' is damaged (its checksum does not match); extract the store again.")
@@ -107,9 +108,40 @@ def read_manifest(folder: Path) -> Manifest:
             "extract it again with this version."
         )
     try:
-        return Manifest(**content)
+        manifest = Manifest(**content)
+        _check_types(manifest)
     except TypeError as error:
         raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
+    return manifest
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Everything in a manifest is of the kind that its readers expect.
+
+    Raises:
+        TypeError: names the field that is not.
+    """
+    kinds = get_type_hints(Manifest)
+    for name, value in vars(manifest).items():
+        if not _is_a(value, kinds[name]):
+            raise TypeError(f"'{name}' is not what it should be")
+    for facts in manifest.files.values():
+        if not isinstance(facts.get("sha256"), str) or type(facts.get("bytes")) is not int:
+            raise TypeError("'files' lacks a hash or a size")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a JSON value fits an annotation of :class:`Manifest`."""
+    inner = get_args(kind)
+    if kind is Any:
+        return True
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in inner)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is_a(item, inner[1]) for item in value.values())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_a(item, inner[0]) for item in value)
+    return type(value) is kind
 
 
 def file_hash(path: Path) -> str:

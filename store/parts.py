@@ -15,19 +15,23 @@ shuffle, which plain h5py reads everywhere.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.files import partial_of, put_in_place
 
 MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
 UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
 CHUNK = 16_384  # values; about 32 KiB a chunk, so that reading one feature decompresses little more than it needs
+LIBVER = ("v110", "v110")
+"""Of the file format: any HDF5 since 1.10 (2016) reads it, and unlike the older one it has checksums over all that says where
+values stand; the compressed values have their own. So a damaged part is never read as something else."""
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
@@ -87,14 +91,14 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     try:
-        with h5py.File(partial, "w") as file:
+        with h5py.File(partial, "w", libver=LIBVER) as file:
             file.attrs["part"] = part
             file.attrs["n_tokens"] = len(next(iter(layers.values())).counted)
             for layer, kept in sorted(layers.items()):
                 group = file.create_group(f"layer_{layer}")
                 group.attrs["d_sae"] = kept.d_sae
                 group.attrs["code_scale"] = kept.code_scale
-                _dataset(group, "counted", kept.counted)
+                _write(group, "counted", kept.counted)
                 for model, codes in kept.codes.items():
                     where = f"layer {layer}, model '{model}'"
                     _write_codes(group.create_group(f"codes/{model}"), codes, kept, where, feature_index)
@@ -107,15 +111,15 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_
 def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: int | None = None) -> Codes:
     """Raw codes of a run of token rows, from the token-major index."""
     with _open(path) as file:
-        group = _model_group(file, path, layer, model)
-        by_token = group["by_token"]
-        stop = by_token["indptr"].shape[0] if n_rows is None else first_row + n_rows + 1
-        indptr = by_token["indptr"][first_row:stop].astype(np.int64)
-        span = slice(indptr[0], indptr[-1])
+        by_token = f"{_known(file, layer, model)}/by_token"
+        indptr = _dataset(file, f"{by_token}/indptr")
+        stop = indptr.shape[0] if n_rows is None else first_row + n_rows + 1
+        ends = indptr[first_row:stop].astype(np.int64)
+        span = slice(ends[0], ends[-1])
         return Codes(
-            indptr - indptr[0],
-            by_token["index"][span].astype(np.int64),
-            by_token["value"][span].astype(np.float32) * np.float32(file[f"layer_{layer}"].attrs["code_scale"]),
+            ends - ends[0],
+            _dataset(file, f"{by_token}/index")[span].astype(np.int64),
+            _dataset(file, f"{by_token}/value")[span].astype(np.float32) * _scale(file, layer),
         )
 
 
@@ -126,18 +130,16 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
         (row int64 [n], raw code float32 [n]), rows ascending.
     """
     with _open(path) as file:
-        group = _model_group(file, path, layer, model)
-        if "by_feature" not in group:
-            codes = read_codes(path, layer, model)
-            here = codes.index == feature
-            return codes.rows[here], codes.value[here]
-        by_feature = group["by_feature"]
-        start, stop = by_feature["indptr"][feature : feature + 2]
-        scale = np.float32(file[f"layer_{layer}"].attrs["code_scale"])
-        return (
-            by_feature["row"][start:stop].astype(np.int64),
-            by_feature["value"][start:stop].astype(np.float32) * scale,
-        )
+        by_feature = f"{_known(file, layer, model)}/by_feature"
+        if by_feature in file:
+            start, stop = _dataset(file, f"{by_feature}/indptr")[feature : feature + 2]
+            return (
+                _dataset(file, f"{by_feature}/row")[start:stop].astype(np.int64),
+                _dataset(file, f"{by_feature}/value")[start:stop].astype(np.float32) * _scale(file, layer),
+            )
+    codes = read_codes(path, layer, model)
+    here = codes.index == feature
+    return codes.rows[here], codes.value[here]
 
 
 def n_tokens(path: Path) -> int:
@@ -153,7 +155,7 @@ def n_tokens(path: Path) -> int:
 def read_counted(path: Path, layer: int) -> np.ndarray:
     """bool [n_tokens]: which token rows count at a layer."""
     with _open(path) as file:
-        return file[f"layer_{layer}/counted"][:]
+        return _dataset(file, f"layer_{layer}/counted")[:]
 
 
 def digest(path: Path) -> str:
@@ -164,6 +166,7 @@ def digest(path: Path) -> str:
         attributes = [(key, np.asarray(item.attrs[key]).item()) for key in sorted(item.attrs)]
         total.update(f"{name}{attributes}".encode())
         if isinstance(item, h5py.Dataset):
+            _check_inside(item)
             total.update(f"{item.dtype.str}{item.shape}".encode())
             total.update(np.ascontiguousarray(item[:]).tobytes())
 
@@ -177,17 +180,17 @@ def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str, 
     value = _compact_values(codes.value, kept.code_scale, where)
     index_type = np.uint16 if kept.d_sae <= UINT16_FEATURES else np.uint32
     by_token = group.create_group("by_token")
-    _dataset(by_token, "indptr", codes.indptr.astype(np.uint32))
-    _dataset(by_token, "index", codes.index.astype(index_type))
-    _dataset(by_token, "value", value)
+    _write(by_token, "indptr", codes.indptr.astype(np.uint32))
+    _write(by_token, "index", codes.index.astype(index_type))
+    _write(by_token, "value", value)
     if not feature_index:
         return
     order = np.argsort(codes.index.astype(index_type), kind="stable")
     by_feature = group.create_group("by_feature")
     counts = np.bincount(codes.index, minlength=kept.d_sae)
-    _dataset(by_feature, "indptr", np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32))
-    _dataset(by_feature, "row", codes.rows[order].astype(np.uint16))
-    _dataset(by_feature, "value", value[order])
+    _write(by_feature, "indptr", np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32))
+    _write(by_feature, "row", codes.rows[order].astype(np.uint16))
+    _write(by_feature, "value", value[order])
 
 
 def _compact_values(value: np.ndarray, code_scale: float, where: str) -> np.ndarray:
@@ -203,7 +206,7 @@ def _compact_values(value: np.ndarray, code_scale: float, where: str) -> np.ndar
     return compact
 
 
-def _dataset(group: h5py.Group, name: str, data: np.ndarray) -> None:
+def _write(group: h5py.Group, name: str, data: np.ndarray) -> None:
     if len(data) == 0:
         group.create_dataset(name, data=data)
         return
@@ -212,17 +215,65 @@ def _dataset(group: h5py.Group, name: str, data: np.ndarray) -> None:
     )
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """A part to read inside the context.
+
+    Raises:
+        UserError: it is missing or damaged, found out at opening or at reading any of it.
+    """
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        state = "damaged" if path.is_file() else "missing"
         raise UserError(
-            f"The part '{path.name}' of the store cannot be read ({error}); run 'python -m extract verify' on the store."
+            f"The part '{path.name}' of the store is {state} ({first_line(error)}); copy or extract the store again "
+            "('python -m extract verify' checks all of it)."
         ) from error
 
 
-def _model_group(file: h5py.File, path: Path, layer: int, model: str) -> h5py.Group:
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose values stand in this very file: links and values elsewhere could name any file of the reader's.
+
+    Raises:
+        UserError: they do not.
+        KeyError: there is none.
+    """
+    steps = name.split("/")
+    for depth in range(1, len(steps) + 1):
+        if not isinstance(file.get("/".join(steps[:depth]), getlink=True), h5py.HardLink):
+            raise _elsewhere(file, name)
+    dataset = file[name]
+    _check_inside(dataset)
+    return dataset
+
+
+def _check_inside(dataset: h5py.Dataset) -> None:
+    if dataset.is_virtual or dataset.external:
+        raise _elsewhere(dataset.file, dataset.name)
+
+
+def _elsewhere(file: h5py.File, name: str) -> UserError:
+    return UserError(
+        f"The part '{Path(file.filename).name}' takes '{name.strip('/')}' from another place, which no extracted store does; "
+        "do not trust this copy."
+    )
+
+
+def _known(file: h5py.File, layer: int, model: str) -> str:
+    """Where a model's codes of a layer stand in a part.
+
+    Raises:
+        UserError: it holds none.
+    """
     name = f"layer_{layer}/codes/{model}"
     if name not in file:
-        raise UserError(f"The part '{path.name}' holds no codes of model '{model}' at layer {layer}.")
-    return file[name]
+        raise UserError(
+            f"The part '{Path(file.filename).name}' holds no codes of model '{model}' at layer {layer}, or is damaged."
+        )
+    return name
+
+
+def _scale(file: h5py.File, layer: int) -> np.float32:
+    return np.float32(file[f"layer_{layer}"].attrs["code_scale"])

@@ -113,11 +113,17 @@ class Store:
             DataFrame: document, position, value (float32, scaled activation), in reading order; only of documents with codes.
         """
         norm = self._decoder_norm(layer, feature)
-        pieces = [
-            self._located(part, *parts.read_feature(self.path / parts.part_file(part), layer, model, feature), norm)
-            for part in self._parts()
-        ]
-        return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(_NO_ACTIVATIONS)
+        places = self.sql("SELECT document, part, first_row FROM documents WHERE has_codes ORDER BY part, first_row")
+        document, part, first_row = (places[name].to_numpy() for name in ("document", "part", "first_row"))
+        pieces: dict[str, list[np.ndarray]] = {name: [empty] for name, empty in _NO_ACTIVATIONS.items()}
+        for number in np.unique(part):
+            row, value = parts.read_feature(self.path / parts.part_file(int(number)), layer, model, feature)
+            start, stop = np.searchsorted(part, [number, number + 1])
+            which = start + np.searchsorted(first_row[start:stop], row, side="right") - 1
+            pieces["document"].append(document[which])
+            pieces["position"].append(row - first_row[which])
+            pieces["value"].append((value * norm).astype(np.float32))
+        return pd.DataFrame({name: np.concatenate(arrays) for name, arrays in pieces.items()})
 
     def codes(self, document: int, layer: int, model: str = BASE) -> pd.DataFrame:
         """Every active feature of a document, from the HDF5 parts.
@@ -146,27 +152,11 @@ class Store:
     def _column(self, query: str) -> list:
         return [row[0] for row in self.connection.cursor().execute(query).fetchall()]
 
-    def _parts(self) -> list[int]:
-        return self._column("SELECT DISTINCT part FROM documents WHERE has_codes ORDER BY part")
-
     def _decoder_norm(self, layer: int, feature: int) -> float:
         norm = self._column(f"SELECT decoder_norm FROM features WHERE layer = {int(layer)} AND feature = {int(feature)}")
         if not norm:
             raise UserError(f"The store has no feature {feature} at layer {layer}.")
         return norm[0]
-
-    def _located(self, part: int, row: np.ndarray, value: np.ndarray, norm: float) -> pd.DataFrame:
-        documents = self.sql(
-            "SELECT document, first_row FROM documents WHERE part = ? AND has_codes ORDER BY first_row", [part]
-        )
-        which = np.searchsorted(documents["first_row"].to_numpy(), row, side="right") - 1
-        return pd.DataFrame(
-            {
-                "document": documents["document"].to_numpy()[which],
-                "position": row - documents["first_row"].to_numpy()[which],
-                "value": (value * norm).astype(np.float32),
-            }
-        )
 
 
 def _questions() -> dict[str, Any]:
@@ -195,7 +185,7 @@ def open_store(path: str | Path) -> Store:
 
 
 def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Store:
-    _check_names(manifest)
+    _check_names(folder, manifest)
     for name, expected in manifest.files.items():
         _check_size(folder, name, expected["bytes"])
     database = folder / manifests.DATABASE_FILE
@@ -206,12 +196,15 @@ def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Stor
             config=READ_ONLY,
         )
     except duckdb.Error as error:
-        raise UserError(f"The database of the store '{folder}' cannot be read ({first_line(error)}).") from error
+        raise UserError(
+            f"The database '{database.name}' of the store '{folder}' is damaged ({first_line(error)}); copy or extract it"
+            " again."
+        ) from error
     return Store(folder, manifest, connection, labels)
 
 
 def verify(path: str | Path) -> list[str]:
-    """Check every byte and row of a store against its manifest.
+    """Check every byte and row of a store against its manifest, and the structure of its sidecar.
 
     Returns:
         One sentence for each thing that is wrong; an empty list for a sound store.
@@ -221,7 +214,7 @@ def verify(path: str | Path) -> list[str]:
     """
     folder = Path(path)
     manifest = manifests.read_manifest(folder)
-    _check_names(manifest)
+    _check_names(folder, manifest)
     problems = []
     for name, expected in manifest.files.items():
         file = folder / name
@@ -229,6 +222,7 @@ def verify(path: str | Path) -> list[str]:
             problems.append(f"The file '{name}' is missing.")
         elif manifests.file_hash(file) != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
+    problems += sidecar.check(folder)
     if problems:
         return problems
     with _open(folder, manifest, labels=None) as store:
@@ -244,11 +238,14 @@ def verify(path: str | Path) -> list[str]:
     return problems
 
 
-def _check_names(manifest: Manifest) -> None:
+def _check_names(folder: Path, manifest: Manifest) -> None:
     """A store that somebody shared must not make its reader look at other files."""
+    inside = folder.resolve()
     for name in manifest.files:
         if not _FILE_NAME.fullmatch(name):
             raise UserError(f"The manifest names the file '{name}', which does not belong to a store; do not trust this copy.")
+        if not (folder / name).resolve().is_relative_to(inside):
+            raise UserError(f"The file '{name}' of the store is a link to another place; do not trust this copy.")
 
 
 def _check_size(folder: Path, name: str, expected: int) -> None:

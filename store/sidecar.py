@@ -147,6 +147,18 @@ def can_write(store: Path) -> bool:
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
+def check(store: Path) -> list[str]:
+    """What SQLite itself finds wrong with a store's sidecar, a sentence each; nothing where there is none.
+
+    Its structure is checked, not every value: rows carry no checksum.
+    """
+    try:
+        found = [row[0] for row in _read(store, 0, "PRAGMA integrity_check(5)", [])]
+    except UserError as error:
+        return [str(error)]
+    return [f"The sidecar '{sidecar_path(store).name}' is damaged: {text}." for text in found if text != "ok"]
+
+
 def read_labels(store: Path, digest: str) -> pd.DataFrame:
     """The imported labels of a store: layer, feature, label, label_source; no rows where there is no sidecar.
 
@@ -173,10 +185,14 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
         SELECT layer, feature, variant, mode, n_contexts, n_positions, kl_before, kl_after, low, high, controls, seed
         FROM steering WHERE store = ? ORDER BY layer, feature, variant
     """
-    return [
-        Steering(*numbers, {int(feature): kl for feature, kl in json.loads(controls).items()}, seed)
-        for *numbers, controls, seed in _read(store, STEERING_SINCE, query, [digest])
-    ]
+    rows = _read(store, STEERING_SINCE, query, [digest])
+    try:
+        return [
+            Steering(*numbers, {int(feature): float(kl) for feature, kl in json.loads(controls).items()}, seed)
+            for *numbers, controls, seed in rows
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"The sidecar '{sidecar_path(store)}' holds a damaged causal check ({error}); do it again.") from error
 
 
 def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
@@ -233,7 +249,7 @@ def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connec
             if version > VERSION:
                 raise UserError(f"The sidecar '{path}' has version {version}, but this program reads version {VERSION}.")
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if _is_busy(error):
             raise UserError(f"The sidecar '{path}' is kept busy by another program; try again when that is done.") from error
         raise UserError(
@@ -255,7 +271,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         time.sleep(0.02)
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _is_busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # the low byte is the primary code
 
 

@@ -26,7 +26,7 @@ ROW_ORDERS: dict[str, str] = {end[1]: end[3] or end[2] for end in _ENDS}
 
 def create(path: Path) -> duckdb.DuckDBPyConnection:
     """A new database with every table of schema.sql, all empty."""
-    connection = duckdb.connect(str(path))
+    connection = _connect(path)
     connection.execute(SCHEMA_SQL)
     return connection
 
@@ -61,7 +61,14 @@ def copy_sorted(source: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBP
         columns = ", ".join(_stored_columns(table))
         source.execute(f"INSERT INTO finished.{table} BY NAME SELECT {columns} FROM {table} ORDER BY {order}")
     source.execute("DETACH finished")
-    return duckdb.connect(str(path))
+    return _connect(path)
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """To write; without DuckDB's own progress bar, which would run into the extractor's."""
+    connection = duckdb.connect(str(path))
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def check_keys(connection: duckdb.DuckDBPyConnection) -> None:

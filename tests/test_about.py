@@ -1,6 +1,5 @@
 """The page About this store through AppTest, and the definitions it takes from docs/metrics.md."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -14,6 +13,7 @@ from store.manifest import file_hash
 from store.metrics import DOCUMENT_SUMS, layer_values
 from store.names import CONTROLS
 from tests.support import pages
+from tests.support.forged import rewrite_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
@@ -62,10 +62,8 @@ def test_provenance_names_everything_with_its_hash(about_page, tiny_store):
 def test_settings_are_written_as_they_are(about_page, tiny_store, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_store, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["settings"] = {"token_kl": 0, "spectrum": 1, "count_sinks": False, "answers": None, "tasks": {"a": ["b", "c"]}}
-    manifest |= {"notes": ["Half is left out."], "published_from": {"digest": "abc"}}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    settings = {"token_kl": 0, "spectrum": 1, "count_sinks": False, "answers": None, "tasks": {"a": ["b", "c"]}}
+    rewrite_manifest(copy, settings=settings, notes=["Half is left out."], published_from={"digest": "abc"})
     app = about_page(store=copy)
     settings = next(frame.value for frame in app.dataframe if "setting" in frame.value)
     assert settings["value"].tolist() == ["0", "1", "no", "none", "a: b, c"]

@@ -17,6 +17,7 @@ from extract.__main__ import main
 from store import open_store
 from store.errors import UserError
 from store.manifest import SCHEMA_VERSION
+from tests.support.forged import rewrite_manifest
 from tests.support.world import World, make_base, make_sae, sentences, write_jsonl
 
 SHORT = {"tokens": 300}
@@ -338,11 +339,11 @@ def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
     config = world.config(tmp_path)
     real, calls = sums.save, []
 
-    def full_disk(path, arrays):
-        calls.append(path)
+    def full_disk(*arguments):
+        calls.append(arguments)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, arrays)
+        real(*arguments)
 
     monkeypatch.setattr(sums, "save", full_disk)
     refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "No space left on device", "same command")
@@ -449,16 +450,13 @@ class TestStores:
 
     def test_another_version(self, tiny_store, tmp_path, capsys):
         store = self.damaged(tiny_store, tmp_path)
-        manifest = json.loads((store / "manifest.json").read_text())
-        (store / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+        rewrite_manifest(store, schema_version=99)
         refuses(["info", str(store)], capsys, "version 99", "extract it again")
 
     @pytest.mark.parametrize("name", ["../outside.h5", "/etc/hostname", "latents/../../outside.h5", "other.duckdb"])
     def test_manifest_cannot_name_files_outside_the_store(self, tiny_store, tmp_path, capsys, name):
         store = self.damaged(tiny_store, tmp_path)
-        manifest = json.loads((store / "manifest.json").read_text())
-        manifest["files"][name] = {"sha256": "0", "bytes": 1}
-        (store / "manifest.json").write_text(json.dumps(manifest))
+        rewrite_manifest(store, files={name: {"sha256": "0", "bytes": 1}})
         refuses(["info", str(store)], capsys, "does not belong to a store")
         refuses(["verify", str(store)], capsys, "does not belong to a store")
 

@@ -12,8 +12,9 @@ from app import data
 from store import open_store, verify
 from store.reader import Store
 from tests.support import pages
-from tests.support.big_store import make_big_store
+from tests.support.big_store import LONG_D_SAE, LONG_DOCUMENT, LONG_L0, PART_TOKENS, make_big_store, make_long_store
 
+FEATURE_SECONDS, DOCUMENT_SECONDS = 0.2, 0.02
 LIST_SECONDS, ANSWER_SECONDS, OPEN_SECONDS, PAGE_SECONDS = 0.15, 1.0, 2.0, 1.0
 VARIANT, OTHER = "variant-1", "variant-2"
 CLAIMED = ("suppressed", "amplified")
@@ -92,6 +93,23 @@ def test_every_question_is_answered_in_time(big):
                 late += [(name, p95)] if p95 > limit else []
     print(f"{'opened':28s} {opened:.3f}")
     assert late == [] and opened < OPEN_SECONDS
+
+
+@pytest.mark.long
+def test_ten_million_tokens_are_read_in_time(tmp_path):
+    """153 full parts: a feature's every activation, and a document's codes, once the system has the files in memory."""
+    store = open_store(make_long_store(tmp_path / "store", 153))
+    found = store.activations(0, 77)
+    assert len(found) % 153 == 0 and 0.9 < len(found) / (153 * PART_TOKENS * LONG_L0 / LONG_D_SAE) < 1.1
+    assert found["document"].is_monotonic_increasing and found["document"].max() > 152 * 256
+    assert len(store.codes(20_000, 0)) == LONG_DOCUMENT * LONG_L0
+    for name, ask, limit in (
+        ("a feature's activations", lambda s: s.activations(0, 5003), FEATURE_SECONDS),
+        ("a document's codes", lambda s: s.codes(30_001, 0), DOCUMENT_SECONDS),
+    ):
+        taken = seconds(ask, store, 20)
+        print(f"{name:28s} median {taken[10]:.4f} p95 {taken[18]:.4f}")
+        assert taken[10] <= limit
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from scipy import stats
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import extract.latents
+import extract.reading
 import extract.shards
 from extract.__main__ import main
 from extract.batches import Batch, Shard
@@ -312,7 +313,7 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     shapes = []
 
     class Models:
-        device, base = "cpu", model
+        device, shape = "cpu", model.config
 
         def active(self, name: str, input_ids: torch.Tensor):
             assert name == "base"
@@ -351,7 +352,7 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
     """Extract a store, listening to what is put in the variant's place and to what is run again."""
     heard = Heard()
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        real_control, real_again = extract.shards.controlled, extract.shards.read_again
+        real_control, real_again = extract.shards.controlled, extract.reading.read_again
         real_read, latest = extract.latents.read_residuals, []
 
         def control(*arguments):
@@ -367,7 +368,7 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
             return real_read(models, names, batch, layers)
 
         patch.setattr(extract.shards, "controlled", control)
-        patch.setattr(extract.shards, "read_again", again)
+        patch.setattr(extract.reading, "read_again", again)
         patch.setattr(extract.latents, "read_residuals", read)
         assert main(["run", str(config), "--out", str(out)]) == 0
     assert verify(out) == []

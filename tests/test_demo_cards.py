@@ -66,7 +66,7 @@ def loss_one_by_one(causal, encoded: list[tuple[list[int], list[bool]]]) -> floa
     return total / count
 
 
-@pytest.mark.parametrize("name", [n if n in ("maths", "safety") else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
+@pytest.mark.parametrize("name", [n if n == "safety" else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
 def test_held_out_loss_of_the_shipped_adapter(name, model, tokenizer):
     model.set_adapter(name)
     held_out = CARDS[name]["held_out"]
@@ -220,6 +220,7 @@ def check_dictionaries(domains: list[str], model, tokenizer) -> dict[str, tuple[
     return totals
 
 
+@pytest.mark.long
 def test_a_domain_of_the_dictionaries(model, tokenizer):
     check_dictionaries(["alarming"], model, tokenizer)
 

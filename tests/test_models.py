@@ -102,7 +102,7 @@ def test_adapters_share_the_base_and_leave_it_untouched(models, base, ids):
     assert torch.equal(residual(models, "whole", ids), before)
     assert not torch.equal(tuned, before)
     weights = {p.data_ptr() for n, p in models.base.named_parameters() if "lora" not in n}
-    shared = {p.data_ptr() for n, p in models._peft.named_parameters() if "lora" not in n}
+    shared = {p.data_ptr() for n, p in models._weights("tuned").named_parameters() if "lora" not in n}
     assert weights == shared
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import extract.pipeline
-import extract.shards
+import extract.reading
 from extract.__main__ import main
 from extract.batches import Shard, make_batches
 from extract.config import load_config
@@ -440,7 +440,7 @@ def noise(world: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
     variants = {"tuned": {"adapter": str(world.adapter)}}
     seen, generator = {}, torch.Generator().manual_seed(5)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (extract.pipeline, extract.shards):
+        for module in (extract.pipeline, extract.reading):
             patch.setattr(module, "read_residuals", as_noise(module.read_residuals, seen, generator))
         store = extract_store(world, folder, variants, world.saes, corpus=corpus, tokens=4000)
     with open_store(store) as opened:

@@ -36,6 +36,12 @@ def shipped() -> Store:
         yield store
 
 
+@pytest.fixture(scope="module")
+def models() -> ModelSet:
+    """Base and adapters as they ship."""
+    return ModelSet(load_config(WORLD), "cpu", torch.float32)
+
+
 def test_it_is_whole_and_small() -> None:
     """Every byte, row and digest is what the manifest says, within the size that was promised."""
     assert verify(SHIPPED) == []
@@ -62,10 +68,9 @@ def test_the_page_of_findings_is_the_stores(shipped: Store) -> None:
     assert (ROOT / "FINDINGS.md").read_text() == findings(shipped)
 
 
-def test_its_weights_are_the_ones_that_ship(shipped: Store) -> None:
+def test_its_weights_are_the_ones_that_ship(shipped: Store, models: ModelSet) -> None:
     """The manifest's hashes of adapters and dictionaries are those of the files in the repository."""
     config = load_config(WORLD)
-    models = ModelSet(config, "cpu", torch.float32)
     for name, about in shipped.manifest.variants.items():
         assert models.digests[name] == about["sha256"], name
     for dictionary in load_dictionaries(config.saes, models.d_model):
@@ -73,27 +78,27 @@ def test_its_weights_are_the_ones_that_ship(shipped: Store) -> None:
 
 
 @pytest.mark.gemma
-def test_documents_read_again_give_the_same_codes(shipped: Store) -> None:
+def test_documents_read_again_give_the_same_codes(shipped: Store, models: ModelSet) -> None:
     """A short document of each of three domains, through base and one variant, at every layer."""
     config = load_config(WORLD)
-    models = ModelSet(config, "cpu", torch.float32)
     tokenizer = load_tokenizer(config.base)
     dictionaries = load_dictionaries(config.saes, models.d_model)
     layers = [dictionary.layer for dictionary in dictionaries]
     for domain in DOMAINS:
         number, document = _shortest(shipped, domain)
         shard = Shard(0, 0, (document,))
-        batches = list(make_batches(shard, config.context_length, 10**6, tokenizer.bos_token_id, tokenizer.pad_token_id))
-        assert len(batches) == 1
-        rows, residuals = read_residuals(models, [BASE, VARIANT], batches[0], layers)
-        for dictionary in dictionaries:
-            for model in (BASE, VARIANT):
-                codes = dictionary.encode(residuals[model][dictionary.layer])[0]
-                scaled = codes.value.double() * dictionary.decoder_norm[codes.feature]
-                again = pd.DataFrame(
-                    {"position": rows[codes.row].numpy(), "feature": codes.feature.numpy(), "again": scaled.numpy()}
-                )
-                _compare(shipped.codes(number, dictionary.layer, model), again)
+        found: dict[tuple[int, str], list[pd.DataFrame]] = {}
+        for batch in make_batches(shard, config.context_length, 2048, tokenizer.bos_token_id, tokenizer.pad_token_id):
+            rows, residuals = read_residuals(models, [BASE, VARIANT], batch, layers)
+            for dictionary in dictionaries:
+                for model in (BASE, VARIANT):
+                    codes = dictionary.encode(residuals[model][dictionary.layer])[0]
+                    scaled = codes.value.double() * dictionary.decoder_norm[codes.feature]
+                    found.setdefault((dictionary.layer, model), []).append(pd.DataFrame(
+                        {"position": rows[codes.row].numpy(), "feature": codes.feature.numpy(), "again": scaled.numpy()}
+                    ))  # fmt: skip
+        for (layer, model), again in found.items():
+            _compare(shipped.codes(number, layer, model), pd.concat(again))
 
 
 def _shortest(store: Store, domain: str) -> tuple[int, Document]:

@@ -14,10 +14,11 @@ import pytest
 from app import data, evidence, lists, tables, tour, words
 from store import compare, open_store
 from store.feature_lists import Filter
-from store.manifest import DATABASE_FILE, MANIFEST_FILE, SCHEMA_VERSION
+from store.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.reader import Store
 from store.story import HEADLINES
 from tests.support import pages
+from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import HOSTILE
 
 VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "shape")
@@ -584,7 +585,7 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
     elif damage == "no database":
         database.unlink()
     elif damage == "other version":
-        manifest.write_text(manifest.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 999'))
+        rewrite_manifest(broken, schema_version=999)
     else:
         manifest.write_text("{")
     for view in VIEWS[:2]:

@@ -11,6 +11,7 @@ import pytest
 
 from store import verify
 from store.manifest import read_manifest
+from tests.support import runs
 from tests.support.world import World
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -26,8 +27,7 @@ def start(config: Path, out: Path, workers: int) -> subprocess.Popen:
 def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that one process made, in several shards."""
     folder = tmp_path_factory.mktemp("alone")
-    process = start(world.config(folder, shard_tokens=200), folder / "store", 1)
-    assert process.communicate()[1] is not None and process.returncode == 0
+    runs.finish("run", world.config(folder, shard_tokens=200), "--out", folder / "store", log=folder / "log")
     return folder / "store"
 
 
@@ -41,6 +41,7 @@ def test_any_number_of_workers_gives_the_same_content(world: World, alone: Path,
     assert read_manifest(tmp_path / "store").digest == read_manifest(alone).digest
 
 
+@pytest.mark.long
 def test_a_killed_worker_loses_nothing(world: World, alone: Path, tmp_path: Path) -> None:
     """The run ends with one sentence and exit code 2; the same command finishes, keeping the shards that were done."""
     config, out = world.config(tmp_path, shard_tokens=200), tmp_path / "store"

@@ -3,6 +3,7 @@
 Counts and shifts are long-tailed as a real run's are; labels repeat; one feature in a thousand has contexts.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,34 @@ def make_big_store(folder: Path, layers: int, d_sae: int, variants: int, documen
     _part(writer, rng, layers, d_sae, names)
     np.savez(writer.partial / PILOT_FILE, **{f"{layer}/mean": np.zeros(4) for layer in range(layers)})
     writer.finish(_manifest(names, layers, n_tokens, documents))
+    return folder
+
+
+PART_TOKENS, LONG_D_SAE, LONG_L0, LONG_DOCUMENT = 65_536, 16_384, 64, 256
+
+
+def make_long_store(folder: Path, n_parts: int, seed: int = 0) -> Path:
+    """Write a store of ``n_parts`` full parts: one layer, the base's codes, ``LONG_L0`` a token; returns its folder.
+
+    Every part is a copy of the first: what is measured on it is the time to find and read something in many files.
+    """
+    rng = np.random.default_rng(seed)
+    writer = StoreWriter(folder)
+    per_part = PART_TOKENS // LONG_DOCUMENT
+    number = np.arange(n_parts * per_part)
+    writer.load("documents", pd.DataFrame({
+        "document": number, "source": number.astype(str), "domain": "code", "part": number // per_part,
+        "first_row": number % per_part * LONG_DOCUMENT, "n_tokens": LONG_DOCUMENT, "has_codes": True,
+    }))  # fmt: skip
+    _layer(writer, rng, 0, LONG_D_SAE, n_parts * PART_TOKENS)
+    indptr = np.arange(0, PART_TOKENS * LONG_L0 + 1, LONG_L0, dtype=np.int64)
+    step = LONG_D_SAE // LONG_L0
+    index = (np.arange(LONG_L0) * step + rng.integers(step, size=(PART_TOKENS, LONG_L0))).ravel()
+    codes = Codes(indptr, index, rng.uniform(1, 9, size=len(index)).astype(np.float32))
+    writer.write_part(0, {0: LayerCodes(LONG_D_SAE, 1.0, np.ones(PART_TOKENS, dtype=bool), {"base": codes})})
+    for part in range(1, n_parts):
+        shutil.copyfile(writer.part_path(0), writer.part_path(part))
+    writer.finish(_manifest([], 1, n_parts * PART_TOKENS, len(number)))
     return folder
 
 

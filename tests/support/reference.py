@@ -59,13 +59,14 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Record every residual that a run reads inside the context."""
     import extract.pipeline
+    import extract.reading
     import extract.shards
 
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
         real_shard, real_again, real_control = (
             extract.shards.read_shard,
-            extract.shards.read_again,
+            extract.reading.read_again,
             extract.shards.controlled,
         )
 
@@ -102,8 +103,8 @@ def recording() -> Iterator[Recording]:
         patch.setattr(extract.shards, "read_shard", read_shard)
         patch.setattr(extract.pipeline, "read_residuals", listening(extract.pipeline.read_residuals, lambda: record.pilot))
         into = lambda: latest(record.shards)  # noqa: E731
-        patch.setattr(extract.shards, "read_residuals", listening(extract.shards.read_residuals, into))
-        patch.setattr(extract.shards, "read_again", read_again)
+        patch.setattr(extract.reading, "read_residuals", listening(extract.reading.read_residuals, into))
+        patch.setattr(extract.reading, "read_again", read_again)
         patch.setattr(extract.shards, "controlled", controlled)
         yield record
 

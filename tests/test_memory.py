@@ -1,0 +1,103 @@
+"""Which way a run goes with its models: all in memory, or one at a time; either way the store is the same."""
+
+import pytest
+import torch
+
+from extract import memory
+from extract.__main__ import main
+from extract.config import load_config
+from extract.models import load_model, model_config, weights
+from extract.variants import ModelSet
+from store import verify
+from store.manifest import read_manifest
+from tests.support.world import make_checkpoint, one_thread
+
+SHORT = {"tokens": 600, "shard_tokens": 250}
+
+
+@pytest.fixture(scope="module")
+def variants(world, tmp_path_factory) -> dict:
+    """Two checkpoints, an adapter, and a planted edit between them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def scaled(by: float):
+        return lambda model: model.model.layers[1].mlp.down_proj.weight.mul_(by)
+
+    return {
+        "double": {"model": str(make_checkpoint(folder / "double", world.base, scaled(2.0)))},
+        "tuned": {"adapter": str(world.adapter)},
+        "half": {"model": str(make_checkpoint(folder / "half", world.base, scaled(0.5)))},
+        "planted": {"planted": {"layer": 1, "feature": 3, "strength": 0.05}},
+    }
+
+
+def digest(world, folder, **changes) -> str:
+    folder.mkdir()
+    with one_thread():
+        assert main(["run", str(world.config(folder, **SHORT, **changes)), "--out", str(folder / "store")]) == 0
+    assert verify(folder / "store") == []
+    return read_manifest(folder / "store").digest
+
+
+def test_one_model_at_a_time_gives_the_same_store(world, variants, tmp_path, monkeypatch):
+    """And never are two sets of weights in memory, while together all three are."""
+    most = []
+    load = ModelSet._weights
+    monkeypatch.setattr(ModelSet, "_weights", lambda self, name: (load(self, name), most.append(len(self._loaded)))[0])
+    together = digest(world, tmp_path / "all", variants=variants, models_in_memory="all")
+    assert max(most) == 3
+    most.clear()
+    assert digest(world, tmp_path / "one", variants=variants, models_in_memory="one") == together
+    assert max(most) == 1
+
+
+def test_a_device_map_gives_the_same_store(world, variants, tmp_path):
+    """Here all of it lands on the CPU."""
+    some = {name: variants[name] for name in ("double", "tuned")}
+    assert digest(world, tmp_path / "map", variants=some, device_map="auto") == digest(world, tmp_path / "none", variants=some)
+
+
+def test_weights_that_a_device_map_put_away_are_found(world, tmp_path):
+    """Two of the five blocks lie on the disk; a hash over the weights is as it would be in memory."""
+    places = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
+    blocks = {f"model.layers.{n}": "disk" if n in (2, 3) else "cpu" for n in range(5)}
+    model = load_model(str(world.base), device_map={**places, **blocks})
+    assert any(tensor.is_meta for tensor in model.state_dict().values())
+    expected = load_model(str(world.base)).state_dict()
+    found = weights(model)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("free_sets", "wish", "one_at_a_time"),
+    [(4.0, "auto", False), (3.7, "auto", True), (100.0, "one", True), (0.1, "all", False)],
+)
+def test_which_way_by_hand(world, variants, tmp_path, monkeypatch, free_sets, wish, one_at_a_time):
+    """Three sets of weights, of which four fifths of the free memory must hold all: 3 / 0.8 = 3.75."""
+    config = load_config(world.config(tmp_path, variants=variants, models_in_memory=wish))
+    shape = model_config(config.base)
+    # 5 blocks: attention 32 x 16 x (2 + 1) x 2, MLP 3 x 32 x 64; the embedding; 4 bytes each
+    set_bytes = 4 * (5 * (32 * 16 * 3 * 2 + 3 * 32 * 64) + shape.vocab_size * 32)
+    monkeypatch.setattr(memory, "free_memory", lambda _device: int(free_sets * set_bytes))
+    needed = memory.needs(config, shape, "cpu", torch.float32)
+    assert (needed.sets, needed.set_bytes, needed.one_at_a_time) == (3, set_bytes, one_at_a_time)
+
+
+def test_adapters_alone_are_one_set(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 1)
+    config = load_config(world.config(tmp_path))
+    assert not memory.needs(config, model_config(config.base), "cpu", torch.float32).one_at_a_time
+
+
+@pytest.mark.parametrize(("wish", "words"), [("one", "one of 3 sets"), ("all", "3 set(s), all at a time")])
+def test_check_says_which_way(world, variants, tmp_path, capsys, wish, words):
+    assert main(["check", str(world.config(tmp_path, variants=variants, models_in_memory=wish))]) == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_predictions_need_all_models(world, variants, tmp_path, capsys, command):
+    config = world.config(tmp_path, variants=variants, models_in_memory="one", token_kl=50)
+    out = ["--out", str(tmp_path / "store")] if command == "run" else []
+    assert main([command, str(config), *out]) == 2
+    assert "token_kl compares the predictions of all models at once" in capsys.readouterr().err

@@ -1,0 +1,247 @@
+"""What holds for any codes: the sparse format gives back what was put in, sums merge exactly, metrics keep to their ranges."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from extract import statistics
+from extract.dictionaries import SparseCodes
+from store import metrics, parts
+from store.metrics import DOCUMENT_SUMS, FEATURE_SUMS
+from store.parts import Codes, LayerCodes
+
+ANY = settings(
+    deadline=None, max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # fmt: skip
+SUM = st.just(0.0) | st.floats(1e-9, 1e12)
+ACTIVATION = st.floats(2.0**-10, 2.0**10, width=32)
+
+
+@st.composite
+def dense_codes(draw, n_rows: int, d_sae: int) -> np.ndarray:
+    """float32 [n_rows, d_sae], mostly zero; whole rows may be empty."""
+    return draw(arrays.arrays(np.float32, (n_rows, d_sae), elements=st.just(0.0) | ACTIVATION, fill=st.just(0.0)))
+
+
+@st.composite
+def pairs(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Base and variant codes on the same tokens, and the decoder's norms."""
+    n_rows, d_sae = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    norms = draw(arrays.arrays(np.float64, d_sae, elements=st.floats(0.125, 8)))
+    return draw(dense_codes(n_rows, d_sae)), draw(dense_codes(n_rows, d_sae)), norms
+
+
+def sparse(dense: np.ndarray) -> SparseCodes:
+    row, feature = (torch.from_numpy(index) for index in dense.nonzero())
+    return SparseCodes(row, feature, torch.from_numpy(dense)[row, feature], len(dense))
+
+
+def union_of(base: np.ndarray, variant: np.ndarray, norms: np.ndarray) -> statistics.Union:
+    return statistics.scaled_union(sparse(base), sparse(variant), torch.from_numpy(norms))
+
+
+# ---- the sparse format ----
+
+
+@ANY
+@given(data=st.data(), scale=st.sampled_from([0.25, 1.0, 64.0]), by_feature=st.booleans(), far=st.booleans())
+def test_a_part_gives_back_what_was_put_in(tmp_path, data, scale, by_feature, far):
+    """By token and by feature; float16 of value / scale; no active feature is lost; features beyond 65,536 too."""
+    dense = data.draw(dense_codes(data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))))
+    row, column = dense.nonzero()
+    d_sae = 70_000 if far else dense.shape[1]
+    feature = column + (d_sae - dense.shape[1])
+    value = dense[row, column]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(dense)))]).astype(np.int64)
+    counted = data.draw(arrays.arrays(bool, len(dense)))
+    path = tmp_path / "part.h5"
+    parts.write_part(path, 3, {7: LayerCodes(d_sae, scale, counted, {"base": Codes(indptr, feature, value)})}, by_feature)
+    stored = np.maximum((value / scale).astype(np.float16), np.float16(2.0**-24)).astype(np.float32) * np.float32(scale)
+    assert (stored > 0).all()
+    found = parts.read_codes(path, 7, "base")
+    assert np.array_equal(found.indptr, indptr) and np.array_equal(found.index, feature)
+    assert np.array_equal(found.value, stored) and np.array_equal(found.rows, row)
+    for wanted in {0, d_sae - 1, *feature.tolist()}:
+        rows, values = parts.read_feature(path, 7, "base", wanted)
+        assert np.array_equal(rows, row[feature == wanted]) and np.array_equal(values, stored[feature == wanted])
+    first = data.draw(st.integers(0, len(dense) - 1))
+    some = parts.read_codes(path, 7, "base", first, len(dense) - first)
+    assert np.array_equal(some.index, feature[row >= first]) and np.array_equal(some.rows, row[row >= first] - first)
+    assert parts.n_tokens(path) == len(dense) and np.array_equal(parts.read_counted(path, 7), counted)
+
+
+# ---- sums merge ----
+
+
+def added(columns: dict[str, np.ndarray], keys: tuple[str, str]) -> dict[tuple[int, int], tuple]:
+    """(group, feature) -> its sums."""
+    rest = [name for name in columns if name not in keys]
+    cells = zip(*(columns[name].tolist() for name in keys), strict=True)
+    return dict(zip(cells, zip(*(columns[name].tolist() for name in rest), strict=True), strict=True))
+
+
+def total(*parts_of: dict[tuple[int, int], tuple]) -> dict[tuple[int, int], tuple]:
+    everything: dict[tuple[int, int], tuple] = {}
+    for part in parts_of:
+        for cell, sums in part.items():
+            before = everything.get(cell, (0,) * len(sums))
+            everything[cell] = tuple(a + b for a, b in zip(before, sums, strict=True))
+    return everything
+
+
+def same(found: dict, expected: dict) -> bool:
+    return found.keys() == expected.keys() and all(
+        found[cell] == pytest.approx(expected[cell], rel=1e-12, abs=1e-12) for cell in expected
+    )
+
+
+@ANY
+@given(pairs(), st.data())
+def test_feature_sums_merge_over_whole_documents(pair, data):
+    """Two shards cut between documents give what one gives, and all of them the dense sums."""
+    base, variant, norms = pair
+    n = len(base)
+    document = np.sort(data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 3))))
+    group = data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 1)))
+    cut = int(np.searchsorted(document, data.draw(st.integers(0, 4))))
+
+    def sums(rows: slice) -> dict:
+        if rows.stop <= rows.start:
+            return {}
+        union = union_of(base[rows], variant[rows], norms)
+        near = torch.zeros(len(union.row), dtype=torch.bool)
+        one = statistics.feature_sums(union, torch.from_numpy(group[rows]), torch.from_numpy(document[rows]), near)
+        return added(one, ("group", "feature"))
+
+    whole = sums(slice(0, n))
+    assert same(total(sums(slice(0, cut)), sums(slice(cut, n))), whole)
+    a, b = base * norms, variant * norms
+    for g in (0, 1):
+        for j in range(base.shape[1]):
+            here = group == g
+            x, y = a[here, j], b[here, j]
+            both = (x > 0) & (y > 0)
+            expected = (
+                both.sum(), ((x > 0) & (y == 0)).sum(), ((x == 0) & (y > 0)).sum(),
+                len(set(document[here][(x > 0) | (y > 0)])), 0, x.sum(), y.sum(), (x**2).sum(), (y**2).sum(), x[both].sum(),
+                y[both].sum(),
+            )  # fmt: skip
+            assert len(expected) == len(FEATURE_SUMS)
+            if expected[3]:
+                assert whole[g, j] == pytest.approx(expected)
+            else:
+                assert (g, j) not in whole
+
+
+@ANY
+@given(pairs(), st.integers(0, 6))
+def test_shifts_of_documents_do_not_depend_on_how_tokens_come(pair, cut):
+    """In one piece, or in two that share a document."""
+    base, variant, norms = pair
+    document = torch.arange(len(base)) // 2
+    cut = min(cut, len(base))
+    whole = statistics.document_shifts(union_of(base, variant, norms), document)
+    pieces = [
+        statistics.document_shifts(union_of(base[rows], variant[rows], norms), document[rows])
+        for rows in (slice(0, cut), slice(cut, None))
+        if len(base[rows])
+    ]
+    merged = statistics.merge_shifts(pieces, base.shape[1])
+    assert torch.equal(merged.document, whole.document) and torch.equal(merged.feature, whole.feature)
+    torch.testing.assert_close(merged.value, whole.value, rtol=1e-12, atol=1e-12)
+
+
+@ANY
+@given(st.data(), st.integers(1, 4), st.integers(0, 30))
+def test_top_contexts_of_two_shards_are_those_of_both(data, k, cut):
+    """The best of two shards' best are the best of all; each text once; nothing else is better."""
+    n = data.draw(st.integers(1, 30))
+    draws = {
+        "feature": arrays.arrays(np.int32, n, elements=st.integers(0, 2)),
+        "score": arrays.arrays(np.float32, n, elements=st.sampled_from([0.25, 0.5, 1.0, 1.5])),
+        "text": arrays.arrays(np.int64, n, elements=st.integers(0, 5)),
+    }
+    contexts = {name: data.draw(strategy) for name, strategy in draws.items()} | {"place": np.arange(n)}
+    halves = [{name: values[rows] for name, values in contexts.items()} for rows in (slice(0, cut), slice(cut, None))]
+    best = [statistics.top_contexts(half, k) for half in halves]
+    joined = {name: np.concatenate([half[name] for half in best]) for name in contexts}
+    found, expected = statistics.top_contexts(joined, k), statistics.top_contexts(contexts, k)
+    assert all(np.array_equal(found[name], expected[name]) for name in contexts)
+    for feature in range(3):
+        ranked = sorted((-contexts["score"][i], i, contexts["text"][i]) for i in range(n) if contexts["feature"][i] == feature)
+        first, seen = [], set()
+        for _, place, text in ranked:
+            if text not in seen:
+                seen.add(text)
+                first.append(place)
+        assert expected["place"][expected["feature"] == feature].tolist() == first[:k]
+
+
+# ---- ranges ----
+
+
+@ANY
+@given(pairs())
+def test_token_metrics_by_their_definitions(pair):
+    """Against docs/metrics.md, densely: ranges, symmetry, and exactly 1 and 0 where nothing changed."""
+    base, variant, norms = pair
+    a, b = base * norms, variant * norms
+    found = {name: values.numpy() for name, values in statistics.token_code_metrics(union_of(base, variant, norms)).items()}
+    either, both = ((a > 0) | (b > 0)).sum(1), ((a > 0) & (b > 0)).sum(1)
+    np.testing.assert_allclose(found["overlap"], np.where(either, both / np.maximum(either, 1), 1.0))
+    np.testing.assert_allclose(found["l1_divergence"], np.abs(b - a).sum(1))
+    np.testing.assert_allclose(found["code_delta_norm2"], ((b - a) ** 2).sum(1))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    np.testing.assert_allclose(found["latent_cosine"], cosine, atol=1e-9)
+    assert ((found["latent_cosine"] >= 0) & (found["latent_cosine"] <= 1)).all()
+    assert ((found["overlap"] >= 0) & (found["overlap"] <= 1)).all() and (found["minimum"] <= found["maximum"]).all()
+    other = statistics.token_code_metrics(union_of(variant, base, norms))
+    for name in ("overlap", "minimum", "maximum", "latent_cosine", "l1_divergence", "code_delta_norm2"):
+        np.testing.assert_allclose(other[name].numpy(), found[name], rtol=1e-12)
+    unchanged = statistics.token_code_metrics(union_of(base, base, norms))
+    fires = (a > 0).any(1)
+    assert (unchanged["overlap"] == 1).all() and (unchanged["latent_cosine"].numpy()[fires] == 1).all()
+    assert (unchanged["l1_divergence"] == 0).all() and (unchanged["minimum"] == unchanged["maximum"]).all()
+
+
+@ANY
+@given(pairs())
+def test_feature_metrics_keep_to_their_ranges(pair):
+    """Shares within 0 and 1, a shift no larger than the means, and the kind's sign the shift's."""
+    base, variant, norms = pair
+    n = len(base)
+    union = union_of(base, variant, norms)
+    everything = torch.zeros(n, dtype=torch.int64)
+    sums = statistics.feature_sums(union, everything, everything, torch.zeros(len(union.row), dtype=torch.bool))
+    values = metrics.feature_values({name: sums[name] for name in FEATURE_SUMS}, n)
+    for name in ("freq_base", "freq_variant", "suppression", "emergence"):
+        known = values[name][~np.isnan(values[name])]
+        assert ((known >= 0) & (known <= 1)).all(), name
+    assert (np.abs(values["shift"]) <= np.maximum(values["mean_base"], values["mean_variant"]) + 1e-12).all()
+    down, up = np.isin(values["kind"], ["vanished", "attenuated"]), np.isin(values["kind"], ["appeared", "amplified"])
+    assert (values["shift"][down] < 0).all() and (values["shift"][up] > 0).all()
+    assert (values["shift"][~down & ~up] == 0).all()
+
+
+@ANY
+@given(st.dictionaries(st.sampled_from(DOCUMENT_SUMS), SUM), SUM, SUM)
+def test_layer_metrics_of_any_sums_are_numbers_or_undefined(sums, total_a, total_b):
+    """Never infinite, never an error, whatever is zero."""
+    found = metrics.layer_values({name: sums.get(name, 0.0) for name in DOCUMENT_SUMS}, total_a, total_b, 1.0)
+    assert all(np.isfinite(value) or np.isnan(value) for value in found.values())
+    assert metrics.fit_gate(found["fvu_base"], found["fvu_variant"]) in ("fits", "strained", "does not fit")
+
+
+@ANY
+@given(arrays.arrays(np.float64, 7, elements=st.floats(-5, 5)), st.floats(0.1, 4))
+def test_systematic_share_of_one_change_everywhere_is_one(change, size):
+    """Documents of any sizes whose every token changes by the same vector; 0 / 0 where that is none."""
+    n = np.array([2, 3, 7])
+    change = change * size
+    norm2 = float(change @ change)
+    share = metrics.systematic_share(n.sum() ** 2 * norm2, (n**2).sum() * norm2, n.sum(), (n**2).sum(), n.sum() * norm2)
+    assert np.isnan(share) if norm2 == 0 else share == pytest.approx(1.0)
