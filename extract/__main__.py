@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     bench = _command(commands, "bench", _bench, "measure what an extraction costs beside the bare passes")
-    bench.add_argument("config", metavar="CONFIG", nargs="?", help="what to run (default: the demo's models on 16,000 tokens)")
+    bench.add_argument("config", metavar="CONFIG", nargs="?", help="what to run (default: the demo's models on 8,000 tokens)")
     bench.add_argument("--tokens", type=int, metavar="N", help="instead of the configuration's")
     _results(bench, "docs/bench.md, where CONFIG and --tokens are left out")
 
