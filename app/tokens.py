@@ -75,7 +75,7 @@ def window(
         top: the activation of the strongest colour, shared by both models.
         names: what to call base and variant.
     """
-    row_names = "".join(f"<span>{html.escape(name)}</span>" for name in (*names, "change"))
+    row_names = "".join(f"<span>{visible(name)}</span>" for name in (*names, "change"))
     columns = [f'<div class="fs-rows" aria-hidden="true">{row_names}</div>']
     written = WRITTEN * scale([(base, variant)])
     for i, token in enumerate(tokens):
@@ -91,7 +91,7 @@ def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veile
     peak = int(row["peak"])
     a, b = float(row["base_values"][peak]), float(row["variant_values"][peak])
     head = (
-        f"<b>{int(row['rank'])}</b> · {html.escape(str(row['domain']))} · {html.escape(str(row['source']))}"
+        f"<b>{int(row['rank'])}</b> · {visible(str(row['domain']))} · {visible(str(row['source']))}"
         f" · token {int(row['position']):,} · {words.number(a)} → {words.number(b)}"
         f" ({words.number(b - a, signed=True)})"
         + (f" · {alike:,} such windows" if alike > 1 else "")
@@ -122,8 +122,8 @@ def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> str:
 def legend(top: float, names: tuple[str, str]) -> str:
     """What the colours mean, with the top of the shared scale."""
     parts = [
-        _swatch(words.BASE_COLOUR, f"{html.escape(names[0])}: 0 to {words.number(top)}"),
-        _swatch(words.VARIANT_COLOUR, f"{html.escape(names[1])}: 0 to {words.number(top)}"),
+        _swatch(words.BASE_COLOUR, f"{visible(names[0])}: 0 to {words.number(top)}"),
+        _swatch(words.VARIANT_COLOUR, f"{visible(names[1])}: 0 to {words.number(top)}"),
         _swatch(words.DECREASE_COLOUR, "decrease"),
         _swatch(words.INCREASE_COLOUR, "increase"),
         "<span>scaled activation, opacity by its square root · outlined: the peak</span>",
@@ -134,7 +134,7 @@ def legend(top: float, names: tuple[str, str]) -> str:
 def series_legend(series: Sequence[tuple[str, str, str, int]]) -> str:
     """One legend for many charts: a piece of line before each name. series: name, colour, CSS line style, width in pixels."""
     parts = [
-        f'<span><span class="fs-line" style="border-top:{width}px {style} {hue}"></span>{html.escape(name)}</span>'
+        f'<span><span class="fs-line" style="border-top:{width}px {style} {hue}"></span>{visible(name)}</span>'
         for name, hue, style, width in series
     ]
     return f'<div class="fs-legend">{"".join(parts)}</div>'

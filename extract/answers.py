@@ -87,7 +87,7 @@ def _parse(line: bytes) -> tuple[str, str, dict[str, str]]:
         raise ValueError("the field 'answers' must map each model to its answer")
     for model, answer in answers.items():
         if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
-            raise ValueError(f"the answer of '{model}' must be an object with a text")
+            raise ValueError(f"the answer of {model!r} must be an object with a text")
     if BASE not in answers:
         raise ValueError("there is no answer of the base")
     return fields["task"], fields["prompt"], {model: answer["text"] for model, answer in answers.items()}

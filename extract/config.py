@@ -210,7 +210,12 @@ def load_config(path: str | Path) -> RunConfig:
     if not isinstance(content, dict):
         raise UserError(f"The configuration '{file}' must be a mapping of fields such as base, variants, saes, corpus.")
     try:
-        return RunConfig.model_validate(_absolute_paths(content, file.resolve().parent))
+        content = _absolute_paths(content, file.resolve().parent)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = _one_line(str(error))[:200]
+        raise UserError(f"The configuration '{file}' holds a path that cannot be one: {reason}.") from error
+    try:
+        return RunConfig.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         raise UserError(f"The configuration '{file}' is wrong: {problems}.") from error
@@ -279,8 +284,8 @@ def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _describe(problem: dict[str, Any]) -> str:
     place = ".".join(str(step) for step in problem["loc"] if step != "[key]") or "the file"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+    return _one_line(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

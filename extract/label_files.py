@@ -73,8 +73,8 @@ def _checked(store: Store, records: Iterator[Record], one_each: bool) -> tuple[l
         here = published[record.layer]
         if record.source is not None and isinstance(here, str) and here != record.source:
             raise UserError(
-                f"{record.where}: the label is of the dictionary '{record.source}', but the store's at layer {record.layer} is "
-                f"'{here}'; its features are others."
+                f"{record.where}: the label is of the dictionary {record.source!r}, but the store's at layer {record.layer} is "
+                f"{here!r}; its features are others."
             )
         key = (record.layer, record.feature)
         if key in labels and one_each:

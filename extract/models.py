@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from accelerate.utils.modeling import get_state_dict_offloaded_model
 from filelock import FileLock
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -80,7 +79,7 @@ def model_config(spec: str) -> PretrainedConfig:
     """
     try:
         if (gguf := _gguf_path(spec)) is not None:
-            return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name).get_text_config()
+            return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).get_text_config()
         return AutoConfig.from_pretrained(local_folder(spec), trust_remote_code=False).get_text_config()
     except UserError:
         raise
@@ -106,7 +105,7 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a damaged file surfaces as whatever its reader runs into
         raise UserError(f"The model '{spec}' could not be loaded: {first_line(error)}") from error
     return (model if device_map else model.to(device)).eval().requires_grad_(False)
 
@@ -127,7 +126,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     folder = local_folder(spec)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the same
         raise UserError(f"The tokenizer of '{spec}' could not be loaded: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
@@ -190,8 +189,9 @@ def _convert_gguf(path: Path) -> Path:
 def _write_converted(path: Path, folder: Path) -> Path:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        given = {"gguf_file": path.name, "trust_remote_code": False}
+        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **given)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **given)
         # The weights are plain float32 now, but transformers remembers the GGUF and refuses to save it otherwise.
         model.hf_quantizer = None
         model.is_quantized = False

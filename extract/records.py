@@ -51,7 +51,7 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
             record = _record(source, name, where, fields)
             if record.source in seen:
                 raise UserError(
-                    f"Two documents have the source id '{record.source}' ({seen[record.source]} and {where}); "
+                    f"Two documents have the source id {record.source!r} ({seen[record.source]} and {where}); "
                     "source ids must be unique."
                 )
             seen[record.source] = where
@@ -138,6 +138,8 @@ def _record(source: SourceConfig, name: str, where: str, fields: dict) -> Record
     domain = fields.get("domain") or source.domain
     if not domain:
         raise UserError(f"The document at {where} has no domain; give one in the record or in the configuration.")
+    if not str(domain).isprintable():
+        raise UserError(f"The document at {where} has the domain {str(domain)[:40]!r}, which is no name; give a line of text.")
     if domain == "all":
         raise UserError(f"The document at {where} has the domain 'all', which is reserved for the total.")
     if source.text_field != "text" and source.text_field in fields:

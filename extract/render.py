@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from store.errors import UserError
+from store.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from extract.records import Record
@@ -57,7 +57,7 @@ class Renderer:
             try:
                 self._text([{"role": "user", "content": "a"}])
             except jinja2.TemplateSyntaxError as error:
-                raise UserError(f"The chat template is not valid Jinja: {error}.") from error
+                raise UserError(f"The chat template is not valid Jinja: {first_line(error).rstrip('.')}.") from error
             except Exception:  # a sound template may refuse a conversation as short as this
                 pass
 
@@ -98,7 +98,7 @@ class Renderer:
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
         raise UserError(
             f"The document at {record.where} has none of: text; prompt and response; messages (it has "
-            f"{', '.join(sorted(fields)) or 'no fields'})."
+            f"{', '.join(map(repr, sorted(fields)[:10])) or 'no fields'})."
         )
 
     def _conversation(self, messages: list[Any], where: str) -> Rendered:
@@ -114,7 +114,8 @@ class Renderer:
             text = self._text(messages)
             marked = self._text([{**message, "content": _SLOT.format(i)} for i, message in enumerate(messages)])
         except Exception as error:  # the template's own refusals, and whatever its code runs into
-            raise UserError(f"The chat template cannot render the document at {where}: {error}.") from error
+            reason = first_line(error).rstrip(".")
+            raise UserError(f"The chat template cannot render the document at {where}: {reason}.") from error
         return Rendered(text, tuple(_content_spans(text, marked, messages)))
 
     def _text(self, messages: list[dict[str, str]]) -> str:

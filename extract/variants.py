@@ -5,11 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -21,6 +19,9 @@ from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenize
 from extract.planted import PlantedChange
 from store.errors import UserError, first_line
 from store.names import BASE
+
+CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
+"""Ways to begin a LoRA by which PEFT changes the weights that it stands on, at loading too."""
 
 
 class ModelSet:
@@ -123,7 +124,7 @@ class ModelSet:
                 model.load_adapter(spec, adapter_name=inside)
             else:
                 model = PeftModel.from_pretrained(model, spec, adapter_name=inside)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
+        except Exception as error:  # damaged settings surface as whatever PEFT runs into
             raise UserError(
                 f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {first_line(error, lines=2)}"
             ) from error
@@ -210,8 +211,22 @@ def _adapter_tensors(name: str, spec: str) -> set[str]:
                 f"The adapter '{name}' ({spec}) trains biases (bias: {config.bias}), which PEFT writes into the shared base; "
                 "merge it and give the merged checkpoint as 'model:' instead."
             )
+        start = getattr(config, "init_lora_weights", None)
+        if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
+            raise UserError(
+                f"The adapter '{name}' ({spec}) was begun from the base's own weights (init_lora_weights: {start!r}), which "
+                "PEFT takes out of the shared base again; save it as a plain LoRA (path_initial_model_for_weight_conversion), "
+                "or merge it and give the merged checkpoint as 'model:'."
+            )
+        if getattr(config, "layer_replication", None):
+            raise UserError(
+                f"The adapter '{name}' ({spec}) repeats layers (layer_replication), which PEFT does to the shared base; merge "
+                "it and give the merged checkpoint as 'model:'."
+            )
         return set(load_peft_weights(spec, device="cpu"))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged settings or weights surface as whatever PEFT runs into
         raise UserError(
             f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({first_line(error, lines=2)}); give the folder "
             "that holds adapter_config.json."

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.files import whole
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "statistics.duckdb"
+_VARIANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+"""What a variant may be called (extract/config.py): its name stands in paths of the parts and in every page."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         version = content["schema_version"]
+        if type(version) is not int:
+            raise TypeError("its version is not a number")
         checksum = content.get("checksum", "")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
@@ -111,7 +117,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
         _check_types(manifest)
     except TypeError as error:
-        raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
+        raise UserError(f"The manifest of '{folder}' is damaged ({first_line(error)}); extract the store again.") from error
     return manifest
 
 
@@ -128,6 +134,19 @@ def _check_types(manifest: Manifest) -> None:
     for facts in manifest.files.values():
         if not isinstance(facts.get("sha256"), str) or type(facts.get("bytes")) is not int:
             raise TypeError("'files' lacks a hash or a size")
+    for name, facts in manifest.variants.items():
+        if not _VARIANT.fullmatch(name) or not _has(facts, str, "kind", "name"):
+            raise TypeError("'variants' is not what it should be")
+    if not _has(manifest.base, str, "name"):
+        raise TypeError("'base' lacks a name")
+    if not _has(manifest.counts, int, "tokens", "documents") or "documents" not in manifest.rows:
+        raise TypeError("'counts' or 'rows' lacks a number")
+    if type(manifest.corpus.get("sources", [])) is not list or type(manifest.corpus.get("domains", {})) is not dict:
+        raise TypeError("'corpus' is not what it should be")
+
+
+def _has(facts: dict[str, Any], kind: type, *names: str) -> bool:
+    return all(type(facts.get(name)) is kind for name in names)
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -33,6 +33,8 @@ LIBVER = ("v110", "v110")
 """Of the file format: any HDF5 since 1.10 (2016) reads it, and unlike the older one it has checksums over all that says where
 values stand; the compressed values have their own. So a damaged part is never read as something else."""
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+MOST_PACKED = 1100
+"""Bytes that one byte of a file can stand for: deflate reaches 1,032."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,25 @@ def write_part(path: Path, part: int, layers: Mapping[int, LayerCodes], feature_
 
 
 def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: int | None = None) -> Codes:
-    """Raw codes of a run of token rows, from the token-major index."""
+    """Raw codes of a run of token rows, from the token-major index.
+
+    Raises:
+        UserError: the part is missing or damaged, or has no such rows.
+    """
     with _open(path) as file:
         by_token = f"{_known(file, layer, model)}/by_token"
         indptr = _dataset(file, f"{by_token}/indptr")
-        stop = indptr.shape[0] if n_rows is None else first_row + n_rows + 1
-        ends = indptr[first_row:stop].astype(np.int64)
+        stop = len(indptr) if n_rows is None else first_row + n_rows + 1
+        if not 0 <= first_row < stop <= len(indptr):
+            raise ValueError(f"it has no token rows {first_row} to {stop - 1}")
+        ends = indptr[first_row:stop].astype(np.int64, casting="safe")
         span = slice(ends[0], ends[-1])
-        return Codes(
-            ends - ends[0],
-            _dataset(file, f"{by_token}/index")[span].astype(np.int64),
-            _dataset(file, f"{by_token}/value")[span].astype(np.float32) * _scale(file, layer),
-        )
+        index = _dataset(file, f"{by_token}/index")[span].astype(np.int64, casting="safe")
+        value = _dataset(file, f"{by_token}/value")[span].astype(np.float32)
+        _check_codes(value, index, ends[-1] - ends[0], file[f"layer_{layer}"].attrs["d_sae"])
+        if (np.diff(ends) < 0).any():
+            raise ValueError("its tokens overlap")
+        return Codes(ends - ends[0], index, value * _scale(file, layer))
 
 
 def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,15 +137,18 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
 
     Returns:
         (row int64 [n], raw code float32 [n]), rows ascending.
+
+    Raises:
+        UserError: the part is missing or damaged.
     """
     with _open(path) as file:
         by_feature = f"{_known(file, layer, model)}/by_feature"
-        if by_feature in file:
-            start, stop = _dataset(file, f"{by_feature}/indptr")[feature : feature + 2]
-            return (
-                _dataset(file, f"{by_feature}/row")[start:stop].astype(np.int64),
-                _dataset(file, f"{by_feature}/value")[start:stop].astype(np.float32) * _scale(file, layer),
-            )
+        if _is_here(file, by_feature):
+            start, stop = (int(end) for end in _dataset(file, f"{by_feature}/indptr")[feature : feature + 2])
+            row = _dataset(file, f"{by_feature}/row")[start:stop].astype(np.int64, casting="safe")
+            value = _dataset(file, f"{by_feature}/value")[start:stop].astype(np.float32)
+            _check_codes(value, row, stop - start, file.attrs["n_tokens"])
+            return row, value * _scale(file, layer)
     codes = read_codes(path, layer, model)
     here = codes.index == feature
     return codes.rows[here], codes.value[here]
@@ -159,7 +171,11 @@ def read_counted(path: Path, layer: int) -> np.ndarray:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 over the names, attributes and values of everything in a part, whatever its chunks and compression."""
+    """SHA-256 over the names, attributes and values of everything in a part, whatever its chunks and compression.
+
+    Raises:
+        UserError: the part is missing or damaged, or takes anything from another place.
+    """
     total = hashlib.sha256()
 
     def update(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -170,7 +186,12 @@ def digest(path: Path) -> str:
             total.update(f"{item.dtype.str}{item.shape}".encode())
             total.update(np.ascontiguousarray(item[:]).tobytes())
 
+    def elsewhere(name: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> str | None:
+        return None if isinstance(link, h5py.HardLink) else name
+
     with _open(path) as file:
+        if (name := file.visititems_links(elsewhere)) is not None:  # visititems leaves these links out
+            raise _elsewhere(file, name)
         update("/", file)
         file.visititems(update)
     return total.hexdigest()
@@ -240,18 +261,48 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
         UserError: they do not.
         KeyError: there is none.
     """
-    steps = name.split("/")
-    for depth in range(1, len(steps) + 1):
-        if not isinstance(file.get("/".join(steps[:depth]), getlink=True), h5py.HardLink):
-            raise _elsewhere(file, name)
-    dataset = file[name]
+    dataset = file[name] if _is_here(file, name) else None
+    if not isinstance(dataset, h5py.Dataset):
+        raise KeyError(f"there are no values '{name}'")
     _check_inside(dataset)
     return dataset
+
+
+def _is_here(file: h5py.File, name: str) -> bool:
+    """Whether a part holds something of that name. Links are looked at, not followed: that alone would open another file.
+
+    Raises:
+        UserError: it is in another place.
+    """
+    steps = name.split("/")
+    for depth in range(1, len(steps) + 1):
+        link = file.get("/".join(steps[:depth]), getlink=True)
+        if link is None:
+            return False
+        if not isinstance(link, h5py.HardLink):
+            raise _elsewhere(file, name)
+    return True
 
 
 def _check_inside(dataset: h5py.Dataset) -> None:
     if dataset.is_virtual or dataset.external:
         raise _elsewhere(dataset.file, dataset.name)
+    if dataset.size and dataset.nbytes > MOST_PACKED * dataset.id.get_storage_size():
+        raise ValueError(f"'{dataset.name}' claims more values than are in the file")
+
+
+def _check_codes(value: np.ndarray, place: np.ndarray, count: int, limit: int) -> None:
+    """Values and where they stand belong together, and are what a part may hold.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not len(value) == len(place) == count:
+        raise ValueError("its values and their places are not equally many")
+    if len(place) and not 0 <= place.min() <= place.max() < limit:
+        raise ValueError("a value stands beyond its last feature or token")
+    if not (np.isfinite(value) & (value > 0)).all():
+        raise ValueError("it holds codes that no dictionary gives")
 
 
 def _elsewhere(file: h5py.File, name: str) -> UserError:
@@ -268,7 +319,7 @@ def _known(file: h5py.File, layer: int, model: str) -> str:
         UserError: it holds none.
     """
     name = f"layer_{layer}/codes/{model}"
-    if name not in file:
+    if not _is_here(file, name):
         raise UserError(
             f"The part '{Path(file.filename).name}' holds no codes of model '{model}' at layer {layer}, or is damaged."
         )
@@ -276,4 +327,7 @@ def _known(file: h5py.File, layer: int, model: str) -> str:
 
 
 def _scale(file: h5py.File, layer: int) -> np.float32:
-    return np.float32(file[f"layer_{layer}"].attrs["code_scale"])
+    scale = float(file[f"layer_{layer}"].attrs["code_scale"])
+    if not 0 < scale < np.inf:
+        raise ValueError(f"its code_scale is {scale}")
+    return np.float32(scale)

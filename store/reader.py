@@ -21,7 +21,7 @@ from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
 from store.names import BASE
-from store.writer import content_digest
+from store.writer import PILOT_FILE, content_digest
 
 _NUMBERS = itertools.count()
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
@@ -117,7 +117,7 @@ class Store:
         document, part, first_row = (places[name].to_numpy() for name in ("document", "part", "first_row"))
         pieces: dict[str, list[np.ndarray]] = {name: [empty] for name, empty in _NO_ACTIVATIONS.items()}
         for number in np.unique(part):
-            row, value = parts.read_feature(self.path / parts.part_file(int(number)), layer, model, feature)
+            row, value = parts.read_feature(self._part(number), layer, model, feature)
             start, stop = np.searchsorted(part, [number, number + 1])
             which = start + np.searchsorted(first_row[start:stop], row, side="right") - 1
             pieces["document"].append(document[which])
@@ -143,11 +143,23 @@ class Store:
                 f"This store did not keep the codes of document {document} (documents.has_codes says which it kept); the store "
                 "that it was cut from, or a new extraction, has them."
             )
-        path = self.path / parts.part_file(int(place.part))
-        codes = parts.read_codes(path, layer, model, int(place.first_row), int(place.n_tokens))
+        codes = parts.read_codes(self._part(place.part), layer, model, int(place.first_row), int(place.n_tokens))
         norms = self.sql("SELECT decoder_norm FROM features WHERE layer = ? ORDER BY feature", [layer])["decoder_norm"]
+        if codes.index.max(initial=-1) >= len(norms):
+            raise UserError(f"The codes of layer {layer} name features that the store does not have; do not trust this copy.")
         value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)
         return pd.DataFrame({"position": codes.rows, "feature": codes.index, "value": value})
+
+    def _part(self, number: int) -> Path:
+        """A part's file.
+
+        Raises:
+            UserError: the manifest does not name it, so that nobody has looked whether it lies in the store.
+        """
+        name = parts.part_file(int(number))
+        if name not in self.manifest.files:
+            raise UserError(f"Documents stand in the part '{name}', which the manifest does not name; do not trust this copy.")
+        return self.path / name
 
     def _column(self, query: str) -> list:
         return [row[0] for row in self.connection.cursor().execute(query).fetchall()]
@@ -190,17 +202,14 @@ def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Stor
         _check_size(folder, name, expected["bytes"])
     database = folder / manifests.DATABASE_FILE
     try:
-        connection = duckdb.connect(
-            str(database),
-            read_only=True,
-            config=READ_ONLY,
-        )
+        connection = duckdb.connect(str(database), read_only=True, config=READ_ONLY)
+        _check_tables(connection)
+        return Store(folder, manifest, connection, labels)
     except duckdb.Error as error:
         raise UserError(
             f"The database '{database.name}' of the store '{folder}' is damaged ({first_line(error)}); copy or extract it"
             " again."
         ) from error
-    return Store(folder, manifest, connection, labels)
 
 
 def verify(path: str | Path) -> list[str]:
@@ -226,26 +235,63 @@ def verify(path: str | Path) -> list[str]:
     if problems:
         return problems
     with _open(folder, manifest, labels=None) as store:
-        rows = tables.row_counts(store.connection)
+        try:
+            rows, digest = tables.row_counts(store.connection), tables.digest(store.connection)
+        except duckdb.Error as error:
+            return [f"The database '{manifests.DATABASE_FILE}' lacks what a store has ({first_line(error)})."]
         problems += [
-            f"The table '{table}' has {rows[table]} rows, the manifest says {count}."
+            f"The table {table!r} has {rows.get(table, 'no')} rows, the manifest says {count}."
             for table, count in manifest.rows.items()
             if rows.get(table) != count
         ]
         part_digests = [parts.digest(folder / name) for name in sorted(manifest.files) if name.endswith(".h5")]
-        if content_digest(tables.digest(store.connection), part_digests) != manifest.digest:
+        if content_digest(digest, part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
     return problems
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
-    """A store that somebody shared must not make its reader look at other files."""
-    inside = folder.resolve()
-    for name in manifest.files:
+    """A store that somebody shared must not make its reader look at other files, nor at what the manifest does not vouch for.
+
+    Raises:
+        UserError: it would.
+    """
+    for name in (*manifest.files, PILOT_FILE):
         if not _FILE_NAME.fullmatch(name):
-            raise UserError(f"The manifest names the file '{name}', which does not belong to a store; do not trust this copy.")
-        if not (folder / name).resolve().is_relative_to(inside):
+            raise UserError(f"The manifest names the file {name!r}, which does not belong to a store; do not trust this copy.")
+        if not _is_inside(folder / name, folder):
             raise UserError(f"The file '{name}' of the store is a link to another place; do not trust this copy.")
+    if manifests.DATABASE_FILE not in manifest.files:
+        raise UserError(f"The manifest of '{folder}' does not name '{manifests.DATABASE_FILE}'; do not trust this copy.")
+    journal = f"{manifests.DATABASE_FILE}.wal"
+    if (folder / journal).exists():
+        raise UserError(
+            f"The store '{folder}' holds '{journal}', which would change its tables and which no finished store has; take it "
+            "away, or do not trust this copy."
+        )
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is where its path says, or elsewhere in the folder; not where links go round in a circle."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return False
+
+
+def _check_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """A store has tables only: a view or a function of its own could put other things in their place.
+
+    Raises:
+        UserError: it has more.
+    """
+    found = connection.execute(
+        "SELECT 'view', view_name FROM duckdb_views() WHERE NOT internal "
+        "UNION ALL SELECT 'function', function_name FROM duckdb_functions() WHERE NOT internal"
+    ).fetchone()
+    if found:
+        kind, name = found
+        raise UserError(f"The store's database holds a {kind} {name!r}, which no extracted store does; do not trust this copy.")
 
 
 def _check_size(folder: Path, name: str, expected: int) -> None:

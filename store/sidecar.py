@@ -8,10 +8,11 @@ Version 1 held labels only, version 2 causal checks too; both are read as they a
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,10 +164,14 @@ def read_labels(store: Path, digest: str) -> pd.DataFrame:
     """The imported labels of a store: layer, feature, label, label_source; no rows where there is no sidecar.
 
     Raises:
-        UserError: there is one, but it cannot be read or is of a later version.
+        UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
     query = "SELECT layer, feature, label, label_source FROM labels WHERE store = ? ORDER BY layer, feature"
-    return pd.DataFrame(_read(store, LABELS_SINCE, query, [digest]), columns=COLUMNS)
+    rows = _read(store, LABELS_SINCE, query, [digest])
+    _check(store, "label", rows, (_is_index, _is_index, _is_text, _is_text))
+    if len({row[:2] for row in rows}) < len(rows):
+        raise _damaged(store, "label", "a feature has two")
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def labels_state(store: Path) -> tuple[int, str | None]:
@@ -186,26 +191,74 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
         FROM steering WHERE store = ? ORDER BY layer, feature, variant
     """
     rows = _read(store, STEERING_SINCE, query, [digest])
+    may_be_null = (_is_null_or_number, _is_null_or_number)
+    numbers = (_is_index, _is_index, _is_text, _is_text, _is_index, _is_index, _is_number, _is_number, *may_be_null)
+    _check(store, "causal check", rows, (*numbers, _is_text, _is_whole))
     try:
         return [
             Steering(*numbers, {int(feature): float(kl) for feature, kl in json.loads(controls).items()}, seed)
             for *numbers, controls, seed in rows
         ]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"The sidecar '{sidecar_path(store)}' holds a damaged causal check ({error}); do it again.") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(store, "causal check", str(error)) from error
 
 
 def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
     """Every judgement of a variant's features, in the order of writing; none where there is no sidecar.
 
     Raises:
-        UserError: there is one, but it cannot be read or is of a later version.
+        UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
     query = """
         SELECT variant, layer, feature, reviewer, verdict, severity, note, made FROM reviews
         WHERE store = ? AND variant = ? ORDER BY id
     """
-    return [Review(*row) for row in _read(store, REVIEWS_SINCE, query, [digest, variant])]
+    rows = _read(store, REVIEWS_SINCE, query, [digest, variant])
+    kinds = (_is_text, _is_index, _is_index, _is_text, _is_text, _is_null_or_text, _is_text, _is_text)
+    _check(store, "review", rows, kinds)
+    return [Review(*row) for row in rows]
+
+
+def _check(store: Path, what: str, rows: Sequence[tuple], kinds: Sequence[Callable[[Any], bool]]) -> None:
+    """Every value is of the kind that was written: SQLite holds no column to its type.
+
+    Raises:
+        UserError: one is not.
+    """
+    for row in rows:
+        if not all(fits(value) for fits, value in zip(kinds, row, strict=True)):
+            raise _damaged(store, what, "a value is not of its kind")
+
+
+def _damaged(store: Path, what: str, why: str) -> UserError:
+    return UserError(
+        f"The sidecar '{sidecar_path(store)}' holds a damaged {what} ({why}); move it away to have the store without imported "
+        "labels, causal checks and reviews."
+    )
+
+
+def _is_index(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_null_or_number(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_null_or_text(value: Any) -> bool:
+    return value is None or _is_text(value)
 
 
 def _write(store: Path, statement: str, rows: Sequence[tuple]) -> Path:

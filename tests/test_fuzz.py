@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import shutil
+import sqlite3
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -14,16 +18,21 @@ from extract.config import SourceConfig, load_config
 from extract.label_files import import_labels
 from extract.records import read_records
 from extract.render import Renderer
-from store import open_store, verify
+from store import open_store, parts, verify
 from store.errors import UserError
 from store.manifest import MANIFEST_FILE
+from store.report import describe
 from store.sidecar import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
+from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import make_tiny_store
 
 FUZZ = settings(
     deadline=None, max_examples=80, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
+SLOW = settings(FUZZ, max_examples=25)
+"""Of what opens a store each time."""
+
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
     | st.sampled_from(["~nobody/x", "/dev/null", "a" * 5000, "\0", "..", "pypi:", ".gguf", "text", "\ud83d"])
@@ -39,7 +48,7 @@ def sentence(action, *arguments) -> None:
     try:
         action(*arguments)
     except UserError as error:
-        assert str(error).strip() and "Traceback" not in str(error)
+        assert str(error).strip() and str(error).isprintable() and "Traceback" not in str(error)
 
 
 def fields(*names: str) -> st.SearchStrategy:
@@ -99,6 +108,27 @@ def test_a_damaged_gzip_is_named(tmp_path, damage):
         read_and_render(path)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"a\nb": 1}, {"domain": "a\nb", "text": "x"}, {"domain": "\u202ea", "text": "x"}, {"source": "a\nb", "text": "x"}],
+)
+def test_what_a_record_says_of_itself_stays_in_one_line(tmp_path, record):
+    """Names of fields, domains, ids: repeated in the message, where a line break would make two of it."""
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(b"\n".join([as_bytes(record)] * 2))
+    with pytest.raises(UserError, match="line 1") as refused:
+        read_and_render(path)
+    assert str(refused.value).isprintable()
+
+
+def test_a_model_of_a_file_of_answers_is_named_in_one_line(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(as_bytes({"task": "x", "prompt": "y", "answers": {"base": {"text": "z"}, "a\nb": 1}}))
+    with pytest.raises(UserError, match=r"'a\\nb' must be an object") as refused:
+        read_answers(path, ["base"])
+    assert str(refused.value).isprintable()
+
+
 # ---- configurations ----
 
 NAMES = ("base", "variants", "saes", "corpus", "tokens", "controls", "chat_template", "answers", "device_map", "replicas")
@@ -130,6 +160,28 @@ def test_yaml_made_to_break_its_reader(tmp_path, content):
         load_config(path)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "./\0", "~\0", "~nobody-of-that-name/x", "a/" * 3000])
+@pytest.mark.parametrize("place", ["base", "answers", "chat_template", "saes", "corpus", "variants"])
+def test_a_path_that_cannot_be_one(tmp_path, path, place):
+    """A NUL, a home of nobody, longer than any path: said of the configuration, or left to what opens it."""
+    given = {"saes": [{"path": path}], "corpus": [{"path": path}], "variants": {"x": {"model": path}}}
+    file = tmp_path / "run.yaml"
+    rest = {"base": "b", "variants": {"x": {"adapter": "a"}}, "saes": [{"path": "s"}], "corpus": [{"path": "c"}]}
+    file.write_text(yaml.safe_dump({**rest, place: given.get(place, path)}))
+    sentence(load_config, file)
+    if path == "./\0":
+        with pytest.raises(UserError, match="a path that cannot be one"):
+            load_config(file)
+
+
+@pytest.mark.parametrize("content", [{"a\nb": 1}, {"variants": {"a\nb": {"adapter": "x"}}}])
+def test_a_wrong_field_is_named_in_one_line(tmp_path, content):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="a b") as refused:
+        load_config(tmp_path / "run.yaml")
+    assert str(refused.value).isprintable()
+
+
 # ---- manifests ----
 
 
@@ -148,10 +200,12 @@ def look(store: Path) -> None:
     """What the app and the command line do first."""
     with open_store(store) as opened:
         opened.overview()
+        describe(opened)
+        opened.codes(0, 12, "maths")
     verify(store)
 
 
-@FUZZ
+@settings(SLOW, max_examples=50)
 @given(data=st.data())
 def test_manifest(store, manifest, data):
     """Any field, or a field of a field, replaced by anything, or left out."""
@@ -166,6 +220,20 @@ def test_manifest(store, manifest, data):
         del content[name]
     (store / MANIFEST_FILE).write_bytes(as_bytes(content))
     sentence(look, store)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"schema_version": "3\n"}, {"schema_version": True}, {"a\nb": 1}, {"base": {}},
+     {"base": {"name": ["x"]}}, {"base": {"name": "\ud83d"}}, {"variants": {"<b>": {"kind": "adapter", "name": "x"}}},
+     {"variants": {"../maths": {"kind": "adapter", "name": "x"}}}, {"variants": {"maths": {}}}, {"counts": {}},
+     {"counts": {"tokens": "many", "documents": 3}}, {"rows": {}}, {"corpus": {"sources": 5}}, {"corpus": {"domains": []}}],
+)  # fmt: skip
+def test_a_manifest_that_its_readers_would_stumble_over(store, manifest, changes):
+    (store / MANIFEST_FILE).write_bytes(as_bytes({**manifest, **changes}))
+    with pytest.raises(UserError, match="is damaged") as refused:
+        open_store(store)
+    assert str(refused.value).isprintable()
 
 
 @FUZZ
@@ -185,7 +253,7 @@ def test_a_manifest_nested_without_end(store):
 # ---- labels, answers, sidecars ----
 
 
-@FUZZ
+@SLOW
 @given(st.lists(st.lists(st.text(max_size=6) | st.integers(-1, 20).map(str), max_size=4).map(",".join), max_size=4))
 def test_labels_as_csv(tiny_store, tmp_path, rows):
     path = tmp_path / "labels.csv"
@@ -194,7 +262,7 @@ def test_labels_as_csv(tiny_store, tmp_path, rows):
     sidecar_path(tiny_store).unlink(missing_ok=True)
 
 
-@FUZZ
+@SLOW
 @given(st.lists((fields("layer", "index", "description", "modelId") | JSON).map(as_bytes) | st.binary(max_size=30), max_size=3))
 def test_labels_as_jsonl(tiny_store, tmp_path, lines):
     path = tmp_path / "labels.jsonl"
@@ -227,3 +295,137 @@ def test_a_damaged_sidecar(tmp_path, place, bits, cut):
         sentence(read, store, "digest", *more)
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
+
+
+VALUES = (
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(max_size=4)
+    | st.text(max_size=5).filter(lambda text: text.isprintable())
+    | st.sampled_from(["[" * 50_000, "{}", "[1]", '{"a": 1}', '{"1": null}', "restore", "concern", "maths", 5, 12])
+)  # fmt: skip
+SOUND = {
+    "labels": (5, 1, "a label", "me", "2026"),
+    "steering": (12, 1, "maths", "restore", 9, 9, 0.2, 0.1, None, None, '{"3": 0.1}', 1, "2026"),
+    "reviews": ("maths", 12, 1, "Ada", "concern", "high", "a note", "2026"),
+}
+
+
+def forge_sidecar(store: Path, digest: str, table: str, row: list) -> None:
+    """A sidecar whose columns have no types, and this row twice, as nothing of ours would write it."""
+    path = sidecar_path(store)
+    path.unlink(missing_ok=True)
+    write_labels(store, digest, [])
+    connection = sqlite3.connect(path)
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+    values = [7, digest, *row] if table == "reviews" else [digest, *row]
+    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    connection.commit()
+    connection.close()
+
+
+def read_everything(store: Path, digest: str) -> None:
+    """What the app, the findings and a report take from a sidecar; whatever comes is of the kind that they expect."""
+    with open_store(store) as opened:
+        opened.shifted_features(variant="maths")
+    assert all(abs(check.change) < 1e400 and check.rank > 0 for check in read_steering(store, digest))
+    for review in read_reviews(store, digest, "maths"):
+        assert isinstance(review.reviewer + review.note + review.made, str) and review.layer + review.feature >= 0
+
+
+@SLOW
+@given(data=st.data(), table=st.sampled_from(sorted(SOUND)))
+def test_a_forged_sidecar(tiny_store, data, table):
+    """SQLite holds no column to its type: any value may stand anywhere."""
+    with open_store(tiny_store) as opened:
+        digest = opened.manifest.digest
+    row = list(SOUND[table])
+    row[data.draw(st.integers(0, len(row) - 1))] = data.draw(VALUES)
+    forge_sidecar(tiny_store, digest, table, row)
+    sentence(read_everything, tiny_store, digest)
+    sidecar_path(tiny_store).unlink()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [("labels", 0, "twelve"), ("labels", 0, 9 * 10**12), ("labels", 1, -1), ("labels", 2, b"x"), ("labels", 2, None),
+     ("steering", 0, "x"), ("steering", 6, "much"), ("steering", 7, float("inf")), ("steering", 10, "[" * 50_000),
+     ("steering", 10, "[1]"), ("reviews", 3, None), ("reviews", 3, b"x"), ("reviews", 6, b"x"), ("reviews", 1, "x"),
+     ("reviews", 4, "guilty")],
+)  # fmt: skip
+def test_a_sidecars_wrong_values_are_refused(tiny_store, table, column, value):
+    with open_store(tiny_store) as opened:
+        digest = opened.manifest.digest
+    row = list(SOUND[table])
+    forge_sidecar(tiny_store, digest, table, row)
+    read_everything(tiny_store, digest)  # what was not changed is fine
+    row[column] = value
+    forge_sidecar(tiny_store, digest, table, row)
+    with pytest.raises(UserError) as refused:
+        read_everything(tiny_store, digest)
+    assert str(refused.value).isprintable()
+    sidecar_path(tiny_store).unlink()
+
+
+# ---- parts ----
+
+PLACES = [f"{side}/{column}" for side, columns in (("by_token", ("indptr", "index", "value")),
+          ("by_feature", ("indptr", "row", "value"))) for column in columns]  # fmt: skip
+ARRAYS = (
+    st.lists(st.integers(0, 2**32 - 1), max_size=16).map(lambda v: np.array(v, np.uint32))
+    | st.lists(st.integers(0, 6), min_size=15, max_size=15).map(lambda v: np.array(v, np.uint32))
+    | st.lists(st.floats(width=16), max_size=5).map(lambda v: np.array(v, np.float16))
+    | st.sampled_from([np.uint8(3), np.zeros((3, 3)), np.array([b"a"] * 4), np.zeros(4, "V3"), np.dtype("u2")])
+)  # fmt: skip
+
+
+def ask(store: Path) -> None:
+    """Everything that is read of one model's codes; what comes out belongs to the store."""
+    with open_store(store) as opened:
+        for document in range(3):
+            codes = opened.codes(document, 12, "maths")
+            assert codes["feature"].between(0, 3).all() and (codes["value"] > 0).all()
+        for feature in range(4):
+            assert (opened.activations(12, feature, "maths")["value"] > 0).all()
+    parts.digest(store / parts.part_file(0))
+
+
+@settings(SLOW, max_examples=40)
+@given(place=st.sampled_from(PLACES), value=ARRAYS)
+def test_a_part_with_other_values(tiny_store, tmp_path, place, value):
+    """Sound HDF5 that says what no extraction would."""
+    store = tmp_path / "store"
+    shutil.rmtree(store, ignore_errors=True)
+    shutil.copytree(tiny_store, store)
+    with h5py.File(store / parts.part_file(0), "a") as file:
+        del file[f"layer_12/codes/maths/{place}"]
+        file[f"layer_12/codes/maths/{place}"] = value
+    rewrite_manifest(store)
+    sentence(ask, store)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("code_scale", "x"), ("code_scale", np.ones(3)), ("code_scale", 0.0), ("code_scale", float("nan")), ("d_sae", 1),
+     ("d_sae", "x")],
+)  # fmt: skip
+def test_a_part_with_other_attributes(tiny_store, tmp_path, name, value):
+    store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
+    with h5py.File(store / parts.part_file(0), "a") as file:
+        file["layer_12"].attrs[name] = value
+        file["layer_12/codes/maths/by_token/index"][:] = [0, 1, 2, 3]
+    rewrite_manifest(store)
+    with pytest.raises(UserError, match="is damaged"):
+        ask(store)
+
+
+def test_a_part_that_claims_more_than_it_holds(tiny_store, tmp_path):
+    """64 TiB of numbers of which none is in the file would end the process that reads them."""
+    store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
+    with h5py.File(store / parts.part_file(0), "a") as file:
+        del file["layer_12/counted"]
+        file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**16,))
+    rewrite_manifest(store)
+    for read in (parts.digest, lambda path: parts.read_counted(path, 12)):
+        with pytest.raises(UserError, match="claims more values"):
+            read(store / parts.part_file(0))

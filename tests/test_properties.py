@@ -73,6 +73,29 @@ def test_a_part_gives_back_what_was_put_in(tmp_path, data, scale, by_feature, fa
     assert parts.n_tokens(path) == len(dense) and np.array_equal(parts.read_counted(path, 7), counted)
 
 
+@ANY
+@given(arrays.arrays(np.float32, st.integers(1, 8), elements=st.floats(2.0**-100, 60_000, width=32)), st.integers(-8, 8))
+def test_no_active_feature_is_lost(tmp_path, value, exponent):
+    """However weak: half the smallest float16 and less becomes that, not zero; all else is off by half a step at most."""
+    scale = 2.0**exponent
+    value = np.minimum(value, np.float32(60_000 * scale))
+    indptr = np.array([0, len(value)])
+    kept = LayerCodes(len(value), scale, np.ones(1, bool), {"base": Codes(indptr, np.arange(len(value)), value)})
+    parts.write_part(tmp_path / "part.h5", 0, {0: kept})
+    found = parts.read_codes(tmp_path / "part.h5", 0, "base").value
+    assert (found > 0).all()
+    assert (np.abs(found - value) <= np.maximum(value * 2.0**-11, scale * 2.0**-24)).all()
+
+
+@pytest.mark.parametrize("by_feature", [True, False])
+def test_a_part_without_any_code(tmp_path, by_feature):
+    nothing = Codes(np.zeros(4, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    parts.write_part(tmp_path / "part.h5", 0, {0: LayerCodes(70_000, 1.0, np.zeros(3, bool), {"base": nothing})}, by_feature)
+    found = parts.read_codes(tmp_path / "part.h5", 0, "base")
+    assert found.indptr.tolist() == [0, 0, 0, 0] and not len(found.index) and not len(found.value)
+    assert [len(values) for values in parts.read_feature(tmp_path / "part.h5", 0, "base", 69_999)] == [0, 0]
+
+
 # ---- sums merge ----
 
 
@@ -152,6 +175,60 @@ def test_shifts_of_documents_do_not_depend_on_how_tokens_come(pair, cut):
     merged = statistics.merge_shifts(pieces, base.shape[1])
     assert torch.equal(merged.document, whole.document) and torch.equal(merged.feature, whole.feature)
     torch.testing.assert_close(merged.value, whole.value, rtol=1e-12, atol=1e-12)
+
+
+@ANY
+@given(pairs(), st.data())
+def test_every_other_sum_merges_over_whole_documents(pair, data):
+    """Sums and norms of shifts, histograms, token sums and counts: of two shards together, of one, and worked out densely."""
+    base, variant, norms = pair
+    n, d_sae = base.shape
+    document = np.sort(data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 3))))
+    domain = data.draw(arrays.arrays(np.int64, 4, elements=st.integers(0, 1)))
+    token_ids = data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 4)))
+    counted = data.draw(arrays.arrays(bool, n))
+    edges = metrics.histogram_edges(2.0)
+    cut = int(np.searchsorted(document, data.draw(st.integers(0, 4))))
+
+    def sums(rows: slice) -> list[dict]:
+        if rows.stop <= rows.start:
+            return [{}] * 5
+        union = union_of(base[rows], variant[rows], norms)
+        shifts = statistics.document_shifts(union, torch.from_numpy(document[rows]))
+        of_domain = torch.from_numpy(domain)
+        codes, scales = sparse(base[rows]), torch.from_numpy(norms)
+        lengths = statistics.shift_norms(shifts, of_domain, 2)
+        ids = statistics.token_counts(token_ids[rows], counted[rows])
+        return [
+            added(statistics.shift_sums(shifts, of_domain, d_sae), ("domain", "feature")),
+            {(g, 0): (lengths[g],) for g in (0, 1) if lengths[g]},
+            added(statistics.histogram(codes, scales, edges), ("feature", "bin")),
+            added(statistics.token_sums(codes, scales, token_ids[rows]), ("feature", "token_id")),
+            added({**ids, "nothing": np.zeros(len(ids["count"]))}, ("token_id", "nothing")),
+        ]
+
+    whole = sums(slice(0, n))
+    for of_all, *of_parts in zip(whole, sums(slice(0, cut)), sums(slice(cut, n)), strict=True):
+        assert same(total(*of_parts), of_all)
+    a, change = base * norms, (variant.astype(np.float64) - base) * norms
+    by_document = np.array([change[document == d].sum(0) for d in range(4)])
+    for g in (0, 1):
+        assert whole[1].get((g, 0), (0.0,))[0] == pytest.approx((by_document[domain == g] ** 2).sum())
+        for j in range(d_sae):
+            of_feature = by_document[domain == g][:, j]
+            found = whole[0].get((g, j), (0.0, 0.0))
+            size = np.abs(change[:, j]).sum()
+            assert found == pytest.approx((of_feature.sum(), (of_feature**2).sum()), abs=1e-12 * max(1.0, size, size**2))
+    row, feature = base.nonzero()
+    for j in range(d_sae):
+        here = a[row[feature == j], j]
+        expected = np.histogram(here, np.r_[-np.inf, edges[1:-1], np.inf])[0]  # a value on an edge: in the bin above
+        assert [whole[2].get((j, k), (0,))[0] for k in range(len(expected))] == expected.tolist()
+        for token in range(5):
+            fired = a[(token_ids == token) & (base[:, j] > 0), j]
+            assert whole[3].get((j, token), (0, 0.0)) == pytest.approx((len(fired), fired.sum()))
+    for token in range(5):
+        assert whole[4].get((token, 0.0), (0,))[0] == (token_ids[counted] == token).sum()
 
 
 @ANY

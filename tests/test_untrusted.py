@@ -4,6 +4,10 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import unicodedata
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +20,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import answer_cards, tokens, words
+from app import answer_cards, token_colours, tokens, words
+from extract import models
 from extract.__main__ import main
+from extract.config import RunConfig
+from extract.variants import ModelSet
 from store import open_store, parts, text, verify
 from store.errors import UserError
-from store.findings import findings
+from store.feature_lists import Filter
+from store.findings import _escape, findings
 from store.manifest import DATABASE_FILE
+from store.reader import READ_ONLY
+from store.review_html import as_html
+from store.review_report import NUMBERS
+from store.sandbox import QueryError, run
+from store.writer import PILOT_FILE
 from tests.support.forged import rewrite_manifest
 from tests.support.world import make_checkpoint
 
@@ -115,6 +128,87 @@ def test_code_in_a_model_of_unknown_kind(world, tmp_path, capsys):
     refused(world, tmp_path, capsys, "own_code", base=str(model))
 
 
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [("config.json", {"num_attention_heads": 0}), ("config.json", {"hidden_size": "x"}),
+     ("config.json", {"layer_types": ["x"]}), ("config.json", {"quantization_config": {"quant_method": "gptq"}}),
+     ("config.json", {"attn_implementation": "evil/kernel"}),
+     ("tokenizer_config.json", {"bos_token": [1]}), ("tokenizer.json", {"model": {"type": "BPE", "vocab": 5}})],
+)  # fmt: skip
+def test_settings_that_no_model_has(world, tmp_path, file, changes):
+    """Whatever transformers runs into, code of others to compute attention with included, is said in a sentence."""
+    model = Path(shutil.copytree(world.base, tmp_path / "odd"))
+    (model / file).write_text(json.dumps(json.loads((model / file).read_text()) | changes))
+    load = models.load_model if file == "config.json" else models.load_tokenizer
+    with pytest.raises(UserError, match="odd' could not be loaded") as refused:
+        load(str(model))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("broken", ["[1]", "[" * 50_000])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_settings_that_are_none(world, tmp_path, file, broken):
+    model = Path(shutil.copytree(world.base, tmp_path / "odd"))
+    (model / file).write_text(broken)
+    with pytest.raises(UserError, match="odd' could not be loaded"):
+        models.load_tokenizer(str(model))
+
+
+def test_code_beside_a_gguf_is_not_asked_for(tmp_path, monkeypatch):
+    """Its folder's settings are read with it; without a no, transformers would ask whoever sits there, and do as told."""
+    asked = []
+
+    def loads(*_, **given):
+        asked.append(given)
+        raise OSError("enough")
+
+    for name in ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"):
+        monkeypatch.setattr(getattr(models, name), "from_pretrained", loads)
+    monkeypatch.setenv("FEATURESHIFT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    for load in (models.model_config, models.load_model):
+        with pytest.raises(UserError, match="enough"):
+            load(str(tmp_path / "a.gguf"))
+    assert len(asked) == 2 and all(given["trust_remote_code"] is False for given in asked)
+
+
+# ---- adapters that are not what they seem ----
+
+
+def with_adapter(world, folder: Path, **changes) -> ModelSet:
+    """The base with the world's adapter, whose settings are changed."""
+    adapter = Path(shutil.copytree(world.adapter, folder / "adapter"))
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    rest = {"saes": [{"path": "x"}], "corpus": [{"path": "x"}]}
+    config = RunConfig.model_validate({"base": str(world.base), "variants": {"sft": {"adapter": str(adapter)}}, **rest})
+    return ModelSet(config, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_2", "olora"])
+def test_an_adapter_that_takes_from_the_base(world, tmp_path, monkeypatch, start):
+    """PEFT changes the shared base as it loads one, with which everything is compared; refused, and with reason."""
+    with pytest.raises(UserError, match=f"begun from the base's own weights.*{start}"):
+        with_adapter(world, tmp_path / "refused", init_lora_weights=start)
+    monkeypatch.setattr("extract.variants.CHANGES_BASE", ())
+    ids = torch.tensor([[2, 5, 6, 7]])
+    with with_adapter(world, tmp_path / "loaded", init_lora_weights=start).active("base", ids) as base, torch.inference_mode():
+        found = base(ids).logits
+    with torch.inference_mode():
+        assert (found - models.load_model(str(world.base))(ids).logits).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"layer_replication": [[0, 3], [2, 5]]}, "repeats layers"), ({"r": "x"}, "'sft'"), ({"arrow_config": {"a": 1}}, "'sft'"),
+     ({"peft_type": "EVIL"}, "'sft'"), ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "'sft'")],
+)  # fmt: skip
+def test_settings_that_no_adapter_has(world, tmp_path, changes, expected):
+    with pytest.raises(UserError, match=expected) as refused:
+        with_adapter(world, tmp_path, **changes)
+    assert "\n" not in str(refused.value)
+
+
 def test_code_in_a_model_of_known_kind(world, tmp_path):
     """The library's own classes read it; the code beside it is left alone."""
     model = model_with_code(world.base, tmp_path, tmp_path / "executed", "gemma3_text")
@@ -174,6 +268,52 @@ def test_a_link_out_of_a_store_is_refused(own, tmp_path, name):
             action(own)
 
 
+def test_a_database_that_the_manifest_leaves_out_is_refused(own, tmp_path):
+    """Else nobody would look where it lies, nor whether it is the one that was written."""
+    files = json.loads((own / "manifest.json").read_text())["files"]
+    rewrite_manifest(own, files={name: facts for name, facts in files.items() if name != DATABASE_FILE})
+    for action in (open_store, verify):
+        with pytest.raises(UserError, match="does not name"):
+            action(own)
+
+
+def test_a_part_that_the_manifest_leaves_out_is_not_read(own, tmp_path):
+    """The database says where documents stand; here in another store of the reader's, by a link."""
+    shutil.copy(own / PART, tmp_path / "private.h5")
+    (own / parts.part_file(7)).symlink_to(tmp_path / "private.h5")
+    with duckdb.connect(str(own / DATABASE_FILE)) as connection:
+        connection.execute("UPDATE documents SET part = 7")
+    rewrite_manifest(own)
+    with open_store(own) as store:
+        for read in (lambda: store.codes(0, 12, "maths"), lambda: store.activations(12, 0, "maths")):
+            with pytest.raises(UserError, match="manifest does not name"):
+                read()
+
+
+@pytest.mark.parametrize("name", [PART, DATABASE_FILE, PILOT_FILE])
+def test_a_link_in_a_circle_is_refused(own, name):
+    (own / name).unlink()
+    (own / name).symlink_to(own / name)
+    for action in (open_store, verify):
+        with pytest.raises(UserError, match="link to another place"):
+            action(own)
+
+
+def test_a_journal_beside_the_database_is_refused(own, tmp_path):
+    """DuckDB would put its changes over the tables without a word: what the pages show would be covered by no hash."""
+    shutil.copytree(own, tmp_path / "other")
+    connection = duckdb.connect(str(tmp_path / "other" / DATABASE_FILE))
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+    connection.execute("UPDATE features SET label = 'from the journal'")
+    shutil.copy(tmp_path / "other" / f"{DATABASE_FILE}.wal", own)
+    connection.close()
+    with duckdb.connect(str(own / DATABASE_FILE), read_only=True) as trusting:
+        assert trusting.execute("SELECT DISTINCT label FROM features").fetchall() == [("from the journal",)]
+    for action in (open_store, verify):
+        with pytest.raises(UserError, match=r"\.wal.*no finished store has"):
+            action(own)
+
+
 def test_a_store_may_itself_be_a_link(own, tmp_path):
     """People keep large stores on other disks."""
     (tmp_path / "link").symlink_to(own)
@@ -230,18 +370,88 @@ def test_a_part_whose_whole_layer_is_elsewhere(own, tmp_path):
         store.codes(0, 12, "maths")
 
 
+def test_a_link_in_a_part_is_not_even_looked_behind(own, tmp_path):
+    """Behind it is a pipe: whoever opens that waits for ever, as h5py did where it was asked whether the name is there."""
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(own / PART, "a") as file:
+        del file["layer_12/codes/maths"]
+        file["layer_12/codes/maths"] = h5py.ExternalLink(str(tmp_path / "pipe"), "/secret")
+    rewrite_manifest(own)
+    read = "import sys; from store import open_store; open_store(sys.argv[1]).codes(0, 12, 'maths')"
+    found = subprocess.run([sys.executable, "-c", read, str(own)], capture_output=True, text=True, timeout=60, check=False)
+    assert "UserError" in found.stderr and "do not trust this copy" in found.stderr
+    with pytest.raises(UserError, match="do not trust this copy"):
+        verify(own)
+
+
+@pytest.mark.parametrize(
+    ("table", "source"),
+    [("layers", "read_csv('/etc/passwd')"), ("documents", "read_csv('/etc/passwd')"), ("vocabulary", "(SELECT 1 AS token_id)"),
+     ("layers", "(SELECT 12 AS layer)"), ("tokens", "range(10)")],
+)  # fmt: skip
+def test_a_view_in_place_of_a_table_is_refused(own, table, source):
+    """Also one that reads no file: what it says need not be the same twice."""
+    with duckdb.connect(str(own / DATABASE_FILE)) as connection:
+        connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
+    rewrite_manifest(own)
+    for action in (open_store, verify):
+        with pytest.raises(UserError, match=f"holds a view '{table}'"):
+            action(own)
+
+
+def test_a_function_in_place_of_duckdbs_is_refused(own):
+    with duckdb.connect(str(own / DATABASE_FILE)) as connection:
+        connection.execute("CREATE MACRO count(x) AS 42")
+    rewrite_manifest(own)
+    with pytest.raises(UserError, match="holds a function 'count'"):
+        open_store(own)
+
+
+@pytest.mark.parametrize(("table", "found_at_once"), [("layers", True), ("contexts", False)])
+def test_a_database_without_a_table(own, table, found_at_once):
+    with duckdb.connect(str(own / DATABASE_FILE)) as connection:
+        connection.execute(f"DROP TABLE {table}")
+    rewrite_manifest(own)
+    if found_at_once:
+        with pytest.raises(UserError, match="is damaged"):
+            verify(own)
+    else:
+        assert verify(own) and f"{table} does not exist" in verify(own)[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [("COPY layers FROM '/etc/passwd'", "refused"), ("IMPORT DATABASE 'x'", "refused"), ("CREATE SECRET (TYPE s3)", "refused"),
+     ("LOAD '/tmp/evil.duckdb_extension'", "refused"), ("DELETE FROM layers", "refused"), ("PREPARE p AS SELECT 1", "refused"),
+     ("FROM read_ndjson('/etc/passwd')", "wrong"), ("FROM parquet_metadata('/etc/passwd')", "wrong"),
+     ("FROM read_duckdb('/etc/passwd')", "wrong"), ("FROM query('FROM read_text(''/etc/passwd'')')", "wrong"),
+     ("FROM read_blob('/proc/self/environ')", "wrong"), ("FROM duckdb_secrets()", "wrong"), ("FROM task", "wrong"),
+     ("FROM sqlite_scan('/x', 't')", "wrong"), ("FROM pandas_scan(1)", "wrong"), ("SELECT 1::POINTER", "wrong")],
+)  # fmt: skip
+def test_more_that_a_readers_sql_may_not(tiny_store, query, kind):
+    """Beyond tests/test_sandbox.py: what else writes, reads a file, takes the worker's own variables or a place in memory."""
+    with open_store(tiny_store) as store, pytest.raises(QueryError) as refused:
+        run(store, query)
+    assert refused.value.kind == kind and "root:" not in str(refused.value)
+
+
 @pytest.mark.parametrize("source", ["read_csv('{0}')", "read_text('{0}')", "read_blob('{0}')", "'{0}'"])
 def test_a_view_in_a_database_cannot_read_files(own, tmp_path, source):
-    """In place of a table; whoever asks gets DuckDB's refusal instead of the file."""
+    """In place of a table: the store is not opened, and DuckDB would refuse it too."""
     secret = tmp_path / "secret.csv"
     secret.write_text("document,source,domain\n1,hush,x\n")
     with duckdb.connect(str(own / DATABASE_FILE)) as connection:
         connection.execute("DROP TABLE vocabulary")
         connection.execute(f"CREATE VIEW vocabulary AS SELECT * FROM {source.format(secret)}")
     rewrite_manifest(own)
-    with pytest.raises((duckdb.Error, UserError)) as refusal, open_store(own) as store:
-        store.sql("SELECT * FROM vocabulary")
+    with pytest.raises(UserError, match="holds a view") as refusal:
+        open_store(own)
     assert "hush" not in str(refusal.value)
+    with duckdb.connect(str(own / DATABASE_FILE), read_only=True, config=READ_ONLY) as connection:
+        with pytest.raises(duckdb.Error) as refusal:  # nor could it, if it had been let in
+            connection.execute("SELECT * FROM vocabulary").fetchall()
+        assert "hush" not in str(refusal.value)
 
 
 # ---- texts ----
@@ -313,6 +523,85 @@ def test_plain_words_have_no_markdown(given_text):
     assert all(bare[place - 1] == "\\" for place, c in enumerate(bare) if c in "`*_{}[]()<>#+-!|~$:" and place > 0)
     assert not bare or bare[0] not in "`*_{}[]()<>#+-!|~$:"
     assert escaped.replace("\\", "").split() == "".join(c for c in given_text if c != "\\").replace("\\", "").split()
+
+
+def as_shown(given: str) -> str:
+    """What a reader sees of a text, by what store/text.py promises."""
+    hidden = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
+    marks = ((c, f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in hidden else c) for c in given)
+    return "".join(text.VISIBLE.get(c, mark) for c, mark in marks) or "∅"
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(TEXTS, TEXTS, TEXTS)
+def test_places_names_and_legends_are_text(token, source, name):
+    """Around the tokens too: where a context stands, what a model is called; all of it there to be read, none of it at work."""
+    row = {"rank": 1, "domain": source, "source": source, "position": 3, "peak": 0, "tokens": [token],
+           "base_values": [1.0], "variant_values": [2.0]}  # fmt: skip
+    pages = {
+        tokens.context(row, 2.0, ("base", name)): (token, source, name),
+        tokens.excerpt(row, ("base", name)): (token,),
+        tokens.chips([token], [1.0]): (token,),
+        tokens.legend(1.0, ("base", name)): (name,),
+        tokens.series_legend([(name, "#123456", "dashed", 3)]): (name,),
+    }
+    for page, expected in pages.items():
+        found = Tags(page)
+        assert found.elements <= {"div", "span", "b", "bdi", "small"}
+        assert found.attributes <= {"class", "style", "title", "aria-hidden"}
+        assert all(as_shown(given) in found.text for given in expected)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(TEXTS.filter(bool), TEXTS)
+def test_a_documents_tokens_are_text(token, name):
+    rows = pd.DataFrame(
+        {"position": [0], "context": [0], "segment": ["text"], "token": [token], "counted": [True], "cosine_change": [0.5]}
+    )
+    value = token_colours.VALUES["cosine"]
+    found = Tags(token_colours.document(rows, value, 1.0, ("base", name), 0, "?position={}".format))
+    assert found.elements <= {"div", "span", "a", "br"} and as_shown(token) in found.text
+    assert found.attributes <= {"class", "style", "title", "href", "target", "tabindex"}
+    around = Tags(token_colours.legend(value, 1.0, 5, ("base", name), rows, f"of {name}"))
+    assert around.elements <= {"div", "span", "b"} and around.attributes <= {"class", "style"}
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(TEXTS.filter(bool), TEXTS)
+def test_a_review_is_text(written, token):
+    """The names, notes and labels of a report, and what the store says of itself."""
+    judgement = {"reviewer": written, "verdict": "concern", "severity": "high", "note": written, "made": "2026-01-01T00:00:00"}
+    feature = {
+        "layer": 1, "feature": 2, "label": written, "judgements": [judgement], "disagreement": False, "reason": written,
+        "ranking": "decrease", "numbers": dict.fromkeys(NUMBERS),
+        "contexts": [{"domain": written, "source": written, "position": 1, "peak": 0, "tokens": [token], "base": [1.0],
+                      "variant": [0.0]}],
+    }  # fmt: skip
+    feature["numbers"] |= {"verdict": written, "kind": written, "gate": written}
+    known = {"name": written, "sha256": written}
+    content = {
+        "made": "2026-01-01T00:00:00", "reviewed": [feature], "reviewed_elsewhere": [], "sensitivity": [], "fit": [],
+        "progress": {"total": 1, "reviewed": 1, "concerns": 1, "disagreements": 0, "reviewers": {written: 1}},
+        "not_reviewed": {"count": 0, "features": []},
+        "work_list": asdict(Filter(variant="maths", search=written)) | {"total": 1},
+        "store": {"digest": written, "created": written, "base": known, "variant": {"variant": "maths", **known},
+                  "dictionaries": {"1": known}, "tokenizer": known, "corpus": {"sources": [{"file": written}]},
+                  "notes": [written], "published_from": None},
+    }  # fmt: skip
+    found = Tags(as_html(content))
+    assert not found.elements & {"script", "img", "svg", "a", "iframe", "i", "form", "object"}
+    assert not any(name.startswith("on") or name in ("href", "src", "action") for name in found.attributes)
+    assert as_shown(token) in found.text and found.text.count(as_shown(written)) >= 9
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(TEXTS)
+def test_labels_of_the_findings_have_no_markup(given_text):
+    """No element, and no mark of Markdown that is not behind a backslash."""
+    escaped = _escape(given_text)
+    assert not Tags(escaped).elements and not set(escaped) & set("<>\n")
+    bare = escaped.replace("\\\\", "")
+    assert all(place and bare[place - 1] == "\\" for place, c in enumerate(bare) if c in "`*_[]|#")
 
 
 def test_the_page_of_findings_has_no_markup_of_the_stores(tiny_store):
