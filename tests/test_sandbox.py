@@ -107,6 +107,7 @@ def test_what_wants_too_much_is_cut_off(store, unharmed, query):
 def test_the_worker_has_none_of_the_servers_secrets(monkeypatch):
     monkeypatch.setenv("A_SECRET", "1")
     process = sandbox._start()
+    process.stdout.read(1)  # it has begun: just after the fork there is no environment to see
     environment = Path(f"/proc/{process.pid}/environ").read_bytes()
     process.kill()
     process.communicate()
