@@ -154,9 +154,10 @@ def awkward_corpus(folder: Path) -> list[dict]:
 # ---- comparing ----
 
 
-def assert_same(found: pd.DataFrame, expected: pd.DataFrame, key: list[str], tolerance: dict | float = SUM,
-                zero: float = 1e-12) -> None:  # fmt: skip
-    """The same rows, integers and texts exactly, floats within a relative tolerance (``zero``, absolute, where the value is 0)."""
+def assert_same(
+    found: pd.DataFrame, expected: pd.DataFrame, key: list[str], tolerance: dict | float = SUM, zero: float = 1e-12
+) -> None:
+    """The same rows, integers and texts exactly, floats within a relative tolerance, or `zero` where the value is 0."""
     found, expected = (frame.sort_values(key).reset_index(drop=True) for frame in (found, expected))
     pd.testing.assert_frame_equal(found[key], expected[key], check_dtype=False, obj="keys")
     for column in expected.columns.difference(key):
