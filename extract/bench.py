@@ -5,7 +5,6 @@ own too: the bare passes (truncated forward passes of base and variants; encodin
 whole extraction without controls, and with them.
 """
 
-import multiprocessing
 import os
 import platform
 import resource
@@ -27,6 +26,7 @@ from extract.config import RunConfig
 from extract.hooks import capture_residuals, run_truncated
 from extract.inputs import Inputs, load_inputs
 from extract.progress import Phases, progress_bar
+from extract.workers import process_context
 from store import open_store
 from store.manifest import DATABASE_FILE, Manifest
 from store.names import BASE, CONTROLS
@@ -169,16 +169,16 @@ def _phase_rows(whole: Whole, bare: Bare) -> list[Row]:
 
 
 def _told(name: str, value: float) -> Row:
-    return Row(name, value, "", None)
+    return Row(name, float(value), "", None)
 
 
 def _at_most(name: str, value: float, limit: float) -> Row:
-    return Row(name, value, f"at most {limit:g}", value <= limit)
+    return Row(name, float(value), f"at most {limit:g}", bool(value <= limit))
 
 
 def _alone(measure: Callable, config: RunConfig):
     """Its result from a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=process_context()) as pool:
         return pool.submit(measure, config).result()
 
 

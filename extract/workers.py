@@ -60,12 +60,12 @@ def run_in_processes(
         UserError: a worker found something that the user can mend, or died. Finished shards are kept.
         OSError: the disk is full.
     """
-    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
-    numbers = spawn.Queue()
+    context = process_context()
+    numbers = context.Queue()
     for number in range(workers):
         numbers.put(number)
     arguments = (config, writer.folder, threads_each(workers), numbers)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=arguments) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments) as pool:
         futures = {pool.submit(_extract, shard.index): shard for shard in shards}
         try:
             for future in as_completed(futures):
@@ -78,6 +78,18 @@ def run_in_processes(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def process_context() -> multiprocessing.context.BaseContext:
+    """How processes are started: forked from one that has only imported everything; where that is unknown, each anew.
+
+    Forked from this one, which has threads and perhaps a GPU, they might hang.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["extract.workers"])
+    return context
 
 
 def threads_each(workers: int) -> int:

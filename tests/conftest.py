@@ -1,11 +1,21 @@
 """Fixtures that many tests share; each is made once a session."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.tiny_store import make_tiny_store
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Streamlit's AppTest leaves the app as the main module, which every process that is started later would run first."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")

@@ -240,6 +240,7 @@ def test_an_interrupted_run_goes_on(interrupted: Path, uninterrupted: Path) -> N
     assert not interrupted.with_name("store.partial").exists()
 
 
+@pytest.mark.long
 def test_a_run_that_dies_while_merging_goes_on(
     world: World, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,7 +120,7 @@ LEFT = ("latents/part-00001.h5", "work/sums-00001.npz", "pilot.npz", "work/donor
         "work/kl-00000.npz")  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", [cut_short, pytest.param(emptied, marks=pytest.mark.long), zeroed])
+@pytest.mark.parametrize("damage", [cut_short, *(pytest.param(one, marks=pytest.mark.long) for one in (emptied, zeroed))])
 def test_a_power_cut(whole, half_merged, tmp_path, damage: Callable[[Path], None]):
     """Every kind of file damaged at once: none is taken for what it was."""
     folder = shutil.copytree(half_merged, tmp_path / "run")
@@ -155,14 +155,21 @@ def test_what_was_whole_is_kept(whole, half_merged, tmp_path):
 # ---- the last step ----
 
 
-@pytest.fixture
-def last_step(world: World, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def ended(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that ended when the manifest was written, but the store not yet in its place."""
-    config = world.config(tmp_path, **SHORT)
-    process = runs.start("run", config, "--out", tmp_path / "store", log=tmp_path / "log", before=_end_in_place)
+    folder = tmp_path_factory.mktemp("ended")
+    config = world.config(folder, **SHORT)
+    process = runs.start("run", config, "--out", folder / "store", log=folder / "log", before=_end_in_place)
     process.join()
-    assert process.exitcode == 9 and (tmp_path / "store.partial" / MANIFEST_FILE).is_file()
-    return tmp_path
+    assert process.exitcode == 9 and (folder / "store.partial" / MANIFEST_FILE).is_file()
+    return folder
+
+
+@pytest.fixture
+def last_step(ended: Path, tmp_path: Path) -> Path:
+    """The same, of the test's own."""
+    return Path(shutil.copytree(ended, tmp_path / "run"))
 
 
 def _end_in_place() -> None:

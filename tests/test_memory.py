@@ -12,7 +12,7 @@ from store import verify
 from store.manifest import read_manifest
 from tests.support.world import make_checkpoint, one_thread
 
-SHORT = {"tokens": 600, "shard_tokens": 250}
+SHORT = {"tokens": 400, "shard_tokens": 200}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,7 @@ def test_one_model_at_a_time_gives_the_same_store(world, variants, tmp_path, mon
     assert max(most) == 1
 
 
+@pytest.mark.long
 def test_a_device_map_gives_the_same_store(world, variants, tmp_path):
     """Here all of it lands on the CPU."""
     some = {name: variants[name] for name in ("double", "tuned")}

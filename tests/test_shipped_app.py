@@ -1,13 +1,13 @@
 """The pages on the store that ships: nothing fails, and every choice is answered within the time agreed."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from app import data
 from tests.support import pages
+from tests.support.pace import agreed_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = float(os.environ.get("FEATURESHIFT_ANSWER_SECONDS", "0.3"))
@@ -39,12 +39,6 @@ def shipped(monkeypatch):
     monkeypatch.setenv(data.VARIABLE, str(ROOT / "store" / "demo"))
 
 
-def seconds(app) -> float:
-    start = time.perf_counter()
-    app.run()
-    return time.perf_counter() - start
-
-
 def test_every_page_is_in_the_list():
     assert set(CHOICES) == {view.stem for view in (ROOT / "app" / "views").glob("*.py")}
 
@@ -55,11 +49,11 @@ def test_every_choice_is_answered_in_time(view, record_property):
     for choice in ({}, *CHOICES[view]):
         app.query_params.clear()
         app.query_params.update(choice)
-        first = seconds(app)
+        first = agreed_seconds(app.run)
         assert not app.exception and not app.error, choice
         again = []
         while len(again) < TRIES and min(again, default=SECONDS) >= SECONDS:
-            again.append(seconds(app))
+            again.append(agreed_seconds(app.run))
         record_property(str(choice), f"{first:.3f} {min(again):.3f}")
         print(f"{view:12s} first {first:5.2f} again {min(again):5.3f}  {choice}")
         assert min(again) < SECONDS, choice

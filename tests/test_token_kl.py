@@ -355,6 +355,7 @@ def counting_compare(patch: pytest.MonkeyPatch, until: int) -> list[int]:
     return done
 
 
+@pytest.mark.long
 def test_an_interrupted_pass_goes_on(world: World, tmp_path: Path) -> None:
     """The same command gives the digest of an uninterrupted run, and computes no finished group again."""
     config = world.config(tmp_path, **SETTINGS)

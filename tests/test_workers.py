@@ -51,8 +51,8 @@ def test_a_killed_worker_loses_nothing(world: World, alone: Path, tmp_path: Path
     while not list(work.glob("sums-*.npz")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    victims = [pid for pid in _descendants(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert victims
+    server, *victims = [pid for pid in _descendants(process.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(victims) == 2 and all(pid in _descendants(server) for pid in victims)
     os.kill(victims[0], signal.SIGKILL)
     _, errors = process.communicate()
     assert process.returncode == 2

@@ -2,10 +2,8 @@
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["extract.pipeline"])
@@ -18,13 +16,7 @@ def start(*arguments: object, log: Path, before: Callable[[], None] | None = Non
         before: called in that process first.
     """
     process = _CONTEXT.Process(target=_run, args=([str(argument) for argument in arguments], log, before))
-    # Streamlit's AppTest leaves the app as this process's main module, which a child would begin by running.
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
+    process.start()
     return process
 
 
