@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from store.text import on_one_line
+
 BASE_COLOUR = "#1f83c6"
 VARIANT_COLOUR = "#dd6b10"
 DECREASE_COLOUR = "#8e4fa8"
@@ -290,4 +292,4 @@ def short(text: str, length: int) -> str:
 
 def plain(text: str) -> str:
     """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
-    return "".join("\\" + c if c in "\\`*_{}[]()<>#+-.!|~$:^=&" else " " if c in "\n\r\t" else c for c in text)
+    return "".join("\\" + c if c in "\\`*_{}[]()<>#+-.!|~$:^=&" else c for c in on_one_line(text))

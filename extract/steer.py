@@ -18,7 +18,7 @@ from extract.progress import progress_bar
 from extract.steer_plan import Passage, Plan
 from extract.variants import ModelSet, text_config
 from store.errors import UserError
-from store.manifest import Manifest
+from store.manifest import Manifest, file_hash
 from store.names import BASE
 from store.reader import Store
 from store.steering import MIN_CONTEXTS, RESTORE, Steering
@@ -251,8 +251,8 @@ def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Di
 def _pilot(store: Store, layer: int) -> LayerPilot:
     """What the run's pilot fixed of a layer, as the store keeps it."""
     path = store.path / PILOT_FILE
-    if not path.is_file():
-        raise UserError(f"The store '{store.path}' is damaged: '{PILOT_FILE}' is missing; copy or extract it again.")
+    if not path.is_file() or file_hash(path) != store.manifest.files[PILOT_FILE]["sha256"]:
+        raise UserError(f"The store '{store.path}' is damaged: '{PILOT_FILE}' is missing or not as written; copy it again.")
     numbers = store.manifest.pilot[str(layer)]
     with np.load(path) as arrays:
         mean = torch.from_numpy(arrays[f"{layer}/mean"])

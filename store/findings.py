@@ -5,6 +5,7 @@ Every sentence is made from the store's numbers; none is written for one store.
 
 from __future__ import annotations
 
+import html
 import re
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from store import story
 from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
 from store.sidecar import read_steering
+from store.text import on_one_line
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -48,9 +50,9 @@ def findings(store: Store) -> str:
     pieces = [
         "# What the store shows",
         f"Generated from the store with digest `{store.manifest.digest[:16]}` by `python -m extract findings`; do not edit. "
-        f"Base: {store.manifest.base['name']}. {counts['tokens']:,} tokens of {counts['documents']:,} documents in "
-        f"{len(store.domains)} domains ({', '.join(store.domains)}).",
-        *(f"> {note}" for note in store.manifest.notes),
+        f"Base: {_escape(store.manifest.base['name'])}. {counts['tokens']:,} tokens of {counts['documents']:,} documents in "
+        f"{len(store.domains)} domains ({_escape(', '.join(store.domains))}).",
+        *(f"> {_escape(note)}" for note in store.manifest.notes),
         "## What each change amounts to",
         *_stories(store),
         "## The table",
@@ -99,7 +101,7 @@ def _stories(store: Store) -> list[str]:
     ]
     occur = {word.removesuffix(f" {FEW_MARK}") for row in words for word in row[2:]}
     meanings = "; ".join(f"*{name}*: {meaning}" for name, meaning in story.HEADLINES.items() if name in occur)
-    table = pd.DataFrame(words, columns=["variant", "layer", *domains])
+    table = pd.DataFrame(words, columns=["variant", "layer", *map(_escape, domains)])
     few = f" {FEW_MARK} rests on fewer than {story.MIN_DOCUMENTS} documents, and may not hold beyond them."
     marked = any(word.endswith(FEW_MARK) for row in words for word in row[2:])
     return [*pieces, "In a word, by layer and domain:", _markdown(table), f"{meanings}.{few if marked else ''}"]
@@ -266,13 +268,13 @@ def _context(context: pd.Series) -> str:
     before, at, after = tokens[start:peak], tokens[peak], tokens[peak + 1 : start + CONTEXT_TOKENS]
     marked = f"{_escape(''.join(before))} **{_escape(at).strip() or SPACES}** {_escape(''.join(after))}"
     values = f"{context['base_values'][peak]:.3g} → {context['variant_values'][peak]:.3g}"
-    return f"{context['domain']}: “{' '.join(marked.split())}” ({values})"
+    return f"{_escape(context['domain'])}: “{' '.join(marked.split())}” ({values})"
 
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    flat = str(text).replace("\n", f" {LINE_BREAK} ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", flat)
+    flat = on_one_line(str(text).replace("\n", f" {LINE_BREAK} "))
+    return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", html.escape(flat, quote=False))
 
 
 def _markdown(frame: pd.DataFrame) -> str:

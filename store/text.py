@@ -1,4 +1,4 @@
-"""Untrusted text as safe HTML: markup escaped, and what cannot be seen, or turns writing around, shown as marks. Pure."""
+"""Untrusted text, shown as it is: what cannot be seen, or turns writing around, as marks; as HTML with markup escaped. Pure."""
 
 import html
 import unicodedata
@@ -18,9 +18,22 @@ def lines(text: str) -> str:
     return "<br>".join("".join(map(_shown, line)) for line in text.replace("\r\n", "\n").split("\n"))
 
 
+def on_one_line(text: str) -> str:
+    """Not HTML: ends of lines and tabs as spaces, other characters that cannot be seen as their number, ⟨U+202E⟩."""
+    return "".join(" " if c in "\n\r\t" else _number(c) if _hidden(c) else c for c in text)
+
+
 def _shown(character: str) -> str:
     if character in VISIBLE:
         return f'<span class="fs-mark">{VISIBLE[character]}</span>'
-    if unicodedata.category(character) in _HIDDEN:
-        return f'<span class="fs-mark">⟨U+{ord(character):04X}⟩</span>'
+    if _hidden(character):
+        return f'<span class="fs-mark">{_number(character)}</span>'
     return html.escape(character, quote=True)
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN
+
+
+def _number(character: str) -> str:
+    return f"⟨U+{ord(character):04X}⟩"

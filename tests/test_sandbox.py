@@ -49,6 +49,9 @@ REFUSED = [  # (query, kind, words of the message)
     ("EXPLAIN ANALYZE SELECT 1", "refused", "EXPLAIN"),
     ("-- nothing", "refused", "no query"),
     ("SELECT * FROM local_secret", "wrong", "does not exist"),
+    ("UPDATE EXTENSIONS", "refused", "reads"),
+    ("SELECT 1::BIGNUM AS n", "refused", "'n' is of a type"),
+    ("SELECT [1::BIGNUM] AS n", "refused", "BIGNUM[]"),
 ]
 
 BOMBS = [

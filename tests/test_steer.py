@@ -7,6 +7,7 @@ orthogonal, cannot.
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from store import open_store
 from store.errors import UserError
 from store.sidecar import read_steering, sidecar_path
 from store.steering import MIN_CONTEXTS, Steering, in_words
+from store.writer import PILOT_FILE
 from tests.support.world import World, one_thread, sentences
 
 LAYER = 2
@@ -400,3 +402,14 @@ def test_another_dictionary_is_refused(planted, world, capsys, tmp_path):
     code, printed = steered(changed_config(planted, tmp_path, saes=[{"path": str(tmp_path / "else")}]), capsys)
     assert code == 2
     assert f"The configuration has no dictionary 'sae', which the store was made with at layer {LAYER}" in printed.err
+
+
+def test_a_pilot_that_is_not_as_written_is_refused(planted, capsys, tmp_path):
+    """A number of it would change the amounts that are given back."""
+    store, config = planted
+    damaged = shutil.copytree(store, tmp_path / "damaged")
+    content = bytearray((damaged / PILOT_FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / PILOT_FILE).write_bytes(content)
+    code, printed = steered((damaged, config), capsys)
+    assert code == 2 and "'pilot.npz' is missing or not as written" in printed.err

@@ -39,6 +39,8 @@ from tests.support.forged import rewrite_manifest
 from tests.support.world import make_checkpoint
 
 PART = parts.part_file(0)
+HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
+"""Unicode's categories of characters that cannot be seen or turn writing around."""
 
 
 # ---- weights and code ----
@@ -522,13 +524,13 @@ def test_plain_words_have_no_markdown(given_text):
     bare = escaped.replace("\\\\", "")
     assert all(bare[place - 1] == "\\" for place, c in enumerate(bare) if c in "`*_{}[]()<>#+-!|~$:" and place > 0)
     assert not bare or bare[0] not in "`*_{}[]()<>#+-!|~$:"
-    assert escaped.replace("\\", "").split() == "".join(c for c in given_text if c != "\\").replace("\\", "").split()
+    shown = (f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in HIDDEN and c not in "\n\r\t" else c for c in given_text)
+    assert escaped.replace("\\", "").split() == "".join(shown).replace("\\", "").split()
 
 
 def as_shown(given: str) -> str:
     """What a reader sees of a text, by what store/text.py promises."""
-    hidden = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
-    marks = ((c, f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in hidden else c) for c in given)
+    marks = ((c, f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in HIDDEN else c) for c in given)
     return "".join(text.VISIBLE.get(c, mark) for c, mark in marks) or "∅"
 
 
@@ -599,9 +601,9 @@ def test_a_review_is_text(written, token):
 def test_labels_of_the_findings_have_no_markup(given_text):
     """No element, and no mark of Markdown that is not behind a backslash."""
     escaped = _escape(given_text)
-    assert not Tags(escaped).elements and not set(escaped) & set("<>\n")
+    assert not Tags(escaped).elements and not set(escaped) & set("<>\n\r\u202e\u2066\u200b")
     bare = escaped.replace("\\\\", "")
-    assert all(place and bare[place - 1] == "\\" for place, c in enumerate(bare) if c in "`*_[]|#")
+    assert all(place and bare[place - 1] == "\\" for place, c in enumerate(bare) if c in "`*_[]|#$~")
 
 
 def test_the_page_of_findings_has_no_markup_of_the_stores(tiny_store):
