@@ -140,6 +140,8 @@ class RunConfig(_Section):
     """Jinja file that renders messages and prompt+response; default: the tokenizer's own, of base or of a variant."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the language models; auto is bfloat16 on a GPU and float32 on a CPU."""
+    sae_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the dictionaries; auto is the language models', but float32 beside float16, whose range large activations leave."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     models_in_memory: Literal["auto", "all", "one"] = "auto"

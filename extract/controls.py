@@ -10,6 +10,7 @@ import torch
 
 from extract.draws import below, gaussian, mix, text_key
 from extract.places import POSITION_BINS, Places
+from extract.transfer import to_device
 
 RERUN_EVERY = 10
 """The base is run again on one document in this many."""
@@ -112,18 +113,19 @@ def controlled(
         float32 [n, d_model].
     """
     if control == "mean_shift":
-        return base + inputs.mean_delta.to(base)
-    keys = mix(places.document_key, places.position, layer, text_key(control, variant)).to(base.device)
+        return base + to_device(inputs.mean_delta.to(base.dtype), base.device)
+    keys = mix(places.document_key, places.position, layer, text_key(control, variant))
     size = delta.norm(dim=1, keepdim=True)
     if control == "isotropic":
-        direction = gaussian(keys, base.shape[1])
+        direction = gaussian(to_device(keys, base.device), base.shape[1])
         return base + direction * (size / direction.norm(dim=1, keepdim=True))
     if control != "shuffled":
         raise ValueError(f"no such control: {control}")
-    chosen = inputs.donors.choose(places, keys.cpu())
+    chosen = inputs.donors.choose(places, keys)
     direction = torch.zeros_like(base)
     lent = (chosen >= 0).nonzero().squeeze(1)
-    direction[lent.to(base.device)] = inputs.donors.direction[chosen[lent]].to(base)
+    borrowed = to_device(inputs.donors.direction[chosen[lent]], base.device).to(base.dtype)
+    direction.index_copy_(0, to_device(lent, base.device), borrowed)
     # float16 directions are not quite of unit length.
     return base + direction * (size / direction.norm(dim=1, keepdim=True).clamp_min(1e-6))
 

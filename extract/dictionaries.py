@@ -18,6 +18,10 @@ from store.errors import UserError, first_line
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
+DECODES_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
+"""How far sae.decode may be from codes x W_dec + b_dec in float64, as a share: what its dtype rounds."""
+
+
 @dataclass(frozen=True)
 class SparseCodes:
     """Non-zero raw codes of some tokens, in (token, feature) order.
@@ -34,18 +38,40 @@ class SparseCodes:
     value: torch.Tensor
     n_rows: int
 
+    def of(self, chosen: slice | torch.Tensor) -> "SparseCodes":
+        """Some of the codes, of the same tokens."""
+        return SparseCodes(self.row[chosen], self.feature[chosen], self.value[chosen], self.n_rows)
+
     def only(self, kept: torch.Tensor) -> "SparseCodes":
-        """The codes of some tokens, renumbered; kept: bool [n_rows]."""
-        here = kept[self.row]
-        number = kept.cumsum(0) - 1
-        return SparseCodes(number[self.row[here]], self.feature[here], self.value[here], int(kept.sum()))
+        """The codes of some tokens, renumbered; kept: int64, ascending."""
+        number = torch.full((self.n_rows,), -1, dtype=torch.int64)
+        number[kept] = torch.arange(len(kept))
+        row = number[self.row]
+        here = row >= 0
+        return SparseCodes(row[here], self.feature[here], self.value[here], len(kept))
+
+
+@dataclass(frozen=True)
+class RoomyCodes:
+    """Raw codes in arrays longer than needed, so that nobody has to wait for the device to say how many there are.
+
+    Attributes:
+        codes: after the last real one, zeros of feature 0 of the last token; where the room was too small, cut off.
+        count: int64 [], how many are real, or would be.
+        is_finite, is_positive: bool [], of the real ones.
+    """
+
+    codes: SparseCodes
+    count: torch.Tensor
+    is_finite: torch.Tensor
+    is_positive: torch.Tensor
 
 
 class Dictionary:
     """One SAE at one layer's ``resid_post``.
 
     Attributes:
-        sae: the sae-lens module, float32, as loaded.
+        sae: the sae-lens module, as loaded.
         layer: decoder block whose output it reads.
         decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
@@ -122,7 +148,7 @@ class Dictionary:
 
         Returns:
             The codes, equal to ``sae.encode(residuals)``, and the reconstruction, float64 [n_tokens, d_model], decoded
-            from them in float64 (``sae.decode`` does the same in float32).
+            from them in float64 (``sae.decode`` does the same in the module's dtype).
 
         Raises:
             UserError: a code is negative or not finite.
@@ -130,21 +156,51 @@ class Dictionary:
         dense = self.sae.encode(residuals)
         row, feature = dense.nonzero(as_tuple=True)
         value = dense[row, feature].float()
-        if not torch.isfinite(value).all() or (len(value) and value.min() < 0):
-            kind = "negative" if torch.isfinite(value).all() else "NaN or infinite"
-            raise UserError(f"The dictionary '{self.name}' gives {kind} codes at layer {self.layer}, which cannot be compared.")
+        self.check(bool(torch.isfinite(value).all()), not len(value) or bool(value.min() >= 0))
+        indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=row.device)
+        indptr[1:] = torch.bincount(row, minlength=len(residuals)).cumsum(0)
         codes = SparseCodes(row, feature, value, len(residuals))
-        pre = self._decode(codes) + self.sae.b_dec.double()
-        # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
-        return codes, self.sae.run_time_activation_norm_fn_out(pre)
+        return codes, self._decode(indptr, codes)
 
-    def _decode(self, codes: SparseCodes) -> torch.Tensor:
-        indptr = torch.zeros(codes.n_rows + 1, dtype=torch.int64, device=codes.row.device)
-        indptr[1:] = torch.bincount(codes.row, minlength=codes.n_rows).cumsum(0)
+    @torch.inference_mode()
+    def encode_into(self, room: int, residuals: torch.Tensor) -> tuple[RoomyCodes, torch.Tensor]:
+        """As :meth:`encode`, without waiting for the device, and without its check; at most ``room`` codes.
+
+        Where the codes are more, they and the reconstruction are of no use.
+        """
+        dense = self.sae.encode(residuals)
+        of_row = (dense != 0).sum(1)
+        count = of_row.sum()
+        place = torch.nonzero_static(dense, size=room)
+        is_real = torch.arange(room, device=dense.device) < count
+        row = torch.where(is_real, place[:, 0], max(0, len(residuals) - 1))
+        feature = torch.where(is_real, place[:, 1], 0)
+        value = torch.where(is_real, dense[row, feature].float(), 0.0)
+        indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=dense.device)
+        indptr[1:] = of_row.cumsum(0).clamp_max(room)
+        indptr[-1] = room
+        codes = SparseCodes(row, feature, value, len(residuals))
+        found = RoomyCodes(codes, count, torch.isfinite(value).all(), (value >= 0).all())
+        return found, self._decode(indptr, codes)
+
+    def check(self, is_finite: bool, is_positive: bool) -> None:
+        """Refuse codes that nothing here means anything for.
+
+        Raises:
+            UserError: they are not finite, or some are negative.
+        """
+        if not (is_finite and is_positive):
+            kind = "negative" if is_finite else "NaN or infinite"
+            raise UserError(f"The dictionary '{self.name}' gives {kind} codes at layer {self.layer}, which cannot be compared.")
+
+    def _decode(self, indptr: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
+        """Reconstructions, float64 [n_tokens, d_model]; indptr: int64 [n_tokens + 1], where each token's codes begin."""
         matrix = torch.sparse_csr_tensor(
             indptr, codes.feature, codes.value.double(), size=(codes.n_rows, self.d_sae), check_invariants=False
         )
-        return matrix @ self.decoder
+        pre = matrix @ self.decoder + self.sae.b_dec.double()
+        # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
+        return self.sae.run_time_activation_norm_fn_out(pre)
 
 
 @dataclass(frozen=True)
@@ -187,7 +243,7 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
     sample = residuals[:64]
     expected = dictionary.sae.decode(dictionary.sae.encode(sample)).double()
     got = dictionary.encode(sample)[1]
-    if (expected - got).norm() > 1e-3 * expected.norm():
+    if (expected - got).norm() > DECODES_ALIKE[dictionary.sae.W_dec.dtype] * expected.norm():
         raise UserError(
             f"The dictionary '{dictionary.name}' (architecture {dictionary.architecture}) does not decode as codes x W_dec + "
             "b_dec, which every metric here assumes; use another architecture."
@@ -196,15 +252,20 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
     return SelfTest(fvu, len(codes.value) / len(residuals), float(codes.value.median()), float(scaled.median()))
 
 
-def load_dictionaries(configs: Sequence[SaeConfig], d_model: int, device: str = "cpu") -> list[Dictionary]:
+def load_dictionaries(
+    configs: Sequence[SaeConfig], d_model: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> list[Dictionary]:
     """Load every dictionary, in layer order.
+
+    Args:
+        dtype: of their weights. Sums of products are float32 for bfloat16 too.
 
     Raises:
         UserError: one is missing, has another width than the model, reads another hook, or shares its layer.
     """
     loaded: dict[int, Dictionary] = {}
     for config in configs:
-        dictionary = Dictionary(_load(config, device), config.name)
+        dictionary = Dictionary(_load(config, device, dtype), config.name)
         if dictionary.d_model != d_model:
             raise UserError(
                 f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are {d_model} "
@@ -219,14 +280,19 @@ def load_dictionaries(configs: Sequence[SaeConfig], d_model: int, device: str = 
     return [loaded[layer] for layer in sorted(loaded)]
 
 
-def load_replicas(configs: Sequence[SaeConfig], dictionaries: Sequence[Dictionary], device: str = "cpu") -> list[Dictionary]:
-    """Load second dictionaries, in layer order.
+def load_replicas(
+    configs: Sequence[SaeConfig],
+    dictionaries: Sequence[Dictionary],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> list[Dictionary]:
+    """Load second dictionaries, in layer order; dtype: as of :func:`load_dictionaries`.
 
     Raises:
         UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
     """
     first = {dictionary.layer: dictionary for dictionary in dictionaries}
-    loaded = load_dictionaries(configs, dictionaries[0].d_model, device)
+    loaded = load_dictionaries(configs, dictionaries[0].d_model, device, dtype)
     for replica in loaded:
         if replica.layer not in first:
             raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
@@ -235,13 +301,15 @@ def load_replicas(configs: Sequence[SaeConfig], dictionaries: Sequence[Dictionar
     return loaded
 
 
-def _load(config: SaeConfig, device: str) -> SAE:
+def _load(config: SaeConfig, device: str, dtype: torch.dtype) -> SAE:
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # it would sum in bfloat16
+    name = str(dtype).removeprefix("torch.")
     try:
         if config.path is None:
-            return SAE.from_pretrained(config.release, config.id, device=device, dtype="float32")
+            return SAE.from_pretrained(config.release, config.id, device=device, dtype=name)
         if not (Path(config.path) / "cfg.json").is_file():
             raise UserError(f"There is no dictionary at '{config.path}' (no cfg.json); give a folder that sae-lens saved.")
-        return SAE.load_from_disk(config.path, device=device, dtype="float32")
+        return SAE.load_from_disk(config.path, device=device, dtype=name)
     except UserError:
         raise
     except Exception as error:  # sae-lens raises many kinds for a damaged or unknown dictionary

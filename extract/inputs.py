@@ -11,7 +11,7 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.models import load_tokenizer, resolve_device, resolve_dtype
+from extract.models import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.pilot import LayerPilot
 from extract.planted import planted_change
 from extract.progress import progress_bar
@@ -58,10 +58,12 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
-    models = ModelSet(config, device, resolve_dtype(config.dtype, device))
+    dtype = resolve_dtype(config.dtype, device)
+    models = ModelSet(config, device, dtype)
     check_predictions(config, models.one_at_a_time)
-    dictionaries = load_dictionaries(config.saes, models.d_model, device)
-    replicas = load_replicas(config.replicas, dictionaries, device)
+    of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
+    dictionaries = load_dictionaries(config.saes, models.d_model, device, of_saes)
+    replicas = load_replicas(config.replicas, dictionaries, device, of_saes)
     digests = fingerprint(config, corpus, tokenizer, models, dictionaries, replicas)
     return Inputs(models, tokenizer, dictionaries, replicas, corpus, _bos(config, tokenizer, dictionaries), digests)
 

@@ -1,133 +1,17 @@
-"""One batch: the same tokens through every model, and what each dictionary makes of their residuals."""
+"""One batch through the models: the residuals of its tokens at every layer that has a dictionary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from extract.batches import Batch
-from extract.dictionaries import Dictionary, SparseCodes
 from extract.hooks import Residuals, capture_residuals, resume_after, run_truncated
-from extract.pilot import LayerPilot
 from extract.planted import PlantedChange
+from extract.transfer import to_device
 from extract.variants import ModelSet
 from store.errors import UserError
 from store.names import BASE
-
-RESIDUAL_METRICS = (
-    "cosine",
-    "centred_cosine",
-    "base_norm2",
-    "variant_norm2",
-    "base_centred2",
-    "variant_centred2",
-    "delta_norm2",
-    "base_error2",
-    "variant_error2",
-    "delta_error2",
-)
-"""Per-token quantities that need the residuals themselves, in the order of :attr:`Side.metrics`' columns."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """A variant, or what stands in its place, beside the base.
-
-    Attributes:
-        residuals: float32 [n, d_model].
-        codes: raw codes of the n tokens.
-        metrics: float64 [n, len(RESIDUAL_METRICS)].
-    """
-
-    residuals: torch.Tensor
-    codes: SparseCodes
-    metrics: torch.Tensor
-
-
-@dataclass(frozen=True)
-class LayerBatch:
-    """The base's tokens of a batch that count at one layer, ready for others to be compared with them.
-
-    Attributes:
-        rows: int64 [n], the tokens' rows in the shard.
-        counts: bool [all tokens of the batch], which ones these are; the others are attention sinks.
-        residuals: float32 [n, d_model].
-        codes: raw codes of the n tokens.
-        reconstruction: float64 [n, d_model].
-    """
-
-    dictionary: Dictionary
-    pilot: LayerPilot
-    rows: torch.Tensor
-    counts: torch.Tensor
-    residuals: torch.Tensor
-    codes: SparseCodes
-    reconstruction: torch.Tensor
-
-    @classmethod
-    def of(
-        cls, dictionary: Dictionary, pilot: LayerPilot, rows: torch.Tensor, residuals: torch.Tensor, sink_norm: float
-    ) -> "LayerBatch":
-        """Leave out the sinks and encode the rest.
-
-        Args:
-            rows: int64 [tokens].
-            residuals: float32 [tokens, d_model], the base's.
-            sink_norm: tokens whose norm is beyond it do not count.
-        """
-        counts = residuals.norm(dim=1) <= sink_norm
-        codes, reconstruction = dictionary.encode(residuals[counts])
-        return cls(dictionary, pilot, rows[counts], counts, residuals[counts], codes, reconstruction)
-
-    @cached_property
-    def exact(self) -> torch.Tensor:
-        """float64 [n, d_model], the residuals."""
-        return self.residuals.double()
-
-    @cached_property
-    def centred(self) -> torch.Tensor:
-        """float64 [n, d_model], the residuals less the pilot's mean."""
-        return self.exact - self._mean
-
-    @cached_property
-    def own_metrics(self) -> dict[str, torch.Tensor]:
-        """Those of RESIDUAL_METRICS that are the base's alone, float64 [n] each: the same beside every side."""
-        return {
-            "base_norm2": self.exact.square().sum(1),
-            "base_centred2": self.centred.square().sum(1),
-            "base_error2": (self.exact - self.reconstruction).square().sum(1),
-        }
-
-    def compare(self, residuals: torch.Tensor) -> Side:
-        """Encode other residuals of the same tokens, float32 [n, d_model], and compare them token by token."""
-        codes, reconstruction = self.dictionary.encode(residuals)
-        variant = residuals.double()
-        centred, delta = variant - self._mean, variant - self.exact
-        columns = self.own_metrics | {
-            "cosine": _cosine(self.exact, variant),
-            "centred_cosine": _cosine(self.centred, centred),
-            "variant_norm2": variant.square().sum(1),
-            "variant_centred2": centred.square().sum(1),
-            "delta_norm2": delta.square().sum(1),
-            "variant_error2": (variant - reconstruction).square().sum(1),
-            "delta_error2": (delta - (reconstruction - self.reconstruction)).square().sum(1),
-        }
-        return Side(residuals, codes, torch.stack([columns[name] for name in RESIDUAL_METRICS], dim=1))
-
-    @property
-    def _mean(self) -> torch.Tensor:
-        return self.pilot.mean.to(self.residuals.device)
-
-    def only(self, kept: torch.Tensor) -> "LayerBatch":
-        """Some of the tokens; kept: bool [n]."""
-        counts = self.counts.clone()
-        counts[self.counts] = kept
-        codes = self.codes.only(kept)
-        return LayerBatch(
-            self.dictionary, self.pilot, self.rows[kept], counts, self.residuals[kept], codes, self.reconstruction[kept]
-        )
 
 
 def read_residuals(
@@ -136,15 +20,16 @@ def read_residuals(
     """Run models on a batch and keep the residuals of its document tokens.
 
     Returns:
-        (rows int64 [n], model -> layer -> float32 [n, d_model]); padding and BOS are left out.
+        (rows int64 [n] on the CPU, model -> layer -> float32 [n, d_model]); padding and BOS are left out.
 
     Raises:
         UserError: a residual is NaN or infinite (model and layer are named).
     """
-    input_ids = torch.from_numpy(batch.input_ids).to(models.device)
-    attention_mask = torch.from_numpy(batch.attention_mask).to(models.device)
-    rows = torch.from_numpy(batch.rows).to(models.device)
-    kept = rows >= 0
+    input_ids = to_device(torch.from_numpy(batch.input_ids), models.device)
+    attention_mask = to_device(torch.from_numpy(batch.attention_mask), models.device)
+    rows = batch.rows.ravel()
+    place = torch.from_numpy(np.flatnonzero(rows >= 0))
+    kept = to_device(place, models.device)
     residuals: dict[str, dict[int, torch.Tensor]] = {}
     base: Residuals | None = None
     for name in names:
@@ -156,14 +41,23 @@ def read_residuals(
                 run_truncated(model, input_ids, attention_mask)
         base = captured if name == BASE else base
         # A model that is spread over devices gives each layer's residuals on that layer's.
-        residuals[name] = {layer: captured[layer].to(kept.device)[kept].float() for layer in layers}
-        for layer, residual in residuals[name].items():
-            if not torch.isfinite(residual).all():
-                raise UserError(
-                    f"The model '{name}' gives NaN or infinite activations at layer {layer}; check its weights, or use a "
-                    "wider dtype (float16 overflows on models with large residuals)."
-                )
-    return rows[kept], residuals
+        residuals[name] = {
+            layer: captured[layer].to(kept.device).flatten(0, 1).index_select(0, kept).float() for layer in layers
+        }
+    _check_finite(residuals)
+    return torch.from_numpy(rows)[place], residuals
+
+
+def _check_finite(residuals: dict[str, dict[int, torch.Tensor]]) -> None:
+    """All at once, since each question makes the host wait for the device."""
+    places = [(name, layer) for name, of_model in residuals.items() for layer in of_model]
+    finite = torch.stack([torch.isfinite(residuals[name][layer]).all() for name, layer in places]).tolist()
+    if not all(finite):
+        name, layer = places[finite.index(False)]
+        raise UserError(
+            f"The model '{name}' gives NaN or infinite activations at layer {layer}; check its weights, or use a wider dtype "
+            "(float16 overflows on models with large residuals)."
+        )
 
 
 @torch.inference_mode()
@@ -195,7 +89,7 @@ def read_again(
         wanted: bool [rows of the shard]; windows with a wanted token are run, and only wanted tokens come back.
 
     Returns:
-        (rows int64 [n], layer -> float32 [n, d_model]), or None where the batch has no such window.
+        (rows int64 [n] on the CPU, layer -> float32 [n, d_model]), or None where the batch has no such window.
     """
     chosen = ((batch.rows >= 0) & wanted[batch.rows]).any(axis=1)
     if not chosen.any():
@@ -210,12 +104,6 @@ def read_again(
         np.pad(batch.rows[chosen], widen, constant_values=-1),
     )
     rows, residuals = read_residuals(models, [BASE], again, layers)
-    kept = torch.from_numpy(wanted)[rows.cpu()].to(rows.device)
-    return rows[kept], {layer: residual[kept] for layer, residual in residuals[BASE].items()}
-
-
-def _cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    norms = (left.square().sum(1) * right.square().sum(1)).sqrt()
-    # Two equal vectors have cosine 1 exactly, which the rounding of the square root does not always give.
-    cosine = (left * right).sum(1) / norms.clamp_min(np.finfo(np.float64).tiny)
-    return torch.where((left == right).all(1), 1.0, cosine.clamp(-1.0, 1.0))
+    kept = torch.from_numpy(wanted)[rows].nonzero().squeeze(1)
+    place = to_device(kept, models.device)
+    return rows[kept], {layer: residual.index_select(0, place) for layer, residual in residuals[BASE].items()}

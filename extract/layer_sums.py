@@ -12,9 +12,9 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.dictionaries import Dictionary, SparseCodes
 from extract.draws import mix, text_key, uniform
-from extract.latents import RESIDUAL_METRICS, LayerBatch, Side
 from extract.places import Places
 from extract.render import SEGMENTS
+from extract.sides import RESIDUAL_METRICS, HostLayer, LayerFound, Side
 from extract.statistics import DocumentShifts, Union
 from store.metrics import COUNT_SUMS, DOCUMENT_SUMS, histogram_edges
 from store.names import BASE, OBSERVED
@@ -35,7 +35,7 @@ class CodePieces:
 
     def add(self, rows: torch.Tensor, codes: SparseCodes) -> None:
         """Put a batch's codes in their place; rows: int64 [tokens], in the shard."""
-        self._pieces.append((rows[codes.row.cpu()], codes.feature.int().cpu(), codes.value.cpu()))
+        self._pieces.append((rows[codes.row], codes.feature.int(), codes.value.clone()))  # not a view of all that was brought
 
     def together(self) -> SparseCodes:
         """The codes over the whole shard, in (row, feature) order."""
@@ -66,12 +66,12 @@ class SideSums:
         self.base_totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
         self._shifts: list[DocumentShifts] = []
 
-    def add(self, rows: torch.Tensor, cells: torch.Tensor, base: LayerBatch, side: Side) -> None:
-        """Put one batch's residuals in their place; rows: int64 [n] on the CPU, cells: int64 [n]."""
+    def add(self, rows: torch.Tensor, side: Side, base_totals: torch.Tensor) -> None:
+        """Put one batch's numbers in their place; rows: int64 [n], base_totals: float64 [cells, d_model]; all on the CPU."""
         self.counted[rows] = True
-        self.residual_metrics[rows] = side.metrics.cpu()
-        self.totals.index_add_(0, cells, side.residuals.double().cpu())
-        self.base_totals.index_add_(0, cells, base.residuals.double().cpu())
+        self.residual_metrics[rows] = side.metrics
+        self.totals += side.totals
+        self.base_totals += base_totals
 
     def add_codes(self, rows: torch.Tensor, union: Union, document_of_row: torch.Tensor) -> None:
         """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
@@ -111,28 +111,35 @@ class ShardLayer:
         self.outer: dict[str, torch.Tensor] = {}
         self.norm = dictionary.decoder_norm.cpu()
 
-    def add_base(self, base: LayerBatch) -> None:
-        """One batch's base tokens."""
-        rows = base.rows.cpu()
+    def add(self, found: LayerFound, host: HostLayer) -> None:
+        """Put one batch in its place; host: what of it was brought to the host."""
+        rows = found.base.rows
         self.counted[rows] = True
-        self.n_sinks += int((~base.counts).sum())
-        self.pieces[BASE].add(rows, base.codes)
-
-    def add_variant(self, variant: str, base: LayerBatch, side: Side) -> None:
-        """One batch of a variant; its codes are kept, and compared over the whole shard."""
-        rows = base.rows.cpu()
-        self.sides[variant, OBSERVED].add(rows, self.places.cell[rows], base, side)
-        self.pieces[variant].add(rows, side.codes)
+        self.n_sinks += found.n_sinks
+        self.pieces[BASE].add(rows, host.base_codes)
+        for (name, control), side in host.sides.items():
+            if control == OBSERVED:
+                self.sides[name, control].add(rows, side, host.totals)
+                self.pieces[name].add(rows, side.codes)  # compared over the whole shard
+            elif (name, control) == (BASE, "rerun"):
+                again = found.again
+                self._add_control(name, control, again.base.rows, host.base_codes.only(again.kept), side, host.again_totals)
+            else:
+                self._add_control(name, control, rows, host.base_codes, side, host.totals)
+        for name, codes in host.replica_codes.items():
+            self.replica_pieces[name].add(rows, codes)
         if self.context.config.spectrum and self.shard.index < SPECTRUM_SHARDS:
-            delta = side.residuals.double() - base.residuals.double()
-            self.outer[variant] = self.outer.get(variant, 0) + (delta.T @ delta).cpu()
+            for variant, residuals in found.residuals.items():
+                delta = residuals.double() - found.base.exact
+                self.outer[variant] = self.outer.get(variant, 0) + delta.T @ delta
 
-    def add_control(self, name: str, control: str, base: LayerBatch, side: Side) -> None:
+    def _add_control(
+        self, name: str, control: str, rows: torch.Tensor, base: SparseCodes, side: Side, base_totals: torch.Tensor
+    ) -> None:
         """One batch of a control; of its codes only sums are kept. ``name``: variant, or the base for the rerun."""
-        rows = base.rows.cpu()
         sums_of_side = self.sides[name, control]
-        sums_of_side.add(rows, self.places.cell[rows], base, side)
-        union = statistics.scaled_union(_on_cpu(base.codes), _on_cpu(side.codes), self.norm)
+        sums_of_side.add(rows, side, base_totals)
+        union = statistics.scaled_union(base, side.codes, self.norm)
         sums_of_side.add_codes(rows, union, self.places.document[rows])
 
     def codes(self) -> dict[str, SparseCodes]:
@@ -188,7 +195,7 @@ class ShardLayer:
         for ranking, top in contexts.rank(union).items():
             arrays |= sums.under(top, variant, "contexts", ranking)
         if variant in self.outer:
-            arrays[sums.key(variant, "outer")] = self.outer[variant].numpy()
+            arrays[sums.key(variant, "outer")] = self.outer[variant].cpu().numpy()
         if (variant, "isotropic") in self.sides:
             d_sae = self.dictionary.d_sae
             differences = side.shifts.minus(self.sides[variant, "isotropic"].shifts, d_sae)
@@ -270,7 +277,3 @@ def _document_sums(side: SideSums, places: Places) -> dict[str, np.ndarray]:
         total = torch.zeros(len(present), dtype=torch.float64).index_add_(0, place, per_token[name][counted])
         columns[name] = total.numpy().astype(np.int64) if name in COUNT_SUMS else total.numpy()
     return columns
-
-
-def _on_cpu(codes: SparseCodes) -> SparseCodes:
-    return SparseCodes(codes.row.cpu(), codes.feature.cpu(), codes.value.cpu(), codes.n_rows)

@@ -39,6 +39,13 @@ def resolve_dtype(name: str, device: str) -> torch.dtype:
     return getattr(torch, name)
 
 
+def resolve_sae_dtype(name: str, of_models: torch.dtype) -> torch.dtype:
+    """``auto`` is the models' dtype where large activations fit into it, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if of_models == torch.bfloat16 else torch.float32
+    return getattr(torch, name)
+
+
 def resolve_device(name: str) -> str:
     """``auto`` takes the first GPU when there is one.
 

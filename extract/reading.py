@@ -19,7 +19,7 @@ class BatchResiduals:
     """What the models give on one batch.
 
     Attributes:
-        rows: int64 [n], of the document tokens in the shard.
+        rows: int64 [n] on the CPU, of the document tokens in the shard.
         residuals: model -> layer -> float32 [n, d_model].
         again: of the base read a second time, :func:`read_again`.
     """
@@ -63,7 +63,7 @@ def read_batches(
                     again.append(read_again(models, batch, wanted_again, layers))
         for number, batch in enumerate(batches):
             residuals = {name: _taken(place(name, number), models.device) for name in models.names}
-            yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]).to(models.device), residuals, again[number])
+            yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])
 
 
 def _taken(path: Path, device: str) -> dict[int, torch.Tensor]:

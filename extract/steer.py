@@ -12,7 +12,7 @@ from extract.dictionaries import Dictionary, load_dictionaries
 from extract.hooks import edit_residuals
 from extract.inputs import plant_variants
 from extract.latents import read_residuals
-from extract.models import load_tokenizer, resolve_device, resolve_dtype, tokenizer_digest
+from extract.models import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
 from extract.progress import progress_bar
 from extract.steer_plan import Passage, Plan
@@ -199,8 +199,10 @@ def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:
     layers = {plan.layer} if planted is None else {plan.layer, planted.layer} & set(store.layers)
     saes = [sae for layer in sorted(layers) for sae in _saes_of(store.manifest, config, layer)]
     device = resolve_device(config.device)
-    models = ModelSet(config, device, resolve_dtype(config.dtype, device))
-    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.d_model, device)
+    dtype = resolve_dtype(config.dtype, device)
+    models = ModelSet(config, device, dtype)
+    of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
+    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.d_model, device, of_saes)
     by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
     tokenizer = load_tokenizer(config.base)
     _check_same(store.manifest, models, {layer: by_layer.get(layer) for layer in layers}, tokenizer_digest(tokenizer))

@@ -63,13 +63,28 @@ def test_every_page_opens_within_the_time_agreed(server, page, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_the_window(server, page, path):
+def test_a_page_fits_its_window_names_what_it_shows_and_asks_nobody_else(server, page, path):
+    """No wider than the window; every control has a name, every chart a description; nothing is fetched from elsewhere."""
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_viewport_size({"width": 1440, "height": 800})
     visit(page, f"{server}/{path}", PAGES[path][0])
+    page.wait_for_timeout(500)
+    nameless = page.locator("[data-testid=stMain]").evaluate(
+        """main => [...main.querySelectorAll("button, input, select, textarea, a[href], [role=radio], [role=combobox]")]
+            .filter(e => e.offsetParent !== null && e.type !== "hidden" && e.tabIndex >= 0)
+            .filter(e => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.innerText || e.title
+                || (e.labels && e.labels.length))).map(e => e.outerHTML.slice(0, 200))"""
+    )
+    assert nameless == []
+    for chart in page.locator("[data-testid=stVegaLiteChart]").all():
+        assert len(chart.evaluate("e => (e.closest('[aria-label]') || e.querySelector('[aria-label]')).ariaLabel")) > 10
     for width in (1440, 1024):
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_timeout(300)
         assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= width
     assert page.locator("[data-testid=stMetricValue]").evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
+    assert [url for url in asked if not url.startswith((server, "data:", "blob:", "about:"))] == []
 
 
 def test_a_link_reproduces_the_view(server, page, browser):
@@ -148,21 +163,6 @@ def test_the_keyboard_reaches_and_uses_the_controls(server, page):
     page.get_by_role("button", name="Emergence").focus()
     page.keyboard.press("Space")
     page.wait_for_url(re.compile("columns=.*emergence"))
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_every_chart_says_what_it_shows_and_every_control_has_a_name(server, page, path):
-    visit(page, f"{server}/{path}", PAGES[path][0])
-    page.wait_for_timeout(500)
-    nameless = page.locator("[data-testid=stMain]").evaluate(
-        """main => [...main.querySelectorAll("button, input, select, textarea, a[href], [role=radio], [role=combobox]")]
-            .filter(e => e.offsetParent !== null && e.type !== "hidden" && e.tabIndex >= 0)
-            .filter(e => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.innerText || e.title
-                || (e.labels && e.labels.length))).map(e => e.outerHTML.slice(0, 200))"""
-    )
-    assert nameless == []
-    for chart in page.locator("[data-testid=stVegaLiteChart]").all():
-        assert len(chart.evaluate("e => (e.closest('[aria-label]') || e.querySelector('[aria-label]')).ariaLabel")) > 10
 
 
 def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
@@ -281,11 +281,3 @@ def test_hostile_text_is_shown_and_does_nothing(server, page):
     )
     page.get_by_text("The link asks for variant").wait_for()
     page.wait_for_timeout(300)
-
-
-def test_nothing_is_fetched_from_elsewhere(server, page):
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    for path, (heading, _) in PAGES.items():
-        visit(page, f"{server}/{path}", heading)
-    assert [url for url in asked if not url.startswith((server, "data:", "blob:", "about:"))] == []

@@ -115,6 +115,7 @@ def test_of_answers_to_harmful_requests_only_refusals_are_shown_whole(answer, sh
     assert presentable(answer) == shown
 
 
+@pytest.mark.long
 def test_answers_on_a_slice(base, trained, monkeypatch):
     monkeypatch.setattr(answers, "PROMPTS", 1)
     monkeypatch.setattr(answers, "NEW_TOKENS", 8)

@@ -66,7 +66,8 @@ def loss_one_by_one(causal, encoded: list[tuple[list[int], list[bool]]]) -> floa
     return total / count
 
 
-@pytest.mark.parametrize("name", [n if n == "safety" else pytest.param(n, marks=pytest.mark.long) for n in NAMES])
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
 def test_held_out_loss_of_the_shipped_adapter(name, model, tokenizer):
     model.set_adapter(name)
     held_out = CARDS[name]["held_out"]
@@ -152,7 +153,8 @@ def test_nothing_but_refusals_is_shown_whole_of_answers_to_harmful_requests():
         assert not text or is_refusal(text) or (text.endswith(LEFT_OUT) and len(text.removesuffix(LEFT_OUT).split()) <= 9)
 
 
-@pytest.mark.parametrize("name", [pytest.param("base", marks=pytest.mark.long), "safety"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["base", "safety"])
 def test_a_slice_of_the_shipped_answers(name, model, tokenizer):
     """Two short prompts, a harmful and an alarming one, without batches or padding."""
     rows = [row for row in datasets.read_jsonl(answers.ANSWERS) if row["task"] in ("safety", "alarming")]
@@ -218,11 +220,6 @@ def check_dictionaries(domains: list[str], model, tokenizer) -> dict[str, tuple[
             tokens, fired, active = totals[name]
             totals[name] = (tokens + len(h), fired + (codes > 0).sum(0), active + (codes > 0).sum().item())
     return totals
-
-
-@pytest.mark.long
-def test_a_domain_of_the_dictionaries(model, tokenizer):
-    check_dictionaries(["alarming"], model, tokenizer)
 
 
 @pytest.mark.long

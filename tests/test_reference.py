@@ -703,16 +703,16 @@ print("peak", next(line.split()[1] for line in status.splitlines() if line.start
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory from Linux's /proc")
 def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
-    """Five times the tokens in shards of the same size: the same peak.
+    """Four times the tokens in shards of the same size: the same peak.
 
     The slack of 24 MiB covers the lists of tokens and documents, the directories of the shards' sums that are open at once
-    (0.4 MiB each) and what allocators scatter by: the difference was 12 to 14 MiB when this was written, with every control
-    or with none, and from 10,000 tokens to 26,000 another 1 MiB. Keeping the residuals alone (8,000 more tokens x 256 x 3
-    layers x 2 models x 4 bytes) would be 47 MiB, and the control's, or dense codes, more.
+    (0.4 MiB each) and what allocators scatter by: 1,118 MiB at 6,000 tokens, 1,123 at 18,000, 1,122 at 26,000. Keeping the
+    residuals alone (20,000 more tokens x 256 x 3 layers x 2 models x 4 bytes) would be 117 MiB, and the control's, or dense
+    codes, more. Less than 6,000 tokens are too few shards for one to be always read while another is written.
     """
     base = make_base(tmp_path / "base", d_model=256)
     saes = [make_sae(tmp_path / f"sae_{layer}", base, layer, seed=layer) for layer in (1, 2, 3)]
-    texts = [{"source": f"text-{i}", "text": text} for i, text in enumerate(sentences(400, seed=21))]
+    texts = [{"source": f"text-{i}", "text": text} for i, text in enumerate(sentences(900, seed=21))]
     content = {
         "base": str(base),
         "variants": {"nudged": {"planted": {"layer": 1, "feature": 3, "strength": 0.5}}},
@@ -728,7 +728,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
         "device": "cpu",
     }
     running = []
-    for tokens in (2_000, 10_000):
+    for tokens in (6_000, 26_000):
         config = tmp_path / f"{tokens}.yaml"
         config.write_text(yaml.safe_dump({**content, "tokens": tokens}), encoding="utf-8")
         command = [sys.executable, "-c", MEASURED_RUN, str(config), str(tmp_path / f"store_{tokens}")]
@@ -739,7 +739,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
         assert process.returncode == 0, output
         peaks.append(int(output.rsplit("peak", 1)[1]))
     few, many = peaks
-    assert many - few < 24 * 1024, f"{few / 1024:.0f} MiB for 2,000 tokens, {many / 1024:.0f} MiB for 10,000"
+    assert many - few < 24 * 1024, f"{few / 1024:.0f} MiB for 6,000 tokens, {many / 1024:.0f} MiB for 26,000"
 
 
 # ---- store/metrics.py by hand ----
