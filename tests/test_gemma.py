@@ -147,13 +147,9 @@ def planted_cases(dense: dict[int, Dense], token_ids: torch.Tensor) -> dict[str,
     for layer, base in dense.items():
         frequency = (base.scaled > 0).double().mean(0)
         features = np.flatnonzero((frequency > 0.02) & (frequency < 0.5))
-        for seed in (1, 2, 3):
+        for seed, kind, edit in ((1, "raised", {"strength": 0.1}), (3, "triggered", {"strength": 0.3, "every": 3})):
             rng = np.random.default_rng([seed, layer])
-            drawn = {"layer": layer, "feature": int(rng.choice(features))}
-            if seed < 3:
-                cases[f"raised-{layer}-{seed}"] = {**drawn, "strength": 0.1}
-            else:
-                cases[f"triggered-{layer}-{seed}"] = {**drawn, "strength": 0.3, "every": 3}
+            cases[f"{kind}-{layer}"] = {"layer": layer, "feature": int(rng.choice(features)), **edit}
         for feature in map(int, np.random.default_rng([4, layer]).permutation(features)):
             edit = {"layer": layer, "feature": feature, "project_out": True}
             sizes = base.shifts(edit, token_ids)
@@ -203,7 +199,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     del model
     token_ids = torch.tensor([token for text in texts for token in text.token_ids])
     cases = planted_cases(dense, token_ids)
-    edited_feature = cases[f"raised-{EDITED}-1"]["feature"]
+    edited_feature = cases[f"raised-{EDITED}"]["feature"]
     write_edited_checkpoint(folder / "edited", base, dense[EDITED], edited_feature)
     write_config(folder, cases)
     assert main(["run", str(folder / "run.yaml"), "--out", str(folder / "store")]) == 0
@@ -295,46 +291,38 @@ def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
 CASES = [f"{kind}-{layer}" for layer in LAYERS for kind in ("raised", "triggered", "removed")]
 
 
-def cases_of(run: Run, group: str) -> list[tuple[str, dict]]:
-    """The variants of one kind and layer: (name, fields of ``planted``)."""
-    found = [(name, edit) for name, edit in run.cases.items() if f"{name}-".startswith(f"{group}-")]
-    assert found, f"nothing planted for {group}"
-    return found
+@pytest.mark.parametrize("name", CASES)
+def test_planted_feature_comes_first(run: Run, name: str) -> None:
+    """At its layer, among all 4,096 features, in the right direction."""
+    edit = run.cases[name]
+    first = run.store.shifted_features(variant=name, layer=edit["layer"], limit=1).iloc[0]
+    assert first["feature"] == edit["feature"]
+    assert (first["shift"] < 0) == ("project_out" in edit)
 
 
-@pytest.mark.parametrize("group", CASES)
-def test_planted_feature_comes_first(run: Run, group: str) -> None:
-    """At its layer, among 2,048 features, in the right direction."""
-    for name, edit in cases_of(run, group):
-        first = run.store.shifted_features(variant=name, layer=edit["layer"], limit=1).iloc[0]
-        assert first["feature"] == edit["feature"], name
-        assert (first["shift"] < 0) == ("project_out" in edit), name
-
-
-@pytest.mark.parametrize("group", CASES)
-def test_every_shift_is_the_dense_one(run: Run, group: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
     """Not the first alone: the shift of every feature, to a thousandth of the largest.
 
     A code that lies on its JumpReLU threshold falls to either side by rounding, and then the shift jumps by that threshold
     over the number of tokens: allowed once, for one feature in a thousand.
     """
-    for name, edit in cases_of(run, group):
-        dense = run.dense[edit["layer"]]
-        expected = dense.shifts(edit, run.token_ids).numpy()
-        found = np.zeros_like(expected)
-        rows = run.store.shifted_features(variant=name, layer=edit["layer"], limit=None)
-        found[rows["feature"]] = rows["shift"]
-        distance, near = np.abs(found - expected), 1e-3 * np.abs(expected).max()
-        jump = (dense.sae.threshold * dense.norm).numpy() / int(dense.counted.sum())
-        assert (distance > near).sum() <= 2, name
-        assert (distance <= near + 1.01 * jump).all(), name
+    edit = run.cases[name]
+    dense = run.dense[edit["layer"]]
+    expected = dense.shifts(edit, run.token_ids).numpy()
+    found = np.zeros_like(expected)
+    rows = run.store.shifted_features(variant=name, layer=edit["layer"], limit=None)
+    found[rows["feature"]] = rows["shift"]
+    distance, near = np.abs(found - expected), 1e-3 * np.abs(expected).max()
+    jump = (dense.sae.threshold * dense.norm).numpy() / int(dense.counted.sum())
+    assert (distance > near).sum() <= 2
+    assert (distance <= near + 1.01 * jump).all()
 
 
-@pytest.mark.parametrize("group", CASES)
-def test_layers_below_are_untouched(run: Run, group: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_layers_below_are_untouched(run: Run, name: str) -> None:
     """Exactly no change below the planted layer, and some change from it on."""
-    for name, edit in cases_of(run, group):
-        assert_changed_from(run.store, name, edit["layer"])
+    assert_changed_from(run.store, name, run.cases[name]["layer"])
 
 
 def assert_changed_from(store: Store, variant: str, first: int) -> None:
