@@ -18,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import extract.latents
 import extract.reading
-import extract.shards
+import extract.taker
 from extract.__main__ import main
 from extract.batches import Batch, Shard
 from extract.config import load_config
@@ -352,7 +352,7 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
     """Extract a store, listening to what is put in the variant's place and to what is run again."""
     heard = Heard()
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        real_control, real_again = extract.shards.controlled, extract.reading.read_again
+        real_control, real_again = extract.taker.controlled, extract.reading.read_again
         real_read, latest = extract.latents.read_residuals, []
 
         def control(*arguments):
@@ -367,7 +367,7 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
             heard.again.append((names, batch, latest[-1]))
             return real_read(models, names, batch, layers)
 
-        patch.setattr(extract.shards, "controlled", control)
+        patch.setattr(extract.taker, "controlled", control)
         patch.setattr(extract.reading, "read_again", again)
         patch.setattr(extract.latents, "read_residuals", read)
         assert main(["run", str(config), "--out", str(out)]) == 0

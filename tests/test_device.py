@@ -18,7 +18,7 @@ from extract.models import resolve_sae_dtype
 from extract.pilot import LayerPilot
 from extract.places import Places
 from extract.reading import BatchResiduals
-from extract.shards import Taker
+from extract.taker import Taker
 from extract.transfer import Fetch
 from store import open_store, verify
 from store.errors import UserError

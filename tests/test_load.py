@@ -59,11 +59,16 @@ async def read(page: Page, address: str, number: int, until: float) -> int:
 
 
 async def review(page: Page, address: str, store: Path, name: str, until: float) -> int:
-    """Verdict after verdict by keyboard, each on the next feature; how many were given."""
+    """Verdict after verdict by keyboard, each on the next feature; how many were given.
+
+    A key does nothing before its button is there, which on a busy machine is long after the heading.
+    """
+    benign = page.get_by_role("button", name=re.compile("Benign"))
     await page.goto(f"{address}/review?variant=maths&layer=12&list=shifted&reviewer={name}", timeout=PATIENCE)
     await settled(page, "Review")
     given = 0
     while time.monotonic() < until:
+        await benign.wait_for(timeout=PATIENCE)
         await page.keyboard.press("123"[given % 3])
         given += 1
         deadline = time.monotonic() + PATIENCE / 1000

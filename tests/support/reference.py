@@ -61,13 +61,14 @@ def recording() -> Iterator[Recording]:
     import extract.pipeline
     import extract.reading
     import extract.shards
+    import extract.taker
 
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
         real_shard, real_again, real_control = (
             extract.shards.read_shard,
             extract.reading.read_again,
-            extract.shards.controlled,
+            extract.taker.controlled,
         )
 
         def read_shard(context, shard, *rest):
@@ -105,7 +106,7 @@ def recording() -> Iterator[Recording]:
         into = lambda: latest(record.shards)  # noqa: E731
         patch.setattr(extract.reading, "read_residuals", listening(extract.reading.read_residuals, into))
         patch.setattr(extract.reading, "read_again", read_again)
-        patch.setattr(extract.shards, "controlled", controlled)
+        patch.setattr(extract.taker, "controlled", controlled)
         yield record
 
 
