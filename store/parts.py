@@ -118,17 +118,18 @@ def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: i
         UserError: the part is missing or damaged, or has no such rows.
     """
     with _open(path) as file:
-        by_token = f"{_known(file, layer, model)}/by_token"
-        indptr = _dataset(file, f"{by_token}/indptr")
+        known = _known(file, layer, model)
+        by_token = f"{known}/by_token"
+        indptr = _dataset(file, f"{by_token}/indptr", below=known)
         n_ends = indptr.shape[0]
         stop = n_ends if n_rows is None else first_row + n_rows + 1
         if not 0 <= first_row < stop <= n_ends:
             raise ValueError(f"it has no token rows {first_row} to {stop - 1}")
         ends = _values(indptr, first_row, stop).astype(np.int64, casting="safe")
         span = int(ends[0]), int(ends[-1])
-        index = _values(_dataset(file, f"{by_token}/index"), *span).astype(np.int64, casting="safe")
-        value = _values(_dataset(file, f"{by_token}/value"), *span).astype(np.float32)
-        _check_codes(value, index, ends[-1] - ends[0], file[f"layer_{layer}"].attrs["d_sae"])
+        index = _values(_dataset(file, f"{by_token}/index", below=by_token), *span).astype(np.int64, casting="safe")
+        value = _values(_dataset(file, f"{by_token}/value", below=by_token), *span).astype(np.float32)
+        _check_codes(value, index, ends[-1] - ends[0], int(_attribute(file, f"layer_{layer}", "d_sae")))
         if (np.diff(ends) < 0).any():
             raise ValueError("its tokens overlap")
         return Codes(ends - ends[0], index, value * _scale(file, layer))
@@ -144,13 +145,14 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
         UserError: the part is missing or damaged.
     """
     with _open(path) as file:
-        by_feature = f"{_known(file, layer, model)}/by_feature"
-        if _is_here(file, by_feature):
-            ends = _values(_dataset(file, f"{by_feature}/indptr"), feature, feature + 2)
+        known = _known(file, layer, model)
+        by_feature = f"{known}/by_feature"
+        if _is_here(file, by_feature, below=known):
+            ends = _values(_dataset(file, f"{by_feature}/indptr", below=by_feature), feature, feature + 2)
             start, stop = map(int, ends.astype(np.int64, casting="safe"))
-            row = _values(_dataset(file, f"{by_feature}/row"), start, stop).astype(np.int64, casting="safe")
-            value = _values(_dataset(file, f"{by_feature}/value"), start, stop).astype(np.float32)
-            _check_codes(value, row, stop - start, file.attrs["n_tokens"])
+            row = _values(_dataset(file, f"{by_feature}/row", below=by_feature), start, stop).astype(np.int64, casting="safe")
+            value = _values(_dataset(file, f"{by_feature}/value", below=by_feature), start, stop).astype(np.float32)
+            _check_codes(value, row, stop - start, int(_attribute(file, "", "n_tokens")))
             return row, value * _scale(file, layer)
     codes = read_codes(path, layer, model)
     here = codes.index == feature
@@ -257,16 +259,19 @@ def _open(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.h5d.DatasetID:
+def _dataset(file: h5py.File, name: str, below: str = "") -> h5py.h5d.DatasetID:
     """A list of values that stands in this very file: links and values elsewhere could name any file of the reader's.
 
     Here and below h5py's low level, which takes a third of the time: one feature is read from every part of a store.
+
+    Args:
+        below: as of :func:`_is_here`.
 
     Raises:
         UserError: it does not.
         KeyError: there is none.
     """
-    if not _is_here(file, name):
+    if not _is_here(file, name, below):
         raise KeyError(f"there are no values '{name}'")
     dataset = h5py.h5o.open(file.id, name.encode())
     if not isinstance(dataset, h5py.h5d.DatasetID) or len(dataset.shape) != 1:
@@ -286,14 +291,17 @@ def _values(dataset: h5py.h5d.DatasetID, start: int = 0, stop: int | None = None
     return found
 
 
-def _is_here(file: h5py.File, name: str) -> bool:
+def _is_here(file: h5py.File, name: str, below: str = "") -> bool:
     """Whether a part holds something of that name. Links are looked at, not followed: that alone would open another file.
+
+    Args:
+        below: how much of the name was looked at before.
 
     Raises:
         UserError: it is in another place.
     """
-    links, path = file.id.links, name.encode()  # h5py's own Group.get is ten times slower, and this is asked often
-    end = -1
+    links, path = file.id.links, name.encode()
+    end = len(below.encode()) or -1
     while end < len(path):
         end = path.find(b"/", end + 1) % (len(path) + 1)
         if not links.exists(path[:end]):
@@ -301,6 +309,16 @@ def _is_here(file: h5py.File, name: str) -> bool:
         if links.get_info(path[:end]).type != h5py.h5l.TYPE_HARD:
             raise _elsewhere(file, name)
     return True
+
+
+def _attribute(file: h5py.File, group: str, name: str) -> np.ndarray:
+    """A number beside the values of a group; '': of the part."""
+    attribute = h5py.h5a.open(h5py.h5o.open(file.id, group.encode()) if group else file.id, name.encode())
+    found = np.empty((), dtype=attribute.dtype)
+    if attribute.shape != ():
+        raise ValueError(f"'{name}' is not one number")
+    attribute.read(found)
+    return found
 
 
 def _check_inside(file: h5py.File, name: str, dataset: h5py.h5d.DatasetID) -> None:
@@ -348,7 +366,7 @@ def _known(file: h5py.File, layer: int, model: str) -> str:
 
 
 def _scale(file: h5py.File, layer: int) -> np.float32:
-    scale = float(file[f"layer_{layer}"].attrs["code_scale"])
+    scale = float(_attribute(file, f"layer_{layer}", "code_scale"))
     if not 0 < scale < np.inf:
         raise ValueError(f"its code_scale is {scale}")
     return np.float32(scale)

@@ -59,7 +59,7 @@ def extracted(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     saes = [{"path": str(make_wide_sae(folder / f"sae-{layer}", base, layer))} for layer in range(LAYERS)]
     config = world.config(
         folder, base=str(base), variants=variants, saes=saes, tokens=TOKENS, batch_tokens=1024, shard_tokens=1500,
-        contexts=10, controls=["isotropic"],
+        contexts=10, controls=["isotropic"], neighbours=0,
     )  # fmt: skip
     command = [sys.executable, "-m", "extract", "run", str(config), "--out", str(folder / "store")]
     with (folder / "log").open("w") as log:

@@ -13,6 +13,7 @@ from store import open_store, verify
 from store.reader import Store
 from tests.support import pages
 from tests.support.big_store import LONG_D_SAE, LONG_DOCUMENT, LONG_L0, PART_TOKENS, make_big_store, make_long_store
+from tests.support.pace import agreed_seconds
 
 FEATURE_SECONDS, DOCUMENT_SECONDS = 0.2, 0.02
 LIST_SECONDS, ANSWER_SECONDS, OPEN_SECONDS, PAGE_SECONDS = 0.15, 1.0, 2.0, 1.0
@@ -49,12 +50,7 @@ OTHERS: dict[str, Callable[[Store], object]] = {
 
 
 def seconds(ask: Callable[[Store], object], store: Store, times: int) -> list[float]:
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        ask(store)
-        taken.append(time.perf_counter() - start)
-    return sorted(taken)
+    return sorted(agreed_seconds(lambda: ask(store)) for _ in range(times))
 
 
 def test_a_small_one_is_sound_and_answers(tmp_path):
