@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -30,6 +31,8 @@ from store.files import partial_of, put_in_place
 MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
 UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
 CHUNK = 16_384  # values; about 32 KiB a chunk, so that reading one feature decompresses little more than it needs
+INDEXES_KEPT = 400
+"""Feature-major indexes, of a part, layer and model each, that stay in memory: 4 bytes a feature."""
 LIBVER = ("v110", "v110")
 """Of the file format: any HDF5 since 1.10 (2016) reads it, and unlike the older one it has checksums over all that says where
 values stand; the compressed values have their own. So a damaged part is never read as something else."""
@@ -144,19 +147,63 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
     Raises:
         UserError: the part is missing or damaged.
     """
-    with _open(path) as file:
-        known = _known(file, layer, model)
-        by_feature = f"{known}/by_feature"
-        if _is_here(file, by_feature, below=known):
-            ends = _values(_dataset(file, f"{by_feature}/indptr", below=by_feature), feature, feature + 2)
-            start, stop = map(int, ends.astype(np.int64, casting="safe"))
-            row = _values(_dataset(file, f"{by_feature}/row", below=by_feature), start, stop).astype(np.int64, casting="safe")
-            value = _values(_dataset(file, f"{by_feature}/value", below=by_feature), start, stop).astype(np.float32)
-            _check_codes(value, row, stop - start, int(_attribute(file, "", "n_tokens")))
-            return row, value * _scale(file, layer)
+    found = _feature_index(path, _identity(path), layer, model)
+    if found is not None:
+        with _open(path) as file:
+            start, stop = (int(end) for end in found.indptr[feature : feature + 2])
+            row, value = (
+                _values(h5py.h5o.open(file.id, f"{found.place}/{name}".encode()), start, stop) for name in ("row", "value")
+            )
+            row, value = row.astype(np.int64, casting="safe"), value.astype(np.float32)
+            _check_codes(value, row, stop - start, found.n_tokens)
+            return row, value * found.scale
     codes = read_codes(path, layer, model)
     here = codes.index == feature
     return codes.rows[here], codes.value[here]
+
+
+@dataclass(frozen=True)
+class _FeatureIndex:
+    """What is needed to find a feature in a part.
+
+    Attributes:
+        place: of the index in the part; what stands there was looked at.
+        indptr: [d_sae + 1].
+        n_tokens: of the part.
+        scale: what stored values are multiplied with.
+    """
+
+    place: str
+    indptr: np.ndarray
+    n_tokens: int
+    scale: np.float32
+
+
+@lru_cache(maxsize=INDEXES_KEPT)
+def _feature_index(path: Path, _identity: tuple[int, ...], layer: int, model: str) -> _FeatureIndex | None:
+    """Of one model's codes of a layer; None where the part has none. Kept, since a feature is read from every part of a store.
+
+    Raises:
+        UserError: the part is missing or damaged, or takes anything of it from another place.
+    """
+    with _open(path) as file:
+        known = _known(file, layer, model)
+        place = f"{known}/by_feature"
+        if not _is_here(file, place, below=known):
+            return None
+        indptr, *_ = (_dataset(file, f"{place}/{name}", below=place) for name in ("indptr", "row", "value"))
+        ends = _values(indptr)
+        ends.astype(np.int64, casting="safe")
+        return _FeatureIndex(place, ends, int(_attribute(file, "", "n_tokens")), _scale(file, layer))
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Changes when a file is written anew or another takes its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def n_tokens(path: Path) -> int:
