@@ -17,7 +17,7 @@ from tests.support.world import World, make_adapter, make_base, residuals_of, se
 
 pytestmark = pytest.mark.long
 
-LAYERS, D_SAE, ACTIVE, VARIANTS, TOKENS = 26, 65_536, 32, 4, 3000
+LAYERS, D_SAE, ACTIVE, VARIANTS, TOKENS = 26, 65_536, 32, 4, 1500
 MOST_BYTES = 12e9
 
 
@@ -58,7 +58,7 @@ def extracted(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     }
     saes = [{"path": str(make_wide_sae(folder / f"sae-{layer}", base, layer))} for layer in range(LAYERS)]
     config = world.config(
-        folder, base=str(base), variants=variants, saes=saes, tokens=TOKENS, batch_tokens=1024, shard_tokens=1500,
+        folder, base=str(base), variants=variants, saes=saes, tokens=TOKENS, batch_tokens=1024, shard_tokens=750,
         contexts=10, controls=["isotropic"], neighbours=0,
     )  # fmt: skip
     command = [sys.executable, "-m", "extract", "run", str(config), "--out", str(folder / "store")]

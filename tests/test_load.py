@@ -26,7 +26,6 @@ SECONDS = float(os.environ.get("FEATURESHIFT_LOAD_SECONDS", "300"))
 READERS, REVIEWERS = 14, 6
 GROWTH = 1.15  # of memory, after everybody has seen every page
 THOUGHT = (1.0, 5.0)  # seconds that somebody looks at a page before the next
-MEDIAN_SECONDS = 2.0  # of a page, on two cores for twenty people
 PAGES = {
     "": ("Overview", ""), "layers": ("Layers", ""), "features": ("Features", "variant=maths"),
     "compare": ("Across variants", ""), "feature": ("Feature", "layer=12&feature=1&variant=maths"),
@@ -120,4 +119,3 @@ def test_twenty_people_at_once(tiny_store, tmp_path, capsys):
     said = log.read_text(encoding="utf-8")
     assert not re.search(r"Traceback|locked|Error", said), said[-3000:]
     assert max(sizes[len(sizes) // 3 :]) < GROWTH * third
-    assert np.median(taken) < MEDIAN_SECONDS
