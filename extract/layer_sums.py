@@ -14,13 +14,11 @@ from extract.dictionaries import Dictionary, SparseCodes
 from extract.draws import mix, text_key, uniform
 from extract.places import Places
 from extract.render import SEGMENTS
-from extract.sides import RESIDUAL_METRICS, HostLayer, LayerFound, Side
+from extract.sides import HostLayer, LayerFound, Side
 from extract.statistics import DocumentShifts, Union
-from store.metrics import COUNT_SUMS, DOCUMENT_SUMS, histogram_edges
+from store.metrics import CODE_METRICS, COUNT_SUMS, DOCUMENT_SUMS, RESIDUAL_METRICS, histogram_edges
 from store.names import BASE, OBSERVED
 
-CODE_METRICS = tuple(name for name in DOCUMENT_SUMS if name not in (*RESIDUAL_METRICS, "n_tokens"))
-"""Per-token quantities that need only the codes; see :func:`extract.statistics.token_code_metrics`."""
 SPECTRUM_SHARDS = 16
 """The spectrum is taken over the first shards, a random sample since documents come in hash order: each of them holds
 d_model^2 sums for every layer and variant."""

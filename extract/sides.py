@@ -15,20 +15,7 @@ from extract.dictionaries import Dictionary, RoomyCodes, SparseCodes
 from extract.pilot import LayerPilot
 from extract.places import Places
 from extract.transfer import to_device
-
-RESIDUAL_METRICS = (
-    "cosine",
-    "centred_cosine",
-    "base_norm2",
-    "variant_norm2",
-    "base_centred2",
-    "variant_centred2",
-    "delta_norm2",
-    "base_error2",
-    "variant_error2",
-    "delta_error2",
-)
-"""Per-token quantities that need the residuals themselves, in the order of :attr:`Side.metrics`' columns."""
+from store.metrics import RESIDUAL_METRICS
 
 Codes = SparseCodes | RoomyCodes
 
@@ -53,7 +40,7 @@ class Side:
 
     Attributes:
         codes: raw codes.
-        metrics: float64 [n, len(RESIDUAL_METRICS)].
+        metrics: float64 [n, len(RESIDUAL_METRICS)], in their order.
         totals: float64 [cells, d_model], sum of the residuals of each (domain, segment).
     """
 

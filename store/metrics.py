@@ -10,8 +10,7 @@ import numpy as np
 
 from store.names import KINDS
 
-DOCUMENT_SUMS = (
-    "n_tokens",
+RESIDUAL_METRICS = (
     "cosine",
     "centred_cosine",
     "base_norm2",
@@ -22,6 +21,10 @@ DOCUMENT_SUMS = (
     "base_error2",
     "variant_error2",
     "delta_error2",
+)
+"""Per-token quantities that need the residuals themselves."""
+
+CODE_METRICS = (
     "overlap",
     "minimum",
     "maximum",
@@ -32,6 +35,9 @@ DOCUMENT_SUMS = (
     "l0_base",
     "l0_variant",
 )
+"""Per-token quantities that need only the codes."""
+
+DOCUMENT_SUMS = ("n_tokens", *RESIDUAL_METRICS, *CODE_METRICS)
 """Columns of the table document_sums, each a sum over the counted tokens of one document and segment."""
 
 COUNT_SUMS = ("n_tokens", "n_latent_cosine", "l0_base", "l0_variant")
