@@ -17,6 +17,7 @@ from scipy import stats
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import extract.latents
+import extract.pipeline  # before anything is patched: it takes names of other modules when it is imported
 import extract.reading
 import extract.taker
 from extract.__main__ import main
