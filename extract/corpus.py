@@ -37,10 +37,15 @@ class Document:
 
 @dataclass
 class Corpus:
-    """The documents of a run in reading order, and what was left out and why."""
+    """The documents of a run in reading order, and what was left out and why.
+
+    Attributes:
+        notes: what was done to the text that the user should know, a sentence each.
+    """
 
     documents: list[Document]
     skipped: Counter = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def domains(self) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from sae_lens import SAE
+from transformers import PretrainedConfig
 
 from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
@@ -73,6 +74,7 @@ class Dictionary:
     Attributes:
         sae: the sae-lens module, as loaded.
         layer: decoder block whose output it reads.
+        notes: what of its settings was done for it that the user should know, a sentence each.
         decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
     """
@@ -80,6 +82,7 @@ class Dictionary:
     def __init__(self, sae: SAE, name: str) -> None:
         self.sae = sae.eval().requires_grad_(False)
         self.name = name
+        self.notes: list[str] = []
         metadata = sae.cfg.metadata
         self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
         if metadata.get("hook_head_index") is not None:
@@ -253,23 +256,30 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
 
 
 def load_dictionaries(
-    configs: Sequence[SaeConfig], d_model: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> list[Dictionary]:
     """Load every dictionary, in layer order.
 
     Args:
+        shape: the base's.
         dtype: of their weights. Sums of products are float32 for bfloat16 too.
 
     Raises:
-        UserError: one is missing, has another width than the model, reads another hook, or shares its layer.
+        UserError: one is missing, has another width than the model, reads another hook or a layer that the model does not
+            have, or shares its layer.
     """
     loaded: dict[int, Dictionary] = {}
     for config in configs:
         dictionary = Dictionary(_load(config, device, dtype), config.name)
-        if dictionary.d_model != d_model:
+        if dictionary.d_model != shape.hidden_size:
             raise UserError(
-                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are {d_model} "
-                "wide; it belongs to another model."
+                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are "
+                f"{shape.hidden_size} wide; it belongs to another model."
+            )
+        if dictionary.layer >= shape.num_hidden_layers:
+            raise UserError(
+                f"The dictionary '{config.name}' reads layer {dictionary.layer}, but the base has layers 0 to "
+                f"{shape.num_hidden_layers - 1}; it belongs to another model."
             )
         if other := loaded.get(dictionary.layer):
             raise UserError(
@@ -283,6 +293,7 @@ def load_dictionaries(
 def load_replicas(
     configs: Sequence[SaeConfig],
     dictionaries: Sequence[Dictionary],
+    shape: PretrainedConfig,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> list[Dictionary]:
@@ -292,7 +303,7 @@ def load_replicas(
         UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
     """
     first = {dictionary.layer: dictionary for dictionary in dictionaries}
-    loaded = load_dictionaries(configs, dictionaries[0].d_model, device, dtype)
+    loaded = load_dictionaries(configs, shape, device, dtype)
     for replica in loaded:
         if replica.layer not in first:
             raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")

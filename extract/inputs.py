@@ -1,6 +1,6 @@
 """What a run reads: corpus, models and dictionaries, loaded and checked; every process of a run does it for itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,12 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.models import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype
+from extract.models import load_tokenizer, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.pilot import LayerPilot
 from extract.planted import planted_change
 from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
-from extract.records import check_domains, read_records
+from extract.records import Record, check_domains, read_records
 from extract.render import Renderer
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
@@ -25,8 +25,22 @@ from store.writer import StoreWriter
 
 
 @dataclass(frozen=True)
+class Text:
+    """The corpus as token ids, and the tokenizer that made them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """Everything that a run reads, loaded and checked."""
+    """Everything that a run reads, loaded and checked.
+
+    Attributes:
+        bos: token id put before each context window, or None.
+        digests: from :func:`extract.provenance.fingerprint`.
+        notes: what was done in loading that the user should know, a sentence each.
+    """
 
     models: ModelSet
     tokenizer: PreTrainedTokenizerBase
@@ -35,12 +49,14 @@ class Inputs:
     corpus: Corpus
     bos: int | None
     digests: dict[str, str]
+    notes: list[str]
 
 
 def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
-    """Read and check everything.
+    """Read and check everything, what is quick to refuse first.
 
     Args:
+        say: where progress in words goes, and the notes.
         device: instead of the configuration's.
         quiet: no progress bar.
 
@@ -50,25 +66,60 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     device = resolve_device(device or config.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
     say(f"Reading the corpus ({len(config.corpus)} sources) and its tokens")
+    text = read_text(config, read_records(config.corpus), quiet)
+    dtype = resolve_dtype(config.dtype, device)
+    dictionaries, replicas = read_dictionaries(config, device, dtype)
+    bos = bos_token(config, text.tokenizer, dictionaries)
+    say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
+    models = ModelSet(config, device, dtype)
+    check_predictions(config, models.one_at_a_time)
+    notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
+    for note in notes:
+        say(f"Note: {note}")
+    digests = fingerprint(config, text.corpus, text.tokenizer, models, dictionaries, replicas)
+    return Inputs(models, text.tokenizer, dictionaries, replicas, text.corpus, bos, digests, notes)
+
+
+def read_text(config: RunConfig, records: Sequence[Record], quiet: bool = False) -> Text:
+    """Render and tokenise records with the base's tokenizer; those of the variants must agree.
+
+    Args:
+        quiet: no progress bar.
+
+    Raises:
+        UserError: a tokenizer is missing or differs, a record cannot be rendered, a setting names a domain that none has.
+    """
     tokenizer = load_tokenizer(config.base)
-    records = read_records(config.corpus)
     check_domains(config, records)
     others = variant_tokenizers(config)
     renderer = Renderer.for_run(config.chat_template, [tokenizer, *others.values()])
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
-    say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
-    dtype = resolve_dtype(config.dtype, device)
-    models = ModelSet(config, device, dtype)
-    check_predictions(config, models.one_at_a_time)
+    return Text(tokenizer, corpus)
+
+
+def read_dictionaries(config: RunConfig, device: str, dtype: torch.dtype) -> tuple[list[Dictionary], list[Dictionary]]:
+    """The run's dictionaries, and its replicas.
+
+    Args:
+        device: "meta" reads no weights: shapes and settings only, for ``check``.
+        dtype: of the models.
+
+    Raises:
+        UserError: one is missing, cannot be read, or does not fit the base.
+    """
+    shape = model_config(config.base)
     of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
-    dictionaries = load_dictionaries(config.saes, models.d_model, device, of_saes)
-    replicas = load_replicas(config.replicas, dictionaries, device, of_saes)
-    digests = fingerprint(config, corpus, tokenizer, models, dictionaries, replicas)
-    return Inputs(models, tokenizer, dictionaries, replicas, corpus, _bos(config, tokenizer, dictionaries), digests)
+    dictionaries = load_dictionaries(config.saes, shape, device, of_saes)
+    return dictionaries, load_replicas(config.replicas, dictionaries, shape, device, of_saes)
 
 
-def _bos(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: list[Dictionary]) -> int | None:
+def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: Sequence[Dictionary]) -> int | None:
+    """The token put before each context window, or None where the dictionaries were trained without.
+
+    Raises:
+        UserError: they differ, or the tokenizer has none.
+    """
     wanted = config.prepend_bos
     if wanted == "auto":
         wishes = {dictionary.prepend_bos for dictionary in dictionaries}

@@ -100,6 +100,7 @@ def load_model(
     """Load a causal language model for reading: evaluation mode, no gradients.
 
     Args:
+        device: "meta" reads no weights: shapes and names only, for ``check``.
         device_map: how accelerate spreads it over devices; without it, it is whole on ``device``.
 
     No code from a model repository is run (``trust_remote_code`` stays off) and only safetensors weights are read.
@@ -108,6 +109,7 @@ def load_model(
         UserError: the model is missing or cannot be read.
     """
     folder = local_folder(spec)
+    device_map = "meta" if device == "meta" else device_map
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map

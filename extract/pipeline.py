@@ -91,7 +91,7 @@ def run(
         write_answers(config, writer)
         _merge(context, inputs, shards, writer, phases)
         with phases.time("finishing"):
-            manifest = writer.finish(make_manifest(context, inputs.corpus, inputs.digests))
+            manifest = writer.finish(make_manifest(context, inputs.corpus, inputs.digests, inputs.notes))
         say(phases.in_words())
         return manifest
     except (OSError, duckdb.Error) as error:

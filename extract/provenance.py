@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -76,11 +77,12 @@ def _read_fingerprint(path: Path) -> dict[str, str]:
     return content if isinstance(content, dict) else {}
 
 
-def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) -> Manifest:
+def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], notes: Sequence[str] = ()) -> Manifest:
     """Everything that the manifest says of a run, but for what the writer adds when it finishes.
 
     Args:
         digests: from :func:`fingerprint`.
+        notes: what was done in loading that the reader of the store should know.
     """
     config, models = context.config, context.models
     return Manifest(
@@ -124,6 +126,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str]) 
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint_hash(digests),
+        notes=list(notes),
     )
 
 

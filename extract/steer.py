@@ -202,7 +202,7 @@ def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:
     dtype = resolve_dtype(config.dtype, device)
     models = ModelSet(config, device, dtype)
     of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
-    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.d_model, device, of_saes)
+    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.shape, device, of_saes)
     by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
     tokenizer = load_tokenizer(config.base)
     _check_same(store.manifest, models, {layer: by_layer.get(layer) for layer in layers}, tokenizer_digest(tokenizer))

@@ -33,6 +33,7 @@ class ModelSet:
     Attributes:
         digests: model -> hash of its weights.
         shape: the base's configuration.
+        notes: what was done in loading them that the user should know, a sentence each.
         one_at_a_time: see above; whoever reads many batches then had better go model by model.
 
     Raises:
@@ -42,6 +43,7 @@ class ModelSet:
     def __init__(self, config: RunConfig, device: str, dtype: torch.dtype) -> None:
         self.config, self.device, self.dtype = config, device, dtype
         self.digests: dict[str, str] = {}
+        self.notes: list[str] = []
         self.one_at_a_time = needs(config, model_config(config.base), device, dtype).one_at_a_time
         self._loaded: dict[str, nn.Module] = {}
         self._changes: dict[str, PlantedChange] = {}

@@ -12,9 +12,10 @@ from sae_lens import SAE
 
 import extract.shards
 from extract.__main__ import main
+from extract.config import SaeConfig
 from extract.controls import ControlInputs, Donors
 from extract.dictionaries import Dictionary, load_dictionaries
-from extract.models import resolve_sae_dtype
+from extract.models import model_config, resolve_sae_dtype
 from extract.pilot import LayerPilot
 from extract.places import Places
 from extract.reading import BatchResiduals
@@ -226,6 +227,5 @@ def test_a_run_with_dictionaries_in_bfloat16(world, tmp_path, capsys):
     for name, most in (("cosine", 0.0), ("overlap", 0.03), ("fvu_base", 0.01), ("l0_base", 1.0)):
         assert abs(rows["float32"][name] - rows["bfloat16"][name]) <= most, name
     assert rows["float32"]["overlap"] != rows["bfloat16"]["overlap"]
-    (loaded,) = load_dictionaries([SimpleNamespace(path=str(world.saes[2]), name="a", release=None, id=None)], 32,
-                                  dtype=torch.bfloat16)  # fmt: skip
+    (loaded,) = load_dictionaries([SaeConfig(path=str(world.saes[2]))], model_config(str(world.base)), dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in loaded.sae.parameters()} == {torch.bfloat16}

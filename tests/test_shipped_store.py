@@ -73,7 +73,7 @@ def test_its_weights_are_the_ones_that_ship(shipped: Store, models: ModelSet) ->
     config = load_config(WORLD)
     for name, about in shipped.manifest.variants.items():
         assert models.digests[name] == about["sha256"], name
-    for dictionary in load_dictionaries(config.saes, models.d_model):
+    for dictionary in load_dictionaries(config.saes, models.shape):
         assert dictionary.digest() == shipped.manifest.saes[str(dictionary.layer)]["sha256"]
 
 
@@ -82,7 +82,7 @@ def test_documents_read_again_give_the_same_codes(shipped: Store, models: ModelS
     """A short document of each of three domains, through base and one variant, at every layer."""
     config = load_config(WORLD)
     tokenizer = load_tokenizer(config.base)
-    dictionaries = load_dictionaries(config.saes, models.d_model)
+    dictionaries = load_dictionaries(config.saes, models.shape)
     layers = [dictionary.layer for dictionary in dictionaries]
     for domain in DOMAINS:
         number, document = _shortest(shipped, domain)
