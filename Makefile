@@ -13,6 +13,11 @@ REBUILD_WORK ?= runs/demo-full
 REBUILT_STORE ?= store/demo-rebuilt
 SERVE ?= 1
 STORE ?=
+export STORE
+
+# Says in a sentence what would else come as pip's list of versions. Its argument is a Python.
+supported = $(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	echo "error: Featureshift runs on Python 3.11, 3.12 or 3.13; '$(1)' is $$($(1) -V 2>&1 | head -n 1). $(2)" >&2; exit 2; }
 
 .PHONY: demo demo-full app test test-long lint clean
 
@@ -20,7 +25,8 @@ demo: $(VENV)/.installed-full
 	@if [ -f $(DEMO_STORE)/manifest.json ]; then \
 		echo "$(DEMO_STORE) is there already; remove it to extract again."; \
 	else $(PY) -m extract demo --out $(DEMO_STORE); fi
-	@if [ "$(SERVE)" != 0 ]; then $(MAKE) --no-print-directory app STORE="$(SHIPPED_STORE) $(DEMO_STORE)"; fi
+	@if [ "$(SERVE)" != 0 ]; then \
+		FEATURESHIFT_STORES="$(SHIPPED_STORE):$(DEMO_STORE)" $(MAKE) --no-print-directory app STORE=; fi
 
 # Each step is skipped when its output is there. PLAN=1 says what would be done and stops.
 demo-full: $(VENV)/.installed-full
@@ -28,7 +34,7 @@ demo-full: $(VENV)/.installed-full
 
 app: $(VENV)/.installed-app
 	@echo "Featureshift on http://localhost:$(PORT) (Ctrl-C ends it)"
-	$(PY) -m streamlit run app/main.py --server.port $(PORT) --server.address localhost --server.headless true -- $(STORE)
+	$(PY) -m streamlit run app/main.py --server.port $(PORT) --server.address localhost --server.headless true -- $${STORE:+"$$STORE"}
 
 test: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
@@ -44,18 +50,22 @@ clean:
 	rm -rf $(VENV) runs
 
 $(VENV)/bin/python:
+	@$(call supported,$(PYTHON),Name another: make PYTHON=python3.12 $(MAKECMDGOALS))
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 
 # One stamp for each level; a fuller install satisfies the app's too.
 $(VENV)/.installed-app: requirements-app.txt | $(VENV)/bin/python
+	@$(call supported,$(PY),Remove $(VENV) and run the same again.)
 	$(PY) -m pip install --requirement requirements-app.txt
 	@touch $@
 
 $(VENV)/.installed-full: requirements.txt requirements-app.txt | $(VENV)/bin/python
+	@$(call supported,$(PY),Remove $(VENV) and run the same again.)
 	$(PY) -m pip install --requirement requirements.txt
 	@touch $@ $(VENV)/.installed-app
 
 $(VENV)/.installed-dev: requirements-dev.txt requirements-ray.txt requirements.txt requirements-app.txt | $(VENV)/bin/python
+	@$(call supported,$(PY),Remove $(VENV) and run the same again.)
 	$(PY) -m pip install --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.installed-full $(VENV)/.installed-app

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from extract.exits import CANNOT, DONE, FOUND_FAULT, carry_out
 from store.errors import UserError
 
 DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
@@ -11,18 +12,10 @@ BENCH_CONFIG = DEMO_CONFIG.with_name("bench.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 ``verify`` or a bench found fault, 2 the user can mend it."""
+    """Run one command; returns the exit code (:mod:`extract.exits`)."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.command(options)
-    except UserError as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        return 130
+    interrupted = "Interrupted. What was finished is kept; the same command goes on from there."
+    return carry_out(lambda: options.command(options), options.debug, interrupted)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +120,7 @@ def _extract(config_path: str | Path, out: Path, workers: int = 1, engine: str =
 
     manifest = pipeline.run(config, out, workers=workers, engine=engine)
     print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
-    return 0
+    return DONE
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -140,7 +133,7 @@ def _check(options: argparse.Namespace) -> int:
     print("\n".join(report.lines))
     for problem in report.problems:
         print(f"missing: {problem}", file=sys.stderr)
-    return 2 if report.problems else 0
+    return CANNOT if report.problems else DONE
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -149,20 +142,23 @@ def _info(options: argparse.Namespace) -> int:
 
     with open_store(options.store) as store:
         print(describe(store))
-    return 0
+    return DONE
 
 
 def _findings(options: argparse.Namespace) -> int:
     from store import open_store
+    from store.files import check_writable, write_text
     from store.findings import findings
 
+    if options.out:
+        check_writable(options.out)
     with open_store(options.store) as store:
         page = findings(store)
     if options.out:
-        options.out.write_text(page, encoding="utf-8")
+        write_text(options.out, page)
     else:
         print(page, end="")
-    return 0
+    return DONE
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -172,14 +168,14 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{options.store}: " + (f"{len(problems)} problem(s)" if problems else "every file, row and code is as written"))
-    return 1 if problems else 0
+    return FOUND_FAULT if problems else DONE
 
 
 def _labels(options: argparse.Namespace) -> int:
     from extract.label_files import import_labels
 
     print(import_labels(options.store, options.file))
-    return 0
+    return DONE
 
 
 def _steer(options: argparse.Namespace) -> int:
@@ -199,7 +195,7 @@ def _steer(options: argparse.Namespace) -> int:
     path = write_steering(store.path, store.manifest.digest, result)
     print(in_words(result))
     print(f"Kept in {path.name}, beside the store; the feature's page shows it.")
-    return 0
+    return DONE
 
 
 def _publish(options: argparse.Namespace) -> int:
@@ -208,7 +204,7 @@ def _publish(options: argparse.Namespace) -> int:
     manifest = publish(options.store, options.out, options.max_mb)
     print("\n".join(manifest.notes))
     print(f"Store written to {options.out}: {size(options.out) / 1e6:.1f} MB, digest {manifest.digest[:16]}")
-    return 0
+    return DONE
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -236,7 +232,7 @@ def _fields(_options: argparse.Namespace) -> int:
 
     for name, default, text in describe_fields():
         print(f"{name:<18} {default:<10} {text}")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

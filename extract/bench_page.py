@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from store.errors import UserError
+from store.errors import UserError, why
+from store.files import check_writable, write_text
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
@@ -31,12 +32,17 @@ def markdown(results: dict[str, list[Row]]) -> str:
 
 
 def check_page(page: Path) -> tuple[str, str]:
-    """What stands before and after the table of a page.
+    """What stands before and after the table of a page; of a new one, the markers alone.
 
     Raises:
-        UserError: the page is missing or has no markers.
+        UserError: the page is there without markers, or cannot be read or written.
     """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    check_writable(page)
+    try:
+        text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = why(error) if isinstance(error, OSError) else "it is not UTF-8 text; choose another file"
+        raise UserError(f"'{page}' cannot be read: {reason}.") from error
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
@@ -48,7 +54,7 @@ def write_page(results: dict[str, list[Row]], page: Path, note: str = "") -> Non
     """Put the tables between the page's markers, :func:`check_page`, under a note."""
     before, after = check_page(page)
     parts = [before, *([note] if note else []), markdown(results), after]
-    page.write_text("\n\n".join(parts), encoding="utf-8")
+    write_text(page, "\n\n".join(parts))
 
 
 def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_file: Path | None, note: str = "") -> int:
@@ -58,10 +64,12 @@ def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_f
         1 where a target is missed, else 0.
 
     Raises:
-        UserError: there is no such page, found out before anything is measured.
+        UserError: page or JSON cannot be written, found out before anything is measured.
     """
     if page is not None:
         check_page(page)
+    if json_file is not None:
+        check_writable(json_file)
     results = bench()
     print(f"{note}\n\n{markdown(results)}".lstrip())
     if page is not None:
@@ -74,4 +82,4 @@ def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_f
 def write_json(results: dict[str, list[Row]], file: Path, note: str = "") -> None:
     """{section: [{name, value, target, met}]}, and the note."""
     content: dict[str, object] = {title: [asdict(row) for row in rows] for title, rows in results.items()}
-    file.write_text(json.dumps({"note": note, **content} if note else content, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps({"note": note, **content} if note else content, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from store.errors import UserError
+from store.errors import UserError, why
 from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
@@ -201,10 +201,12 @@ def load_config(path: str | Path) -> RunConfig:
         UserError: the file is missing, is not YAML, or a field is wrong (each named with what is expected).
     """
     file = Path(path)
-    if not file.is_file():
-        raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        if not file.is_file():
+            raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
+        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise UserError(f"The configuration '{file}' cannot be read: {why(error)}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number that is none is a ValueError

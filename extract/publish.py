@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extract.progress import progress_bar
 from store import Store, open_store, sidecar
-from store.errors import UserError
+from store.errors import UserError, why
 from store.manifest import Manifest
 from store.subset import Cut, copy_subset, steps
 from store.writer import StoreWriter
@@ -58,7 +58,7 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
                 sidecar.write_steering(out, manifest.digest, check)
             return manifest
     except OSError as error:
-        raise UserError(f"The copy could not be written to '{out}': {error.strerror or error}.") from error
+        raise UserError(f"The copy could not be written to '{out}': {why(error)}.") from error
 
 
 def size(folder: Path) -> int:

@@ -1,10 +1,13 @@
 """Putting files in place so that each is whole or absent, whatever ends the program, a power cut included."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from store.errors import UserError, why
 
 
 def partial_of(path: Path) -> Path:
@@ -38,6 +41,41 @@ def put_in_place(partial: Path, path: Path) -> None:
     sync(partial)
     partial.rename(path)
     sync(path.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before any work, a file that :func:`write_text` could not write at the end of it.
+
+    Raises:
+        UserError: it is a folder, or this user may not write there.
+    """
+    try:
+        if path.is_dir():
+            raise OSError(errno.EISDIR, "", str(path))
+        above = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+        if above != path and not above.is_dir():
+            raise OSError(errno.ENOTDIR, "", str(path))
+        if not os.access(above, os.W_OK):
+            raise OSError(errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES, "", str(path))
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be written: {why(error)}.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8, whole or not at all, with the folders above it; what is no file (``/dev/stdout``) is written to.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path.resolve()) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be written: {why(error)}.") from error
 
 
 def sync(path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from store import files, parts, tables
 from store import manifest as manifests
-from store.errors import UserError
+from store.errors import UserError, why
 from store.manifest import Manifest
 from store.parts import LayerCodes
 
@@ -126,7 +126,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The folder '{folder}' cannot be made ({error.strerror}); choose another --out.") from error
+        raise UserError(f"The folder '{folder}' cannot be made: {why(error)}.") from error
 
 
 def content_digest(tables_digest: str, part_digests: list[str]) -> str:

@@ -112,7 +112,7 @@ def test_a_run_takes_the_answers_in(world: World, answers_file: Path, tmp_path: 
         assert store.manifest.settings["answers"] == "answers.jsonl"
 
 
-class _PowerCutError(RuntimeError):
+class _PowerCutError(BaseException):
     """Stands for whatever ends a run in the middle."""
 
 

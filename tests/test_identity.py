@@ -185,7 +185,7 @@ def test_another_variant_another_digest(world: World, uninterrupted: Path, tmp_p
     assert digest(other) != digest(uninterrupted)
 
 
-class _PowerCutError(RuntimeError):
+class _PowerCutError(BaseException):
     """Stands for whatever ends a run in the middle."""
 
 

