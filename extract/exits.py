@@ -6,6 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from store.errors import UserError, first_line, why
 from store.text import on_one_line
@@ -25,15 +26,13 @@ def carry_out(action: Callable[[], int], debug: bool, interrupted: str) -> int:
     Returns:
         The exit code, see above.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a narrow encoding of the terminal is no reason to fail
+    _prepare_output()
     try:
         code = action()
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print(f"\n{interrupted}", file=sys.stderr)
+        _say(f"\n{interrupted}")
         return INTERRUPTED
     except BrokenPipeError:
         _flush_or_let_go()
@@ -42,9 +41,24 @@ def carry_out(action: Callable[[], int], debug: bool, interrupted: str) -> int:
         if debug:
             raise
         sentence, code = _in_words(error)
-        print(f"error: {on_one_line(sentence)}", file=sys.stderr)
+        _say(f"error: {on_one_line(sentence)}")
         _flush_or_let_go()
         return code
+
+
+def _prepare_output() -> None:
+    """A terminal of a narrow encoding, or none at all, is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the program runs
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # where that cannot be written either, the exit code has to do
+        print(text, file=sys.stderr, flush=True)
 
 
 def _in_words(error: Exception) -> tuple[str, int]:
@@ -52,7 +66,7 @@ def _in_words(error: Exception) -> tuple[str, int]:
     if isinstance(error, UserError):
         return str(error), CANNOT
     if isinstance(error, OSError):
-        where = f"'{error.filename}'" if error.filename else "A file, or the output of this command"
+        where = f"'{_shortened(error.filename)}'" if error.filename else "A file, or the output of this command"
         return f"{where} cannot be read or written: {why(error)}.", CANNOT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
@@ -63,6 +77,12 @@ def _in_words(error: Exception) -> tuple[str, int]:
         f"A fault of this program, not of your input: {type(error).__name__}: {first_line(error)}; please report it with "
         f"{_kept_traceback(error)}."
     ), FAULT
+
+
+def _shortened(path: object) -> str:
+    """A path that fits into a sentence."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
 
 
 def _kept_traceback(error: Exception) -> str:

@@ -108,13 +108,18 @@ class StoreWriter:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse to write where something stands already.
+    """Refuse to write where something stands already, or where this user may not write.
 
     Raises:
-        UserError: it does.
+        UserError: so it is.
     """
-    if folder.exists():
+    try:
+        taken = folder.exists() or folder.is_symlink()
+    except OSError as error:
+        raise UserError(f"'{folder}' cannot be written: {why(error)}.") from error
+    if taken:
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
+    files.check_writable(folder)
 
 
 def make_folder(folder: Path) -> None:

@@ -24,7 +24,8 @@ def fake_python(path: Path, version: str) -> Path:
     fits = (3, 11) <= tuple(map(int, version.split(".")))[:2] <= (3, 13)
     path.write_text(
         f"#!/bin/sh\ncase $1 in\n-V) echo Python {version} ;;\n-c) exit {int(not fits)} ;;\n"
-        f"*) for word; do printf '%s\\n' \"$word\"; done >> '{path}.log'; echo \"$FEATURESHIFT_STORES\" >> '{path}.env' ;;\nesac\n"
+        f"*) for word; do printf '%s\\n' \"$word\"; done >> '{path}.log'\n"
+        f"echo \"$FEATURESHIFT_STORES\" >> '{path}.env' ;;\nesac\n"
     )
     path.chmod(0o755)
     return path

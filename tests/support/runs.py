@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -39,3 +40,9 @@ def _run(arguments: list[str], log: Path, before: Callable[[], None] | None) -> 
     if before is not None:
         before()
     raise SystemExit(main(arguments))
+
+
+def in_a_process(function: Callable, *arguments: object) -> object:
+    """What a function of a module returns in a process of its own, which it may leave as it likes."""
+    with ProcessPoolExecutor(1, mp_context=_CONTEXT) as pool:
+        return pool.submit(function, *arguments).result()
