@@ -21,22 +21,26 @@ class _StopForward(Exception):
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     """The decoder blocks of any Hugging Face causal model: the ``ModuleList`` of ``num_hidden_layers`` entries.
 
+    Of several such lists the one inside the language model (not that of an image encoder), nearest to its top.
+
     Raises:
         UserError: the model has no such list.
     """
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     count = config.num_hidden_layers
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count
-    ]
-    if not found:
-        raise UserError(
-            f"The model {type(model).__name__} has no list of {count} decoder blocks, so its residual stream "
-            "cannot be read; use a decoder-only Hugging Face model."
-        )
-    return min(found, key=lambda pair: pair[0].count("."))[1]
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    for place in (decoder, model):
+        found = [
+            (name, module)
+            for name, module in place.named_modules()
+            if isinstance(module, nn.ModuleList) and len(module) == count
+        ]
+        if found:
+            return min(found, key=lambda pair: pair[0].count("."))[1]
+    raise UserError(
+        f"The model {type(model).__name__} has no list of {count} decoder blocks, so its residual stream "
+        "cannot be read; use a decoder-only Hugging Face model."
+    )
 
 
 def layer_of_hook(hook_name: str) -> int:
@@ -113,6 +117,26 @@ def run_truncated(model: nn.Module, input_ids: torch.Tensor, attention_mask: tor
     """
     with suppress(_StopForward):
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+
+
+def check_shape(residual: torch.Tensor | None, input_ids: torch.Tensor, d_model: int, what: str) -> None:
+    """Refuse what is not one residual stream.
+
+    Args:
+        residual: what a block gave; None where it did not run.
+        input_ids: [batch, position].
+        what: the model in words, to begin a sentence with.
+
+    Raises:
+        UserError: it is not [batch, position, d_model].
+    """
+    wanted = [*input_ids.shape, d_model]
+    got = None if residual is None else list(residual.shape)
+    if got != wanted:
+        raise UserError(
+            f"{what} cannot be read: its blocks give {'nothing' if got is None else f'arrays of the shape {got}'} where a "
+            f"residual stream of {wanted} (batch, position, d_model) is expected; use a model whose blocks give that."
+        )
 
 
 @contextmanager

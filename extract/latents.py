@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from extract.batches import Batch
-from extract.hooks import Residuals, capture_residuals, resume_after, run_truncated
+from extract.hooks import Residuals, capture_residuals, check_shape, resume_after, run_truncated
 from extract.planted import PlantedChange
 from extract.transfer import to_device
 from extract.variants import ModelSet
@@ -40,6 +40,8 @@ def read_residuals(
             with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
                 run_truncated(model, input_ids, attention_mask)
         base = captured if name == BASE else base
+        for layer in layers:
+            check_shape(captured[layer], input_ids, models.d_model, f"The model '{name}'")
         # A model that is spread over devices gives each layer's residuals on that layer's.
         residuals[name] = {
             layer: captured[layer].to(kept.device).flatten(0, 1).index_select(0, kept).float() for layer in layers

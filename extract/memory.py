@@ -4,13 +4,19 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import PretrainedConfig
+from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from extract.config import RunConfig
+from store.errors import UserError, first_line
 from store.names import BASE
 
 WEIGHTS_SHARE = 0.8
 """Of the free memory; the rest is for activations, dictionaries and codes."""
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k")
+"""What families call the experts of a block, and how many of them a token passes through."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,27 @@ def free_memory(device: str) -> int:
 
 
 def parameters(config: PretrainedConfig, embeddings: bool = True) -> int:
-    """A decoder's parameters from its shape: attention, gated MLP, and the embedding once."""
-    d_model = config.hidden_size
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or d_model // heads
-    key_value_heads = getattr(config, "num_key_value_heads", None) or heads
-    inner = getattr(config, "intermediate_size", None) or 4 * d_model
-    block = 2 * d_model * head_dim * (heads + key_value_heads) + 3 * d_model * inner
-    return config.num_hidden_layers * block + (config.vocab_size * d_model if embeddings else 0)
+    """A model's parameters: transformers builds it on torch's meta device, without memory, and they are counted.
+
+    Args:
+        embeddings: with embedding and output head; without, of a mixture of experts those that a token passes through.
+
+    Raises:
+        UserError: transformers cannot build it from its configuration.
+    """
+    try:
+        with torch.device("meta"):
+            kind = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+            model = kind.from_config(config, trust_remote_code=False)
+    except Exception as error:  # impossible settings surface as whatever its code runs into
+        raise UserError(f"The base cannot be built from its config.json: {first_line(error)}") from error
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    if embeddings:
+        return sum(sizes.values())
+    ends = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None]
+    outside = sum({id(parameter): parameter.numel() for end in ends for parameter in end.parameters()}.values())
+    experts = sum(size for name, size in sizes.items() if ".experts." in name)
+    count = next((n for name in EXPERTS if isinstance(n := getattr(config, name, None), int)), 0)
+    chosen = next((n for name in CHOSEN if isinstance(n := getattr(config, name, None), int)), count)
+    idle = experts * (1 - chosen / count) if count else 0
+    return int(sum(sizes.values()) - outside - idle)

@@ -22,9 +22,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from extract.checkpoints import judged, load_checkpoint
 from store.errors import UserError, first_line
 
 PYPI_PREFIX = "pypi:"
+CONVERSION = "complete"
+"""Of GGUF files: raise it when what is kept of one changes. Before it was this, nobody had looked whether all was there."""
 
 
 def cache_dir() -> Path:
@@ -95,27 +98,39 @@ def model_config(spec: str) -> PretrainedConfig:
 
 
 def load_model(
-    spec: str, dtype: torch.dtype = torch.float32, device: str = "cpu", device_map: str | None = None
+    spec: str,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    device_map: str | None = None,
+    what: str | None = None,
+    needs_head: bool = True,
+    notes: list[str] | None = None,
 ) -> PreTrainedModel:
-    """Load a causal language model for reading: evaluation mode, no gradients.
+    """Load a causal language model for reading: evaluation mode, no gradients; every tensor comes from its file.
 
     Args:
         device: "meta" reads no weights: shapes and names only, for ``check``.
         device_map: how accelerate spreads it over devices; without it, it is whole on ``device``.
+        what: the model in words, to begin a sentence with.
+        needs_head: whether anything reads its output head; else that may be missing.
+        notes: filled with what was converted or left out, a sentence each.
 
     No code from a model repository is run (``trust_remote_code`` stays off) and only safetensors weights are read.
 
     Raises:
-        UserError: the model is missing or cannot be read.
+        UserError: the model is missing, cannot be read, or its files do not hold every tensor of it.
     """
+    what = what or f"The model '{spec}'"
     folder = local_folder(spec)
     device_map = "meta" if device == "meta" else device_map
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map
-        )
+        model, said = load_checkpoint(folder, what, dtype, device_map, needs_head)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into
-        raise UserError(f"The model '{spec}' could not be loaded: {first_line(error)}") from error
+        raise UserError(f"{what} could not be loaded: {first_line(error)}") from error
+    if notes is not None:
+        notes += said
     return (model if device_map else model.to(device)).eval().requires_grad_(False)
 
 
@@ -189,7 +204,7 @@ def _one_at_a_time(path: Path) -> FileLock:
 def _convert_gguf(path: Path) -> Path:
     """Convert a GGUF file to a safetensors folder in the cache, once; reading a GGUF takes about a minute."""
     stat = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{CONVERSION}:{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = cache_dir() / "converted" / f"{path.stem}-{key}"
     with _one_at_a_time(folder):
         return folder if folder.is_dir() else _write_converted(path, folder)
@@ -199,7 +214,10 @@ def _write_converted(path: Path, folder: Path) -> Path:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
         given = {"gguf_file": path.name, "trust_remote_code": False}
-        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **given)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **given
+        )
+        judged(model, report, f"The GGUF file '{path}'", needs_head=True)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **given)
         # The weights are plain float32 now, but transformers remembers the GGUF and refuses to save it otherwise.
         model.hf_quantizer = None
@@ -209,6 +227,8 @@ def _write_converted(path: Path, folder: Path) -> Path:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         partial.rename(folder)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into
         raise UserError(f"The GGUF file '{path}' could not be converted: {first_line(error)}") from error
     finally:

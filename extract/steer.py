@@ -200,7 +200,7 @@ def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:
     saes = [sae for layer in sorted(layers) for sae in _saes_of(store.manifest, config, layer)]
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
-    models = ModelSet(config, device, dtype)
+    models = ModelSet(config, device, dtype, steers=True)
     of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
     dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.shape, device, of_saes)
     by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}

@@ -4,15 +4,14 @@ A second pass over whole documents, in the same context windows as the run, all 
 a batch: one file of sums each, whose presence means "done". Logits exist for a chunk of positions at a time only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from extract import stamped, sums
@@ -24,6 +23,7 @@ from extract.dictionaries import Dictionary
 from extract.draws import text_key
 from extract.progress import progress_bar
 from extract.variants import ModelSet, text_config
+from extract.vocabulary import StopAtHead, capture_head_input
 from store.errors import UserError
 from store.names import BASE
 from store.parts import Codes, read_codes, read_counted
@@ -198,8 +198,8 @@ class _Head:
         self, models: ModelSet, name: str, input_ids: torch.Tensor, mask: torch.Tensor, kept: torch.Tensor
     ) -> None:
         self.models, self.name, self.input_ids = models, name, input_ids
-        with models.active(name, input_ids) as model, _capture_head_input(model) as captured:
-            with suppress(_StopAtHead):
+        with models.active(name, input_ids) as model, capture_head_input(model) as captured:
+            with suppress(StopAtHead):
                 model(input_ids=input_ids, attention_mask=mask, use_cache=False)
             self.hidden = captured.pop()[kept]
             config = text_config(model)
@@ -215,26 +215,6 @@ class _Head:
     def log_probabilities(self, chunk: torch.Tensor, words: int) -> torch.Tensor:
         """float32 [chunk, words]."""
         return torch.log_softmax(self.logits(chunk, words), dim=1)
-
-
-class _StopAtHead(Exception):
-    """Raised when a forward pass comes to the output head, so that no logits are computed there."""
-
-
-@contextmanager
-def _capture_head_input(model: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """A list that a forward pass inside the context puts the head's input in, [batch, position, d_model], and ends there."""
-    captured: list[torch.Tensor] = []
-
-    def hook(_module: nn.Module, inputs: tuple) -> None:
-        captured.append(inputs[0])
-        raise _StopAtHead
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(hook)
-    try:
-        yield captured
-    finally:
-        handle.remove()
 
 
 @torch.inference_mode()

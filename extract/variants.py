@@ -1,49 +1,65 @@
 """The models of a run: the base, and variants that are adapters on it, full checkpoints, or planted edits of it."""
 
 import gc
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from extract.adapters import Adapter, Untouched, inside
+from extract.checkpoints import named
 from extract.config import RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
 from extract.hooks import edit_residuals
 from extract.memory import needs, weight_sets
-from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer, model_config, weights
+from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.planted import PlantedChange
-from store.errors import UserError, first_line
+from extract.trial import embedding_rows, try_model
+from store.errors import UserError
 from store.names import BASE
 
-CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
-"""Ways to begin a LoRA by which PEFT changes the weights that it stands on, at loading too."""
-
+COMPUTING = (
+    "model_type", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act",
+    "hidden_activation", "rms_norm_eps", "layer_norm_eps", "rope_parameters", "sliding_window", "layer_types",
+    "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping", "num_experts_per_tok",
+)  # fmt: skip
+"""Settings that change what a model computes from weights of the same shapes."""
 
 class ModelSet:
-    """Base and variants, ready to read the same tokens.
+    """Base and variants, ready to read the same tokens; each was tried on a few as it was loaded.
 
     Adapters share one set of base weights. Where the sets of base and full checkpoints do not fit into memory together, one is
     there at a time, and asking for another loads that instead.
 
+    Args:
+        device: "meta" reads no weights, for ``check``: whatever else would be refused is refused there too.
+        steers: whether predictions are read although the configuration compares none.
+
     Attributes:
-        digests: model -> hash of its weights.
+        digests: model -> hash of its weights; on the meta device of planted variants only.
         shape: the base's configuration.
         notes: what was done in loading them that the user should know, a sentence each.
+        made_for: variant -> the base that its adapter names.
+        embedding_rows: model -> rows of its embedding: token ids from there on have none.
         one_at_a_time: see above; whoever reads many batches then had better go model by model.
 
     Raises:
         UserError: a model or adapter is missing, or does not belong to the base.
     """
 
-    def __init__(self, config: RunConfig, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, config: RunConfig, device: str, dtype: torch.dtype, steers: bool = False) -> None:
         self.config, self.device, self.dtype = config, device, dtype
+        self.predicts = bool(config.token_kl) or steers
         self.digests: dict[str, str] = {}
         self.notes: list[str] = []
+        self.made_for: dict[str, str] = {}
+        self.embedding_rows: dict[str, int] = {}
         self.one_at_a_time = needs(config, model_config(config.base), device, dtype).one_at_a_time
         self._loaded: dict[str, nn.Module] = {}
         self._changes: dict[str, PlantedChange] = {}
@@ -53,6 +69,7 @@ class ModelSet:
                 self.digests[name] = f"planted:{variant.planted.model_dump_json()}"
             else:
                 self._weights(name)
+        self.notes += _same_weights(self.digests)
 
     @property
     def names(self) -> list[str]:
@@ -82,16 +99,10 @@ class ModelSet:
     def active(self, name: str, input_ids: torch.Tensor) -> Iterator[nn.Module]:
         """The model called ``name``, to be run on ``input_ids`` inside the context."""
         model = self._weights(name)
-        if name != BASE and self.config.variants[name].model is not None:
+        change = self.change(name)
+        edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
+        with _switched_to(model, self.config, name), edit:
             yield model
-        elif name != BASE and self.config.variants[name].adapter is not None:
-            model.set_adapter(_peft_name(name))
-            yield model
-        else:
-            change = self.change(name)
-            edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
-            with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext(), edit:
-                yield model
 
     def owner(self, name: str) -> str:
         """Whose weights a model is run with: a checkpoint its own, every other the base's."""
@@ -110,40 +121,26 @@ class ModelSet:
 
     def _load_base(self) -> nn.Module:
         """The base, as a PeftModel where variants are adapters on it."""
-        model = base = load_model(self.config.base, self.dtype, self.device, self.config.device_map)
-        if BASE not in self.digests:
-            self.digests[BASE] = tensors_digest(weights(base))
+        needs_head = self.predicts or self.config.promoted_tokens > 0
+        first = BASE not in self.digests and BASE not in self.embedding_rows
+        model = base = self._load(BASE, self.config.base, needs_head)
+        untouched = Untouched(base)
         for name, variant in self.config.variants.items():
             if variant.adapter is not None:
-                model = self._with_adapter(model, name, variant.adapter)
-        return model
-
-    def _with_adapter(self, model: nn.Module, name: str, spec: str) -> PeftModel:
-        stored = _adapter_tensors(name, spec)
-        inside = _peft_name(name)
-        try:
-            if isinstance(model, PeftModel):
-                model.load_adapter(spec, adapter_name=inside)
-            else:
-                model = PeftModel.from_pretrained(model, spec, adapter_name=inside)
-        except Exception as error:  # damaged settings surface as whatever PEFT runs into
-            raise UserError(
-                f"The adapter '{name}' ({spec}) does not fit the base '{self.config.base}': {first_line(error, lines=2)}"
-            ) from error
-        model.eval().requires_grad_(False)
-        found = get_peft_model_state_dict(model, adapter_name=inside)
-        if missing := sorted(stored - set(found)):
-            raise UserError(
-                f"The adapter '{name}' ({spec}) was made for another base than '{self.config.base}': it changes "
-                f"'{missing[0]}', which this base does not have."
-            )
-        if name not in self.digests:
-            self.digests[name] = tensors_digest(found)
+                adapter = Adapter(name, variant.adapter)
+                model, tensors = adapter.put_on(model, self.config.base, untouched)
+                self._keep_digest(name, tensors)
+                if first:
+                    self._name_base_of(adapter, base)
+        if first:
+            for name in [BASE, *(name for name, variant in self.config.variants.items() if variant.adapter is not None)]:
+                self._try(name, model)
         return model
 
     def _load_checkpoint(self, name: str) -> nn.Module:
         spec = self.config.variants[name].model
-        model = load_model(spec, self.dtype, self.device, self.config.device_map)
+        first = name not in self.embedding_rows
+        model = self._load(name, spec, self.predicts)
         theirs = text_config(model)
         for field in ("hidden_size", "num_hidden_layers"):
             if getattr(self.shape, field) != getattr(theirs, field):
@@ -151,9 +148,91 @@ class ModelSet:
                     f"The variant '{name}' ({spec}) is not a fine-tune of the base '{self.config.base}': its {field} is "
                     f"{getattr(theirs, field)}, the base's {getattr(self.shape, field)}."
                 )
-        if name not in self.digests:
-            self.digests[name] = tensors_digest(weights(model))
+        if first:
+            self.notes += _differences(name, theirs, self.shape)
+            self._try(name, model)
         return model
+
+    def _load(self, name: str, spec: str, needs_head: bool) -> PreTrainedModel:
+        """A full model from its files; its notes and its digest are kept the first time."""
+        notes: list[str] = []
+        what = _what(name, spec)
+        model = load_model(spec, self.dtype, self.device, self.config.device_map, what, needs_head, notes)
+        if name not in self.embedding_rows:
+            self.notes += notes
+            self.embedding_rows[name] = embedding_rows(model)
+            tensors = {} if self.device == "meta" else weights(model)
+            numbers = {key for key, parameter in model.named_parameters() if parameter.is_floating_point()}
+            if broken := sorted(key for key in numbers & tensors.keys() if not torch.isfinite(tensors[key]).all()):
+                raise UserError(f"{what} holds NaN or infinite numbers in {named(broken)}; check its weights.")
+            self._keep_digest(name, tensors)
+        return model
+
+    def _keep_digest(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        if name not in self.digests and self.device != "meta":
+            self.digests[name] = tensors_digest(tensors)
+
+    def _name_base_of(self, adapter: Adapter, base: PreTrainedModel) -> None:
+        """What the adapter's settings say that it was trained on."""
+        if adapter.made_for is not None:
+            self.made_for[adapter.name] = adapter.made_for
+        if note := adapter.note(display_name(self.config.base), base_names(self.config.base, base)):
+            self.notes.append(note)
+
+    def _try(self, name: str, model: nn.Module) -> None:
+        """A few tokens through a model that is being loaded."""
+        spec = self.config.base if name == BASE else variant_source(self.config.variants[name])
+        promoted = self.config.promoted_tokens if name == BASE else 0
+        with _switched_to(model, self.config, name):
+            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            try_model(plain, _what(name, spec), self.device, self.config.context_length, promoted, self.predicts)
+
+
+@contextmanager
+def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[None]:
+    """The base's weights with the adapter called ``name``, or without any; a checkpoint as it is."""
+    if isinstance(model, PeftModel) and name != BASE and config.variants[name].adapter is not None:
+        model.set_adapter(inside(name))
+        yield
+    else:
+        with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+            yield
+
+
+def _what(name: str, spec: str) -> str:
+    """A model in words, to begin a sentence with."""
+    return f"The base '{spec}'" if name == BASE else f"The variant '{name}' ({spec})"
+
+
+def _same_weights(digests: Mapping[str, str]) -> list[str]:
+    """Models that hold the same numbers, which is rarely what was meant."""
+    names = list(digests)
+    notes = []
+    for place, name in enumerate(names):
+        if same := next((other for other in names[:place] if digests[other] == digests[name]), None):
+            of = "the base" if same == BASE else f"the variant '{same}'"
+            notes.append(f"The variant '{name}' has exactly the weights of {of}, so nothing can differ between them.")
+    return notes
+
+
+def _differences(name: str, theirs: PretrainedConfig, base: PretrainedConfig) -> list[str]:
+    """Settings that change what a model computes from the same weights, and differ from the base's."""
+    found = [
+        f"{field} ({getattr(theirs, field, None)}, the base's {getattr(base, field, None)})"
+        for field in COMPUTING
+        if getattr(theirs, field, None) != getattr(base, field, None)
+    ]
+    return [f"The configuration of the variant '{name}' differs from the base's in {', '.join(found)}."] if found else []
+
+
+def base_names(spec: str, base: PreTrainedModel) -> set[str]:
+    """What a base is known by: how it is given, where it stands, and what its config.json says that it was saved from."""
+    names = {spec, display_name(spec), local_folder(spec)}
+    file = Path(local_folder(spec)) / "config.json"
+    if file.is_file():
+        said = json.loads(file.read_text(encoding="utf-8")).get("_name_or_path")
+        names |= {said} if isinstance(said, str) and said else set()
+    return names | ({base.config.name_or_path} if base.config.name_or_path else set())
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:
@@ -186,50 +265,3 @@ def display_name(spec: str) -> str:
 def text_config(model: nn.Module):
     """The language model's configuration, also where it is nested in a multimodal one."""
     return model.config.get_text_config()
-
-
-def _peft_name(name: str) -> str:
-    """What PEFT calls an adapter: it keeps adapters as attributes of modules, where a name like 'train' is taken."""
-    return f"variant_{name}"
-
-
-def _adapter_tensors(name: str, spec: str) -> set[str]:
-    """Names of the tensors that an adapter holds, read before it is put on the base.
-
-    Raises:
-        UserError: there is no adapter, or it is of a kind that would change the base it is compared with.
-    """
-    from peft.utils import load_peft_weights
-
-    try:
-        config = PeftConfig.from_pretrained(spec)
-        if config.is_prompt_learning:
-            raise UserError(
-                f"The adapter '{name}' ({spec}) is a {config.peft_type.value} adapter, which reads other tokens than the base; "
-                "only adapters that change weights (LoRA and its kin) can be compared token by token."
-            )
-        if getattr(config, "bias", "none") != "none":
-            raise UserError(
-                f"The adapter '{name}' ({spec}) trains biases (bias: {config.bias}), which PEFT writes into the shared base; "
-                "merge it and give the merged checkpoint as 'model:' instead."
-            )
-        start = getattr(config, "init_lora_weights", None)
-        if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
-            raise UserError(
-                f"The adapter '{name}' ({spec}) was begun from the base's own weights (init_lora_weights: {start!r}), which "
-                "PEFT takes out of the shared base again; save it as a plain LoRA (path_initial_model_for_weight_conversion), "
-                "or merge it and give the merged checkpoint as 'model:'."
-            )
-        if getattr(config, "layer_replication", None):
-            raise UserError(
-                f"The adapter '{name}' ({spec}) repeats layers (layer_replication), which PEFT does to the shared base; merge "
-                "it and give the merged checkpoint as 'model:'."
-            )
-        return set(load_peft_weights(spec, device="cpu"))
-    except UserError:
-        raise
-    except Exception as error:  # damaged settings or weights surface as whatever PEFT runs into
-        raise UserError(
-            f"There is no PEFT adapter for the variant '{name}' at '{spec}' ({first_line(error, lines=2)}); give the folder "
-            "that holds adapter_config.json."
-        ) from error

@@ -1,6 +1,7 @@
 """Token ids to text, and which output tokens a feature's decoder direction promotes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from extract.dictionaries import Dictionary
 
 FEATURES_AT_ONCE = 128
+NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) -> list[str]:
@@ -40,26 +42,84 @@ class TokenTexts(dict[int, str]):
         self.update(zip(new, token_texts(self._tokenizer, new), strict=True))
 
 
+def final_norm(model: PreTrainedModel) -> nn.Module | None:
+    """The norm between the last block and the output head; None where a model has none, since its blocks end in one."""
+    decoder = model.get_decoder()
+    named = next((getattr(decoder, name) for name in NORMS if isinstance(getattr(decoder, name, None), nn.Module)), None)
+    if named is None:
+        after = list(decoder.children())
+        blocks = [place for place, child in enumerate(after) if isinstance(child, nn.ModuleList)]
+        norms = [child for child in after[blocks[-1] + 1 if blocks else 0 :] if "norm" in type(child).__name__.lower()]
+        named = norms[-1] if norms else None
+    return _of_the_base(named)
+
+
 def final_gain(model: PreTrainedModel) -> torch.Tensor:
     """float32 [d_model]: what the model's last norm multiplies each direction by, apart from its per-token scale.
 
-    An RMSNorm maps a vector of ones to its gain, whether it is stored as the gain or as the gain less one (Gemma).
+    A norm maps a vector of 1 and -1 in turn, whose mean is 0 and whose size is 1, to its gain with those signs, whether it is
+    stored as the gain or as the gain less one (Gemma), and whether it centres or not; the bias is the same for its negative.
     """
-    decoder = model.get_decoder()
-    names = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
-    norm = next((getattr(decoder, name) for name in names if isinstance(getattr(decoder, name, None), nn.Module)), None)
-    norm = _of_the_base(norm)
-    if norm is None:
+    norm = final_norm(model)
+    gain = getattr(norm, "weight", None)
+    if gain is None:
         return torch.ones(model.config.get_text_config().hidden_size, device=model.device)
     if isinstance(norm, nn.LayerNorm):
-        return norm.weight.detach().float()
+        return gain.detach().float()
     with torch.inference_mode():
-        return norm(torch.ones_like(norm.weight)).float()
+        signs = torch.ones_like(gain)
+        signs[1::2] = -1
+        return ((norm(signs) - norm(-signs)) / 2 * signs).float()
+
+
+def head_input(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
+    """[batch, position, width], what the output head reads."""
+    with capture_head_input(model) as captured, suppress(StopAtHead):
+        model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
+    return captured.pop()
+
+
+class StopAtHead(Exception):
+    """Raised when a forward pass comes to the output head, so that no logits are computed there."""
+
+
+@contextmanager
+def capture_head_input(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """A list that a forward pass inside the context puts the head's input in, [batch, position, width], and ends there."""
+    captured: list[torch.Tensor] = []
+
+    def hook(_module: nn.Module, inputs: tuple) -> None:
+        captured.append(inputs[0])
+        raise StopAtHead
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(hook)
+    try:
+        yield captured
+    finally:
+        handle.remove()
+
+
+def logit_effects(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tensor:
+    """float32 [n, words]: what directions [n, d_model] in the residual stream add to the logits, past the norm's gain."""
+    return _through(model, directions) @ _unembedding(model).T
+
+
+def _through(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tensor:
+    """float32 [n, width of the head]: directions past the last norm's gain, and a projection where the head is narrower."""
+    directions = directions * final_gain(model)
+    project = getattr(model.get_decoder(), "project_out", None)
+    return directions if project is None else directions @ _of_the_base(project).weight.detach().float().T
+
+
+def _unembedding(model: PreTrainedModel) -> torch.Tensor:
+    """float32 [words, width of the head]."""
+    return _of_the_base(model.get_output_embeddings()).weight.detach().float()
 
 
 def _of_the_base(module: nn.Module | None) -> nn.Module | None:
-    """The base's own module where an adapter brought a copy of it (PEFT's modules_to_save)."""
-    return getattr(module, "original_module", module)
+    """The base's own module where an adapter brought a copy of it or stands around it (PEFT)."""
+    module = getattr(module, "original_module", module)
+    return getattr(module, "base_layer", module)
 
 
 @torch.inference_mode()
@@ -75,9 +135,9 @@ def promoted_tokens(
         ``suppressed_logits``: float32 [d_sae, k], effect per unit of scaled activation before the norm's per-token scale;
         ``spread``: float32 [d_sae], standard deviation of that effect over the vocabulary.
     """
-    unembedding = _of_the_base(model.get_output_embeddings()).weight.detach().float()
+    unembedding = _unembedding(model)
     unit = (dictionary.decoder / dictionary.decoder_norm.clamp_min(1e-12).unsqueeze(1)).float()
-    directions = unit * final_gain(model)
+    directions = _through(model, unit)
     found: dict[str, list[np.ndarray]] = {
         name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits", "spread")
     }

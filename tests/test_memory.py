@@ -77,8 +77,8 @@ def test_which_way_by_hand(world, variants, tmp_path, monkeypatch, free_sets, wi
     """Three sets of weights, of which four fifths of the free memory must hold all: 3 / 0.8 = 3.75."""
     config = load_config(world.config(tmp_path, variants=variants, models_in_memory=wish))
     shape = model_config(config.base)
-    # 5 blocks: attention 32 x 16 x (2 + 1) x 2, MLP 3 x 32 x 64; the embedding; 4 bytes each
-    set_bytes = 4 * (5 * (32 * 16 * 3 * 2 + 3 * 32 * 64) + shape.vocab_size * 32)
+    # 5 blocks: attention 32 x 16 x (2 + 1) x 2, MLP 3 x 32 x 64, norms 4 x 32 and 2 x 16; a norm; the embedding; 4 bytes each
+    set_bytes = 4 * (5 * (32 * 16 * 3 * 2 + 3 * 32 * 64 + 4 * 32 + 2 * 16) + 32 + shape.vocab_size * 32)
     monkeypatch.setattr(memory, "free_memory", lambda _device: int(free_sets * set_bytes))
     needed = memory.needs(config, shape, "cpu", torch.float32)
     assert (needed.sets, needed.set_bytes, needed.one_at_a_time) == (3, set_bytes, one_at_a_time)
