@@ -247,7 +247,7 @@ class _Fold:
             numbers, method = FOLDING[wanted]
             raise UserError(
                 f"{place} says normalize_activations: {wanted}, and its {numbers} is in none of its files; fold it into the "
-                f"weights with sae-lens' {method} and save it again, or put the {ACTIVATION_SCALER_CFG_FILENAME} of its training "
+                f"weights with sae-lens' {method} and save it again, or put its training's {ACTIVATION_SCALER_CFG_FILENAME} "
                 "beside it."
             )
         return cls(wanted, scaler, wanted if scaler.whitening is not None else f"{wanted}: {scaler.scaling_factor:.6g}")
