@@ -203,7 +203,7 @@ def _measure_bare(config: RunConfig) -> Bare:
                 ):
                     run_truncated(model, input_ids, mask)
                 for dictionary in inputs.dictionaries:
-                    residuals = found[dictionary.layer][kept].float()
+                    residuals = dictionary.prepare(found[dictionary.layer][kept].float())
                     with watch.time("encode"):
                         dictionary.sae.encode(residuals)
                     with watch.time("encode, compact and decode"):

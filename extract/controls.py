@@ -88,10 +88,12 @@ class ControlInputs:
     Attributes:
         mean_delta: float64 [d_model], mean of delta over the pilot's tokens that count.
         donors: None where the control ``shuffled`` is not asked for.
+        centred: whether residuals are less their mean here, as noise must then be too.
     """
 
     mean_delta: torch.Tensor
     donors: Donors | None
+    centred: bool = False
 
 
 def controlled(
@@ -118,6 +120,8 @@ def controlled(
     size = delta.norm(dim=1, keepdim=True)
     if control == "isotropic":
         direction = gaussian(to_device(keys, base.device), base.shape[1])
+        if inputs.centred:
+            direction = direction - direction.mean(1, keepdim=True)
         return base + direction * (size / direction.norm(dim=1, keepdim=True))
     if control != "shuffled":
         raise ValueError(f"no such control: {control}")

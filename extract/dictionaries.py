@@ -3,9 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from sae_lens import SAE
@@ -13,63 +12,21 @@ from transformers import PretrainedConfig
 
 from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
-from store.errors import UserError, first_line
+from extract.sae_loading import Read, read_sae
+from extract.sae_settings import is_centred, said
+from extract.sparse_codes import RoomyCodes, SparseCodes
+from store.errors import UserError
 
 # torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
-DECODES_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
-"""How far sae.decode may be from codes x W_dec + b_dec in float64, as a share: what its dtype rounds."""
-
-
-@dataclass(frozen=True)
-class SparseCodes:
-    """Non-zero raw codes of some tokens, in (token, feature) order.
-
-    Attributes:
-        row: int64 [nnz], token.
-        feature: int64 [nnz].
-        value: float32 [nnz], raw code as the dictionary gives it.
-        n_rows: number of tokens.
-    """
-
-    row: torch.Tensor
-    feature: torch.Tensor
-    value: torch.Tensor
-    n_rows: int
-
-    def of(self, chosen: slice | torch.Tensor) -> "SparseCodes":
-        """Some of the codes, of the same tokens."""
-        return SparseCodes(self.row[chosen], self.feature[chosen], self.value[chosen], self.n_rows)
-
-    def only(self, kept: torch.Tensor) -> "SparseCodes":
-        """The codes of some tokens, renumbered; kept: int64, ascending."""
-        number = torch.full((self.n_rows,), -1, dtype=torch.int64)
-        number[kept] = torch.arange(len(kept))
-        row = number[self.row]
-        here = row >= 0
-        return SparseCodes(row[here], self.feature[here], self.value[here], len(kept))
-
-
-@dataclass(frozen=True)
-class RoomyCodes:
-    """Raw codes in arrays longer than needed, so that nobody has to wait for the device to say how many there are.
-
-    Attributes:
-        codes: after the last real one, zeros of feature 0 of the last token; where the room was too small, cut off.
-        count: int64 [], how many are real, or would be.
-        is_finite, is_positive: bool [], of the real ones.
-    """
-
-    codes: SparseCodes
-    count: torch.Tensor
-    is_finite: torch.Tensor
-    is_positive: torch.Tensor
-
-
 class Dictionary:
     """One SAE at one layer's ``resid_post``.
+
+    Args:
+        settings: as its file says them, where sae-lens dropped some.
+        centred: whether it reads the residual less its mean over d_model.
 
     Attributes:
         sae: the sae-lens module, as loaded.
@@ -79,14 +36,18 @@ class Dictionary:
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
     """
 
-    def __init__(self, sae: SAE, name: str) -> None:
+    def __init__(
+        self, sae: SAE, name: str, settings: Mapping[str, Any] | None = None, centred: bool = False, notes: Sequence[str] = ()
+    ) -> None:
         self.sae = sae.eval().requires_grad_(False)
         self.name = name
-        self.notes: list[str] = []
+        self.settings = sae.cfg.to_dict() if settings is None else settings
+        self.centred = centred
+        self.notes = list(notes)
+        self.stored: str | None = None
+        self.folded = ""
         metadata = sae.cfg.metadata
         self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
-        if metadata.get("hook_head_index") is not None:
-            raise UserError(f"The dictionary '{name}' reads a single attention head; use one trained on resid_post.")
         try:
             self.layer = layer_of_hook(self.hook_name)
         except UserError as error:
@@ -94,9 +55,25 @@ class Dictionary:
         decoder = sae.W_dec.detach().double()
         if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Such a dictionary's codes are already multiplied by the decoder's norm, and its decoder divides by it.
-            decoder = decoder / decoder.norm(dim=1, keepdim=True)
+            decoder = torch.nn.functional.normalize(decoder, dim=1)
         self.decoder = decoder
         self.decoder_norm = decoder.norm(dim=1)
+
+    @classmethod
+    def of(cls, read: Read, name: str, shape: PretrainedConfig) -> "Dictionary":
+        """What was read, for a base of some shape.
+
+        Raises:
+            UserError: it reads no residual stream, or one of which it is not known what it comes to in such a base.
+        """
+        dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
+        dictionary.stored, dictionary.folded = read.stored, read.folded
+        if dictionary.centred:
+            dictionary.notes.append(
+                f"The dictionary '{name}' was trained on a model with center_writing_weights, so the residuals of layer "
+                f"{dictionary.layer} are read less their mean over d_model, and sizes (relative_shift) and cosines are of that."
+            )
+        return dictionary
 
     @property
     def d_sae(self) -> int:
@@ -116,7 +93,7 @@ class Dictionary:
     @property
     def prepend_bos(self) -> bool:
         """Whether it was trained on windows that start with BOS (true where it does not say)."""
-        value = self.sae.cfg.metadata.get("prepend_bos")
+        value = said(self.settings, "prepend_bos")
         return True if value is None else bool(value)
 
     @property
@@ -135,19 +112,72 @@ class Dictionary:
         token), or None where any activation above zero fires."""
         threshold = getattr(self.sae, "threshold", None)
         if threshold is not None:
-            return threshold.detach().double()
+            return threshold.detach().double().clamp_min(0)  # below zero nothing fires
         return "kept" if "topk" in self.architecture else None
 
     def digest(self) -> str:
         """SHA-256 over configuration and weights."""
         return tensors_digest(self.sae.state_dict(), json.dumps(self.sae.cfg.to_dict(), sort_keys=True, default=str))
 
+    def is_same(self, other: "Dictionary") -> bool:
+        """Whether it is the other one; on "meta", without weights, whether it goes by the same name and settings."""
+        if self.sae.W_dec.is_meta:
+            return (self.name, self.settings) == (other.name, other.settings)
+        return self.digest() == other.digest()
+
+    def facts(self) -> dict[str, Any]:
+        """What it is and what it is fed, for the manifest; None where it does not say."""
+        names = ("model_name", "prepend_bos", "context_size")
+        cfg = self.sae.cfg
+        return {
+            "architecture": self.architecture,
+            "centred": self.centred,
+            "normalize_activations": cfg.normalize_activations,
+            "folded": self.folded or None,
+            "apply_b_dec_to_input": bool(cfg.apply_b_dec_to_input),
+            **{name: said(self.settings, name) for name in names},
+            "stored_dtype": self.stored,
+            "dtype": str(self.sae.W_dec.dtype).removeprefix("torch."),
+        }
+
+    def prepare(self, residuals: torch.Tensor) -> torch.Tensor:
+        """What the dictionary was trained on, of ``resid_post`` [..., d_model]: that itself, or that less its mean.
+
+        All that is said of a layer is of this: pilot, sizes, controls, codes.
+        """
+        return residuals - residuals.mean(-1, keepdim=True) if self.centred else residuals
+
+    def direction(self, feature: int) -> torch.Tensor:
+        """float64 [d_model]: the unit vector along which a feature writes, in what :meth:`prepare` gives.
+
+        Without a mean it changes a residual, and the same residual less its mean, by the same.
+        """
+        written = self.prepare(self.decoder[feature])
+        return written / (written.norm() if self.centred else self.decoder_norm[feature])
+
+    @torch.inference_mode()
+    def writes(self, feature: int, residuals: torch.Tensor) -> torch.Tensor:
+        """[...]: how much of :meth:`direction` a feature writes to each reconstruction.
+
+        Args:
+            residuals: float32 [..., d_model], as :meth:`prepare` gives them.
+        """
+        codes = self.sae.encode(residuals.reshape(-1, residuals.shape[-1]))[:, feature]
+        norm = self.prepare(self.decoder[feature]).norm() if self.centred else self.decoder_norm[feature]
+        amount = codes * norm
+        # A normalisation of each token leaves its numbers on the module until the token is decoded.
+        if self.sae.cfg.normalize_activations == "layer_norm":
+            amount = amount * self.sae.ln_std[:, 0]
+        elif self.sae.cfg.normalize_activations == "constant_norm_rescale":
+            amount = amount / self.sae.x_norm_coeff[:, 0]
+        return amount.reshape(residuals.shape[:-1])
+
     @torch.inference_mode()
     def encode(self, residuals: torch.Tensor) -> tuple[SparseCodes, torch.Tensor]:
         """Sparse codes and reconstruction of residuals.
 
         Args:
-            residuals: float32 [n_tokens, d_model].
+            residuals: float32 [n_tokens, d_model], as :meth:`prepare` gives them.
 
         Returns:
             The codes, equal to ``sae.encode(residuals)``, and the reconstruction, float64 [n_tokens, d_model], decoded
@@ -201,58 +231,11 @@ class Dictionary:
         matrix = torch.sparse_csr_tensor(
             indptr, codes.feature, codes.value.double(), size=(codes.n_rows, self.d_sae), check_invariants=False
         )
-        pre = matrix @ self.decoder + self.sae.b_dec.double()
+        pre = matrix @ self.decoder
+        if self.architecture != "matching_pursuit" or self.sae.cfg.apply_b_dec_to_input:
+            pre = pre + self.sae.b_dec.double()
         # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
         return self.sae.run_time_activation_norm_fn_out(pre)
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """How well a dictionary describes the base on the pilot's tokens.
-
-    Attributes:
-        fvu: share of the residuals' variance that it leaves unexplained.
-        l0: mean active features a token.
-        median_code: median non-zero raw code.
-        median_activation: median non-zero scaled activation.
-    """
-
-    fvu: float
-    l0: float
-    median_code: float
-    median_activation: float
-
-
-def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
-    """Reconstruct real residuals of the base, and refuse a dictionary that cannot.
-
-    Args:
-        residuals: float32 [n_tokens, d_model], base residuals of tokens that count.
-
-    Raises:
-        UserError: it reconstructs worse than the mean does, never fires, or does not decode as its codes times W_dec.
-    """
-    codes, reconstruction = dictionary.encode(residuals)
-    exact = residuals.double()
-    error2 = (exact - reconstruction).square().sum()
-    variance = (exact - exact.mean(0)).square().sum()
-    fvu = float(error2 / variance)
-    if len(codes.value) == 0 or not fvu < 1:
-        raise UserError(
-            f"The dictionary '{dictionary.name}' does not describe the base at layer {dictionary.layer}: "
-            f"fvu {fvu:.2f} on {len(residuals)} tokens (the mean alone has 1.00) with {len(codes.value) / len(residuals):.1f} "
-            "active features a token; check that it was trained on this model, layer and hook."
-        )
-    sample = residuals[:64]
-    expected = dictionary.sae.decode(dictionary.sae.encode(sample)).double()
-    got = dictionary.encode(sample)[1]
-    if (expected - got).norm() > DECODES_ALIKE[dictionary.sae.W_dec.dtype] * expected.norm():
-        raise UserError(
-            f"The dictionary '{dictionary.name}' (architecture {dictionary.architecture}) does not decode as codes x W_dec + "
-            "b_dec, which every metric here assumes; use another architecture."
-        )
-    scaled = codes.value.double() * dictionary.decoder_norm[codes.feature]
-    return SelfTest(fvu, len(codes.value) / len(residuals), float(codes.value.median()), float(scaled.median()))
 
 
 def load_dictionaries(
@@ -262,15 +245,16 @@ def load_dictionaries(
 
     Args:
         shape: the base's.
+        device: "meta" reads no weights: settings, names and shapes only, for ``check``; such dictionaries cannot encode.
         dtype: of their weights. Sums of products are float32 for bfloat16 too.
 
     Raises:
-        UserError: one is missing, has another width than the model, reads another hook or a layer that the model does not
-            have, or shares its layer.
+        UserError: one is missing or damaged, wants what cannot be done for it, has another width than the model, reads another
+            hook or a layer that the model does not have, or shares its layer.
     """
     loaded: dict[int, Dictionary] = {}
     for config in configs:
-        dictionary = Dictionary(_load(config, device, dtype), config.name)
+        dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
         if dictionary.d_model != shape.hidden_size:
             raise UserError(
                 f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are "
@@ -287,7 +271,21 @@ def load_dictionaries(
                 "dictionary a layer, so make a second run for the other."
             )
         loaded[dictionary.layer] = dictionary
-    return [loaded[layer] for layer in sorted(loaded)]
+    found = [loaded[layer] for layer in sorted(loaded)]
+    _note_rounding(found)
+    return found
+
+
+def _note_rounding(dictionaries: Sequence[Dictionary]) -> None:
+    """Say, once for all that are alike, where weights lost digits or range when they were read; the first one carries it."""
+    alike: dict[tuple[str, str], list[Dictionary]] = {}
+    for dictionary in dictionaries:
+        kind = dictionary.sae.W_dec.dtype
+        if dictionary.stored is not None and torch.promote_types(getattr(torch, dictionary.stored), kind) != kind:
+            alike.setdefault((dictionary.stored, str(kind).removeprefix("torch.")), []).append(dictionary)
+    for (stored, kind), some in alike.items():
+        names = ", ".join(f"'{dictionary.name}'" for dictionary in some)
+        some[0].notes.append(f"Stored in {stored} and read in {kind} (sae_dtype), which rounds their weights: {names}.")
 
 
 def load_replicas(
@@ -307,24 +305,9 @@ def load_replicas(
     for replica in loaded:
         if replica.layer not in first:
             raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
-        if replica.digest() == first[replica.layer].digest():
+        if replica.is_same(first[replica.layer]):
             raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
     return loaded
-
-
-def _load(config: SaeConfig, device: str, dtype: torch.dtype) -> SAE:
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # it would sum in bfloat16
-    name = str(dtype).removeprefix("torch.")
-    try:
-        if config.path is None:
-            return SAE.from_pretrained(config.release, config.id, device=device, dtype=name)
-        if not (Path(config.path) / "cfg.json").is_file():
-            raise UserError(f"There is no dictionary at '{config.path}' (no cfg.json); give a folder that sae-lens saved.")
-        return SAE.load_from_disk(config.path, device=device, dtype=name)
-    except UserError:
-        raise
-    except Exception as error:  # sae-lens raises many kinds for a damaged or unknown dictionary
-        raise UserError(f"The dictionary '{config.path or config.name}' could not be loaded: {first_line(error)}") from error
 
 
 def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:

@@ -18,6 +18,7 @@ from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, read_records
 from extract.render import Renderer
+from extract.sae_settings import run_notes
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
@@ -111,7 +112,9 @@ def read_dictionaries(config: RunConfig, device: str, dtype: torch.dtype) -> tup
     shape = model_config(config.base)
     of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
     dictionaries = load_dictionaries(config.saes, shape, device, of_saes)
-    return dictionaries, load_replicas(config.replicas, dictionaries, shape, device, of_saes)
+    replicas = load_replicas(config.replicas, dictionaries, shape, device, of_saes)
+    dictionaries[0].notes += run_notes(config, [(read.name, read.settings) for read in (*dictionaries, *replicas)])
+    return dictionaries, replicas
 
 
 def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: Sequence[Dictionary]) -> int | None:

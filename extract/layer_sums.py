@@ -10,11 +10,12 @@ from extract import statistics, sums
 from extract.batches import Shard
 from extract.config import RunConfig
 from extract.context import RunContext
-from extract.dictionaries import Dictionary, SparseCodes
+from extract.dictionaries import Dictionary
 from extract.draws import mix, text_key, uniform
 from extract.places import Places
 from extract.render import SEGMENTS
 from extract.sides import HostLayer, LayerFound, Side
+from extract.sparse_codes import SparseCodes
 from extract.statistics import DocumentShifts, Union
 from store.metrics import CODE_METRICS, COUNT_SUMS, DOCUMENT_SUMS, RESIDUAL_METRICS, histogram_edges
 from store.names import BASE, OBSERVED

@@ -19,8 +19,9 @@ from extract import stamped
 from extract.config import RunConfig
 from extract.controls import ControlInputs, Donors, donor_rows
 from extract.corpus import Corpus, Document
-from extract.dictionaries import Dictionary, SelfTest, self_test
+from extract.dictionaries import Dictionary
 from extract.places import Places
+from extract.self_test import SelfTest, self_test
 from store.files import whole
 from store.manifest import file_hash
 from store.metrics import power_of_two
@@ -92,7 +93,7 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
     """Fix one layer from the pilot's base residuals.
 
     Args:
-        residuals: float32 [n_tokens, d_model], sinks included.
+        residuals: float32 [n_tokens, d_model], as the dictionary reads them, sinks included.
 
     Raises:
         UserError: the dictionary fails its self-test.
@@ -133,7 +134,7 @@ def fix_changes(
     """Fix one variant's mean change and donors at one layer from the pilot's residuals.
 
     Args:
-        base, variant: float32 [n_tokens, d_model], sinks included.
+        base, variant: float32 [n_tokens, d_model], as the layer's dictionary reads them, sinks included.
         places: of the n tokens.
     """
     counts = (base.norm(dim=1) <= pilot.sink_norm(config)).nonzero().squeeze(1)

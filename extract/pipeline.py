@@ -162,14 +162,15 @@ def _pilot(
 
 
 def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
-    """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot in the order of its rows."""
-    layers = [dictionary.layer for dictionary in inputs.dictionaries]
+    """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
+    readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
     pad = inputs.tokenizer.pad_token_id or 0
     gathered: dict[int, torch.Tensor] = {}
     for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
-        rows, residuals = read_residuals(inputs.models, [name], batch, layers)
+        rows, residuals = read_residuals(inputs.models, [name], batch, list(readers))
         for layer, residual in residuals[name].items():
-            gathered.setdefault(layer, residual.new_empty(shard.n_tokens, residual.shape[1]))[rows] = residual
+            read = readers[layer].prepare(residual)
+            gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
         bar.update(len(rows))
     return gathered
 

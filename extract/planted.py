@@ -30,18 +30,20 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
     Args:
         pad: token id of padding.
     """
-    unit = dictionary.decoder[edit.feature] / dictionary.decoder_norm[edit.feature]
+    unit = dictionary.direction(edit.feature)
     added = unit * (edit.strength * pilot.median_norm)
 
     def changed(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         if edit.isotropic:
             noise = gaussian(noise_keys(input_ids, edit, pad).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
+            noise = dictionary.prepare(noise)
             return hidden + noise * (added.to(hidden).norm() / noise.norm(dim=-1, keepdim=True))
         along = unit.to(hidden)
         if edit.project_out:
             return hidden - ((hidden - pilot.mean.to(hidden)) @ along).unsqueeze(-1) * along
         if edit.ablate:
-            return hidden - edit.strength * _activation(dictionary, edit.feature, hidden).unsqueeze(-1) * along
+            written = dictionary.writes(edit.feature, dictionary.prepare(hidden.float())).to(hidden)
+            return hidden - edit.strength * written.unsqueeze(-1) * along
         return hidden + added.to(hidden)
 
     def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
@@ -62,8 +64,3 @@ def noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Te
     window = torch.where(input_ids == pad, 0, mix(input_ids, position)).sum(dim=1, keepdim=True)
     return mix(window, text_key("planted", str(edit.layer), str(edit.feature)), position)
 
-
-def _activation(dictionary: Dictionary, feature: int, hidden: torch.Tensor) -> torch.Tensor:
-    """[batch, position], scaled activation of one feature, in the dtype of hidden."""
-    codes = dictionary.sae.encode(hidden.reshape(-1, hidden.shape[-1]).float())[:, feature]
-    return (codes * dictionary.decoder_norm[feature]).reshape(hidden.shape[:-1]).to(hidden)

@@ -96,6 +96,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
                 "name": dictionary.name,
                 "hook_name": dictionary.hook_name,
                 "sha256": digests[f"dictionary at layer {dictionary.layer}"],
+                **dictionary.facts(),
             }
             for dictionary in context.dictionaries
         },

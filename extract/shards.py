@@ -13,10 +13,10 @@ from extract import sums
 from extract.batches import Shard
 from extract.context import RunContext
 from extract.controls import is_rerun
-from extract.dictionaries import SparseCodes
 from extract.layer_sums import ContextRanker, ShardLayer
 from extract.places import Places
 from extract.reading import read_batches
+from extract.sparse_codes import SparseCodes
 from extract.taker import Taker, rooms
 from store.parts import Codes, LayerCodes
 from store.writer import StoreWriter

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from extract.dictionaries import Dictionary, RoomyCodes, SparseCodes
+from extract.dictionaries import Dictionary
 from extract.pilot import LayerPilot
 from extract.places import Places
+from extract.sparse_codes import RoomyCodes, SparseCodes
 from extract.transfer import to_device
 from store.metrics import RESIDUAL_METRICS
 

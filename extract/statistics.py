@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from extract.dictionaries import SparseCodes
+from extract.sparse_codes import SparseCodes
 from store.metrics import HISTOGRAM_BINS
 from store.names import RANKINGS
 

@@ -15,6 +15,7 @@ from extract.latents import read_residuals
 from extract.models import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
 from extract.progress import progress_bar
+from extract.sae_settings import NORMS_OF_A_TOKEN
 from extract.steer_plan import Passage, Plan
 from extract.variants import ModelSet, text_config
 from store.errors import UserError
@@ -25,7 +26,6 @@ from store.steering import MIN_CONTEXTS, RESTORE, Steering
 from store.writer import PILOT_FILE
 
 LOGITS_AT_ONCE = 2**24  # 128 MB in float64: two interventions on 32 positions of a vocabulary of 262,144
-NORMS_OF_A_TOKEN = ("layer_norm", "constant_norm_rescale")
 
 
 def steer(store: Store, config: RunConfig, plan: Plan) -> Steering:
@@ -151,8 +151,9 @@ class Intervention:
         ids = input_ids.cpu().numpy()
         batch = Batch(ids, np.ones_like(ids), rows)
         _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [plan.layer])
-        base, variant = (self._activations(residuals[name][plan.layer], plan.feature) for name in (BASE, plan.variant))
-        counts = residuals[BASE][plan.layer].norm(dim=1) <= self.sink_norm
+        read = {name: self.dictionary.prepare(of_model[plan.layer]) for name, of_model in residuals.items()}
+        base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
+        counts = read[BASE].norm(dim=1) <= self.sink_norm
         by = torch.zeros(input_ids.shape[1], device=base.device)
         by[len(self.lead) :] = torch.where(counts, amounts(plan.mode, base, variant), 0.0).float()
         return by

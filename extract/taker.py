@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -43,7 +44,8 @@ class Taker:
         """Begin a batch, and finish the one before it."""
         config, pilots = self.context.config, self.context.pilots
         sink_norms = {layer: pilots[layer].sink_norm(config) for layer in self.context.layers}
-        counts = tokens_that_count(batch.residuals[BASE], sink_norms)
+        base = {d.layer: d.prepare(batch.residuals[BASE][d.layer]) for d in self.context.dictionaries}
+        counts = tokens_that_count(base, sink_norms)
         if self.rooms is None:
             for dictionary in self.context.dictionaries:
                 found = self.compare(dictionary, batch, counts[dictionary.layer], None)
@@ -96,7 +98,8 @@ class Taker:
         pilot = self.context.pilots[layer]
         counted = counts.nonzero().squeeze(1)
         place = to_device(counted, batch.residuals[BASE][layer].device)
-        own = {name: of_model[layer].index_select(0, place) for name, of_model in batch.residuals.items()}
+        raw = {name: of_model[layer].index_select(0, place) for name, of_model in batch.residuals.items()}
+        own = {name: dictionary.prepare(residual) for name, residual in raw.items()}
         rows = batch.rows[counted]
         base, base_codes = LayerBatch.of(dictionary, pilot, rows, own[BASE], here.places, here.n_cells, room)
         places = here.places.at(rows)
@@ -106,14 +109,15 @@ class Taker:
             delta = own[variant] - base.residuals
             for control in config.controls:
                 if control != "rerun":
-                    instead = controlled(control, base.residuals, delta, places, layer, variant, pilot.changes[variant])
+                    inputs = replace(pilot.changes[variant], centred=dictionary.centred)
+                    instead = controlled(control, base.residuals, delta, places, layer, variant, inputs)
                     sides[variant, control] = base.compare(instead)
         again = None
         if batch.again is not None:
-            again, second = _again(base, batch.again[0], batch.again[1][layer])
+            again, second = _again(base, batch.again[0], dictionary.prepare(batch.again[1][layer]))
             sides[BASE, "rerun"] = again.base.compare(second)
         replica = self.replicas.get(layer)
-        replicated = {name: encode(replica, residual, room)[0] for name, residual in own.items()} if replica else {}
+        replicated = {name: encode(replica, replica.prepare(h), room)[0] for name, h in raw.items()} if replica else {}
         residuals = {variant: own[variant] for variant in config.variants}
         return LayerFound(len(counts) - len(counted), base, base_codes, residuals, sides, again, replica, replicated)
 

@@ -25,7 +25,7 @@ class Manifest:
     Attributes:
         base: name of the base model, and hash of its weights as loaded (in the run's dtype).
         variants: variant -> {kind, name, hash}.
-        saes: layer (as text) -> {name, hash, ...}.
+        saes: layer (as text) -> {name, hash, and what it was trained on and is fed}; stores of before that lack the latter.
         tokenizer: vocabulary size and hash.
         corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain.
         settings: the run's configuration but for models, dictionaries and sources, which have entries of their own.

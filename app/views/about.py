@@ -60,6 +60,9 @@ def provenance(store: Store) -> None:
         ],
         "saes",
     )
+    if fed := [{"layer": int(at), **_fed(sae)} for at, sae in manifest.saes.items() if "normalize_activations" in sae]:
+        st.markdown("#### What each dictionary was trained on, and is fed")
+        table(fed, "fed")
     st.markdown("#### Corpus")
     domains = manifest.corpus.get("domains", {})
     if domains:
@@ -87,6 +90,25 @@ def provenance(store: Store) -> None:
         st.markdown(f"A cut-down copy, published from {words.plain(source)}. The notes above say what it leaves out.")
     else:
         st.caption("Not a cut-down copy: everything that the run kept is here.")
+
+
+def _fed(sae: dict[str, object]) -> dict[str, str]:
+    """What a manifest says of a dictionary's input."""
+    rounded = sae.get("stored_dtype") not in (None, sae.get("dtype"))
+    folded = sae.get("folded")
+    return {
+        "model": _said(sae.get("model_name")),
+        "residual": "less its mean over d_model" if sae.get("centred") else "as it is",
+        "normalisation": f"{folded} (folded into the weights)" if folded else _said(sae.get("normalize_activations")),
+        "b_dec subtracted": _said(sae.get("apply_b_dec_to_input")),
+        "BOS": _said(sae.get("prepend_bos")),
+        "window": _said(sae.get("context_size")),
+        "dtype": f"{sae.get('dtype')}, stored in {sae['stored_dtype']}" if rounded else _said(sae.get("dtype")),
+    }
+
+
+def _said(value: object) -> str:
+    return "not said" if value is None else _written(value)
 
 
 def _written(value: object) -> str:

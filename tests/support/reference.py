@@ -10,7 +10,7 @@ docs/metrics.md too.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -533,7 +533,7 @@ class Reference:
 
     def _replicas(self) -> Iterator[dict]:
         for entry in self.config["replicas"]:
-            replica = self._dense_layer(entry, models_only=True)
+            replica = self._dense_layer(entry, self.layers)
             layer, tokens = self.layers[replica.layer], replica.counted
             cosine = cosine_table(layer.directions, replica.directions)
             for variant in self.variants:
@@ -676,26 +676,29 @@ class Reference:
 
     # ---- dense arrays ----
 
-    def _dense_layer(self, entry: dict, models_only: bool = False) -> Layer:
-        """models_only: without controls."""
+    def _dense_layer(self, entry: dict, replica_of: Mapping[int, Layer] | None = None) -> Layer:
+        """replica_of: layers whose dictionaries say which tokens count, where this is a second one; without controls."""
         sae = SAE.load_from_disk(entry["path"])
         number = int(sae.cfg.metadata["hook_name"].split(".")[1])
-        pilot = self._pilot_residuals(number, "base")
+        pilot = as_read(sae, self._pilot_residuals(number, "base"))
         norms = np.linalg.norm(pilot.astype(np.float64), axis=1)
         median = float(np.median(norms))
         limit = self.config["sink_factor"] * median
-        controls = [] if models_only else self.config["controls"]
+        controls = [] if replica_of else self.config["controls"]
         sides: list[Side] = [*self.models, *dict.fromkeys(self.side(v, c) for c in controls for v in self.variants)]
         h = {side: np.zeros((self.n_tokens, sae.cfg.d_in)) for side in sides}
         raw = {side: np.zeros((self.n_tokens, sae.cfg.d_sae), dtype=np.float32) for side in sides}
         for rows, residuals in self.batches():
-            counts = np.linalg.norm(residuals["base"][number].astype(np.float64), axis=1) <= limit
+            read = {model: as_read(sae, residuals[model][number]) for model in self.models}
+            counts = np.linalg.norm(read["base"].astype(np.float64), axis=1) <= limit
+            counts = replica_of[number].counted[rows] if replica_of else counts
             for model in self.models:
-                h[model][rows] = residuals[model][number]
-                raw[model][rows[counts]] = encode(sae, residuals[model][number][counts])
-        counted = np.linalg.norm(h["base"], axis=1) <= limit
+                h[model][rows] = read[model]
+                raw[model][rows[counts]] = encode(sae, read[model][counts])
+        counted = replica_of[number].counted if replica_of else np.linalg.norm(h["base"], axis=1) <= limit
         there = dict.fromkeys(sides, counted)
         for side, rows, residuals in self._instead(number) if controls else ():
+            residuals = as_read(sae, residuals) if side == ("base", "rerun") else residuals  # controls are made of what is read
             rows, residuals = rows[counted[rows]], residuals[counted[rows]]
             h[side][rows], raw[side][rows] = residuals, encode(sae, residuals)
         if "rerun" in controls:
@@ -706,7 +709,7 @@ class Reference:
         counts = norms <= limit
         pilot_codes = encode(sae, pilot[counts])
         exact_pilot = pilot[counts].astype(np.float64)
-        changed = {v: self._pilot_residuals(number, v)[counts] - pilot[counts] for v in self.variants if controls}
+        changed = {v: as_read(sae, self._pilot_residuals(number, v))[counts] - pilot[counts] for v in self.variants if controls}
         return Layer(
             layer=number,
             sae=sae,
@@ -797,6 +800,17 @@ def unexplained(h: np.ndarray, decoded: np.ndarray) -> float:
 def divided(numerator: float, denominator: float) -> float:
     """A ratio; NaN where there is nothing to divide by."""
     return numerator / denominator if denominator > 0 else np.nan
+
+
+def as_read(sae: SAE, residuals: np.ndarray) -> np.ndarray:
+    """float32 [n, d_model]: what a dictionary was trained on: the residual, or with center_writing_weights that less its mean.
+
+    In torch, so that the float32 mean is rounded as the extractor's; tests/test_centred.py compares it with TransformerLens.
+    """
+    if not (sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights"):
+        return residuals
+    tensor = torch.from_numpy(residuals)
+    return (tensor - tensor.mean(1, keepdim=True)).numpy()
 
 
 def encode(sae: SAE, residuals: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from sae_lens import SAE
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.decoders import ByteLevel
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 D_MODEL = 32
 LAYERS = (1, 2, 3)
@@ -86,6 +86,31 @@ def make_base(folder: Path, seed: int = 0, n_layers: int = 5, d_model: int = D_M
     return folder
 
 
+def make_gpt2(folder: Path, seed: int = 0, n_layers: int = 4) -> Path:
+    """A random GPT-2, with LayerNorm, whose residuals have a large mean over d_model, saved with the same tokenizer."""
+    tokenizer = make_tokenizer(folder)
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=D_MODEL,
+        n_layer=n_layers,
+        n_head=2,
+        n_positions=256,
+        initializer_range=0.2,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.2 * torch.randn_like(parameter)
+        model.transformer.wpe.weight += 0.5 + 0.3 * torch.randn(256, 1)
+    model.save_pretrained(folder)
+    return folder
+
+
 def residuals_of(base: Path, layer: int, texts: list[str]) -> torch.Tensor:
     """float32 [n, d_model]: resid_post of a layer by transformers' own hidden states, BOS left out."""
     model = AutoModelForCausalLM.from_pretrained(base).eval()
@@ -101,8 +126,13 @@ def residuals_of(base: Path, layer: int, texts: list[str]) -> torch.Tensor:
 def make_sae(
     folder: Path, base: Path, layer: int, seed: int = 0, decoder_scale: float = 1.0, metadata: dict | None = None
 ) -> Path:
-    """An exact JumpReLU dictionary of a layer, 2 x d_model features; rows of W_dec have norm ``decoder_scale`` x (1 .. 2)."""
+    """An exact JumpReLU dictionary of a layer, 2 x d_model features; rows of W_dec have norm ``decoder_scale`` x (1 .. 2).
+
+    Where its metadata say center_writing_weights, it is one of the residuals less their mean over d_model.
+    """
     rows = residuals_of(base, layer, sentences(40, seed=2))
+    if (metadata or {}).get("model_from_pretrained_kwargs", {}).get("center_writing_weights"):
+        rows = rows - rows.mean(1, keepdim=True)
     mean, spread = rows.mean(0), float((rows - rows.mean(0)).std())
     d_model = rows.shape[1]
     rotation = torch.linalg.qr(torch.randn(d_model, d_model, generator=torch.Generator().manual_seed(seed)))[0]
