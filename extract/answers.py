@@ -5,7 +5,6 @@ A line is one prompt, as ``python -m extract.demo answers`` writes it: ``task``,
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from extract.config import RunConfig
+from extract.jsonl import read_objects
 from store.errors import UserError
 from store.names import BASE
 from store.writer import StoreWriter
@@ -32,12 +32,10 @@ def read_answers(path: Path, models: Collection[str]) -> pd.DataFrame:
         raise UserError(f"There is no file of answers at '{path}'; check 'answers' in the configuration.")
     rows: list[dict[str, Any]] = []
     prompts: Counter[str] = Counter()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, fields in read_objects(path, "file of answers"):
         try:
-            task, text, said = _parse(line)
-        except (ValueError, RecursionError) as error:
+            task, text, said = _parse(fields)
+        except ValueError as error:
             raise UserError(f"The file of answers '{path}', line {number}, cannot be read: {error}.") from error
         place = {"task": task, "prompt": prompts[task], "text": text}
         rows += [{**place, "model": model, "answer": said[model]} for model in models if model in said]
@@ -69,16 +67,12 @@ def write_answers(config: RunConfig, writer: StoreWriter) -> None:
         writer.load("answers", read_answers(Path(config.answers), [BASE, *config.variants]))
 
 
-def _parse(line: bytes) -> tuple[str, str, dict[str, str]]:
+def _parse(fields: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
     """(task, prompt, model -> answer) of one line.
 
     Raises:
-        ValueError: it is not a JSON object of those fields, or the base does not answer.
+        ValueError: it has not those fields, or the base does not answer.
     """
-    fields = json.loads(line.decode("utf-8"))
-    if not isinstance(fields, dict):
-        raise ValueError("it is not a JSON object")
-    json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     for name in ("task", "prompt"):
         if not isinstance(fields.get(name), str) or not fields[name].strip():
             raise ValueError(f"the field '{name}' must be a text")

@@ -4,18 +4,38 @@ Each field stands here once, with its default and its help; ``python -m extract 
 Relative paths are relative to the configuration file.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.errors import UserError, why
 from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+RESERVED_DOMAIN = "all"
 RESERVED_NAMES = {"base", "all", "observed"}
+TEMPLATE_DATE = date(2024, 7, 26)
+"""The day that Llama 3's own template falls back to."""
+
+
+def _domain(name: str) -> str:
+    """What a record may carry as its domain.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name[:40]!r} is no domain; give a line of text")
+    if name == RESERVED_DOMAIN:
+        raise ValueError(f"'{RESERVED_DOMAIN}' is reserved for the total of all domains")
+    return name
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
 
 
 class _Section(BaseModel):
@@ -57,7 +77,7 @@ class VariantConfig(_Section):
     """Full checkpoint: hub id, folder or .gguf."""
     planted: PlantedEdit | None = None
     """A known change of the base, for checks."""
-    task: list[Name] = []
+    task: list[Domain] = []
     """Domains that the variant was trained for: did_shift compares them with the neutral ones."""
 
     @model_validator(mode="after")
@@ -94,19 +114,23 @@ class SourceConfig(_Section):
     """One source of documents: a JSONL file or a Hugging Face dataset.
 
     Each record is one document: ``text``; or ``prompt`` and ``response``; or ``messages`` (a list of role and content).
-    ``source`` (a unique id) and ``domain`` may stand in the record.
+    ``source`` (a unique id) and ``domain`` (any line of text) may stand in the record. Null instead of text is left out.
     """
 
     path: str | None = None
     """JSONL file, optionally .gz."""
     dataset: str | None = None
     """Hugging Face dataset: hub id or a local folder."""
+    config: str | None = None
+    """Configuration of the dataset, where it has several."""
     split: str = "train"
     """Split of the dataset."""
     limit: int | None = Field(None, gt=0)
     """Read at most this many records; a dataset without it may have at most a million."""
-    domain: Name | None = None
+    domain: Domain | None = None
     """Domain of every record; may be left out where each record has its own."""
+    source_field: str | None = "source"
+    """Field that holds a unique id of each record; null: records are known by file and line."""
     text_field: str = "text"
     """Field that holds the text, where it has another name."""
 
@@ -114,6 +138,8 @@ class SourceConfig(_Section):
     def _one_source(self) -> "SourceConfig":
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give exactly one of path, dataset")
+        if self.config is not None and self.dataset is None:
+            raise ValueError("config belongs to a dataset; a file has none")
         return self
 
 
@@ -138,6 +164,8 @@ class RunConfig(_Section):
     """Whether each window starts with BOS; auto does what the dictionaries were trained with."""
     chat_template: str | None = None
     """Jinja file that renders messages and prompt+response; default: the tokenizer's own, of base or of a variant."""
+    template_date: date = TEMPLATE_DATE
+    """What a chat template is told that asks for today's date, so that the same run reads the same tokens on any day."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the language models; auto is bfloat16 on a GPU and float32 on a CPU."""
     sae_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -172,7 +200,7 @@ class RunConfig(_Section):
     """Features with the nearest decoder rows listed for each feature; 0 skips that step."""
     controls: list[Literal["rerun", "isotropic", "shuffled", "mean_shift"]] = list(CONTROLS)
     """What is encoded beside each variant as a noise floor; without isotropic there are no verdicts."""
-    neutral_domains: list[Name] = []
+    neutral_domains: list[Domain] = []
     """Domains that no variant was trained for: what did_shift subtracts."""
     spectrum: int = Field(8, ge=0)
     """Principal directions of each variant's change that are kept; 0 skips that step."""

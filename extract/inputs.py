@@ -16,12 +16,13 @@ from extract.pilot import LayerPilot
 from extract.planted import planted_change
 from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
-from extract.records import Record, check_domains, read_records
+from extract.records import Record, check_domains, check_named_domains, read_records
 from extract.render import Renderer
 from extract.sae_settings import run_notes
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
+from store.names import BASE
 from store.writer import StoreWriter
 
 
@@ -66,10 +67,11 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     """
     device = resolve_device(device or config.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    say(f"Reading the corpus ({len(config.corpus)} sources) and its tokens")
-    text = read_text(config, read_records(config.corpus), quiet)
+    say(f"Reading the corpus ({len(config.corpus)} sources)")
+    records = read_records(config.corpus)
     dtype = resolve_dtype(config.dtype, device)
     dictionaries, replicas = read_dictionaries(config, device, dtype)
+    text = read_text(config, records, wants_bos(config, dictionaries), quiet)
     bos = bos_token(config, text.tokenizer, dictionaries)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, dtype)
@@ -81,10 +83,11 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     return Inputs(models, text.tokenizer, dictionaries, replicas, text.corpus, bos, digests, notes)
 
 
-def read_text(config: RunConfig, records: Sequence[Record], quiet: bool = False) -> Text:
+def read_text(config: RunConfig, records: Sequence[Record], bos: bool, quiet: bool = False) -> Text:
     """Render and tokenise records with the base's tokenizer; those of the variants must agree.
 
     Args:
+        bos: one is put before each context window, so that documents are read without one at their start.
         quiet: no progress bar.
 
     Raises:
@@ -93,9 +96,10 @@ def read_text(config: RunConfig, records: Sequence[Record], quiet: bool = False)
     tokenizer = load_tokenizer(config.base)
     check_domains(config, records)
     others = variant_tokenizers(config)
-    renderer = Renderer.for_run(config.chat_template, [tokenizer, *others.values()])
+    renderer = Renderer.for_run(config.chat_template, {BASE: tokenizer, **others}, config.template_date, not bos)
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
+    check_named_domains(config, corpus.domains)
     return Text(tokenizer, corpus)
 
 
@@ -117,19 +121,27 @@ def read_dictionaries(config: RunConfig, device: str, dtype: torch.dtype) -> tup
     return dictionaries, replicas
 
 
+def wants_bos(config: RunConfig, dictionaries: Sequence[Dictionary]) -> bool:
+    """Whether a BOS is put before each context window.
+
+    Raises:
+        UserError: the configuration leaves it to the dictionaries, and they differ.
+    """
+    if config.prepend_bos != "auto":
+        return config.prepend_bos
+    wishes = {dictionary.prepend_bos for dictionary in dictionaries}
+    if len(wishes) > 1:
+        raise UserError("Some dictionaries were trained with BOS and some without; set prepend_bos to true or false.")
+    return wishes.pop()
+
+
 def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionaries: Sequence[Dictionary]) -> int | None:
     """The token put before each context window, or None where the dictionaries were trained without.
 
     Raises:
         UserError: they differ, or the tokenizer has none.
     """
-    wanted = config.prepend_bos
-    if wanted == "auto":
-        wishes = {dictionary.prepend_bos for dictionary in dictionaries}
-        if len(wishes) > 1:
-            raise UserError("Some dictionaries were trained with BOS and some without; set prepend_bos to true or false.")
-        wanted = wishes.pop()
-    if not wanted:
+    if not wants_bos(config, dictionaries):
         return None
     if tokenizer.bos_token_id is None:
         raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")

@@ -16,7 +16,7 @@ from extract.context import RunContext
 from extract.corpus import Corpus, domain_counts
 from extract.dictionaries import Dictionary
 from extract.models import tokenizer_digest
-from extract.records import describe_source
+from extract.records import describe_sources
 from extract.variants import ModelSet, display_name, variant_kind, variant_source
 from store.errors import UserError
 from store.files import whole
@@ -102,9 +102,10 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         },
         tokenizer={"sha256": digests["tokenizer"]},
         corpus={
-            "sources": [describe_source(source) for source in config.corpus],
+            "sources": describe_sources(config.corpus),
             "sha256": corpus.digest(),
             "domains": domain_counts(corpus.documents),
+            **({} if corpus.chat_template == {} else {"chat_template": corpus.chat_template}),
         },
         settings=_settings(config),
         packages={name: importlib.metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
@@ -123,6 +124,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
             "tokens": corpus.n_tokens,
             "documents": len(corpus.documents),
             "skipped": dict(corpus.skipped),
+            "left_out": dict(corpus.left_out),
             "bos": context.bos is not None,
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),

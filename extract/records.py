@@ -1,28 +1,37 @@
-"""Reading raw documents: JSONL files and Hugging Face datasets."""
+"""Raw documents from JSONL files and Hugging Face datasets, each with an id and a domain."""
 
-import gzip
 import hashlib
-import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract.config import RunConfig, SourceConfig
-from store.errors import UserError, first_line
+from extract.config import RESERVED_DOMAIN, RunConfig, SourceConfig
+from extract.dataset_rows import read_rows
+from extract.jsonl import read_objects
+from store.errors import UserError
 
-MAX_DATASET_RECORDS = 1_000_000
+MAX_DOMAIN = 100
 
 
 @dataclass(frozen=True)
 class Record:
-    """One raw document: where it came from, its domain, and its fields as read."""
+    """One raw document: where it came from, its domain, and its fields as read.
+
+    Attributes:
+        source: id, unique in the corpus.
+        where: place, for messages.
+        file: name of the file or dataset.
+    """
 
     source: str
     domain: str
     fields: Mapping[str, Any]
     where: str
+    file: str = ""
 
     @property
     def order(self) -> bytes:
@@ -39,37 +48,50 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
     """Read every record of every source.
 
     Raises:
-        UserError: a source is missing, empty, malformed (file and line named), has no domain, or repeats a source id.
+        UserError: a source is missing, empty, malformed (file and line named), has no domain, or repeats another's id.
     """
     records: list[Record] = []
-    seen: dict[str, str] = {}
-    for source in sources:
-        before = len(records)
-        for name, where, fields in _raw_records(source):
-            if source.limit is not None and len(records) - before >= source.limit:
-                break
-            record = _record(source, name, where, fields)
-            if record.source in seen:
-                raise UserError(
-                    f"Two documents have the source id {record.source!r} ({seen[record.source]} and {where}); "
-                    "source ids must be unique."
-                )
-            seen[record.source] = where
-            records.append(record)
-        if len(records) == before:
+    for source, name in zip(sources, source_names(sources), strict=True):
+        rows = list(itertools.islice(_rows(source, name), source.limit))
+        if not rows:
             raise UserError(f"The corpus source '{source.path or source.dataset}' has no documents; check the file.")
+        for default, where, fields in rows:
+            given = fields.get(source.source_field) if source.source_field else None
+            domain = _domain(source, where, fields)
+            records.append(Record(str(given or default), domain, _with_text(source, where, fields), where, name))
+    _check_ids(records)
+    _check_lookalikes({record.domain for record in records})
     return records
 
 
-def describe_source(source: SourceConfig) -> dict[str, Any]:
-    """What the manifest says of a source: a file by name and hash, a dataset by id; and which part of it was read."""
-    if source.path:
-        with Path(source.path).open("rb") as file:
-            origin = {"file": Path(source.path).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    else:
-        name = Path(source.dataset).name if Path(source.dataset).exists() else source.dataset
-        origin = {"dataset": name, "split": source.split}
-    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}
+def first_records(records: Sequence[Record], count: int) -> list[Record]:
+    """The first records of each source, for a look at all of them that costs little."""
+    taken: Counter[str] = Counter()
+    chosen = []
+    for record in records:
+        taken[record.file] += 1
+        if taken[record.file] <= count:
+            chosen.append(record)
+    return chosen
+
+
+def source_names(sources: Sequence[SourceConfig]) -> list[str]:
+    """What each source is called: a file or local folder by its name, and by as much of its path as tells it from others."""
+    whole = [_path_pieces(source) for source in sources]
+    names = []
+    for source, pieces in zip(sources, whole, strict=True):
+        others = {other for other in whole if other[-1] == pieces[-1]} - {pieces}
+        length = 1
+        while any(other[-length:] == pieces[-length:] for other in others):
+            length += 1
+        name = "/".join(pieces[-length:])
+        names.append(name if source.config is None else f"{name}/{source.config}")
+    return names
+
+
+def describe_sources(sources: Sequence[SourceConfig]) -> list[dict[str, Any]]:
+    """What the manifest says of sources: a file by name and hash, a dataset by id; and which part of it was read."""
+    return [_describe(source, name) for source, name in zip(sources, source_names(sources), strict=True)]
 
 
 def check_domains(config: RunConfig, records: Sequence[Record]) -> None:
@@ -78,70 +100,95 @@ def check_domains(config: RunConfig, records: Sequence[Record]) -> None:
     Raises:
         UserError: names the setting and the domain.
     """
-    known = {record.domain for record in records}
+    check_named_domains(config, {record.domain for record in records})
+
+
+def check_named_domains(config: RunConfig, known: Collection[str]) -> None:
+    """The same, of domains.
+
+    Raises:
+        UserError: names the setting and the domain.
+    """
     named = {"neutral_domains": config.neutral_domains}
     named |= {f"The task of variant '{name}'": variant.task for name, variant in config.variants.items()}
     for setting, domains in named.items():
         if strange := [domain for domain in domains if domain not in known]:
             raise UserError(
-                f"{setting} names the domain '{strange[0]}', which no document of the corpus has; choose from "
-                f"{', '.join(sorted(known))}."
+                f"{setting} names the domain {strange[0]!r}, which no document of the corpus has; choose from "
+                f"{', '.join(map(repr, sorted(known)))}."
             )
 
 
-def _raw_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:
+def _rows(source: SourceConfig, name: str) -> Iterator[tuple[str, str, dict]]:
     """(default source id, place for messages, fields) of each record."""
     if source.path:
-        yield from _jsonl_records(Path(source.path))
+        path = Path(source.path)
+        if not path.is_file():
+            raise UserError(f"There is no corpus file at '{path}'; check the path in the configuration.")
+        for number, fields in read_objects(path, "corpus file"):
+            yield f"{name}:{number}", f"{name}, line {number}", fields
     else:
-        yield from _dataset_records(source)
+        for number, fields in read_rows(source.dataset, source.config, source.split, source.limit is not None):
+            yield f"{name}:{source.split}:{number}", f"{name}:{source.split}:{number}", fields
 
 
-def _jsonl_records(path: Path) -> Iterator[tuple[str, str, dict]]:
-    if not path.is_file():
-        raise UserError(f"There is no corpus file at '{path}'; check the path in the configuration.")
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                fields = json.loads(line.decode("utf-8"))
-                if not isinstance(fields, dict):
-                    raise ValueError("the line is not a JSON object")
-                json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no text
-                yield f"{path.name}:{number}", f"{path.name}, line {number}", fields
-    except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
-        parsed = isinstance(error, ValueError | RecursionError)
-        at = number if parsed else number + 1  # a line that could not be read was not counted
-        raise UserError(f"The corpus file '{path}', line {at}, cannot be read: {error}.") from error
+def _path_pieces(source: SourceConfig) -> tuple[str, ...]:
+    """A local path in its pieces; a hub id whole."""
+    if source.dataset is not None and not Path(source.dataset).exists():
+        return (source.dataset,)
+    return Path(source.path or source.dataset).absolute().parts[1:]
 
 
-def _dataset_records(source: SourceConfig) -> Iterator[tuple[str, str, dict]]:
-    import datasets  # slow to import, and most runs read files
-
-    try:
-        rows = datasets.load_dataset(source.dataset, split=source.split, streaming=True)
-        for number, fields in enumerate(rows):
-            if source.limit is None and number >= MAX_DATASET_RECORDS:
-                raise UserError(
-                    f"The dataset '{source.dataset}' has more than {MAX_DATASET_RECORDS:,} records; give it a limit."
-                )
-            name = f"{Path(source.dataset).name if Path(source.dataset).exists() else source.dataset}:{source.split}:{number}"
-            yield name, name, fields
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"The dataset '{source.dataset}' could not be read: {first_line(error)}") from error
+def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
+    if source.path:
+        with Path(source.path).open("rb") as file:
+            origin = {"file": name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    else:
+        origin = {"dataset": name, "split": source.split}
+    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}
 
 
-def _record(source: SourceConfig, name: str, where: str, fields: dict) -> Record:
-    domain = fields.get("domain") or source.domain
-    if not domain:
+def _domain(source: SourceConfig, where: str, fields: dict) -> str:
+    given = fields.get("domain") or source.domain
+    if not given:
         raise UserError(f"The document at {where} has no domain; give one in the record or in the configuration.")
-    if not str(domain).isprintable():
-        raise UserError(f"The document at {where} has the domain {str(domain)[:40]!r}, which is no name; give a line of text.")
-    if domain == "all":
+    domain = str(given)
+    if isinstance(given, list | dict) or not domain.isprintable() or not domain.strip() or len(domain) > MAX_DOMAIN:
+        raise UserError(f"The document at {where} has the domain {domain[:40]!r}, which is no name; give a line of text.")
+    if domain == RESERVED_DOMAIN:
         raise UserError(f"The document at {where} has the domain 'all', which is reserved for the total.")
-    if source.text_field != "text" and source.text_field in fields:
-        fields = {**fields, "text": fields[source.text_field]}
-    return Record(str(fields.get("source") or name), str(domain), fields, where)
+    return domain
+
+
+def _with_text(source: SourceConfig, where: str, fields: dict) -> dict:
+    """The fields with the text where it is looked for; a field that was named for it is read, whatever else is there."""
+    if source.text_field == "text":
+        return fields
+    if source.text_field in fields:
+        return {"text": fields[source.text_field]}
+    if "text" in fields:
+        raise UserError(f"The document at {where} has no field '{source.text_field}' (text_field), but one called 'text'.")
+    return fields
+
+
+def _check_ids(records: Sequence[Record]) -> None:
+    seen: dict[str, str] = {}
+    for record in records:
+        if record.source in seen:
+            raise UserError(
+                f"Two documents have the source id {record.source!r} ({seen[record.source]} and {record.where}); source ids "
+                "must be unique: give another field as source_field, or 'source_field: null' to number the documents."
+            )
+        seen[record.source] = record.where
+
+
+def _check_lookalikes(domains: Collection[str]) -> None:
+    """Refuse domains that nobody could tell apart on a page."""
+    looks: dict[str, str] = {}
+    for domain in sorted(domains):
+        look = " ".join(unicodedata.normalize("NFKC", domain).split())
+        if look in looks:
+            raise UserError(
+                f"The corpus has the domains {looks[look]!a} and {domain!a}, which look the same; write them alike."
+            )
+        looks[look] = domain

@@ -1,20 +1,27 @@
 """From a record to text with marks: which characters are template, prompt, response, or plain text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from extract.chat_template import ChatTemplate, choose
+from extract.config import TEMPLATE_DATE
+from extract.turns import find_turns
 from store.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from extract.records import Record
 
 SEGMENTS = ("text", "template", "prompt", "response")
+BOS_TAKEN = "BOS tokens that texts begin with were taken off, as one is put before each context window"
+DROPPED = "messages are left out by the chat template"
+SHORTENED = "messages are left out in part by the chat template"
+UNPLACED = "messages cannot be told from the chat template's own text and count as template"
 _ROLE_SEGMENT = {"assistant": "response", "model": "response"}
 
 
@@ -25,10 +32,14 @@ class Rendered:
     Attributes:
         text: what is tokenised.
         spans: (first character, end, segment); what lies outside every span is template.
+        changes: what happened to what the record says, as the manifest counts it -> how often.
+        form: 'text', 'template' where a chat template wrote it, 'plain' where a prompt and a response had none, 'null'.
     """
 
     text: str
     spans: tuple[tuple[int, int, str], ...]
+    changes: Mapping[str, int] = field(default_factory=Counter)
+    form: str = "text"
 
     def segments_at(self, characters: np.ndarray) -> np.ndarray:
         """int8 [n]: index into :data:`SEGMENTS` of the span that each character position lies in."""
@@ -37,47 +48,59 @@ class Rendered:
             out[(characters >= start) & (characters < end)] = SEGMENTS.index(segment)
         return out
 
+    def without_bos(self, bos: str) -> "Rendered":
+        """The same without the BOS that it begins with, however many; one that a template writes is as it should be."""
+        count = 0
+        while bos and self.text.startswith(bos, count * len(bos)):
+            count += 1
+        if not count:
+            return self
+        cut = count * len(bos)
+        spans = tuple((max(0, start - cut), end - cut, segment) for start, end, segment in self.spans if end > cut)
+        written = count - (self.form == "template")
+        changes = Counter(self.changes) + Counter({BOS_TAKEN: written})
+        return replace(self, text=self.text[cut:], spans=spans, changes=changes)
+
 
 class Renderer:
     """Renders records; conversations through a chat template.
 
     Args:
-        template: Jinja source of a Hugging Face chat template, or None where there is none.
-        tokenizer: renders it the way transformers does, in a sandbox, and knows the special tokens that it names; a BOS that
-            the template writes first is taken off again, BOS being put before each context window.
+        template: a Hugging Face chat template, or its Jinja source, or None where there is none.
+        tokenizer: the base's; with it, a BOS that a document begins with is taken off, whoever wrote it.
+        keep_bos: leave it: none is put before the context windows.
+        notes: about the choice of the template.
 
     Raises:
         UserError: the template is not valid.
     """
 
-    def __init__(self, template: str | None, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    def __init__(
+        self,
+        template: ChatTemplate | str | None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        keep_bos: bool = False,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if isinstance(template, str):
+            template = ChatTemplate(template, "base", tokenizer.special_tokens_map)
         self.template = template
-        self.tokenizer = tokenizer
-        if template is not None:
-            try:
-                self._text([{"role": "user", "content": "a"}])
-            except jinja2.TemplateSyntaxError as error:
-                raise UserError(f"The chat template is not valid Jinja: {first_line(error).rstrip('.')}.") from error
-            except Exception:  # a sound template may refuse a conversation as short as this
-                pass
+        self.bos = "" if keep_bos or tokenizer is None else tokenizer.bos_token or ""
+        self._literals = template.literals() if template is not None else []
+        self._notes = notes
+        self.forms: Counter[str] = Counter()
 
     @classmethod
-    def for_run(cls, path: str | None, tokenizers: Sequence[PreTrainedTokenizerBase]) -> "Renderer":
-        """The template of a file, or else the first that a tokenizer (base first, then variants) carries.
-
-        Raises:
-            UserError: the file is missing or is not a template.
-        """
-        if path is not None:
-            if not Path(path).is_file():
-                raise UserError(f"There is no chat template at '{path}'; check chat_template in the configuration.")
-            try:
-                template = Path(path).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserError(f"The chat template '{path}' cannot be read: {error}.") from error
-            return cls(template, tokenizers[0])
-        owner = next((t for t in tokenizers if isinstance(getattr(t, "chat_template", None), str)), None)
-        return cls(owner.chat_template if owner else None, owner)
+    def for_run(
+        cls,
+        path: str | None,
+        tokenizers: Mapping[str, PreTrainedTokenizerBase],
+        on: date = TEMPLATE_DATE,
+        keep_bos: bool = False,
+    ) -> "Renderer":
+        """The renderer of a run: see :func:`extract.chat_template.choose`."""
+        template, notes = choose(path, tokenizers, on)
+        return cls(template, next(iter(tokenizers.values())), keep_bos, tuple(notes))
 
     def render(self, record: "Record") -> Rendered:
         """Text and spans of one record.
@@ -85,6 +108,34 @@ class Renderer:
         Raises:
             UserError: the record has none of the known forms, or a conversation and there is no template for it.
         """
+        rendered = self._rendered(record).without_bos(self.bos)
+        self.forms[rendered.form] += 1
+        return rendered
+
+    def describe(self) -> dict[str, str] | None:
+        """Of the chat template used, for the manifest: see :class:`extract.corpus.Corpus`."""
+        if self.forms["template"]:
+            return self.template.describe()
+        return None if self.forms["plain"] else {}
+
+    def notes(self) -> list[str]:
+        """What was done in rendering that the user should know, a sentence each."""
+        notes = []
+        if self.forms["template"]:
+            notes += self._notes
+            if "date" in self.template.asked:
+                notes.append(
+                    f"The chat template asks for today's date and was told {self.template.date} (template_date): the same run "
+                    "reads the same tokens on any day."
+                )
+        if self.forms["plain"]:
+            notes.append(
+                f"No model has a chat template: prompt and response of {self.forms['plain']:,} documents were joined by a line "
+                "break, without any."
+            )
+        return notes
+
+    def _rendered(self, record: "Record") -> Rendered:
         fields = record.fields
         if isinstance(fields.get("messages"), list):
             return self._conversation(fields["messages"], record.where)
@@ -96,6 +147,8 @@ class Renderer:
             return self._conversation(messages, record.where) if self.template else _plain_pair(fields)
         if isinstance(fields.get("text"), str):
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
+        if any(name in fields and _is_null(fields[name]) for name in ("text", "prompt", "response", "messages")):
+            return Rendered("", (), form="null")
         raise UserError(
             f"The document at {record.where} has none of: text; prompt and response; messages (it has "
             f"{', '.join(map(repr, sorted(fields)[:10])) or 'no fields'})."
@@ -108,54 +161,44 @@ class Renderer:
                 "give one with 'chat_template: FILE'."
             )
         for message in messages:
-            if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-                raise UserError(f"The document at {where} has a message without a text role and content.")
-        try:
-            text = self._text(messages)
-            marked = self._text([{**message, "content": _SLOT.format(i)} for i, message in enumerate(messages)])
-        except Exception as error:  # the template's own refusals, and whatever its code runs into
-            reason = first_line(error).rstrip(".")
-            raise UserError(f"The chat template cannot render the document at {where}: {reason}.") from error
-        return Rendered(text, tuple(_content_spans(text, marked, messages)))
-
-    def _text(self, messages: list[dict[str, str]]) -> str:
-        text = self.tokenizer.apply_chat_template(messages, chat_template=self.template, tokenize=False)
-        bos = self.tokenizer.bos_token or ""
-        return text[len(bos) :] if bos and text.startswith(bos) else text
+            _check_message(message, where)
+        if not messages:
+            return Rendered("", (), form="template")
+        (text,) = self.template.render([messages])
+        if isinstance(text, Exception):
+            raise UserError(f"The chat template cannot render the document at {where}: {first_line(text).rstrip('.')}.")
+        turns = find_turns(messages, text, self.template.render, self._literals)
+        spans = tuple((start, end, _ROLE_SEGMENT.get(messages[i]["role"], "prompt")) for start, end, i in turns.spans)
+        changes = {DROPPED: len(turns.dropped), SHORTENED: len(turns.shortened), UNPLACED: len(turns.unplaced)}
+        return Rendered(text, spans, Counter(changes), "template")
 
 
-_SLOT = "\ue000{}\ue001"  # private-use characters, which no template and hardly any text contains
+def _is_null(value: Any) -> bool:
+    """Whether a field is empty; what writes tables as JSON makes NaN of it."""
+    return value is None or value != value
 
 
-def _content_spans(text: str, marked: str, messages: list[dict[str, str]]):
-    """Where each message's content stands in the rendered text.
+def _check_message(message: Any, where: str) -> None:
+    """See that a message is of the kind that can be rendered.
 
-    ``marked`` is the same conversation with a slot for each content, which tells the template's own text between them, so
-    that a one-letter message is not found inside a turn's header.
+    Raises:
+        UserError: it is not.
     """
-    cursor, place = 0, 0
-    for i, message in enumerate(messages):
-        slot = _SLOT.format(i)
-        start = marked.find(slot, place)
-        if start < 0:
-            continue  # the template leaves this message out
-        header = marked[place:start]
-        at = text.find(header, cursor)
-        begin = (at if at >= 0 else cursor) + len(header)
-        place = start + len(slot)
-        content = message["content"] if text.startswith(message["content"], begin) else message["content"].strip()
-        if text.startswith(content, begin):
-            cursor = begin + len(content)
-            if content:
-                yield begin, cursor, _ROLE_SEGMENT.get(message["role"], "prompt")
-        else:
-            cursor = begin
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise UserError(f"The document at {where} has a message without a text role and content.")
+    content = message.get("content")
+    if isinstance(content, str):
+        return
+    kind = "a list of parts" if isinstance(content, list) else "null" if content is None else f"a {type(content).__name__}"
+    calls = " beside a call of a tool" if message.get("tool_calls") else ""
+    raise UserError(
+        f"The document at {where} has a message without a text role and content: its content is {kind}{calls}; write it "
+        "as text."
+    )
 
 
 def _plain_pair(fields: Any) -> Rendered:
     prompt, response = fields["prompt"], fields["response"]
     start = len(prompt) + 1
-    return Rendered(
-        f"{prompt}\n{response}", ((0, len(prompt), "prompt"), (start, start + len(response), "response"))
-    )
-
+    spans = ((0, len(prompt), "prompt"), (start, start + len(response), "response"))
+    return Rendered(f"{prompt}\n{response}", spans, form="plain")
