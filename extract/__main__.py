@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extract.exits import CANNOT, DONE, FOUND_FAULT, carry_out
 from store.errors import UserError
+from store.text import on_one_line
 
 DEMO_CONFIG = Path(__file__).parent / "demo" / "configs" / "demo.yaml"
 BENCH_CONFIG = DEMO_CONFIG.with_name("bench.yaml")
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = _command(commands, "check", _check, "say what a run would do and need, and what is missing; loads nothing big")
     check.add_argument("config", metavar="CONFIG")
+    check.add_argument("--out", type=Path, metavar="DIR", help="the store that is to be made, to see whether it can be")
 
     demo = _command(commands, "demo", _demo, "run the real extraction on a slice of the bundled corpus")
     demo.add_argument("--out", required=True, type=Path, metavar="DIR", help="the store to make; must not exist")
@@ -129,10 +131,10 @@ def _check(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     from extract import plan
 
-    report = plan.check(config)
-    print("\n".join(report.lines))
+    report = plan.check(config, options.out)
+    print("\n".join([*report.lines, *(f"note: {note}" for note in report.notes)]))
     for problem in report.problems:
-        print(f"missing: {problem}", file=sys.stderr)
+        print(f"error: {on_one_line(problem)}", file=sys.stderr)
     return CANNOT if report.problems else DONE
 
 

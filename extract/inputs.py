@@ -73,6 +73,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     dictionaries, replicas = read_dictionaries(config, device, dtype)
     text = read_text(config, records, wants_bos(config, dictionaries), quiet)
     bos = bos_token(config, text.tokenizer, dictionaries)
+    check_planted(config, dictionaries)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, dtype)
     check_predictions(config, models.one_at_a_time)
@@ -148,25 +149,33 @@ def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionarie
     return tokenizer.bos_token_id
 
 
-def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
-    """Give the planted variants of a configuration their changes, which depend on the pilot.
+def check_planted(config: RunConfig, dictionaries: Sequence[Dictionary]) -> None:
+    """Refuse a planted variant that edits a feature which no dictionary has.
 
     Raises:
-        UserError: one edits a feature that no dictionary has.
+        UserError: so it is.
     """
-    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
-    pad = models.shape.pad_token_id or 0
-    changes = {}
-    for name, variant in models.config.variants.items():
+    sizes = {dictionary.layer: dictionary.d_sae for dictionary in dictionaries}
+    for name, variant in config.variants.items():
         edit = variant.planted
-        if edit is None:
-            continue
-        if edit.layer not in by_layer or not 0 <= edit.feature < by_layer[edit.layer].d_sae:
+        if edit is not None and not 0 <= edit.feature < sizes.get(edit.layer, 0):
             raise UserError(
                 f"The planted variant '{name}' edits feature {edit.feature} of layer {edit.layer}, which no dictionary of the "
                 "run has."
             )
-        changes[name] = planted_change(edit, by_layer[edit.layer], fixed[edit.layer], pad)
+
+
+def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
+    """Give the planted variants of a configuration their changes, which depend on the pilot.
+
+    Raises:
+        UserError: see :func:`check_planted`.
+    """
+    check_planted(models.config, dictionaries)
+    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
+    pad = models.shape.pad_token_id or 0
+    planted = {name: variant.planted for name, variant in models.config.variants.items() if variant.planted is not None}
+    changes = {name: planted_change(edit, by_layer[edit.layer], fixed[edit.layer], pad) for name, edit in planted.items()}
     models.plant(changes)
 
 

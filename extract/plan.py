@@ -1,29 +1,38 @@
 """``check``: what a run would do and need, worked out without loading weights."""
 
-import json
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from transformers import PretrainedConfig
 
 from extract.answers import read_answers
-from extract.config import RunConfig, SaeConfig, VariantConfig
+from extract.config import RunConfig, SaeConfig, VariantConfig, with_tokens
+from extract.dictionaries import Dictionary
+from extract.inputs import Text, bos_token, check_planted, read_dictionaries, read_text
 from extract.memory import Needs, needs, parameters
 from extract.models import model_config, resolve_device, resolve_dtype
-from extract.records import check_domains, read_records
+from extract.records import read_records
 from extract.token_kl import check_predictions
-from extract.variants import variant_kind, variant_source
+from extract.variants import ModelSet, variant_kind, variant_source
 from store.errors import UserError
 from store.names import BASE, RANKINGS
+from store.writer import check_free
 
+Found = TypeVar("Found")
+META = "meta"
+"""torch's device of tensors that have a shape and no content."""
+CHECKED_TOKENS = 200_000
+"""Tokenised at most: a run's usual number, and a second's work."""
 # Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
 CPU_FLOPS = 1.1e11
 # The token KL there takes 22 ms a token for base and one variant: 9 ms a model beyond its blocks, for 0.34 GFLOP of the head.
 HEAD_FLOPS = 3.7e10
 BYTES_A_CODE = 5.5
 CODES_A_TOKEN = 64
-USUAL_D_SAE = 16_384
 
 
 @dataclass
@@ -32,48 +41,113 @@ class Report:
 
     Attributes:
         lines: what would run, for people.
+        notes: what a run would do that the user should know, a sentence each.
         problems: what is missing or wrong; empty where the run can start.
     """
 
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def attempt(self, step: Callable[[], Found]) -> Found | None:
+        """Take a step; a user's error becomes a problem instead of ending the check, and None is returned."""
+        try:
+            return step()
+        except UserError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
 
-def check(config: RunConfig) -> Report:
-    """Look at every input, and estimate time, memory and disk; weights are not loaded."""
+
+def check(config: RunConfig, out: Path | None = None) -> Report:
+    """Look at every input by the code that a run reads it with, weights left out, and estimate time, memory and disk.
+
+    Models and dictionaries are put together on torch's meta device, from names and shapes alone; of the corpus at most
+    CHECKED_TOKENS tokens are made, and the first records of every source rendered.
+
+    Args:
+        out: where the store would stand.
+    """
     report = Report()
-    base = _attempt(report, lambda: model_config(config.base))
+    if out is not None:
+        report.attempt(lambda: check_free(out))
+    device = report.attempt(lambda: resolve_device(config.device))
+    dtype = resolve_dtype(config.dtype, device or "cpu")
+    base = report.attempt(lambda: model_config(config.base))
     if base is not None:
-        report.lines.append(
-            f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
-            f"about {parameters(base) / 1e6:,.0f}M parameters"
-        )
-    for name, variant in config.variants.items():
-        _attempt(report, lambda name=name, variant=variant: _check_variant(name, variant))
-        report.lines.append(f"variant   {name}: {variant_kind(variant)} {variant_source(variant)}")
-    for sae in config.saes:
-        _attempt(report, lambda sae=sae: _check_sae(sae))
-        report.lines.append(f"sae       {sae.name}" + ("" if sae.path else " (from the hub or its cache, checked when loaded)"))
-    records = _attempt(report, lambda: read_records(config.corpus))
-    if records is not None:
-        domains = sorted({record.domain for record in records})
-        report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
-        _attempt(report, lambda: check_domains(config, records))
+        _check_models(report, config, base, dtype)
+    dictionaries = None if base is None else _check_dictionaries(report, config, dtype)
+    text = _check_text(report, config)
     if config.answers is not None:
-        _attempt(report, lambda: report.lines.append(_answers_line(config)))
-    needed = None if base is None else _attempt(report, lambda: _memory(config, base))
+        report.attempt(lambda: report.lines.append(_answers_line(config)))
+    if dictionaries:
+        report.attempt(lambda: check_planted(config, dictionaries))
+    if dictionaries and text:
+        report.attempt(lambda: bos_token(config, text.tokenizer, dictionaries))
+    needed = None if base is None or device is None else report.attempt(lambda: _memory(config, base, device))
     if needed is not None:
-        report.lines += _needs(config, base, needed)
+        report.lines += _needs(config, base, needed, dictionaries or [], out)
     return report
 
 
-def _memory(config: RunConfig, base: PretrainedConfig) -> Needs:
+def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dtype: torch.dtype) -> ModelSet | None:
+    """Base and variants without their weights; None where one cannot be had."""
+    report.lines.append(
+        f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
+        f"about {parameters(base) / 1e6:,.0f}M parameters"
+    )
+    report.lines += [f"variant   {name}: {variant_kind(v)} {variant_source(v)}" for name, v in config.variants.items()]
+
+    def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:
+        only = config.model_copy(update={"variants": variants})
+        return report.attempt(lambda: ModelSet(only, META, dtype))
+
+    if (models := of(config.variants)) is not None:
+        report.notes += models.notes
+    elif of({}) is not None:  # else the base is at fault, which has been said
+        for name, variant in config.variants.items():
+            of({name: variant})
+    return models
+
+
+def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype) -> list[Dictionary] | None:
+    """The dictionaries without their weights, in layer order; None where one cannot be had."""
+
+    def of(saes: list[SaeConfig], replicas: list[SaeConfig]) -> tuple[list[Dictionary], list[Dictionary]] | None:
+        only = config.model_copy(update={"saes": saes, "replicas": replicas})
+        return report.attempt(lambda: read_dictionaries(only, META, dtype))
+
+    report.lines += [f"sae       {sae.name}" for sae in config.saes]
+    if (found := of(config.saes, config.replicas)) is None:
+        for sae in config.saes:
+            of([sae], [])
+        return None
+    dictionaries, replicas = found
+    report.notes += [note for read in (*dictionaries, *replicas) for note in read.notes]
+    return dictionaries
+
+
+def _check_text(report: Report, config: RunConfig) -> Text | None:
+    """The first tokens of the corpus; None where there are none to be had."""
+    records = report.attempt(lambda: read_records(config.corpus))
+    if records is None:
+        for source in config.corpus:
+            report.attempt(lambda source=source: read_records([source]))
+        return None
+    domains = sorted({record.domain for record in records})
+    report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
+    first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))
+    text = report.attempt(lambda: read_text(first, records, quiet=True))
+    report.notes += [] if text is None else text.corpus.notes
+    return text
+
+
+def _memory(config: RunConfig, base: PretrainedConfig, device: str) -> Needs:
     """Which way the run will go with its models.
 
     Raises:
-        UserError: there is no such device, or the run cannot go that way.
+        UserError: the run cannot go that way.
     """
-    device = resolve_device(config.device)
     needed = needs(config, base, device, resolve_dtype(config.dtype, device))
     check_predictions(config, needed.one_at_a_time)
     return needed
@@ -94,17 +168,20 @@ def _memory_line(config: RunConfig, needed: Needs) -> str:
     )
 
 
-def _needs(config: RunConfig, base: PretrainedConfig, needed: Needs) -> list[str]:
+def _needs(
+    config: RunConfig, base: PretrainedConfig, needed: Needs, dictionaries: Sequence[Dictionary], out: Path | None
+) -> list[str]:
     """Estimates, each from the rate it says."""
+    above = next(folder for folder in (out or Path("x")).absolute().parents if folder.is_dir())
     n_models = 1 + len(config.variants)
-    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config)
+    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config, dictionaries)
     seconds = config.tokens * n_models * 2 * parameters(base, embeddings=False) / CPU_FLOPS
-    free = shutil.disk_usage(Path.cwd()).free
+    free = shutil.disk_usage(above).free
     return [
         f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
         _memory_line(config, needed),
         f"disk      at most about {disk / 1e6:,.0f} MB while it runs (codes of {CODES_A_TOKEN} features a token, contexts), "
-        f"{free / 1e9:,.0f} GB free here",
+        f"{free / 1e9:,.0f} GB free there",
         f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
         *([_token_kl_line(config, base)] if config.token_kl else []),
     ]
@@ -130,37 +207,8 @@ def _answers_line(config: RunConfig) -> str:
     return f"answers   {prompts.sum():,} prompts in {len(prompts)} tasks, of {', '.join(models)}"
 
 
-def _context_bytes(config: RunConfig) -> float:
+def _context_bytes(config: RunConfig, dictionaries: Sequence[Dictionary]) -> float:
     """At most: every feature with all its contexts, staged once and sorted once; two values and an id for each token."""
-    features = sum(_d_sae(sae) for sae in config.saes)
+    features = sum(dictionary.d_sae for dictionary in dictionaries)
     window = config.context_before + config.context_after + 1
     return 2 * features * len(config.variants) * len(RANKINGS) * config.contexts * window * 12
-
-
-def _d_sae(sae: SaeConfig) -> int:
-    """Features of a dictionary in a folder; of one from the hub, what is usual."""
-    file = Path(sae.path or "") / "cfg.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("d_sae", USUAL_D_SAE) if file.is_file() else USUAL_D_SAE
-
-
-def _check_variant(name: str, variant: VariantConfig) -> None:
-    if variant.model is not None:
-        model_config(variant.model)
-    elif variant.adapter is not None and Path(variant.adapter).is_absolute():
-        folder = Path(variant.adapter)
-        if not (folder / "adapter_config.json").is_file():
-            raise UserError(f"There is no PEFT adapter for the variant '{name}' at '{folder}' (no adapter_config.json).")
-
-
-def _check_sae(sae: SaeConfig) -> None:
-    if sae.path is not None and not (Path(sae.path) / "cfg.json").is_file():
-        raise UserError(f"There is no dictionary at '{sae.path}' (no cfg.json); give a folder that sae-lens saved.")
-
-
-def _attempt(report: Report, step):
-    """Run a step; a user's error goes to the report instead of ending the check."""
-    try:
-        return step()
-    except UserError as error:
-        report.problems.append(str(error))
-        return None

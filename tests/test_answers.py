@@ -159,7 +159,7 @@ def test_check_counts_the_answers(world: World, answers_file: Path, tmp_path: Pa
 
 def test_check_refuses_a_missing_file(world: World, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["check", str(configure(world, tmp_path, answers="./none.jsonl"))]) == 2
-    assert "missing: There is no file of answers" in capsys.readouterr().err
+    assert "error: There is no file of answers" in capsys.readouterr().err
 
 
 def test_check_says_what_token_kl_costs(world: World, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -23,22 +23,30 @@ from tests.support.world import World, make_base, make_sae, sentences, write_jso
 SHORT = {"tokens": 300}
 
 
-def fails(world: World, folder: Path, capsys: pytest.CaptureFixture, *expected: str, **changes) -> None:
-    """Run the extractor; it must exit with 2, say every expected piece in one sentence, and leave no store."""
+def fails(
+    world: World, folder: Path, capsys: pytest.CaptureFixture, *expected: str, needs_weights: bool = False, **changes
+) -> None:
+    """Run the extractor; it must exit with 2, say every expected piece in one sentence, and leave no store.
+
+    Args:
+        needs_weights: only who reads the weights can know; else ``check`` must say the same.
+    """
     config = world.config(folder, **{**SHORT, **changes})
-    refuses(["run", str(config), "--out", str(folder / "store")], capsys, *expected)
+    sentence = refuses(["run", str(config), "--out", str(folder / "store")], capsys, *expected)
     assert not (folder / "store").exists()
     assert not list(folder.rglob("manifest.json"))
+    assert main(["check", str(config), "--out", str(folder / "store")]) == (0 if needs_weights else 2)
+    assert needs_weights or sentence in capsys.readouterr().err.splitlines()
 
 
-def refuses(arguments: list[str], capsys: pytest.CaptureFixture, *expected: str) -> None:
-    """A command exits with 2 and one line on stderr that holds every expected piece."""
+def refuses(arguments: list[str], capsys: pytest.CaptureFixture, *expected: str) -> str:
+    """A command exits with 2 and one line on stderr that holds every expected piece, which is returned."""
     capsys.readouterr()
     assert main(arguments) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     for piece in expected:
-        assert piece in error[0]
+        assert piece in error
+    return error
 
 
 def test_missing_model(world, tmp_path, capsys):
@@ -417,7 +425,7 @@ def test_check_names_everything_that_is_missing(world, tmp_path, capsys):
         tmp_path, saes=[{"path": "./none"}], corpus=[{"path": "./none.jsonl", "domain": "x"}], base="/nowhere"
     )
     assert main(["check", str(config)]) == 2
-    missing = [line for line in capsys.readouterr().err.splitlines() if line.startswith("missing: ")]
+    missing = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(missing) == 3
 
 
