@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from extract import pilot as pilots
 from extract.config import RunConfig
 from extract.context import RunContext
-from extract.corpus import Corpus, tokenize
+from extract.corpus import Corpus, check_ids, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
 from extract.models import load_tokenizer, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.pilot import LayerPilot
@@ -76,6 +76,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     check_planted(config, dictionaries)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, dtype)
+    check_token_ids(models, text.corpus, bos)
     check_predictions(config, models.one_at_a_time)
     notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
     for note in notes:
@@ -147,6 +148,16 @@ def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionarie
     if tokenizer.bos_token_id is None:
         raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")
     return tokenizer.bos_token_id
+
+
+def check_token_ids(models: ModelSet, corpus: Corpus, bos: int | None) -> None:
+    """See that every model has an embedding for every token.
+
+    Raises:
+        UserError: names the token id, and the document that holds it.
+    """
+    for name, rows in models.embedding_rows.items():
+        check_ids(corpus, rows, name, bos)
 
 
 def check_planted(config: RunConfig, dictionaries: Sequence[Dictionary]) -> None:

@@ -1,6 +1,7 @@
 """``check``: what a run would do and need, worked out without loading weights."""
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import TypeVar
 
 import torch
 from transformers import PretrainedConfig
+from transformers.utils.logging import disable_progress_bar
 
 from extract.answers import read_answers
 from extract.config import RunConfig, SaeConfig, VariantConfig, with_tokens
 from extract.dictionaries import Dictionary
-from extract.inputs import Text, bos_token, check_planted, read_dictionaries, read_text
+from extract.inputs import Text, bos_token, check_planted, check_token_ids, read_dictionaries, read_text, wants_bos
 from extract.memory import Needs, needs, parameters
 from extract.models import model_config, resolve_device, resolve_dtype
-from extract.records import read_records
+from extract.records import first_records, read_records
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_kind, variant_source
 from store.errors import UserError
@@ -27,6 +29,8 @@ META = "meta"
 """torch's device of tensors that have a shape and no content."""
 CHECKED_TOKENS = 200_000
 """Tokenised at most: a run's usual number, and a second's work."""
+FIRST_RECORDS = 20
+"""Of each source, rendered besides where a run reads more than that."""
 # Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
 CPU_FLOPS = 1.1e11
 # The token KL there takes 22 ms a token for base and one variant: 9 ms a model beyond its blocks, for 0.34 GFLOP of the head.
@@ -69,21 +73,24 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
         out: where the store would stand.
     """
     report = Report()
+    disable_progress_bar()  # there are no weights to wait for
     if out is not None:
         report.attempt(lambda: check_free(out))
     device = report.attempt(lambda: resolve_device(config.device))
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
-    if base is not None:
-        _check_models(report, config, base, dtype)
+    models = None if base is None else _check_models(report, config, base, dtype)
     dictionaries = None if base is None else _check_dictionaries(report, config, dtype)
-    text = _check_text(report, config)
+    wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
+    text = None if wanted is None else _check_text(report, config, wanted)
     if config.answers is not None:
         report.attempt(lambda: report.lines.append(_answers_line(config)))
     if dictionaries:
         report.attempt(lambda: check_planted(config, dictionaries))
     if dictionaries and text:
-        report.attempt(lambda: bos_token(config, text.tokenizer, dictionaries))
+        bos = report.attempt(lambda: bos_token(config, text.tokenizer, dictionaries))
+        if models:
+            report.attempt(lambda: check_token_ids(models, text.corpus, bos))
     needed = None if base is None or device is None else report.attempt(lambda: _memory(config, base, device))
     if needed is not None:
         report.lines += _needs(config, base, needed, dictionaries or [], out)
@@ -100,7 +107,9 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
 
     def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:
         only = config.model_copy(update={"variants": variants})
-        return report.attempt(lambda: ModelSet(only, META, dtype))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "for .* copying from a non-meta parameter")  # torch says so of every tensor
+            return report.attempt(lambda: ModelSet(only, META, dtype))
 
     if (models := of(config.variants)) is not None:
         report.notes += models.notes
@@ -127,8 +136,8 @@ def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype) -
     return dictionaries
 
 
-def _check_text(report: Report, config: RunConfig) -> Text | None:
-    """The first tokens of the corpus; None where there are none to be had."""
+def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
+    """The first tokens of the corpus, and the first records of each source; None where there are none to be had."""
     records = report.attempt(lambda: read_records(config.corpus))
     if records is None:
         for source in config.corpus:
@@ -137,7 +146,9 @@ def _check_text(report: Report, config: RunConfig) -> Text | None:
     domains = sorted({record.domain for record in records})
     report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
     first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))
-    text = report.attempt(lambda: read_text(first, records, quiet=True))
+    text = report.attempt(lambda: read_text(first, records, bos, quiet=True))
+    if text is not None and first.tokens < config.tokens:
+        report.attempt(lambda: read_text(first, first_records(records, FIRST_RECORDS), bos, quiet=True))
     report.notes += [] if text is None else text.corpus.notes
     return text
 

@@ -82,26 +82,6 @@ def embedding_rows(model: nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def check_token_ids(rows: dict[str, int], largest: int, text: str) -> None:
-    """Refuse token ids that a model has no embedding for.
-
-    Args:
-        rows: model -> :func:`embedding_rows`.
-        largest: of the token ids that are read.
-        text: the token's text.
-
-    Raises:
-        UserError: a model has none for it.
-    """
-    for name, count in rows.items():
-        if largest >= count:
-            raise UserError(
-                f"The text holds the token {text!r} with id {largest}, but the embedding of '{name}' has rows for ids 0 to "
-                f"{count - 1} only; give the tokenizer that the model was trained with, or a checkpoint with a resized "
-                "embedding."
-            )
-
-
 def _check_head(model: nn.Module, last: torch.Tensor, ids: torch.Tensor, what: str, promoted: int) -> None:
     """Whether the head reads the last block's output through its norm, and nothing else, as promoted tokens take it to.
 
