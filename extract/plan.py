@@ -18,6 +18,7 @@ from extract.inputs import Text, bos_token, check_planted, check_token_ids, read
 from extract.memory import Needs, needs, parameters
 from extract.models import model_config, resolve_device, resolve_dtype
 from extract.records import first_records, read_records
+from extract.sae_loading import read_sae
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_kind, variant_source
 from store.errors import UserError
@@ -80,7 +81,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
     models = None if base is None else _check_models(report, config, base, dtype)
-    dictionaries = None if base is None else _check_dictionaries(report, config, dtype)
+    dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None)
     wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
     text = None if wanted is None else _check_text(report, config, wanted)
     if config.answers is not None:
@@ -119,14 +120,22 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     return models
 
 
-def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype) -> list[Dictionary] | None:
-    """The dictionaries without their weights, in layer order; None where one cannot be had."""
+def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype, fit: bool) -> list[Dictionary] | None:
+    """The dictionaries without their weights, in layer order; None where one cannot be had.
+
+    Args:
+        fit: whether there is a base that they can be held against.
+    """
 
     def of(saes: list[SaeConfig], replicas: list[SaeConfig]) -> tuple[list[Dictionary], list[Dictionary]] | None:
         only = config.model_copy(update={"saes": saes, "replicas": replicas})
         return report.attempt(lambda: read_dictionaries(only, META, dtype))
 
     report.lines += [f"sae       {sae.name}" for sae in config.saes]
+    if not fit:
+        for sae in (*config.saes, *config.replicas):
+            report.attempt(lambda sae=sae: read_sae(sae, META, dtype))
+        return None
     if (found := of(config.saes, config.replicas)) is None:
         for sae in config.saes:
             of([sae], [])

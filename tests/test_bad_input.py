@@ -148,7 +148,8 @@ def test_dictionary_that_does_not_describe_the_base(world, tmp_path, capsys):
     weights["b_dec"] = weights["b_dec"] + 1000.0
     weights["threshold"] = weights["threshold"] * 1e6
     save_file(weights, sae / "sae_weights.safetensors")
-    fails(world, tmp_path, capsys, "does not describe the base at layer 1", "fvu", saes=[{"path": str(sae)}])
+    says = ("does not describe the base at layer 1", "fvu")
+    fails(world, tmp_path, capsys, *says, needs_weights=True, saes=[{"path": str(sae)}])
 
 
 def test_two_dictionaries_of_one_layer(world, tmp_path, capsys):
@@ -337,7 +338,8 @@ def test_nan_activations(world, tmp_path, capsys):
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight.mul_(1e38)
     model.save_pretrained(folder)
-    fails(world, tmp_path, capsys, "'broken'", "NaN", "layer 2", variants={"broken": {"model": str(folder)}})
+    variants = {"broken": {"model": str(folder)}}
+    fails(world, tmp_path, capsys, "'broken'", "NaN", "layer 2", needs_weights=True, variants=variants)
 
 
 def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
