@@ -1,9 +1,11 @@
 """PEFT adapters on the base: which can be compared with it, whether each came whole from its file and left the base alone."""
 
+import copy
 import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.module import _IncompatibleKeys
 from transformers.utils import cached_file
 
-from extract.checkpoints import named
+from extract.checkpoints import asks_for_values, named, stored_tensor
+from extract.models import local_folder
 from store.errors import UserError, first_line
 
 CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
@@ -25,6 +29,7 @@ NEEDS_MORE = {
 }
 WEIGHTS = "adapter_model.safetensors"
 MERGE = "merge it and give the merged checkpoint as 'model:'"
+EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
 MATCH_SECONDS = 10
 """For an adapter's regular expressions over the names of all modules; ordinary ones take milliseconds."""
 MATCHER = """
@@ -81,39 +86,58 @@ class Adapter:
             untouched: the base's weights before any adapter.
 
         Returns:
-            (the model with it, its tensors as PEFT would save them).
+            (the model with it, its tensors as PEFT would save them); on torch's meta device the model as it was and none, where
+            the adapter's kind cannot be made there.
 
         Raises:
             UserError: it belongs to another base, a tensor of its file found no place, one that it has is not in its file, or
                 it changed the base.
         """
         self._check_patterns([key for key, _ in _plain(model).named_modules()])
-        self._check_shared(model)
+        self._check_shared(model, base)
+        bare = copy.deepcopy(model) if _is_on_meta(model) else None
         try:
-            if isinstance(model, PeftModel):
-                model.load_adapter(self.folder, adapter_name=self.inside)
-            else:
-                model = PeftModel.from_pretrained(model, self.folder, adapter_name=self.inside)
-            model.eval().requires_grad_(False)
-            # Else PEFT asks the hub for the base that is named there, on whose answer nothing here depends.
-            model.peft_config[self.inside].base_model_name_or_path = None
-            own = model.state_dict(keep_vars=True)
-            found = get_peft_model_state_dict(model, state_dict=own, adapter_name=self.inside)
-            report = set_peft_model_state_dict(model, dict(self.tensors), adapter_name=self.inside)  # for what it reports
+            with warnings.catch_warnings(action="ignore"):  # PEFT's of what did not fit, which is judged here
+                model, own, found, report = self._loaded_by_peft(model)
         except Exception as error:  # damaged settings surface as whatever PEFT runs into
+            if bare is not None and asks_for_values(error):
+                return bare, {}
             raise UserError(self._misfit(base, error)) from error
         if unplaced := sorted(report.unexpected_keys):
             raise UserError(
                 f"{self.what} was made for another base than '{base}': it changes {named(unplaced)}, which this base does not "
                 "have."
             )
-        kept = {id(tensor) for tensor in found.values()}
-        mine = {key for key, tensor in own.items() if id(tensor) in kept}
-        if missing := sorted(key for key in report.missing_keys if key in mine and self.inside in key.split(".")):
+        if missing := self._missing(own, found, set(report.missing_keys)):
             raise UserError(f"{self.what} lacks {named(missing)} in its file; save or fetch it again.")
         if untouched.is_broken(model):
             raise UserError(f"{self.what} changes the base's own weights as PEFT loads it, with which it is compared; {MERGE}.")
         return model, found
+
+    def _loaded_by_peft(self, model: nn.Module) -> tuple[PeftModel, dict, dict, _IncompatibleKeys]:
+        """(the model with it, all tensors by name, the adapter's by the names of a file, what PEFT reports of loading it)."""
+        if isinstance(model, PeftModel):
+            model.load_adapter(self.folder, adapter_name=self.inside)
+        else:
+            model = PeftModel.from_pretrained(model, self.folder, adapter_name=self.inside)
+        model.eval().requires_grad_(False)
+        # Else PEFT asks the hub for the base that is named there, on whose answer nothing here depends.
+        model.peft_config[self.inside].base_model_name_or_path = None
+        own = model.state_dict(keep_vars=True)
+        found = get_peft_model_state_dict(model, state_dict=own, adapter_name=self.inside)
+        report = set_peft_model_state_dict(model, dict(self.tensors), adapter_name=self.inside)  # once more, for its report
+        return model, own, found, report
+
+    def _missing(self, own: dict[str, torch.Tensor], found: dict[str, torch.Tensor], unread: set[str]) -> list[str]:
+        """Tensors of the adapter that are not from its file.
+
+        Not those that PEFT would not save either (it computes them), nor further names of one that was read, which some kinds
+        share among all layers.
+        """
+        saved = {id(tensor) for tensor in found.values()}
+        read = {id(tensor) for key, tensor in own.items() if key not in unread}
+        mine = [key for key in unread & own.keys() if self.inside in key.split(".")]
+        return sorted(key for key in mine if id(own[key]) in saved - read)
 
     def note(self, base: str, names: set[str]) -> str | None:
         """A sentence where it names another base than the run's; names: what the run's is known by."""
@@ -184,32 +208,36 @@ class Adapter:
                 f"({patterns[0]!r}); list the modules in target_modules instead."
             ) from error
 
-    def _check_shared(self, model: nn.Module) -> None:
-        """Drop tensors of the base that PEFT saved with it, as it does of embeddings, where they are the base's; else refuse.
+    def _check_shared(self, model: nn.Module, base: str) -> None:
+        """Refuse tensors of the base that PEFT saved with it, as it does of embeddings, where they are not this base's.
 
         PEFT would write them into the base that all share.
         """
         shared = dict(_plain(model).named_parameters(remove_duplicate=False))
-        for key in [key for key in self.tensors if ".base_layer." in key]:
-            place = key.removeprefix("base_model.model.")
-            of_base = shared.get(place, shared.get(place.replace(".base_layer.", ".")))
-            if of_base is None:
+        own = set(getattr(self.config, "modules_to_save", None) or ())
+        for key, stored in self.tensors.items():
+            place = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            module = place.split(".")[-2] if "." in place else ""
+            of_base = shared.get(place, shared.get(place.replace(f".{module}.", f".{module}.base_layer.")))
+            if of_base is None or not (".base_layer." in key or (module in EMBEDDINGS and module not in own)):
                 continue
-            stored = self.tensors[key]
             if of_base.shape != stored.shape:
                 raise UserError(
                     f"{self.what} brings an embedding of its own ({named([key])}, {list(stored.shape)}; the base's is "
                     f"{list(of_base.shape)}), which all models would share; {MERGE}."
                 )
-            if not of_base.is_meta and not torch.equal(of_base.cpu(), stored.to(of_base.dtype)):
+            values = stored_tensor(local_folder(base), place) if of_base.is_meta else of_base.cpu()
+            if values is None or not torch.equal(values.to(of_base.dtype), stored.to(of_base.dtype)):
                 raise UserError(f"{self.what} brings another {named([key])} than the base has, which all would share; {MERGE}.")
 
     def _misfit(self, base: str, error: Exception) -> str:
         """The sentence for what PEFT could not put in place."""
-        words = f"{self.what} does not fit the base '{base}': {first_line(error, lines=2)}"
-        if any(name in str(error) for name in ("embed_tokens", "lm_head", "wte")) and "size mismatch" in str(error):
-            words += f"; it was trained on a vocabulary of another size, so {MERGE}."
-        return words
+        if isinstance(error, KeyError):
+            return f"{self.what} lacks {error.args[0]!r} in its file; save or fetch it again."
+        words = f"{self.what} does not fit the base '{base}': {' '.join(first_line(error, lines=2).split()).rstrip('.!')}"
+        if "size mismatch" in str(error) and any(name in str(error) for name in EMBEDDINGS):
+            return f"{words}; it was trained on a vocabulary of another size, so {MERGE}."
+        return f"{words}."
 
 
 class Untouched:
@@ -256,6 +284,10 @@ def _plain_name(name: str) -> str:
     piece = re.sub(r"[-_.](gguf|hf)$", "", piece)
     piece = re.sub(r"[-_.](i?q\d[-_a-z0-9]*|b?f16|f32)$", "", piece)
     return "".join(letter for letter in piece if letter.isalnum())
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return all(parameter.is_meta for parameter in model.parameters())
 
 
 def _plain(model: nn.Module) -> nn.Module:

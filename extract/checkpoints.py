@@ -126,6 +126,21 @@ def read_headers(folder: str, what: str) -> dict[str, str]:
     return found
 
 
+def stored_tensor(folder: str, name: str) -> torch.Tensor | None:
+    """One tensor of a checkpoint's files, read alone; None where they do not have it."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118
+                return tensors.get_tensor(name)
+    return None
+
+
+def asks_for_values(error: Exception) -> bool:
+    """Whether code failed on torch's meta device only because that has shapes, and no numbers."""
+    words = ("meta tensor", "meta device", "device 'meta'", "data-dependent", "register_meta")
+    return isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in words)
+
+
 def weight_files(folder: str) -> list[Path]:
     """The safetensors files that transformers reads, of a folder or of a hub id's cache."""
     config = cached_file(folder, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
@@ -163,7 +178,7 @@ def _check_stored(headers: Mapping[str, str], model: PreTrainedModel, what: str)
             scaled; or two tensors are meant for one place.
     """
     quantised = getattr(model.config, "quantization_config", None) is not None
-    integers = sorted(name for name, kind in headers.items() if re.match(r"[IU]\d|F8|F4|F6", kind))
+    integers = sorted(name for name, kind in headers.items() if re.match(r"([IU]\d|F[468](_|$))", kind))
     places = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
     prefix = f"{model.base_model_prefix}."
     if not quantised and (bad := [name for name in integers if name in places or prefix + name in places]):

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
+from extract.checkpoints import asks_for_values
 from extract.hooks import capture_residuals, check_shape, decoder_blocks, run_truncated
 from extract.vocabulary import final_norm, head_input, logit_effects
 from store.errors import UserError, first_line
@@ -52,7 +53,7 @@ def try_model(model: nn.Module, what: str, device: str, context_length: int, pro
     except UserError:
         raise
     except Exception as error:  # whatever the family's own code runs into
-        if device == "meta" and _is_of_meta(error):
+        if device == "meta" and asks_for_values(error):
             return
         raise UserError(f"{what} could not be run on tokens alone: {first_line(error)}") from error
     if predicts and device != "meta" and _differs_ahead(residuals[layers[-1]]):
@@ -126,11 +127,4 @@ def _reads_ahead(what: str) -> str:
     return (
         f"{what} reads text in both directions, so that its prediction of the next token has seen that token; set token_kl: 0 "
         "(the features' statistics do without)."
-    )
-
-
-def _is_of_meta(error: Exception) -> bool:
-    """Whether a family's code asks for values, which the meta device does not have."""
-    return isinstance(error, NotImplementedError) or any(
-        word in str(error).lower() for word in ("meta tensor", "meta device", "device 'meta'", "device meta", "data-dependent")
     )

@@ -133,7 +133,7 @@ class ModelSet:
                 if first:
                     self._name_base_of(adapter, base)
         if first:
-            for name in [BASE, *(name for name, variant in self.config.variants.items() if variant.adapter is not None)]:
+            for name in [BASE, *(name[len(inside("")) :] for name in getattr(model, "peft_config", ()))]:
                 self._try(name, model)
         return model
 
@@ -181,7 +181,7 @@ class ModelSet:
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
-        spec = self.config.base if name == BASE else variant_source(self.config.variants[name])
+        spec = self.config.base if name == BASE else self.config.variants[name].model or self.config.variants[name].adapter
         promoted = self.config.promoted_tokens if name == BASE else 0
         with _switched_to(model, self.config, name):
             plain = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -200,8 +200,8 @@ def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[Non
 
 
 def _what(name: str, spec: str) -> str:
-    """A model in words, to begin a sentence with."""
-    return f"The base '{spec}'" if name == BASE else f"The variant '{name}' ({spec})"
+    """A model in words, to begin a sentence with; notes of it reach the manifest, so no place on this machine's disk."""
+    return f"The base '{display_name(spec)}'" if name == BASE else f"The variant '{name}' ({display_name(spec)})"
 
 
 def _same_weights(digests: Mapping[str, str]) -> list[str]:
