@@ -202,7 +202,7 @@ def test_feature_shifts(run):
 def test_codes_are_those_of_the_centred_residual(run):
     """Worked out from the raw residuals that the models gave, in float64, by the formula of a JumpReLU."""
     sae = SAE.load_from_disk(run.config.parent / "sae_1").double()
-    part = next((run.store.path / "parts").glob("*00.h5"))
+    part = run.store.path / parts.part_file(0)
     counted = parts.read_counted(part, LAYER)
     for name in ("base", "sft"):
         codes = parts.read_codes(part, LAYER, name)
