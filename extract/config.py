@@ -16,26 +16,26 @@ from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
-RESERVED_DOMAIN = "all"
+RESERVED_DOMAIN, MAX_DOMAIN = "all", 100
 RESERVED_NAMES = {"base", "all", "observed"}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
 
 
-def _domain(name: str) -> str:
-    """What a record may carry as its domain.
+def as_domain(name: str) -> str:
+    """A domain, which is any line of text.
 
     Raises:
         ValueError: it is something else.
     """
-    if not name.strip() or not name.isprintable():
-        raise ValueError(f"{name[:40]!r} is no domain; give a line of text")
+    if not name.strip() or not name.isprintable() or len(name) > MAX_DOMAIN:
+        raise ValueError(f"the domain {name[:40]!r} is no name; give a line of text, at most {MAX_DOMAIN} characters")
     if name == RESERVED_DOMAIN:
-        raise ValueError(f"'{RESERVED_DOMAIN}' is reserved for the total of all domains")
+        raise ValueError(f"the domain '{RESERVED_DOMAIN}' is reserved for the total")
     return name
 
 
-Domain = Annotated[str, AfterValidator(_domain)]
+Domain = Annotated[str, AfterValidator(as_domain)]
 
 
 class _Section(BaseModel):

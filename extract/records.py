@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract.config import RESERVED_DOMAIN, RunConfig, SourceConfig
+from extract.config import RunConfig, SourceConfig, as_domain
 from extract.dataset_rows import read_rows
 from extract.jsonl import read_objects
 from store.errors import UserError
-
-MAX_DOMAIN = 100
 
 
 @dataclass(frozen=True)
@@ -152,12 +150,10 @@ def _domain(source: SourceConfig, where: str, fields: dict) -> str:
     given = fields.get("domain") or source.domain
     if not given:
         raise UserError(f"The document at {where} has no domain; give one in the record or in the configuration.")
-    domain = str(given)
-    if isinstance(given, list | dict) or not domain.isprintable() or not domain.strip() or len(domain) > MAX_DOMAIN:
-        raise UserError(f"The document at {where} has the domain {domain[:40]!r}, which is no name; give a line of text.")
-    if domain == RESERVED_DOMAIN:
-        raise UserError(f"The document at {where} has the domain 'all', which is reserved for the total.")
-    return domain
+    try:
+        return as_domain("" if isinstance(given, list | dict) else str(given))
+    except ValueError as error:
+        raise UserError(f"The document at {where} has a domain that cannot be one: {error}.") from error
 
 
 def _with_text(source: SourceConfig, where: str, fields: dict) -> dict:
