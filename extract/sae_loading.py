@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from extract.config import SaeConfig
 from extract.sae_places import Place, find
-from extract.sae_settings import FOLDED, check_settings
+from extract.sae_settings import FOLDED, check_architecture, check_settings
 from store.errors import UserError
 
 # What it asks for is done (Dictionary.prepare), or refused (extract/sae_settings.py).
@@ -91,6 +91,7 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype) -> Read:
         raise
     except Exception as error:  # sae-lens and the hub raise many kinds for a damaged or missing dictionary
         said = " ".join(str(error).split()) or type(error).__name__
+        said = f"it lacks {said}" if isinstance(error, KeyError) else said
         raise UserError(f"{place} could not be loaded: {said[:400]}") from error
     if fold.scaler is not None:
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
@@ -127,6 +128,7 @@ def _settings(place: Place) -> dict[str, Any]:
         found = json.loads((place.path / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
     if not isinstance(found, dict) or not isinstance(found.get("metadata") or {}, dict):
         raise UserError(f"{place} has a {SAE_CFG_FILENAME} that holds no settings; save it again.")
+    check_architecture(place.name, found)  # before what is asked of those that are read
     for size in ("d_in", "d_sae"):
         if type(found.get(size)) is not int or found[size] < 1:
             other = ", and looks like one of sparsify" if {"expansion_factor", "num_latents"} & set(found) else ""

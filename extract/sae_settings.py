@@ -48,6 +48,7 @@ OLD_FIELDS = {
     "eval_every_n_wandb_logs", "log_activations_store_to_wandb", "log_optimizer_state_to_wandb", "log_weights_to_wandb",
     "store_batch_size", "tokens_per_buffer", "train_batch_size", "finetuning_tokens", "finetuning_method", "d_in", "d_sae",
     "use_cached_activations", "lr_scheduler", "lr_warm_up_tokens", "ghost_grads", "resume", "sparsity_targets",
+    "jump_relu_threshold",
 }  # fmt: skip
 """Fields of sae-lens before 6 that say nothing of what a dictionary is fed, or are looked at here."""
 
@@ -206,8 +207,23 @@ def _check_activation(name: str, settings: Settings) -> None:
             f"The dictionary '{name}' says activation_fn: {function}, which sae-lens {sae_lens.__version__} would replace by "
             "relu; give one with relu, or a TopK one that says its k."
         )
+    _check_numbers(name, settings, given.get("k", settings.get("k")) if is_topk else None, is_topk)
     if odd := {key: value for key, value in given.items() if key != "k" and value}:
         raise UserError(f"The dictionary '{name}' has activation_fn_kwargs {odd}, which sae-lens drops; give one without.")
+
+
+def _check_numbers(name: str, settings: Settings, k: Any, is_topk: bool) -> None:
+    """Numbers of an architecture for which sae-lens has a default, which would not be the dictionary's own."""
+    if is_topk and (type(k) is not int or not 1 <= k <= settings["d_sae"]):
+        raise UserError(
+            f"The dictionary '{name}' is a TopK one and says k: {k}, which is no number from 1 to its d_sae "
+            f"{settings['d_sae']}; write the k that it was trained with into its cfg.json."
+        )
+    if settings.get("architecture") == "matching_pursuit" and type(settings.get("residual_threshold")) not in (int, float):
+        raise UserError(
+            f"The dictionary '{name}' is one of matching_pursuit and does not say its residual_threshold; write the one that "
+            "it was trained with into its cfg.json."
+        )
 
 
 def _model_notes(name: str, settings: Settings) -> list[str]:

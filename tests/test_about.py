@@ -59,6 +59,25 @@ def test_provenance_names_everything_with_its_hash(about_page, tiny_store):
     assert "Not a cut-down copy" in text(app)
 
 
+def test_what_the_dictionaries_are_fed(about_page, tiny_store, tmp_path):
+    """Of a store that says it; the tiny one, like those of before, does not."""
+    assert not [frame for frame in about_page().dataframe if "residual" in frame.value]
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    plain = {"name": "a", "architecture": "topk", "centred": False, "normalize_activations": "layer_norm", "folded": None,
+             "apply_b_dec_to_input": True, "model_name": None, "prepend_bos": None, "context_size": 128,
+             "stored_dtype": "float32", "dtype": "float32"}  # fmt: skip
+    scale = "expected_average_only_in: 0.44"
+    folded = {"centred": True, "normalize_activations": "none", "folded": scale, "prepend_bos": False}
+    rewrite_manifest(copy, saes={"5": plain, "12": plain | folded | {"model_name": "gpt2-small", "dtype": "bfloat16"}})
+    (fed,) = [frame.value for frame in about_page(store=copy).dataframe if "residual" in frame.value]
+    assert fed["layer"].tolist() == [5, 12] and fed["model"].tolist() == ["not said", "gpt2-small"]
+    assert fed["residual"].tolist() == ["as it is", "less its mean over d_model"]
+    assert fed["normalisation"].tolist() == ["layer_norm", "expected_average_only_in: 0.44 (folded into the weights)"]
+    assert fed["BOS"].tolist() == ["not said", "no"] and fed["window"].tolist() == ["128", "128"]
+    assert fed["dtype"].tolist() == ["float32", "bfloat16, stored in float32"]
+
+
 def test_settings_are_written_as_they_are(about_page, tiny_store, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_store, copy)

@@ -199,7 +199,7 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"architecture": "batchtopk"}, ["training checkpoint", "save_inference_model"]),
     ({"architecture": "matryoshka_batchtopk"}, ["training checkpoint", "matryoshka_batchtopk"]),
     ({"architecture": "temporal"}, ["'temporal'", "all tokens of a window", *ARCHITECTURES]),
-    ({"architecture": "crosscoder"}, ["'crosscoder'", "several layers or models"]),
+    ({"architecture": "crosscoder", "d_in": None}, ["'crosscoder'", "several layers or models"]),
     ({"architecture": "jumprelu_skip_transcoder"}, ["writes to another place"]),
     ({"architecture": "abstopk"}, ["either sign"]),
     ({"architecture": "something_new"}, ["'something_new'", "not known", *ARCHITECTURES]),
@@ -210,6 +210,10 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"activation_normalization_factor": 0.3}, ["activation_normalization_factor: 0.3"]),
     ({"activation_fn": "tanh-relu"}, ["activation_fn: tanh-relu"]),
     ({"activation_fn": "topk"}, ["activation_fn: topk", "its k"]),
+    ({"architecture": "topk"}, ["k: None", "d_sae 20"]),
+    ({"architecture": "topk", "k": 21}, ["k: 21"]),
+    ({"architecture": "matching_pursuit"}, ["residual_threshold"]),
+    ({"architecture": None}, ["lacks 'architecture'"]),
     ({"d_sae": None}, ["d_sae", "cfg.json"]),
     ({"d_sae": None, "expansion_factor": 32, "k": 32}, ["sparsify"]),
     ({"metadata": 3}, ["no settings"]),
@@ -220,7 +224,10 @@ KWARGS = "model_from_pretrained_kwargs"
 ])  # fmt: skip
 def test_settings_that_cannot_be_honoured(tmp_path, settings, words):
     folder = saved(tmp_path / "sae")
-    (folder / "cfg.json").write_text(json.dumps(json.loads((folder / "cfg.json").read_text()) | settings))
+    content = json.loads((folder / "cfg.json").read_text()) | settings
+    if content["architecture"] is None:
+        del content["architecture"]
+    (folder / "cfg.json").write_text(json.dumps(content))
     refused(folder, "sae'", *words)
 
 
