@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from extract.config import TEMPLATE_DATE
 from store.errors import UserError
 
-SECONDS = 20.0
-"""What one conversation may take; a sound template needs milliseconds."""
+SECONDS, CHARACTERS_A_SECOND = 20.0, 1_000_000
+"""What one conversation may take, and what more a long one; a sound template needs milliseconds."""
 BYTES = 4_000_000_000
 SPARE_CHARACTERS, TIMES_LONGER = 1_000_000, 16
 """A rendered conversation may be so much longer than what it was rendered from."""
@@ -69,13 +69,13 @@ class ChatTemplate:
         return [found["text"] if "text" in found else ValueError(found["error"]) for found in answer["rendered"]]
 
     def _ask(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-        size = max((len(json.dumps(messages)) for messages in conversations), default=0)
+        size = sum(len(json.dumps(messages, ensure_ascii=False)) for messages in conversations)
         task = {
             "template": self.source,
             "special_tokens": dict(self.special_tokens),
             "date": self.date.isoformat(),
             "conversations": conversations,
-            "seconds": SECONDS * max(1, len(conversations)),
+            "seconds": SECONDS + size / CHARACTERS_A_SECOND,
             "bytes": BYTES,
             "characters": SPARE_CHARACTERS + TIMES_LONGER * size,
         }
@@ -166,7 +166,7 @@ class _Worker:
             late = threading.Timer(task["seconds"], process.kill)
             late.start()
             try:
-                process.stdin.write(json.dumps(task).encode() + b"\n")
+                process.stdin.write(json.dumps(task, ensure_ascii=False).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except OSError:

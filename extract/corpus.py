@@ -119,7 +119,7 @@ def tokenize(
             corpus.skipped["no token"] += 1
             return 0
         corpus.left_out.update(rendered.changes)
-        corpus.left_out.update({CUT_DOCUMENTS: beyond > 0, CUT_CHARACTERS: beyond})
+        corpus.left_out.update({CUT_DOCUMENTS: int(beyond > 0), CUT_CHARACTERS: beyond})
         corpus.documents.append(document)
         progress(len(document))
         return len(document)

@@ -25,6 +25,9 @@ from store.errors import UserError
 from store.names import BASE
 from store.writer import StoreWriter
 
+LEAST_TOKENS = 2
+"""Of one nothing varies."""
+
 
 @dataclass(frozen=True)
 class Text:
@@ -102,6 +105,8 @@ def read_text(config: RunConfig, records: Sequence[Record], bos: bool, quiet: bo
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
     check_named_domains(config, corpus.domains)
+    if corpus.n_tokens < LEAST_TOKENS:
+        raise UserError(f"The corpus has {corpus.n_tokens} token: that is too little to compare anything on; give more text.")
     return Text(tokenizer, corpus)
 
 

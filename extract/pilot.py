@@ -22,6 +22,7 @@ from extract.corpus import Corpus, Document
 from extract.dictionaries import Dictionary
 from extract.places import Places
 from extract.self_test import SelfTest, self_test
+from store.errors import UserError
 from store.files import whole
 from store.manifest import file_hash
 from store.metrics import power_of_two
@@ -29,6 +30,7 @@ from store.writer import PILOT_FILE, StoreWriter
 
 PILOT_TOKENS = 16_384
 LEAST_PILOT_TOKENS = 2_048
+LEAST_JUDGED_TOKENS = 64
 SELF_TEST_TOKENS = 4_096
 CHANCE_DIRECTIONS = 1_000
 DONORS_FILE = "donors.npz"
@@ -102,7 +104,7 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
     median = float(np.median(norms.cpu().numpy()))
     counts = residuals if config.count_sinks else residuals[norms <= config.sink_factor * median]
     every = max(1, len(counts) // SELF_TEST_TOKENS)
-    test: SelfTest = self_test(dictionary, counts[::every])
+    test = _tested(dictionary, counts[::every])
     return LayerPilot(
         median_norm=median,
         mean=counts.double().mean(0).cpu(),  # there it is the same whether fixed now or read back
@@ -112,6 +114,23 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
         l0=test.l0,
         chance=chance_cosine(dictionary, counts) if config.spectrum else float("nan"),
     )
+
+
+def _tested(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
+    """The dictionary's self-test; where it fails on very few tokens, they may be why.
+
+    Raises:
+        UserError: it fails.
+    """
+    try:
+        return self_test(dictionary, residuals)
+    except UserError as error:
+        if len(residuals) >= LEAST_JUDGED_TOKENS:
+            raise
+        raise UserError(
+            f"The pilot has only {len(residuals)} tokens that count, too few to say whether the dictionary '{dictionary.name}' "
+            f"describes the base at layer {dictionary.layer}; give a larger corpus."
+        ) from error
 
 
 def chance_cosine(dictionary: Dictionary, residuals: torch.Tensor) -> float:

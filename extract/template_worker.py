@@ -166,7 +166,7 @@ def main() -> None:
         task = json.loads(line)
         _limit(task)
         try:
-            answer = json.dumps(_answer(task)).encode()
+            answer = json.dumps(_answer(task), ensure_ascii=False).encode()
         except MemoryError:
             answer = json.dumps({"invalid": f"it wants more than {task['bytes'] / 1e9:g} GB of memory"}).encode()
         output.write(answer + b"\n")

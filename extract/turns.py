@@ -10,13 +10,13 @@ space to punctuation.
 A thin disguise leaves open whose the white space or mark at the edge of a turn is. The *frame* decides: what the template
 writes around a plain word is the template's, and what else it writes there is there because of what the message holds.
 
-Where no disguise works (a template that looks at single letters), each message is replaced alone: what differs from the
-rendering then is its own.
+Where no disguise works (a template that looks at single letters, a text of millions), each message is replaced alone: what
+differs from the rendering then is its own.
 """
 
 import re
 import string
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +28,8 @@ Render = Callable[[list[list[Message]]], list[str | Exception]]
 """Conversations -> their texts, or why one cannot be rendered."""
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
-MOST_REPLACED = 200
-"""In a conversation of more messages none is replaced alone."""
+MOST_DISGUISED, MOST_REPLACED = 2_000_000, 200
+"""A longer text is not disguised, but each message replaced; in a conversation of more messages none is replaced."""
 
 _SIGNS = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))  # for private use: nobody's letters
 _UNSPOKEN = ("type", "id")  # of a tool call: what is compared, not said
@@ -63,7 +63,7 @@ def find_turns(messages: Sequence[Message], text: str, render: Render, literals:
     said = "\0".join(map(_words, messages))
     marks = [literal.strip() for literal in literals if literal.strip() and literal.strip() in said]
     keepers = (None, _kept([]), _kept([m for m in marks if not m.isalnum()]), _kept(marks, string.punctuation))
-    for level, keep in enumerate(keepers):
+    for level, keep in enumerate(keepers if len(text) <= MOST_DISGUISED else ()):
         disguised = [_disguise(message, sign, keep) for message, sign in zip(messages, signs, strict=True)]
         (shown,) = render([disguised])
         owners = None if isinstance(shown, Exception) else _owners(text, shown, signs)
@@ -118,28 +118,34 @@ def _free_signs(taken: str, count: int) -> list[str]:
 
 
 def _owners(text: str, shown: str, signs: Sequence[str]) -> np.ndarray | None:
-    """int64 [characters]: the message that each comes from, -1 for the template's; None where the renderings do not agree."""
+    """int32 [characters]: the message that each comes from, -1 for the template's; None where the renderings do not agree."""
     if len(text) != len(shown):
         return None
-    real, disguised = (np.frombuffer(t.encode("utf-32-le"), dtype=np.uint32) for t in (text, shown))
-    codes = np.array([ord(sign) for sign in signs], dtype=np.uint32)  # ascending
-    nearest = np.minimum(np.searchsorted(codes, disguised), len(codes) - 1)
-    owners = np.where(codes[nearest] == disguised, nearest, -1)
-    return owners if (real == disguised)[owners < 0].all() else None
+    disguised = _codes(shown)
+    known = np.full(0x110000, -1, dtype=np.int32)
+    known[[ord(sign) for sign in signs]] = np.arange(len(signs))
+    owners = known[disguised]
+    return owners if (_codes(text) == disguised)[owners < 0].all() else None
+
+
+def _codes(text: str) -> np.ndarray:
+    """uint32 [characters]."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _are_theirs(
     text: str, owners: np.ndarray, messages: Sequence[Message], disguised: Sequence[Message], signs: Sequence[str]
 ) -> bool:
     """Whether each message has the letters that stand at its signs, whatever their case, and as many of each."""
-    order = np.argsort(owners, kind="stable")
-    bounds = np.searchsorted(owners[order], np.arange(len(messages) + 1))
-    for i, (message, hidden) in enumerate(zip(messages, disguised, strict=True)):
-        at = order[bounds[i] : bounds[i + 1]]
-        if len(at):
-            times = -(-len(at) // max(1, _hidden(hidden, signs[i])))
-            given = Counter(_words(message).casefold() * times)
-            if Counter("".join(text[k] for k in at).casefold()) - given:
+    starts = np.flatnonzero(np.diff(owners, prepend=-2))
+    pieces: dict[int, list[str]] = defaultdict(list)
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(text)], strict=True):
+        pieces[int(owners[start])].append(text[start:end])
+    for i, found in pieces.items():
+        if i >= 0:
+            there, given = Counter("".join(found).casefold()), Counter(_words(messages[i]).casefold())
+            times = -(-sum(map(len, found)) // max(1, _hidden(disguised[i], signs[i])))
+            if any(count > times * given[letter] for letter, count in there.items()):
                 return False
     return True
 
@@ -295,7 +301,7 @@ def _replaced_alone(messages: Sequence[Message], text: str, signs: Sequence[str]
 def _difference(text: str, other: str) -> tuple[int, int]:
     """Where a text differs from another one: what is left of it without what they begin and end with alike."""
     short = min(len(text), len(other))
-    a, b = (np.frombuffer(t.encode("utf-32-le"), dtype=np.uint32) for t in (text, other))
+    a, b = _codes(text), _codes(other)
     differs = np.flatnonzero(a[:short] != b[:short])
     start = int(differs[0]) if len(differs) else short
     differs = np.flatnonzero(a[::-1][: short - start] != b[::-1][: short - start])

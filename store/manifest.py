@@ -27,11 +27,12 @@ class Manifest:
         variants: variant -> {kind, name, hash}.
         saes: layer (as text) -> {name, hash, and what it was trained on and is fed}; stores of before that lack the latter.
         tokenizer: vocabulary size and hash.
-        corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain.
+        corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain; whose chat
+            template rendered conversations, or None where none had one.
         settings: the run's configuration but for models, dictionaries and sources, which have entries of their own.
         packages: package -> version.
         pilot: layer (as text) -> what the pilot fixed (median norm, mean norm, scales).
-        counts: tokens, documents, contexts, skipped inputs and why.
+        counts: tokens, documents, contexts, skipped inputs and why, and what of the documents that were read was left out.
         notes: lines that the app shows where they matter, e.g. what a published store leaves out.
         created: ISO 8601 time, UTC.
         digest: content digest of tables and parts; equal for identical stores.

@@ -1,5 +1,6 @@
 """A store in words, for the terminal: where it came from and its headline table."""
 
+from store.manifest import Manifest
 from store.reader import Store
 
 HEADLINE = [
@@ -19,6 +20,7 @@ def describe(store: Store) -> str:
         *(f"variant   {name}: {variant['kind']} {variant['name']}" for name, variant in manifest.variants.items()),
         f"corpus    {counts['tokens']:,} tokens, {counts['documents']:,} documents, domains: {', '.join(store.domains)}",
         *(f"skipped   {count:,} documents: {why}" for why, count in counts.get("skipped", {}).items()),
+        *_text(manifest),
         *([f"labels    {store.n_labels:,} imported"] if store.n_labels else []),
         *(f"note      {note}" for note in manifest.notes),
         "",
@@ -26,3 +28,13 @@ def describe(store: Store) -> str:
     ]
     return "\n".join(lines)
 
+
+def _text(manifest: Manifest) -> list[str]:
+    """What became of the text on its way to tokens, as far as the manifest says."""
+    lines = []
+    used, left_out = manifest.corpus.get("chat_template"), manifest.counts.get("left_out")
+    if isinstance(used, dict):
+        lines.append(f"template  of {used.get('from')} ({str(used.get('sha256'))[:12]})")
+    if isinstance(left_out, dict):
+        lines += [f"left out  {number} {what}" for what, number in left_out.items()]
+    return lines

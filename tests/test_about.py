@@ -12,6 +12,7 @@ from store import glossary, open_store, quality
 from store.manifest import file_hash
 from store.metrics import DOCUMENT_SUMS, layer_values
 from store.names import CONTROLS
+from store.report import describe
 from tests.support import pages
 from tests.support.forged import rewrite_manifest
 
@@ -109,6 +110,35 @@ def test_what_was_left_out(about_page):
     assert "A BOS token was put before every context window" in said
     assert "No document was skipped." in said
     assert "The codes of every document were kept." in said
+
+
+@pytest.mark.parametrize("left_out", [{}, {"documents cut at document_tokens": 1234, "characters beyond the cut": 5}])
+def test_what_was_cut_is_counted(about_page, tiny_store, tmp_path, left_out):
+    copy = shutil.copytree(tiny_store, tmp_path / "copy")
+    counts = {"tokens": 14, "documents": 3, "skipped": {"null instead of text": 7}, "bos": False, "left_out": left_out}
+    rewrite_manifest(copy, counts=counts)
+    app = about_page("Left out", store=copy)
+    assert {"7", "null instead of text"} <= cells(app)
+    assert ("Every document was read whole" in text(app)) == (not left_out)
+    assert {*map(str, left_out.values()), *left_out} <= cells(app)
+    with open_store(copy) as store:
+        said = describe(store)
+    assert all(f"left out  {number} {what}" in said for what, number in left_out.items())
+
+
+@pytest.mark.parametrize(
+    ("used", "shown"),
+    [({"from": "safety", "sha256": "ab" * 32}, {"chat template of", "safety", "ab" * 32}), (None, {"chat template"}), ({}, set())],
+)
+def test_whose_chat_template_it_was(about_page, tiny_store, tmp_path, used, shown):
+    copy = shutil.copytree(tiny_store, tmp_path / "copy")
+    if used != {}:
+        rewrite_manifest(copy, corpus={"sources": [], "chat_template": used})
+    app = about_page(store=copy)
+    assert shown <= cells(app)
+    assert ("none: prompts and responses were joined by a line break" in cells(app)) == (used is None)
+    with open_store(copy) as store:
+        assert ("template  of safety (abababababab)" in describe(store)) == bool(used)
 
 
 def test_a_sound_store_is_said_to_be_whole(about_page):

@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from extract.batches import Shard, make_batches, make_shards
 from extract.config import SourceConfig
-from extract.corpus import Document, tokenize
+from extract.corpus import CUT_CHARACTERS, CUT_DOCUMENTS, Document, check_ids, first_tokens, tokenize
 from extract.models import load_tokenizer
 from extract.records import Record, read_records
-from extract.render import SEGMENTS, Renderer
+from extract.render import BOS_TAKEN, SEGMENTS, Renderer
 from store.errors import UserError
 from tests.support.world import TEMPLATE, write_jsonl
 
@@ -128,6 +130,148 @@ def test_repeated_and_empty_texts_are_left_out_and_counted(tokenizer):
 def test_documents_are_cut_at_document_tokens(tokenizer):
     corpus = tokenize([record(text="the cat sat on the mat " * 20)], tokenizer, Renderer(None), 1000, 17)
     assert [len(d) for d in corpus.documents] == [17]
+
+
+def test_what_is_cut_is_counted(tokenizer):
+    """Of 'a b c', cut after two tokens, two characters are beyond; what ends just there is not cut."""
+    records = [Record(str(i), "d", {"text": text}, "") for i, text in enumerate(["the cat sat", "the cat", "a dog ran on"])]
+    corpus = tokenize(records, tokenizer, Renderer(None), 1000, 2)
+    assert [len(d) for d in corpus.documents] == [2, 2, 2]
+    assert corpus.left_out == {CUT_DOCUMENTS: 2, CUT_CHARACTERS: len(" sat") + len(" ran on")}
+    assert corpus.notes == []
+
+
+def long_texts() -> dict[str, str]:
+    some = ["the", "cat", "naïve", "你好", "😀", "x" * 50, "\n\n", "  ", "1234567", "."]
+    words = np.random.default_rng(0).choice(some, 20_000)
+    return {"words": " ".join(words), "one letter": "a" * 100_001, "no space": "ab" * 50_000, "spaces": " " * 99_999 + "end"}
+
+
+KINDS = {
+    "byte-level BPE": lambda: bpe(pre_tokenizers.ByteLevel(add_prefix_space=True)),
+    "BPE over everything": lambda: bpe(None, normalizers.Replace(" ", "▁")),
+    "Unigram": lambda: unigram(),
+}
+
+
+def bpe(pre, normalizer=None) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=False))
+    tokenizer.pre_tokenizer, tokenizer.normalizer = pre, normalizer
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator([text[:3000] for text in long_texts().values()], trainer)
+    return tokenizer
+
+
+def unigram() -> Tokenizer:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer, tokenizer.normalizer = pre_tokenizers.Metaspace(), normalizers.NFKC()
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([text[:3000] for text in long_texts().values()], trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", long_texts())
+@pytest.mark.parametrize("count", [60, 1024])
+def test_the_first_tokens_are_those_of_the_whole_text(kinds, kind, text, count):
+    """Without tokenising all of it, where that is long: the reference does."""
+    fast, words, text = kinds[kind], text == "words", long_texts()[text]
+    seen = []
+
+    def listening(given, **settings):
+        seen.append(len(given))
+        return fast(given, **settings)
+
+    ids, ends, whole = first_tokens(listening, text, count)
+    expected = fast(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert ids.tolist() == expected["input_ids"][:count]
+    assert ends.tolist() == [end for _, end in expected["offset_mapping"][:count]]
+    assert whole == (len(expected["input_ids"]) <= count)
+    assert max(seen) < len(text) / 2 or not words
+
+
+@pytest.fixture(scope="module")
+def kinds() -> dict[str, PreTrainedTokenizerFast]:
+    return {kind: PreTrainedTokenizerFast(tokenizer_object=make(), unk_token="<unk>") for kind, make in KINDS.items()}
+
+
+# ---- BOS ----
+
+
+@pytest.mark.parametrize("fields", [
+    {"text": "<bos>the cat"}, {"text": "<bos><bos>the cat"}, {"prompt": "<bos>the", "response": "cat"},
+])  # fmt: skip
+def test_bos_that_a_text_begins_with_is_taken_off_and_told(tokenizer, fields):
+    """One is put before each window; where none is, what is written is what is read."""
+    bos = tokenizer.bos_token_id
+    corpus = tokenize([record(**fields)], tokenizer, Renderer(None, tokenizer), 100, 100)
+    assert bos not in corpus.documents[0].token_ids
+    assert corpus.left_out == {BOS_TAKEN: "".join(fields.values()).count("<bos>")}
+    assert any(BOS_TAKEN in note for note in corpus.notes)
+    plain = {name: text.replace("<bos>", "") for name, text in fields.items()}
+    same = tokenize([record(**plain)], tokenizer, Renderer(None, tokenizer), 100, 100)
+    assert corpus.digest() == same.digest() and not same.left_out
+    kept = tokenize([record(**fields)], tokenizer, Renderer(None, tokenizer, keep_bos=True), 100, 100)
+    assert kept.documents[0].token_ids[0] == bos and not kept.left_out
+
+
+def test_bos_that_a_template_writes_is_taken_off(tokenizer):
+    """Once without a word; a second one, of a text that was rendered before, is told."""
+    renderer = Renderer("{{ bos_token }}{{ messages[0].content }}", tokenizer)
+    for content, count in (("the cat", 0), ("<bos>the cat", 1)):
+        corpus = tokenize([record(messages=[{"role": "user", "content": content}])], tokenizer, renderer, 100, 100)
+        assert tokenizer.decode(corpus.documents[0].token_ids) == "the cat"
+        assert corpus.left_out == ({BOS_TAKEN: count} if count else {})
+        assert set(corpus.documents[0].segments) == {SEGMENTS.index("prompt")}
+
+
+def test_bos_inside_a_text_stays_and_is_told(tokenizer):
+    corpus = tokenize([record(text="the cat<bos>a dog")], tokenizer, Renderer(None, tokenizer), 100, 100)
+    assert (corpus.documents[0].token_ids == tokenizer.bos_token_id).sum() == 1
+    assert set(corpus.documents[0].segments) == {SEGMENTS.index("text")}
+    assert ["BOS stands inside 1 documents" in note for note in corpus.notes] == [True]
+
+
+def test_a_document_that_is_only_bos_is_empty(tokenizer):
+    records = [record(text="<bos>"), Record("2", "d", {"text": "the cat"}, "")]
+    assert tokenize(records, tokenizer, Renderer(None, tokenizer), 100, 100).skipped == {"empty text": 1}
+
+
+# ---- what is missing ----
+
+
+def test_null_instead_of_text_is_left_out_and_counted(tokenizer):
+    nulls = [{"text": None}, {"text": float("nan")}, {"messages": None}, {"prompt": "x", "response": None}, {"messages": []}]
+    records = [Record(str(i), "d", fields, "") for i, fields in enumerate([*nulls, {"text": "the cat", "prompt": None}])]
+    corpus = tokenize(records, tokenizer, Renderer(TEMPLATE, tokenizer), 100, 100)
+    assert [document.source for document in corpus.documents] == ["5"]
+    assert corpus.skipped == {"null instead of text": 4, "empty text": 1}
+    with pytest.raises(UserError, match="empty text: 1, null instead of text: 4"):
+        tokenize(records[:5], tokenizer, Renderer(TEMPLATE, tokenizer), 100, 100)
+    with pytest.raises(UserError, match="has none of"):
+        Renderer(None).render(record(text=5))
+
+
+def test_a_document_without_a_token_is_left_out(kinds):
+    """A normaliser may leave nothing of a text: here only letters."""
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "cat": 1}, "<unk>"))
+    tokenizer.normalizer = normalizers.Replace(Regex("[^a-z]+"), "")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    records = [Record("a", "marks", {"text": "!?"}, ""), Record("b", "words", {"text": "cat"}, "")]
+    corpus = tokenize(records, fast, Renderer(None), 100, 100)
+    assert [document.source for document in corpus.documents] == ["b"] and corpus.skipped == {"no token": 1}
+    assert corpus.notes == ["Of the domain 'marks' nothing was read: all its documents were left out."]
+
+
+def test_token_ids_beyond_the_embedding(tokenizer):
+    corpus = tokenize([record(text="the cat"), Record("2", "d", {"text": "a dog"}, "")], tokenizer, Renderer(None), 100, 100)
+    most = max(int(document.token_ids.max()) for document in corpus.documents)
+    check_ids(corpus, most + 1)
+    check_ids(corpus, most + 1, bos=most)
+    with pytest.raises(UserError, match=rf"document '(id|2)' holds the token id {most}, .* 'tuned' has only {most} rows"):
+        check_ids(corpus, most, "tuned")
+    with pytest.raises(UserError, match=f"BOS has the token id {most + 1}"):
+        check_ids(corpus, most + 1, bos=most + 1)
 
 
 def test_order_does_not_depend_on_the_files_order(tokenizer):

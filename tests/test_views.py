@@ -333,6 +333,14 @@ def test_template_says_what_part_of_the_change_is_its_own(open_view):
     assert "No feature has 50% of its shift on response tokens" in text(app)
 
 
+def test_template_where_no_model_has_one_says_so(open_view, tiny_store, tmp_path):
+    for name, corpus, said in (("none", {"chat_template": None}, True), ("one", {"chat_template": {"from": "base"}}, False)):
+        copy = shutil.copytree(tiny_store, tmp_path / name)
+        rewrite_manifest(copy, corpus=corpus)
+        infos = [info.value for info in open_view("template", stores=[copy]).info]
+        assert any("No model of this run has a chat template" in info for info in infos) == said
+
+
 def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny_store, tmp_path):
     shutil.copytree(tiny_store, tmp_path / "chatless")
     column = Store._column

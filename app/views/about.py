@@ -81,6 +81,7 @@ def provenance(store: Store) -> None:
         ("content digest", manifest.digest),
         ("hash of the tokens read", licences.name_of(manifest.corpus, "sha256")),
         ("tokenizer", licences.name_of(manifest.tokenizer, "sha256", "name")),
+        *chat_template(store),
         ("schema version", str(manifest.schema_version)),
         ("labels imported", words.count(store.n_labels)),
     ]
@@ -109,6 +110,16 @@ def _fed(sae: dict[str, object]) -> dict[str, str]:
 
 def _said(value: object) -> str:
     return "not said" if value is None else _written(value)
+
+
+def chat_template(store: Store) -> list[tuple[str, str]]:
+    """Whose chat template the conversations were rendered with; nothing where there are none, or the store does not say."""
+    if "chat_template" not in store.manifest.corpus:
+        return []
+    used = store.manifest.corpus["chat_template"]
+    if not isinstance(used, dict):
+        return [("chat template", "none: prompts and responses were joined by a line break")]
+    return [("chat template of", licences.name_of(used, "from")), ("chat template", licences.name_of(used, "sha256"))]
 
 
 def _written(value: object) -> str:
@@ -186,6 +197,11 @@ def left_out(store: Store) -> None:
         table([{"documents skipped": number, "why": why} for why, number in skipped.items()], "skipped")
     else:
         st.markdown("No document was skipped.")
+    if (cut := counts.get("left_out")) == {}:
+        st.markdown("Every document was read whole, as it was given.")
+    elif isinstance(cut, dict):
+        st.markdown("#### Of the documents that were read")
+        table([{"how many": _written(number), "what": what} for what, number in cut.items()], "cut")
     kept = data.ask(store, quality.kept_codes).iloc[0]
     if kept["kept"] < kept["documents"]:
         number = f"{words.count(kept['kept'])} of {words.count(kept['documents'])}"

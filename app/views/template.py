@@ -58,6 +58,12 @@ if TEMPLATE not in store.segments:
         icon=":material/search_off:",
     )
     st.stop()
+if store.manifest.corpus.get("chat_template", "") is None:
+    st.info(
+        "No model of this run has a chat template: prompts and responses were joined by a line break, and that alone is what "
+        "counts as template here.",
+        icon=":material/info:",
+    )
 
 order = [name for name in ORDER if name in store.segments] + [name for name in store.segments if name not in ORDER]
 shares = data.ask(store, queries.shift_by_segment, variant=variant, layer=layer)
