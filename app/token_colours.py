@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from app import tokens, words
+from store.text import in_place
 
 CHANGE_COLOUR = "#c79a00"
 """Of values that say how much changed, and not in which direction."""
@@ -182,7 +183,7 @@ def is_sink(counted: bool | None) -> bool:
 
 
 def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], here: bool, address: str) -> str:
-    text = tokens.visible(row["token"])
+    text = in_place(row["token"])
     numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
     classes = ["fs-t"]
     if is_sink(row["counted"]):
@@ -205,7 +206,7 @@ def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], 
 
 
 def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
-    lines = [f"{row['token']!r}", f"token {row['position']:,}, {row['segment']}"]
+    lines = [tokens.called(row["token"], row["alone"]), f"token {row['position']:,}, {row['segment']}"]
     if len(numbers) == 1:
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:

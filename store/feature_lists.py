@@ -31,9 +31,15 @@ READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') 
 """Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of
 many (extract/labels.py)."""
 
+FOLDED = "nfc_normalize(lower({}))"
+"""Text for comparing, whatever its case, and whether a letter and its accent are one character or two."""
+
+WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
+"""A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
+
 TELLING_DENSITY, TELLING_TEMPLATE = 0.05, 0.3
 TELLING = f"""(
-    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches(f.label, '“[^”]*\\p{{L}}{{3}}'))
+    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches({WITHOUT_BYTES}, '“[^”]*\\p{{L}}{{3}}'))
     AND coalesce(f.density <= {TELLING_DENSITY}, true) AND coalesce(p.did_shift / nullif(p.shift, 0) >= 1, true)
     AND coalesce((
         SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
@@ -158,8 +164,9 @@ class Filter:
             params += [int(named[1]), int(named[2])]
         elif text:
             conditions.append(
-                f"(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)) OR list_has_any("
-                f"f.promoted[1:{TOP_TOKENS}], (SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) = lower(?))))"
+                f"(s.feature = try_cast(? AS INTEGER) OR contains({FOLDED.format('f.label')}, {FOLDED.format('?')}) OR "
+                f"list_has_any(f.promoted[1:{TOP_TOKENS}], "
+                f"(SELECT list(token_id) FROM vocabulary WHERE {FOLDED.format('trim(token)')} = {FOLDED.format('?')})))"
             )
             params += [text, text, text]
         return " AND ".join(conditions), params
