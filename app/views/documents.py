@@ -13,6 +13,7 @@ from store import document_queries
 from store.names import ALL, BASE
 from store.reader import Store
 from store.text import marked
+from store.token_text import cut
 
 LISTED = 300  # documents in the list at most; search, domain and order choose which
 
@@ -319,7 +320,10 @@ with left:
 with right:
     token = rows.iloc[position]
     st.markdown(f"**Token {position:,}** · {words.plain(token['segment'])}")
-    st.html(text(rows[(rows["position"] - position).abs() <= AROUND], value, end, variant, position, hidden))
+    start = max(0, position - AROUND)
+    near = rows.iloc[start : position + AROUND + 1]
+    near = near.assign(token=cut(rows["token"].to_list(), start, start + len(near)))
+    st.html(text(near, value, end, variant, position, hidden))
     features_there(store, about, token, variant, layer)
 st.markdown("**All tokens, the most changed first**")
 token_table(rows, value, hidden)
