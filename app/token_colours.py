@@ -159,6 +159,8 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
     if missing.any() and not missing.all():
         why = "the first token of a window was not predicted" if value.of_prediction else "no value"
         parts.append(f"<span>pale: {why}</span>")
+    if rows["token"].eq("").any():
+        parts.append(f"<span>{in_place('')} goes on with the character before it: one character, several tokens</span>")
     if "template" in set(rows["segment"]):
         parts.append("<span>dotted underline: the chat template's own tokens</span>")
     parts.append('<span><span class="fs-key fs-key-here"></span>chosen token</span>')
