@@ -17,6 +17,7 @@ import pandas as pd
 
 from store.errors import UserError
 from store.names import ALL, KINDS, VERDICTS
+from store.token_text import spellings
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -30,9 +31,6 @@ FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 
 READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') AND NOT contains(f.label, '(fires on')), false)"
 """Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of
 many (extract/labels.py)."""
-
-FOLDED = "nfc_normalize(lower({}))"
-"""Text for comparing, whatever its case, and whether a letter and its accent are one character or two."""
 
 WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
 """A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
@@ -164,11 +162,11 @@ class Filter:
             params += [int(named[1]), int(named[2])]
         elif text:
             conditions.append(
-                f"(s.feature = try_cast(? AS INTEGER) OR contains({FOLDED.format('f.label')}, {FOLDED.format('?')}) OR "
-                f"list_has_any(f.promoted[1:{TOP_TOKENS}], "
-                f"(SELECT list(token_id) FROM vocabulary WHERE {FOLDED.format('trim(token)')} = {FOLDED.format('?')})))"
+                "(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)) "
+                f"OR contains(lower(f.label), lower(?)) OR list_has_any(f.promoted[1:{TOP_TOKENS}], "
+                "(SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) IN (lower(?), lower(?)))))"
             )
-            params += [text, text, text]
+            params += [text, *spellings(text), *spellings(text)]
         return " AND ".join(conditions), params
 
     def ask(self, store: Store, query: str, params: list[Any]) -> pd.DataFrame:

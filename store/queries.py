@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from store.feature_lists import FLOOR_RATIO, FOLDED, SUPPORTED
+from store.feature_lists import FLOOR_RATIO, SUPPORTED
 from store.names import ALL
-from store.token_text import NEIGHBOURS, in_place
+from store.token_text import NEIGHBOURS, in_place, spellings
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -364,13 +364,13 @@ def documents(
 ) -> pd.DataFrame:
     """Documents in reading order; search is part of a source id."""
     return store.sql(
-        f"""
+        """
         SELECT * FROM documents
         WHERE (?::VARCHAR IS NULL OR ? = 'all' OR domain = ?)
-          AND (?::VARCHAR IS NULL OR contains({FOLDED.format("source")}, {FOLDED.format("?")}))
+          AND (?::VARCHAR IS NULL OR contains(lower(source), lower(?)) OR contains(lower(source), lower(?)))
         ORDER BY document LIMIT ? OFFSET ?
         """,
-        [domain, domain, domain, search, search, 2**62 if limit is None else int(limit), int(offset)],
+        [domain, domain, domain, search, *spellings(search or ""), 2**62 if limit is None else int(limit), int(offset)],
     )
 
 

@@ -91,3 +91,8 @@ def cut(texts: Sequence[str], first: int, last: int | None) -> list[str]:
 def folded(text: str) -> str:
     """Text for comparing: the same for upper and lower case, and for a letter whose accent is a character of its own."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def spellings(text: str) -> tuple[str, str]:
+    """The two ways in which a text's accents may be written: as part of their letters, and as characters of their own."""
+    return unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
