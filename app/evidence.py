@@ -14,6 +14,7 @@ from store import queries
 from store.evidence import reason
 from store.names import ALL, BASE, RANKINGS
 from store.reader import Store
+from store.token_text import cut
 
 MOST_KEPT = 200
 """A store never keeps more contexts of a feature, variant and ranking (extract/config.py)."""
@@ -152,8 +153,9 @@ def _cropped(record: dict, before: int | None, after: int | None) -> dict:
     peak = int(record["peak"])
     first = 0 if before is None else max(0, peak - before)
     last = None if after is None else peak + after + 1
-    cut = {name: list(record[name])[first:last] for name in ("tokens", "base_values", "variant_values")}
-    return record | cut | {"peak": peak - first}
+    kept = {name: list(record[name])[first:last] for name in ("alone", "base_values", "variant_values")}
+    kept["tokens"] = cut(record["tokens"], first, last)
+    return record | kept | {"peak": peak - first}
 
 
 def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from app import tokens, words
+from store.text import in_place
 
 CHANGE_COLOUR = "#c79a00"
 """Of values that say how much changed, and not in which direction."""
@@ -158,6 +159,8 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
     if missing.any() and not missing.all():
         why = "the first token of a window was not predicted" if value.of_prediction else "no value"
         parts.append(f"<span>pale: {why}</span>")
+    if rows["token"].eq("").any():
+        parts.append(f"<span>{in_place('')} goes on with the character before it: one character, several tokens</span>")
     if "template" in set(rows["segment"]):
         parts.append("<span>dotted underline: the chat template's own tokens</span>")
     parts.append('<span><span class="fs-key fs-key-here"></span>chosen token</span>')
@@ -182,7 +185,7 @@ def is_sink(counted: bool | None) -> bool:
 
 
 def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], here: bool, address: str) -> str:
-    text = tokens.visible(row["token"])
+    text = in_place(row["token"])
     numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
     classes = ["fs-t"]
     if is_sink(row["counted"]):
@@ -205,7 +208,7 @@ def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], 
 
 
 def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
-    lines = [f"{row['token']!r}", f"token {row['position']:,}, {row['segment']}"]
+    lines = [tokens.called(row["token"], row["alone"]), f"token {row['position']:,}, {row['segment']}"]
     if len(numbers) == 1:
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from app import words
-from store.text import visible
+from store.text import in_place, visible
 
 STRONGEST = 0.62
 """Opacity of the largest value: text stays readable on it, in light and dark."""
@@ -66,20 +66,23 @@ def window(
     peak: int,
     top: float,
     names: tuple[str, str],
+    alone: Sequence[str] | None = None,
 ) -> str:
     """One window as HTML, a column a token: its text on the base's activation, on the variant's, and the difference.
 
     Args:
-        tokens, base, variant: lists of one length; activations are scaled and not negative.
+        tokens, base, variant: lists of one length; tokens are texts where they stand, activations are scaled and not negative.
         peak: index of the outlined token.
         top: the activation of the strongest colour, shared by both models.
         names: what to call base and variant.
+        alone: the text of each token by itself, for the titles.
     """
     row_names = "".join(f"<span>{visible(name)}</span>" for name in (*names, "change"))
     columns = [f'<div class="fs-rows" aria-hidden="true">{row_names}</div>']
     written = WRITTEN * scale([(base, variant)])
     for i, token in enumerate(tokens):
-        columns.append(_column(token, float(base[i]), float(variant[i]), i == peak, top, written, names))
+        title = called(token, token if alone is None else alone[i])
+        columns.append(_column(token, title, float(base[i]), float(variant[i]), i == peak, top, written, names))
     return f'<div class="fs-window">{"".join(columns)}</div>'
 
 
@@ -96,7 +99,7 @@ def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veile
         f" ({words.number(b - a, signed=True)})"
         + (f" · {alike:,} such windows" if alike > 1 else "")
     )
-    body = window(row["tokens"], row["base_values"], row["variant_values"], peak, top, names)
+    body = window(row["tokens"], row["base_values"], row["variant_values"], peak, top, names, row.get("alone"))
     blur = " fs-veiled" if veiled else ""
     return f'<div class="fs-context{blur}"><div class="fs-context-head">{head}</div>{body}</div>'
 
@@ -114,7 +117,7 @@ def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> str:
         title = html.escape(f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}", quote=True)
         mark = ' class="fs-peak"' if i == peak else ""
         pieces.append(
-            f'<span{mark} title="{title}" style="border-color:{above} transparent {below}">{visible(token)}</span>'
+            f'<span{mark} title="{title}" style="border-color:{above} transparent {below}">{in_place(token)}</span>'
         )
     return f'<div class="fs-duo{" fs-veiled" if veiled else ""}">{"".join(pieces)}</div>'
 
@@ -149,10 +152,23 @@ def chips(tokens: Sequence[str], values: Sequence[float]) -> str:
     return f'<div class="fs-chips">{"".join(parts)}</div>'
 
 
-def _column(token: str, a: float, b: float, is_peak: bool, top: float, written: float, names: tuple[str, str]) -> str:
-    text, change = visible(token), b - a
+def called(token: str, alone: str) -> str:
+    """What a token is called in its title: its text, and the bytes that it is where that is only part of a character.
+
+    Args:
+        token, alone: its text where it stands, and by itself.
+    """
+    if token == alone:
+        return repr(token)
+    return f"{token!r} ({alone})" if token else f"{alone}: the rest of the character before it"
+
+
+def _column(
+    token: str, called: str, a: float, b: float, is_peak: bool, top: float, written: float, names: tuple[str, str]
+) -> str:
+    text, change = in_place(token), b - a
     title = html.escape(
-        f"{token!r}\n{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}",
+        f"{called}\n{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}",
         quote=True,
     )
     hue = words.INCREASE_COLOUR if change > 0 else words.DECREASE_COLOUR

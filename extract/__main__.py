@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     labels.add_argument("store", metavar="STORE", type=Path)
     labels.add_argument(
         "file", metavar="FILE", type=Path,
-        help="CSV with the columns layer, feature, label; or Neuronpedia's export of explanations (.jsonl, .jsonl.gz)",
+        help="CSV with the columns layer, feature, label; or Neuronpedia's explanations (.jsonl or .json, gzipped or not)",
     )  # fmt: skip
 
     steer = _command(commands, "steer", _steer, "causal check of one feature: undo its change, see what is predicted then")

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from store.token_text import MARK
+
 SOURCE = "automatic"
 PRIOR = 5.0
 MIN_FIRINGS = 3
@@ -33,7 +35,7 @@ DENSE, MOSTLY = 0.1, 0.5  # shares of tokens
 STANDS_OUT = 6.0  # standard deviations over the vocabulary
 MAX_PROMOTED = 2
 MAX_TEXT = 24  # characters of one token
-_PLACEHOLDER = re.compile(r"<unused\d+>|<0x[0-9A-F]{2}>|<\|?reserved_\w+\|?>")
+_PLACEHOLDER = re.compile(r"<unused\d+>|<0x[0-9A-F]{2}>|<\|?reserved_\w+\|?>|⟨\d+⟩")
 
 _MARKS = {
     "start of the text": ("<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>"),
@@ -151,7 +153,8 @@ def phrase(telling: Sequence[str], strongest: Sequence[str], firings: int, densi
 def token_name(text: str, fold: bool = True) -> str:
     """How a token is written in a label: quoted, or described where it is a mark or white space.
 
-    Tokens with the same name are counted as one; ``fold`` merges case and surrounding spaces.
+    Tokens with the same name are counted as one; ``fold`` merges case and surrounding spaces. Bytes that are no character stay
+    marked as such, ``“<0xe9>”``.
     """
     bare = text.strip()
     if not bare:
@@ -201,7 +204,7 @@ def _promoted_names(promoted: Promoted | None, feature: int, texts: Mapping[int,
         text = texts[token]
         if _PLACEHOLDER.fullmatch(text.strip()):
             continue
-        if any(letter.isalnum() for letter in text) or text.strip() in _NAME_OF_MARK:
+        if any(letter.isalnum() for letter in re.sub(MARK, "", text)) or text.strip() in _NAME_OF_MARK:
             names.setdefault(token_name(text), token_name(text, fold=False))
     return list(names.values())
 

@@ -9,24 +9,19 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from extract.dictionaries import Dictionary
+from extract.token_bytes import TokenBytes
+from store import token_text
 
 FEATURES_AT_ONCE = 128
 NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) -> list[str]:
-    """The text of each token as it stands in a sentence: with its leading space, special tokens by name.
+    """The text of each token as ``vocabulary.token`` has it: see :mod:`store.token_text`.
 
-    A token alone decodes without the space before it in some tokenizers, hence the anchor in front. A token that is only
-    part of a character has no text of its own and is shown as the tokenizer names it (for example ``<0xE2>``).
+    ``⟨id⟩`` of an id that the tokenizer lacks, as models with more rows than tokens promote.
     """
-    anchor = tokenizer.encode("a", add_special_tokens=False)
-    lead = len(tokenizer.decode(anchor))
-    texts = []
-    for token_id in token_ids:
-        text = tokenizer.decode([*anchor, int(token_id)], clean_up_tokenization_spaces=False)[lead:]
-        texts.append(text if text and "\ufffd" not in text else str(tokenizer.convert_ids_to_tokens(int(token_id))))
-    return texts
+    return list(map(TokenTexts(tokenizer).read, token_ids))
 
 
 class TokenTexts(dict[int, str]):
@@ -34,12 +29,16 @@ class TokenTexts(dict[int, str]):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
-        self._tokenizer = tokenizer
+        self._bytes = TokenBytes(tokenizer)
 
     def add(self, token_ids: np.ndarray | Sequence[int]) -> None:
         """Read the texts of ids that are new; the shape does not matter."""
-        new = [token for token in np.unique(token_ids).tolist() if token not in self]
-        self.update(zip(new, token_texts(self._tokenizer, new), strict=True))
+        self.update({token: self.read(token) for token in np.unique(token_ids).tolist() if token not in self})
+
+    def read(self, token_id: int) -> str:
+        """The text of a token."""
+        raw = self._bytes.get(int(token_id))
+        return f"⟨{token_id}⟩" if raw is None else token_text.written(raw)
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module | None:

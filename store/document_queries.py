@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from store.document_search import documents_with
 from store.errors import UserError
 from store.names import ALL, BASE
+from store.token_text import NEIGHBOURS, in_place
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -76,7 +78,7 @@ def document_list(
     Args:
         value: a key of MEANS.
         domain: None or 'all': every domain.
-        search: part of the source id or of the text, whatever its case.
+        search: part of the source id or of the text, across tokens, whatever its case and however its accents are written.
         having: a key of HAVING: only documents whose codes were kept, or whose prediction was sampled; None for all.
         sort: a key of SORTS.
 
@@ -99,12 +101,9 @@ def document_list(
     parameters = {**keys, "domain": domain, "limit": 2**62 if limit is None else int(limit), "offset": int(offset)}
     found = "true"
     if search:
-        parameters["search"] = search
-        found = """(contains(lower(d.source), lower($search)) OR contains((
-            SELECT lower(string_agg(coalesce(v.token, ''), '' ORDER BY t.position))
-            FROM tokens t LEFT JOIN vocabulary v ON v.token_id = t.token_id WHERE t.document = d.document
-        ), lower($search)))"""
-    return store.sql(
+        parameters["found"] = documents_with(store, search)
+        found = "d.document IN (SELECT unnest($found::INTEGER[]))"
+    listed = store.sql(
         f"""
         WITH means AS (SELECT s.document, {MEANS[value]} AS change FROM {means} GROUP BY s.document),
         listed AS (
@@ -117,15 +116,19 @@ def document_list(
             FROM listed WHERE {HAVING[having] if having else "true"}
             ORDER BY place LIMIT $limit OFFSET $offset
         ), starts AS (
-            SELECT t.document, string_agg(coalesce(v.token, '⟨' || t.token_id || '⟩'), '' ORDER BY t.position) AS start
+            SELECT t.document, list(coalesce(v.token, '⟨' || t.token_id || '⟩') ORDER BY t.position) AS start
             FROM tokens t LEFT JOIN vocabulary v ON v.token_id = t.token_id
-            WHERE t.position < {START_TOKENS} AND t.document IN (SELECT document FROM chosen) GROUP BY t.document
+            WHERE t.position < {START_TOKENS + NEIGHBOURS} AND t.document IN (SELECT document FROM chosen) GROUP BY t.document
         )
         SELECT c.document, c.source, c.domain, c.n_tokens, c.has_codes, c.has_kl, c.change, starts.start, c.total
         FROM chosen c LEFT JOIN starts ON starts.document = c.document ORDER BY c.place
         """,
         parameters,
     )
+    listed["start"] = [
+        "".join(in_place(tokens, 0, START_TOKENS)) if isinstance(tokens, np.ndarray) else None for tokens in listed["start"]
+    ]
+    return listed
 
 
 def document_about(store: Store, document: int) -> pd.DataFrame:
@@ -139,17 +142,18 @@ def document_tokens(store: Store, document: int, variant: str, layer: int) -> pd
     """Every token of a document with its values in one variant, in order.
 
     Returns:
-        DataFrame: position, context, token_id, token (untrusted; '⟨id⟩' where the vocabulary lacks it), segment, counted
-        (False: an attention sink at this layer; null where the store kept no token metrics of the document), and a column for
-        each of LAYER_VALUES and PREDICTION_VALUES, null where the token has none.
+        DataFrame: position, context, token_id; token, its text where it stands (:func:`store.token_text.in_place`: joined,
+        they read as the text does); alone, its text by itself ('⟨id⟩' where the vocabulary lacks it); both untrusted; segment;
+        counted (False: an attention sink at this layer; null where the store kept no token metrics of the document), and a
+        column for each of LAYER_VALUES and PREDICTION_VALUES, null where the token has none.
     """
     values = ", ".join(f"({expression})::DOUBLE AS {name}" for name, expression in (LAYER_VALUES | PREDICTION_VALUES).items())
-    return store.sql(
+    rows = store.sql(
         f"""
         WITH t AS (SELECT * FROM tokens WHERE document = $document),
         m AS (SELECT * FROM token_metrics WHERE variant = $variant AND layer = $layer AND document = $document),
         k AS (SELECT * FROM token_kl WHERE variant = $variant AND document = $document)
-        SELECT t.position, t.context, t.token_id, coalesce(v.token, '⟨' || t.token_id || '⟩') AS token, t.segment,
+        SELECT t.position, t.context, t.token_id, coalesce(v.token, '⟨' || t.token_id || '⟩') AS alone, t.segment,
                CASE WHEN count(m.position) OVER () > 0 THEN m.position IS NOT NULL END AS counted, {values}
         FROM t LEFT JOIN vocabulary v ON v.token_id = t.token_id
         LEFT JOIN m ON m.position = t.position
@@ -159,6 +163,8 @@ def document_tokens(store: Store, document: int, variant: str, layer: int) -> pd
         """,
         {"document": int(document), "variant": variant, "layer": int(layer)},
     )
+    rows.insert(3, "token", in_place(rows["alone"].tolist()))
+    return rows
 
 
 def token_scales(store: Store, variant: str, layer: int) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from store.errors import UserError
 from store.names import ALL, KINDS, VERDICTS
+from store.token_text import spellings
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -31,9 +32,12 @@ READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') 
 """Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of
 many (extract/labels.py)."""
 
+WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
+"""A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
+
 TELLING_DENSITY, TELLING_TEMPLATE = 0.05, 0.3
 TELLING = f"""(
-    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches(f.label, '“[^”]*\\p{{L}}{{3}}'))
+    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches({WITHOUT_BYTES}, '“[^”]*\\p{{L}}{{3}}'))
     AND coalesce(f.density <= {TELLING_DENSITY}, true) AND coalesce(p.did_shift / nullif(p.shift, 0) >= 1, true)
     AND coalesce((
         SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
@@ -158,10 +162,11 @@ class Filter:
             params += [int(named[1]), int(named[2])]
         elif text:
             conditions.append(
-                f"(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)) OR list_has_any("
-                f"f.promoted[1:{TOP_TOKENS}], (SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) = lower(?))))"
+                "(s.feature = try_cast(? AS INTEGER) OR contains(lower(f.label), lower(?)) "
+                f"OR contains(lower(f.label), lower(?)) OR list_has_any(f.promoted[1:{TOP_TOKENS}], "
+                "(SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) IN (lower(?), lower(?)))))"
             )
-            params += [text, text, text]
+            params += [text, *spellings(text), *spellings(text)]
         return " AND ".join(conditions), params
 
     def ask(self, store: Store, query: str, params: list[Any]) -> pd.DataFrame:

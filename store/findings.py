@@ -17,6 +17,7 @@ from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
 from store.sidecar import read_steering
 from store.text import on_one_line
+from store.token_text import cut
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -264,10 +265,12 @@ def _example(store: Store, variant: str, row: pd.Series) -> pd.Series | None:
 def _context(context: pd.Series) -> str:
     """A few tokens around the peak, which is bold."""
     peak, tokens = int(context["peak"]), list(context["tokens"])
-    start = max(0, peak - CONTEXT_TOKENS // 2)
-    before, at, after = tokens[start:peak], tokens[peak], tokens[peak + 1 : start + CONTEXT_TOKENS]
-    marked = f"{_escape(''.join(before))} **{_escape(at).strip() or SPACES}** {_escape(''.join(after))}"
     values = f"{context['base_values'][peak]:.3g} → {context['variant_values'][peak]:.3g}"
+    while peak and not tokens[peak]:  # it only goes on with a character, which stands further in front
+        peak -= 1
+    start = max(0, peak - CONTEXT_TOKENS // 2)
+    before, at, after = cut(tokens, start, peak), tokens[peak], tokens[peak + 1 : start + CONTEXT_TOKENS]
+    marked = f"{_escape(''.join(before))} **{_escape(at).strip() or SPACES}** {_escape(''.join(after))}"
     return f"{_escape(context['domain'])}: “{' '.join(marked.split())}” ({values})"
 
 

@@ -6,12 +6,15 @@ decoder norm). Lists of features, which can be filtered and sorted, are in store
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from store.feature_lists import FLOOR_RATIO, SUPPORTED
 from store.names import ALL
+from store.token_text import NEIGHBOURS, in_place, spellings
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -188,11 +191,12 @@ def contexts(
 ) -> pd.DataFrame:
     """The strongest contexts of a feature under one ranking, best first; of 'spread' a random few, by their activation.
 
-    Columns of contexts, and of the window's n_window tokens, as lists: token_ids, tokens (texts; '⟨id⟩' where the vocabulary
-    lacks one), base_values and variant_values (scaled activation, 0 where silent); domain, source of the document.
-    domain None or 'all': every domain.
+    Columns of contexts, and of the window's n_window tokens, as lists: token_ids; tokens, their texts where they stand
+    (:func:`store.token_text.in_place`: joined, they read as the text does); alone, each token's text by itself ('⟨id⟩' where
+    the vocabulary lacks one); base_values and variant_values (scaled activation, 0 where silent); domain, source of the
+    document. domain None or 'all': every domain.
     """
-    return store.sql(
+    found = store.sql(
         f"""
         WITH chosen AS (
             SELECT c.*, d.domain, d.source FROM contexts c JOIN documents d ON d.document = c.document
@@ -201,16 +205,33 @@ def contexts(
             ORDER BY c.rank LIMIT ?
         ), texts AS (
             SELECT p.rank, list(t.token_id ORDER BY t.position) AS token_ids,
-                   list(coalesce(v.token, '⟨' || t.token_id || '⟩') ORDER BY t.position) AS tokens
-            FROM (SELECT rank, document, unnest(range(position - peak, position - peak + n_window)) AS position FROM chosen) p
+                   list(coalesce(v.token, '⟨' || t.token_id || '⟩') ORDER BY t.position) AS alone,
+                   count(*) FILTER (t.position < p.start) AS before
+            FROM (
+                SELECT rank, document, position - peak AS start,
+                       unnest(range(start - {NEIGHBOURS}, start + n_window + {NEIGHBOURS})) AS position
+                FROM chosen
+            ) p
             JOIN tokens t USING (document, position) LEFT JOIN vocabulary v USING (token_id) GROUP BY p.rank
         )
-        SELECT chosen.*, texts.token_ids, texts.tokens, {_dense("base")} AS base_values, {_dense("variant")} AS variant_values
+        SELECT chosen.*, texts.token_ids, texts.alone AS tokens, texts.alone, {_dense("base")} AS base_values,
+               {_dense("variant")} AS variant_values, texts.before
         FROM chosen JOIN texts USING (rank)
         ORDER BY CASE WHEN ranking = 'spread' THEN -greatest(base_values[peak + 1], variant_values[peak + 1]) END, rank
         """,
         [variant, int(layer), int(feature), ranking, domain, domain, domain, int(limit)],
     )
+    before = found.pop("before")
+    windows = list(map(slice, before, before + found["n_window"]))
+    found["tokens"] = _each(found["alone"], windows, lambda tokens, at: np.array(in_place(tokens, at.start, at.stop), object))
+    for name in ("token_ids", "alone"):
+        found[name] = _each(found[name], windows, lambda values, at: values[at])
+    return found
+
+
+def _each(lists: pd.Series, windows: list[slice], piece: Callable[[np.ndarray, slice], np.ndarray]) -> pd.Series:
+    """Of each list the piece that is its window."""
+    return pd.Series(list(map(piece, lists, windows)), index=lists.index, dtype=object)
 
 
 def best_context(
@@ -346,10 +367,10 @@ def documents(
         """
         SELECT * FROM documents
         WHERE (?::VARCHAR IS NULL OR ? = 'all' OR domain = ?)
-          AND (?::VARCHAR IS NULL OR contains(lower(source), lower(?)))
+          AND (?::VARCHAR IS NULL OR contains(lower(source), lower(?)) OR contains(lower(source), lower(?)))
         ORDER BY document LIMIT ? OFFSET ?
         """,
-        [domain, domain, domain, search, search, 2**62 if limit is None else int(limit), int(offset)],
+        [domain, domain, domain, search, *spellings(search or ""), 2**62 if limit is None else int(limit), int(offset)],
     )
 
 

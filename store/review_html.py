@@ -10,7 +10,7 @@ from typing import Any
 from store.evidence import POWER
 from store.review_report import list_in_words
 from store.reviews import CONCERN
-from store.text import lines, visible
+from store.text import in_place, lines, visible
 
 MOST_LISTED = 2000
 """Features named one by one where they were not reviewed; the JSON names all."""
@@ -178,7 +178,7 @@ def _window(context: dict[str, Any], model: str, top: float) -> str:
         strength = max(0.06, 0.62 * math.sqrt(value / top)) if value > 0 else 0
         style = f' style="background:rgba({COLOURS[model]},{strength:.2f})"' if strength else ""
         peak = ' class="peak"' if i == context["peak"] else ""
-        spans.append(f"<span{peak}{style}>{visible(token)}</span>")
+        spans.append(f"<span{peak}{style}>{in_place(token)}</span>")
     return "".join(spans)
 
 

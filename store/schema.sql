@@ -46,7 +46,7 @@ CREATE TABLE tokens (
 
 CREATE TABLE vocabulary (
     token_id  INTEGER NOT NULL, -- every id that occurs anywhere in this store
-    token     VARCHAR NOT NULL     -- its text, with leading space; untrusted input
+    token     VARCHAR NOT NULL     -- its text, with leading space; a byte that is no whole character as <0xE9>; untrusted input
 ); -- key: token_id
 
 CREATE TABLE features (

@@ -4,6 +4,7 @@ import html
 import unicodedata
 
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
+REST = '<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>'
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of control, format, separator, private, unassigned and surrogate characters."""
 
@@ -11,6 +12,11 @@ _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 def visible(token: str) -> str:
     """A token's text as safe HTML: markup escaped, line breaks, tabs and invisible characters shown as marks."""
     return "".join(map(_shown, token)) or '<span class="fs-mark">∅</span>'
+
+
+def in_place(token: str) -> str:
+    """As :func:`visible`, of a token where it stands; what only goes on with a character before it, '', is a narrow place."""
+    return visible(token) if token else REST
 
 
 def lines(text: str) -> str:
@@ -21,6 +27,11 @@ def lines(text: str) -> str:
 def on_one_line(text: str) -> str:
     """Not HTML: ends of lines and tabs as spaces, other characters that cannot be seen as their number, ⟨U+202E⟩."""
     return "".join(" " if c in "\n\r\t" else _number(c) if _hidden(c) else c for c in text)
+
+
+def marked(text: str) -> str:
+    """Not HTML: line breaks, tabs and invisible characters shown as marks, as :func:`visible` does."""
+    return "".join(VISIBLE.get(c) or (_number(c) if _hidden(c) else c) for c in text)
 
 
 def _shown(character: str) -> str:

@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 import sqlite3
+import unicodedata
 from math import log
 
 import numpy as np
@@ -129,6 +130,15 @@ def test_marks_and_white_space_are_described():
     assert phrase(["“user”", "start of a turn", "“hi”"], [], 9, 0.0, []) == "start of the user's turn, “hi”"
 
 
+def test_a_part_of_a_character_is_no_letter():
+    """It names what a feature fires on as the byte that it is; as what is promoted, it says nothing, nor does an unknown id."""
+    texts = TEXTS | {9: "<0xE9>", 10: "<0xC3><0xAD>", 11: "⟨90001⟩", 12: " <0xE4>", 13: " né", 14: " th<0xE2>"}
+    assert label({(0, 2): (9, 9.0)}) == "“number”"
+    found = evidence({(0, 9): (9, 9.0)}, background={0: 400, 9: 4})
+    promoted = Promoted(np.array([[9, 10, 11, 12, 13, 14]]), np.full((1, 6), 9.0), np.array([1.0]))
+    assert automatic_labels(found, texts, promoted) == ["“<0xe9>” → “ né”, “ th<0xE2>”"]
+
+
 def test_token_texts_stay_short_and_printable():
     assert token_name("\x1b[31m" + "=" * 50) == "“·[31m" + "=" * 18 + "…”"
     assert token_name(" <b>") == "“<b>”"  # escaping is for whoever shows it
@@ -246,6 +256,17 @@ def test_imported_labels_stand_in_place_of_automatic_ones(own, tmp_path, capsys)
     assert verify(own) == []
     assert main(["info", str(own)]) == 0
     assert "2 imported" in capsys.readouterr().out
+
+
+def test_a_label_is_found_however_its_accents_are_written(own, tmp_path):
+    """Composed or apart, in the label and in the search; every other character stands for itself."""
+    apart = unicodedata.normalize("NFD", "naïve")
+    imported(own, tmp_path, f"layer,feature,label\n5,1,naïve %\n12,0,{apart} _\n")
+    with open_store(own) as store:
+        for search in ("naïve", apart, "NAÏVE"):
+            assert store.count_features("maths", search=search)["count"].sum() == 2
+        assert store.count_features("maths", search="naive")["count"].sum() == 0
+        assert store.count_features("maths", search="%")["count"].sum() == 1
 
 
 def test_every_thread_sees_them(own, tmp_path):

@@ -162,8 +162,8 @@ def test_token_texts_keep_spaces_and_name_what_has_no_text(world):
     ids = tokenizer.encode("the dog", add_special_tokens=False)
     assert "".join(token_texts(tokenizer, ids)) == "the dog"
     assert token_texts(tokenizer, [tokenizer.bos_token_id]) == ["<bos>"]
-    half = tokenizer.convert_tokens_to_ids("Ã")  # first byte of a two-byte character
-    assert token_texts(tokenizer, [half]) == ["Ã"]
+    half = tokenizer.convert_tokens_to_ids("Ã")  # first byte of a two-byte character, in the letters of byte-level BPE
+    assert token_texts(tokenizer, [half]) == ["<0xC3>"]
 
 
 def test_promoted_tokens_are_the_largest_direct_effects(world, tmp_path, base):

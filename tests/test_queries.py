@@ -358,6 +358,7 @@ def test_contexts_of_one_domain(store):
 def test_documents_by_domain_and_source(store):
     assert store.documents(domain="maths")["source"].tolist() == ["sum-1", "sum-2"]
     assert store.documents(search="REFUSAL")["document"].tolist() == [2]
+    assert store.documents(search="%").empty and store.documents(search="sum_1").empty
     assert store.documents(limit=1, offset=1)["source"].tolist() == ["sum-2"]
 
 
@@ -408,6 +409,7 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
         (1, "amplified", "automatic", "“good” → “luck”", 2.0, 0.01, 2.5, 0.1),
         (2, "suppressed", "imported", "refusals", 3.0, 0.01, None, 0.0),
         (6, "amplified", "automatic", "“:”, “an”", 7.0, 0.01, 7.0, 0.0),
+        (10, "amplified", "automatic", "“<0xab>”", 6.8, 0.01, 6.8, 0.0),  # a byte: no word of three letters
         (7, "amplified", "automatic", "“word”", 6.5, common, 6.5, 0.0),
         (8, "amplified", "automatic", "“word”", 6.4, 0.01, 6.3, 0.0),
         (9, "amplified", "automatic", "“word”", 6.3, 0.01, 6.3, template),
@@ -420,7 +422,7 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
     found = FromFrame(s=frame, p=frame, f=frame, feature_segments=frame).sql(
         f"SELECT s.feature FROM s JOIN p USING (feature) JOIN f USING (feature) ORDER BY {sort} DESC"
     )
-    assert found["feature"].tolist() == [2, 1, 6, 7, 8, 9, 0, 5, 3, 4]
+    assert found["feature"].tolist() == [2, 1, 6, 10, 7, 8, 9, 0, 5, 3, 4]
 
 
 def test_paired_activations_are_those_of_either_model(store):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from app import tokens, words
+from store import text
 
 
 class Outline(HTMLParser):
@@ -59,6 +60,19 @@ def test_chips_and_legends_escape_too():
 )  # fmt: skip
 def test_invisible_characters_are_shown(token, shown):
     assert re.sub(r"<[^>]+>", "", tokens.visible(token)) == shown
+
+
+def test_a_token_in_its_place_and_in_a_cell():
+    """What only goes on with a character has no text of its own, and is seen."""
+    assert re.sub(r"<[^>]+>", "", text.in_place("")) == "" and "<span" in text.in_place("")
+    assert text.in_place(" <b>") == " &lt;b&gt;"
+    assert text.marked("<b>\n\t\u202e\u00a0é") == "<b>↵⇥⟨U+202E⟩⍽é"
+
+
+def test_a_title_says_which_bytes_a_token_is():
+    assert tokens.called(" a", " a") == "' a'"
+    assert tokens.called("你", "<0xE4>") == "'你' (<0xE4>)"
+    assert tokens.called("", "<0xBD>") == "<0xBD>: the rest of the character before it"
 
 
 def test_a_colour_grows_with_the_value_and_stops_at_the_top():

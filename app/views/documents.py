@@ -12,6 +12,8 @@ from app.token_colours import VALUES, TokenValue
 from store import document_queries
 from store.names import ALL, BASE
 from store.reader import Store
+from store.text import marked
+from store.token_text import cut
 
 LISTED = 300  # documents in the list at most; search, domain and order choose which
 
@@ -69,7 +71,10 @@ def document_table(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> Non
             "n_tokens": [words.count(v) for v in listed["n_tokens"]],
             "codes": ["✓" if v else "–" for v in listed["has_codes"]],
             "kl": ["✓" if v else "–" for v in listed["has_kl"]],
-            "start": [HIDDEN if hide else _one_line(text) for hide, text in zip(hidden, listed["start"], strict=True)],
+            "start": [
+                HIDDEN if hide else words.short(marked(text or ""), 90)
+                for hide, text in zip(hidden, listed["start"], strict=True)
+            ],
         }
     )
     of = VALUES[next(name for name, each in VALUES.items() if each.columns == (value.mean,))]
@@ -214,7 +219,7 @@ def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
     shown = pd.DataFrame(
         {
             "position": rows["position"],
-            "token": HIDDEN if hidden else [_one_line(token, ends=False) for token in rows["token"]],
+            "token": HIDDEN if hidden else [marked(token) for token in rows["alone"]],
             "segment": rows["segment"],
             "context": rows["context"] + 1,
             "counts": ["no: sink" if token_colours.is_sink(counted) else "yes" for counted in rows["counted"]],
@@ -240,12 +245,6 @@ def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
     table(
         shown, f"tokens_{link.query()}", config, lambda at: link.write(position=positions[at]), height=280
     )  # fmt: skip
-
-
-def _one_line(text: str | None, ends: bool = True) -> str:
-    """Untrusted text for a cell of a table: line breaks and tabs as marks; `ends`: cut where it goes on."""
-    line = "".join({"\n": "↵", "\r": "␍", "\t": "⇥"}.get(c, c if c.isprintable() else f"⟨U+{ord(c):04X}⟩") for c in text or "")
-    return words.short(line, 90) if ends else line
 
 
 def usual(store: Store, value: TokenValue) -> str:
@@ -321,7 +320,10 @@ with left:
 with right:
     token = rows.iloc[position]
     st.markdown(f"**Token {position:,}** · {words.plain(token['segment'])}")
-    st.html(text(rows[(rows["position"] - position).abs() <= AROUND], value, end, variant, position, hidden))
+    start = max(0, position - AROUND)
+    near = rows.iloc[start : position + AROUND + 1]
+    near = near.assign(token=cut(rows["token"].to_list(), start, start + len(near)))
+    st.html(text(near, value, end, variant, position, hidden))
     features_there(store, about, token, variant, layer)
 st.markdown("**All tokens, the most changed first**")
 token_table(rows, value, hidden)
