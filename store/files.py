@@ -6,6 +6,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+Identity = tuple[int, int, int, int, int]
+
+
+def identity(path: Path) -> Identity | None:
+    """Changes when another file takes a path's place, or when it is written to: device, inode, size, and both times (ns).
+
+    The time of the last change is kept by the operating system: unlike the other, no program that copies can set it.
+
+    Returns:
+        None where nothing is, or nothing that may be looked at.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return identity_of(found)
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """The same of a file that was looked at."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
 
 def partial_of(path: Path) -> Path:
     """Where a file stands while it is written."""
