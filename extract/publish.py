@@ -53,6 +53,7 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_store(store) as source, tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             manifest, folder = _largest_that_fits(source, Path(scratch), max_mb)
+            source.snapshot.check()
             folder.rename(out)
             for check in sidecar.read_steering(store, source.manifest.digest):
                 sidecar.write_steering(out, manifest.digest, check)

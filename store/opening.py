@@ -49,6 +49,10 @@ class Snapshot:
     files: dict[str, Identity | None]
     hashes: dict[str, str] = field(repr=False)
 
+    def name(self) -> str:
+        """Names the very files, for whoever keeps what was read from them."""
+        return hashlib.sha256(repr(sorted(self.files.items())).encode()).hexdigest()
+
     def changed(self, names: Iterable[str] | None = None) -> list[str]:
         """Those of the names, or of all files, that lie otherwise now."""
         return [name for name in (self.files if names is None else names) if identity(self.folder / name) != self.files[name]]

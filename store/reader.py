@@ -20,7 +20,6 @@ import pandas as pd
 from store import compare, document_queries, feature_lists, firings, opening, parts, queries, sidecar, tables
 from store import manifest as manifests
 from store.errors import UserError, first_line, unavailable
-from store.files import Identity
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.names import BASE
 from store.writer import PILOT_FILE, content_digest
@@ -58,7 +57,7 @@ class Store:
             take :meth:`cursor`, one a thread.
         snapshot: how the files lay when they were opened. Once they lie otherwise, every question ends in one sentence.
         n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
-        content: names what the answers depend on: the manifest's digest, and the imported labels'.
+        content: names what the answers depend on: the manifest's digest, the very files, and the imported labels.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Store:
         self.snapshot = snapshot
         self.connection = connection
         self.n_labels = 0 if labels is None else len(labels)
-        self.content = manifest.digest
+        self.content = f"{manifest.digest}{snapshot.name()}"
         if self.n_labels:
             self.content += hashlib.sha256(labels.to_csv().encode()).hexdigest()
             connection.execute(LABELS_DATABASE.format(name=_IMPORTED))
@@ -113,10 +112,6 @@ class Store:
     def is_current(self) -> bool:
         """Whether every file of the store lies as it did when it was opened."""
         return not self.snapshot.changed()
-
-    def identity(self) -> tuple[tuple[str, Identity | None], ...]:
-        """Names the very files that answers come from, for whoever keeps answers."""
-        return tuple((name, self.snapshot.files[name]) for name in _DATABASE)
 
     def sql(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
         """Run read-only SQL over the tables of schema.sql.
@@ -309,7 +304,11 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         if not _FILE_NAME.fullmatch(name):
             raise UserError(f"The manifest names the file {name!r}, which does not belong to a store; do not trust this copy.")
         if not _is_inside(folder / name, folder):
-            raise UserError(f"The file '{name}' of the store is a link to another place; do not trust this copy.")
+            raise UserError(
+                f"The file '{name}' of the store is a link to another place, as in the cache of the Hugging Face hub; fetch "
+                "the store as plain files ('hf download REPO --local-dir FOLDER', or snapshot_download with local_dir=), and "
+                "do not trust a copy with links from anywhere else."
+            )
     if DATABASE_FILE not in manifest.files:
         raise UserError(f"The manifest of '{folder}' does not name '{DATABASE_FILE}'; do not trust this copy.")
     journal = f"{DATABASE_FILE}.wal"
