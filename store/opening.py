@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
@@ -133,16 +134,26 @@ def refuse_if_written(folder: Path) -> None:
         Unavailable: one has, or the file may not be read.
     """
     file = folder / DATABASE_FILE
-    if fcntl is None or not file.is_file():
-        return
     try:
+        if fcntl is None or not stat.S_ISREG(file.stat().st_mode):
+            return
         with file.open("rb") as handle:
-            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _held(file) from error
+            if _is_locked(handle):
+                raise _held(file)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        if (known := system_error(str(error))) is not None and known.errno == error.errno:
-            raise unavailable(f"The database '{file}'", error) from error
+        raise unavailable(f"The database '{file}'", error) from error
+
+
+def _is_locked(handle: BinaryIO) -> bool:
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # systems differ in which
+        return True
+    except OSError:  # a disk that locks nothing
+        return False
+    return False
 
 
 def connect(folder: Path, expected: str, size: int) -> duckdb.DuckDBPyConnection:

@@ -149,7 +149,7 @@ def write_review(store: Path, digest: str, review: Review) -> Path:
 def can_write(store: Path) -> bool:
     """Whether a sidecar of this store could be written where it would be."""
     path = sidecar_path(store)
-    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    return _may_write(path.parent) and (not path.exists() or _may_write(path))
 
 
 def check(store: Path) -> list[str]:
@@ -302,7 +302,7 @@ def _read(store: Path, since: int, query: str, parameters: Sequence[Any]) -> lis
         return ask(address)
     except UserError:
         # In a folder that cannot be written SQLite has no place for its lock file; nobody else can be writing there either.
-        if os.access(path.parent, os.W_OK):
+        if _may_write(path.parent):
             raise
         return ask(f"{address}&immutable=1")
 
@@ -325,6 +325,10 @@ def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connec
             f"The sidecar '{path}' cannot be used ({error}); move it away to have the store without imported labels, causal "
             "checks and reviews."
         ) from error
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
