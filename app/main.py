@@ -33,7 +33,13 @@ STYLE = """<style>
 .stMainBlockContainer { padding: 2.6rem 2.6rem 3rem 2.6rem; }
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
+[data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
+[data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
+.stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
+.stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
 </style>"""
+# Below the margins: what Streamlit draws paler than 4.5:1 (tests/test_contrast.py), and words.QUIET_COLOUR, which no one grey
+# can be on both a white and a dark page.
 
 
 # Larger type and no sidebar: everything of Streamlit is sized by the root's type.

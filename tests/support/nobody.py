@@ -31,6 +31,12 @@ def open_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for path, _folders, _files in os.walk(folder):
-            Path(path).chmod(0o700)
+        _unlock(folder)
         shutil.rmtree(folder)
+
+
+def _unlock(folder: Path) -> None:
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            _unlock(path)
