@@ -23,7 +23,7 @@ STYLE = f"""<style>
 .fs-answer.fs-differs {{ border-left: 4px solid {words.VARIANT_COLOUR}; }}
 .fs-answer.fs-of-base {{ border-left: 4px solid {words.BASE_COLOUR}; }}
 .fs-answer-head {{ display: flex; justify-content: space-between; font-size: 0.76rem; opacity: 0.8; margin-bottom: 0.2rem; }}
-.fs-answer.fs-same .fs-said {{ opacity: 0.6; }}
+.fs-answer.fs-same .fs-said {{ opacity: 0.72; }}
 .fs-answer .fs-own {{ background: rgba(221,107,16,0.24); border-radius: 2px; }}
 .fs-asked .fs-blur {{ filter: blur(0.4em); pointer-events: none; user-select: none; }}
 </style>"""

@@ -43,7 +43,6 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     down = word.change == "down"
-    dark = f"datum.value {'<' if down else '>'} {(low + high) / 2}"
     cells = alt.Chart(rows).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=160)),
@@ -62,13 +61,18 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     )
     texts = cells.mark_text(fontSize=13, cursor="pointer").encode(
         text=alt.Text("value:Q", format=word.format),
-        color=alt.condition(dark, alt.value("#ffffff"), alt.value("#10243a")),
+        color=ink("value"),
     )
     height = 34 * max(1, rows["variant"].nunique()) + AXIS_HEIGHT
     chart = squares.add_params(click)
     if rows["layer"].nunique() <= MOST_WRITTEN:
         chart = chart + texts
     return chart.properties(height=height)
+
+
+def ink(field: str) -> dict:
+    """Of the number in a coloured cell: black or white, whichever is more than 4.5:1 on the colour that `field` has there."""
+    return alt.condition(f"luminance(scale('color', datum.{field})) > 0.179", alt.value("#000000"), alt.value("#ffffff"))
 
 
 def series_colour(position: int) -> str:

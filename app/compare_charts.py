@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from app import words
-from app.charts import AXIS_HEIGHT, GUIDE_COLOUR
+from app.charts import AXIS_HEIGHT, GUIDE_COLOUR, ink
 
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
@@ -18,8 +18,6 @@ LEGEND_HEIGHT = 34
 
 MIDDLE_COLOUR = "#f1f1f1"
 """Between decrease and increase: no change, or no correlation. Opaque, so that what is written on it is read on any theme."""
-
-INK = "#1b1b1b"
 
 DIRECTIONS = {
     "down": ("fell wherever it changed", words.DECREASE_COLOUR),
@@ -104,7 +102,7 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     squares = base.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
         color=alt.Color("value:Q", scale=_diverging(low, high), legend=None)
     )
-    texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=_ink(low, high))
+    texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=ink("value"))
     click = alt.selection_point(name="pair", fields=["variant_a", "variant_b"], on="click")
     return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + AXIS_HEIGHT))
 
@@ -193,7 +191,7 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
     squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(
         color=alt.Color("shift:Q", scale=_diverging(-furthest, furthest), legend=None)
     )
-    texts = base.mark_text(fontSize=12).encode(text="written:N", color=_ink(-furthest, furthest, "shift"))
+    texts = base.mark_text(fontSize=12).encode(text="written:N", color=ink("shift"))
     return (squares + texts).properties(height=28 * len(variants) + AXIS_HEIGHT)
 
 
@@ -245,8 +243,3 @@ def _diverging(low: float, high: float) -> alt.Scale:
         return alt.Scale(domain=[0, high or 1], range=[MIDDLE_COLOUR, words.INCREASE_COLOUR], clamp=True)
     colours = [words.DECREASE_COLOUR, MIDDLE_COLOUR, words.INCREASE_COLOUR]
     return alt.Scale(domain=[low, 0, high], range=colours, clamp=True)
-
-
-def _ink(low: float, high: float, field: str = "value") -> dict:
-    """White on the dark half of the colours, dark on the rest."""
-    return alt.condition(f"abs(datum.{field}) > {0.7 * max(abs(low), abs(high))}", alt.value("#ffffff"), alt.value(INK))

@@ -13,7 +13,8 @@ import streamlit as st
 
 from app import link
 from store import sandbox
-from store.errors import UserError
+from store.errors import UserError, unavailable
+from store.files import Identity, identity
 from store.manifest import MANIFEST_FILE
 from store.reader import Store, open_store
 from store.sidecar import labels_state, sidecar_path
@@ -29,12 +30,12 @@ def stores() -> dict[str, Path]:
 
     From the command line (`streamlit run app/main.py -- STORE ...`), else from FEATURESHIFT_STORES, else store/demo, else
     the finished stores in runs. A folder that is no store itself offers the stores inside it. Only these can be opened: a
-    link names one, never a path.
+    link names one, never a path. What cannot be opened is offered too: its page says why.
     """
     found: dict[str, Path] = {}
     for given in _given():
         inside = _stores_in(given)
-        for path in inside if inside and not (given / MANIFEST_FILE).exists() else [given]:
+        for path in inside if inside and not _has_manifest(given) else [given]:
             name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
             found[name] = path
     return found
@@ -53,7 +54,9 @@ def current() -> Store:
             "Finished stores in the folder runs are found by themselves."
         )
     path = found[link.read("store", found, next(iter(found)))]
-    return _open(str(path), _stamp(path / MANIFEST_FILE), _labels_state(str(path), _stamp(sidecar_path(path))))
+    if _has_manifest(path) is False:
+        _list(path)
+    return _open(str(path), _labels_state(str(path), _stamp(sidecar_path(path))))
 
 
 def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
@@ -73,27 +76,64 @@ def _given() -> list[Path]:
     arguments = sys.argv[1:] if Path(sys.argv[0]).name == "main.py" else []
     named = arguments or [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     if named:
-        return [Path(part).expanduser() for part in named]
+        return [_expanded(part) for part in named]
     return [DEMO] if DEMO.is_dir() else _stores_in(RUNS)
 
 
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~somebody whom this machine does not know
+        return Path(path)
+
+
 def _stores_in(folder: Path) -> list[Path]:
-    """The finished stores right inside a folder, by name."""
-    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if path.parent.suffix != ".partial")
+    """The finished stores right inside a folder, by name; after them what cannot be looked into, and may be one."""
+    try:
+        inside = sorted(path for path in _list(folder) if path.name[0] != "." and path.suffix != ".partial")
+    except UserError:
+        return []
+    known = {path: _has_manifest(path) for path in inside}
+    return [path for wanted in (True, None) for path in inside if known[path] is wanted]
 
 
-def _stamp(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.is_file() else 0
+def _list(folder: Path) -> list[Path]:
+    """What is right inside a folder; nothing where there is none.
+
+    Raises:
+        UserError: this user cannot list it.
+    """
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return []
+    except OSError as error:
+        raise unavailable(f"The folder '{folder}'", error, "listed") from error
+
+
+def _has_manifest(folder: Path) -> bool | None:
+    """Whether a folder is a finished store; None where this user cannot look."""
+    try:
+        return (folder / MANIFEST_FILE).stat() is not None
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return None
+
+
+def _stamp(sidecar: Path) -> tuple[Identity | None, ...]:
+    """Another value after something was written to a sidecar, or to the journal beside it."""
+    return identity(sidecar), identity(sidecar.with_name(f"{sidecar.name}-wal"))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _labels_state(path: str, stamp: int) -> tuple[int, str | None]:
+def _labels_state(path: str, stamp: tuple[Identity | None, ...]) -> tuple[int, str | None]:
     """Of the sidecar only labels change what a store answers: a review must not open it anew."""
     return labels_state(Path(path))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
-def _open(path: str, stamp: int, labels: tuple[int, str | None]) -> Store:
+@st.cache_resource(show_spinner=False, max_entries=16, validate=Store.is_current)
+def _open(path: str, labels: tuple[int, str | None]) -> Store:
     return open_store(path)
 
 
@@ -104,4 +144,7 @@ def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _q
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _queried(content: str, path: str, sql: str, _store: Store) -> sandbox.Answer:
-    return sandbox.run(_store, sql)
+    _store.snapshot.check()
+    answer = sandbox.run(_store, sql)  # which opens the file by its path
+    _store.snapshot.check()
+    return answer

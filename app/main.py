@@ -9,7 +9,7 @@ import duckdb
 import streamlit as st
 
 from app import data, link, tokens, tour, widgets, words
-from store.errors import UserError, first_line
+from store.errors import Replaced, UserError, first_line, reason
 from store.manifest import DATABASE_FILE
 from store.reader import Store
 
@@ -33,7 +33,13 @@ STYLE = """<style>
 .stMainBlockContainer { padding: 2.6rem 2.6rem 3rem 2.6rem; }
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
+[data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
+[data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
+.stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
+.stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
 </style>"""
+# Below the margins: what Streamlit draws paler than 4.5:1 (tests/test_contrast.py), and words.QUIET_COLOUR, which no one grey
+# can be on both a white and a dark page.
 
 
 # Larger type and no sidebar: everything of Streamlit is sized by the root's type.
@@ -74,14 +80,23 @@ def main() -> None:
             _facts(facts, store)
         tour.banner(store, page.url_path or Path(VIEWS[0][0]).stem)
         page.run()
-    except UserError as error:
-        st.error(words.plain(str(error)), icon=":material/error:")
-    except duckdb.Error as error:
-        reason = words.plain(first_line(error)[:200])
-        st.error(
-            f"The store's database ({DATABASE_FILE}) could not be read ({reason}); check it with `python -m extract verify`.",
-            icon=":material/error:",
-        )
+    except (UserError, OSError, duckdb.Error) as error:
+        st.error(_sentence(error), icon=":material/error:")
+
+
+def _sentence(error: UserError | OSError | duckdb.Error) -> str:
+    """What is said in place of a page."""
+    if isinstance(error, Replaced):
+        return "This store was changed or replaced while the page was drawn: reload the page to see the new one."
+    if isinstance(error, UserError):
+        return words.plain(str(error))
+    if isinstance(error, OSError):
+        what = f"'{error.filename}'" if error.filename else "Something on this machine"
+        return words.plain(f"{what} could not be used: {reason(error)}.")
+    said = words.plain(first_line(error)[:200])
+    if isinstance(error, duckdb.DataError):
+        return f"A value here cannot be shown ({said}); ask for it as text, `::VARCHAR`, or leave it out."
+    return f"The store's database ({DATABASE_FILE}) could not be read ({said}); check it with `python -m extract verify`."
 
 
 def _shifted() -> None:

@@ -78,8 +78,8 @@ def _button(place: Any, title: str, shortcut: str, chosen: bool, enabled: bool, 
 
 
 def _note(mine: Review | None, can_judge: bool, target: tuple) -> None:
-    _, variant, key, reviewer = target
-    widget = f"note_{variant}_{name(key)}_{reviewer}"
+    store, variant, key, reviewer = target
+    widget = f"note_{store.manifest.digest[:8]}_{variant}_{name(key)}_{reviewer}"
     if st.session_state.get(UNSAVED) != widget:
         st.session_state[widget] = mine.note if mine else ""
     st.text_area(
@@ -123,6 +123,7 @@ def _past(history: Sequence[Review]) -> None:
 def _save(store: Store, variant: str, key: Key, reviewer: str, **change: Any) -> None:
     """Write what stands of this reviewer, read anew, with one thing changed; nothing where it stands so already."""
     try:
+        store.snapshot.check()  # what was on the screen is what is judged
         digest = store.manifest.digest
         found = standing(read_reviews(store.path, digest, variant)).get(key, [])
         mine = next((review for review in found if review.reviewer == reviewer), None)

@@ -23,7 +23,7 @@ STYLE = """<style>
 .fs-pairs a.fs-t { display: inline-grid; vertical-align: top; max-width: 100%; margin-bottom: 0.35rem; padding: 0; }
 .fs-pairs a.fs-t > span { padding: 0.1em 1px; }
 .fs-document a.fs-here { outline: 2px solid currentColor; outline-offset: 1px; }
-.fs-document a.fs-none { opacity: 0.55; }
+.fs-document a.fs-none { opacity: 0.7; }
 .fs-sink { background-image: repeating-linear-gradient(45deg, rgba(128,128,128,0.6) 0 2px, transparent 2px 5px); }
 .fs-document a.fs-template { text-decoration: underline dotted currentColor 1px !important; text-underline-offset: 0.25em; }
 .fs-part { display: inline-block; font-family: sans-serif; font-size: 0.68rem; line-height: 1.5; padding: 0 0.4em;

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from app import words
 from store.text import in_place, visible
 
-STRONGEST = 0.62
+STRONGEST = 0.6
 """Opacity of the largest value: text stays readable on it, in light and dark."""
 
 WRITTEN = 0.15
@@ -29,14 +29,14 @@ STYLE = """<style>
 .fs-rows { padding-right: 0.6rem; opacity: 0.7; font-family: inherit; }
 .fs-rows > span:last-child { font-size: 0.7rem; line-height: 1.35em; }
 .fs-peak { outline: 1.5px solid currentColor; outline-offset: 0; border-radius: 2px; }
-.fs-mark { opacity: 0.55; }
+.fs-mark { font-size: 0.85em; }
 .fs-legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; font-size: 0.82rem; opacity: 0.9; margin-bottom: 0.6rem; }
 .fs-swatch { display: inline-block; width: 3.2rem; height: 0.75em; border-radius: 2px; margin-right: 0.4rem; }
 .fs-line { display: inline-block; width: 1.3rem; vertical-align: middle; margin-right: 0.4rem; }
 .fs-chips { display: flex; flex-wrap: wrap; gap: 0.25rem; font-family: "Source Code Pro", monospace; font-size: 0.84rem; }
 .fs-chip { border: 1px solid rgba(128,128,128,0.45); border-radius: 4px; padding: 0 0.35rem; white-space: pre;
   unicode-bidi: isolate; }
-.fs-chip small { opacity: 0.65; }
+.fs-chip small { opacity: 0.7; }
 .fs-duo { font-family: "Source Code Pro", monospace; font-size: 0.8rem; line-height: 2.1; overflow-wrap: anywhere; }
 .fs-duo > span { white-space: pre-wrap; unicode-bidi: isolate; border-style: solid; border-width: 0.32em 0; }
 .st-key-veiled .fs-window, .fs-veiled .fs-window, .fs-duo.fs-veiled { filter: blur(0.4em); pointer-events: none;

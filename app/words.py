@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from store.text import on_one_line
@@ -283,6 +284,12 @@ def feature_name(layer: int, feature: int) -> str:
 def listing(words: list[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def file_name(*parts: str) -> str:
+    """The name of a file to download, without its ending: letters and digits of any script, at most 60 of a part."""
+    plain_parts = [re.sub(r"\W+", "-", part).strip("-")[:60] for part in parts]
+    return "_".join(part for part in plain_parts if part)
 
 
 def short(text: str, length: int) -> str:

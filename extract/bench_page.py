@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from store.errors import UserError, why
+from store.errors import UserError, reason
 from store.files import check_writable, write_text
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -41,8 +41,8 @@ def check_page(page: Path) -> tuple[str, str]:
     try:
         text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
     except (OSError, UnicodeDecodeError) as error:
-        reason = why(error) if isinstance(error, OSError) else "it is not UTF-8 text; choose another file"
-        raise UserError(f"'{page}' cannot be read: {reason}.") from error
+        why = reason(error) if isinstance(error, OSError) else "it is not UTF-8 text; choose another file"
+        raise UserError(f"'{page}' cannot be read: {why}.") from error
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from store.errors import UserError, why
+from store.errors import UserError, reason
 from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
@@ -234,7 +234,7 @@ def load_config(path: str | Path) -> RunConfig:
             raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
         content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
     except OSError as error:
-        raise UserError(f"The configuration '{file}' cannot be read: {why(error)}.") from error
+        raise UserError(f"The configuration '{file}' cannot be read: {reason(error)}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number that is none is a ValueError
@@ -244,8 +244,8 @@ def load_config(path: str | Path) -> RunConfig:
     try:
         content = _absolute_paths(content, file.resolve().parent)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = _one_line(str(error))[:200]
-        raise UserError(f"The configuration '{file}' holds a path that cannot be one: {reason}.") from error
+        said = _one_line(str(error))[:200]
+        raise UserError(f"The configuration '{file}' holds a path that cannot be one: {said}.") from error
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from store.errors import UserError, first_line, why
+from store.errors import UserError, first_line, reason
 from store.text import on_one_line
 
 DONE, FOUND_FAULT, CANNOT, FAULT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
@@ -67,7 +67,7 @@ def _in_words(error: Exception) -> tuple[str, int]:
         return str(error), CANNOT
     if isinstance(error, OSError):
         where = f"'{_shortened(error.filename)}'" if error.filename else "A file, or the output of this command"
-        return f"{where} cannot be read or written: {why(error)}.", CANNOT
+        return f"{where} cannot be read or written: {reason(error)}.", CANNOT
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             "There is not enough memory for this; close other programs, or set smaller batch_tokens and shard_tokens. Finished "

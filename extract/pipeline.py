@@ -39,7 +39,7 @@ from extract.sums import is_done
 from extract.token_kl import write_token_kl
 from extract.vocabulary import TokenTexts
 from extract.workers import run_in_processes
-from store.errors import UserError, first_line, why
+from store.errors import UserError, first_line, reason
 from store.manifest import Manifest, read_manifest
 from store.names import BASE
 from store.reader import verify
@@ -95,10 +95,10 @@ def run(
         say(phases.in_words())
         return manifest
     except (OSError, duckdb.Error) as error:
+        why = reason(error) if isinstance(error, OSError) else first_line(error)
         raise UserError(
-            f"The store could not be written to '{writer.partial}': "
-            f"{why(error) if isinstance(error, OSError) else first_line(error)}. Nothing that was finished is lost: the same "
-            "command goes on once that is put right."
+            f"The store could not be written to '{writer.partial}': {why}. Nothing that was finished is lost: the same command "
+            "goes on once that is put right."
         ) from error
     finally:
         writer.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extract.progress import progress_bar
 from store import Store, open_store, sidecar
-from store.errors import UserError, why
+from store.errors import UserError, reason
 from store.manifest import Manifest
 from store.subset import Cut, copy_subset, steps
 from store.writer import StoreWriter
@@ -53,12 +53,13 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open_store(store) as source, tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             manifest, folder = _largest_that_fits(source, Path(scratch), max_mb)
+            source.snapshot.check()
             folder.rename(out)
             for check in sidecar.read_steering(store, source.manifest.digest):
                 sidecar.write_steering(out, manifest.digest, check)
             return manifest
     except OSError as error:
-        raise UserError(f"The copy could not be written to '{out}': {why(error)}.") from error
+        raise UserError(f"The copy could not be written to '{out}': {reason(error)}.") from error
 
 
 def size(folder: Path) -> int:

@@ -7,7 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from store.errors import UserError, why
+from store.errors import UserError, reason
+
+Identity = tuple[int, int, int, int, int]
+
+
+def identity(path: Path) -> Identity | None:
+    """Changes when another file takes a path's place, or when it is written to: device, inode, size, and both times (ns).
+
+    The time of the last change is kept by the operating system: unlike the other, no program that copies can set it.
+
+    Returns:
+        None where nothing is, or nothing that may be looked at.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return identity_of(found)
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """The same of a file that was looked at."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def partial_of(path: Path) -> Path:
@@ -58,7 +80,7 @@ def check_writable(path: Path) -> None:
         if not os.access(above, os.W_OK):
             raise OSError(errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES, "", str(path))
     except OSError as error:
-        raise UserError(f"'{path}' cannot be written: {why(error)}.") from error
+        raise UserError(f"'{path}' cannot be written: {reason(error)}.") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -75,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
         with whole(path.resolve()) as file:
             file.write(text.encode())
     except OSError as error:
-        raise UserError(f"'{path}' cannot be written: {why(error)}.") from error
+        raise UserError(f"'{path}' cannot be written: {reason(error)}.") from error
 
 
 def sync(path: Path) -> None:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from store.errors import UserError, first_line
+from store.errors import UserError, first_line, unavailable
 from store.files import whole
 
 SCHEMA_VERSION = 3
@@ -92,20 +93,51 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         UserError: there is no store, it is unfinished or damaged, or its version is another.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no store at '{folder}'; make one with 'python -m extract run CONFIG --out {folder}'.")
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise UserError(f"The folder '{folder}' is not a finished store (no {MANIFEST_FILE}); run the extraction again.")
+    return as_manifest(folder, read_bytes(folder))
+
+
+def read_bytes(folder: Path) -> bytes:
+    """The manifest of a store as it stands in its file.
+
+    Raises:
+        UserError: there is no store, it is unfinished, or this user cannot read it.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise UserError(f"There is no store at '{folder}', which is a file; give the folder that holds {MANIFEST_FILE}.")
+        return (folder / MANIFEST_FILE).read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
+        raise _no_store(folder) from error
+    except OSError as error:
+        raise unavailable(f"The store '{folder}'", error) from error
+
+
+def _no_store(folder: Path) -> UserError:
+    if folder.is_symlink() and not folder.exists():
+        return UserError(
+            f"There is no store at '{folder}', which is a link to '{folder.readlink()}', where nothing is; mount its drive, or "
+            "mend the link."
+        )
+    if folder.is_dir():
+        return UserError(f"The folder '{folder}' is not a finished store (no {MANIFEST_FILE}); run the extraction again.")
+    return UserError(f"There is no store at '{folder}'; make one with 'python -m extract run CONFIG --out {folder}'.")
+
+
+def as_manifest(folder: Path, data: bytes) -> Manifest:
+    """The manifest that a file's bytes hold, checked.
+
+    Raises:
+        UserError: it is damaged, or its version is another.
+    """
+    try:
+        text = data.decode().replace("\r\n", "\n")
         content = json.loads(text)
         json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         version = content["schema_version"]
         if type(version) is not int:
             raise TypeError("its version is not a number")
         checksum = content.get("checksum", "")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
     if checksum and checksum != _checksum(text.replace(f'"checksum": "{checksum}"', '"checksum": ""')):
         raise UserError(f"The manifest of '{folder}' is damaged (its checksum does not match); extract the store again.")

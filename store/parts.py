@@ -25,8 +25,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from store.errors import UserError, first_line
-from store.files import partial_of, put_in_place
+from store.errors import UserError, first_line, is_known, unavailable
+from store.files import Identity, identity, partial_of, put_in_place
 
 MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
 UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
@@ -147,7 +147,7 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
     Raises:
         UserError: the part is missing or damaged.
     """
-    found = _feature_index(path, _identity(path), layer, model)
+    found = _feature_index(path, identity(path), layer, model)
     if found is not None:
         with _open(path) as file:
             start, stop = (int(end) for end in found.indptr[feature : feature + 2])
@@ -180,7 +180,7 @@ class _FeatureIndex:
 
 
 @lru_cache(maxsize=INDEXES_KEPT)
-def _feature_index(path: Path, _identity: tuple[int, ...], layer: int, model: str) -> _FeatureIndex | None:
+def _feature_index(path: Path, _identity: Identity | None, layer: int, model: str) -> _FeatureIndex | None:
     """Of one model's codes of a layer; None where the part has none. Kept, since a feature is read from every part of a store.
 
     Raises:
@@ -195,15 +195,6 @@ def _feature_index(path: Path, _identity: tuple[int, ...], layer: int, model: st
         ends = _values(indptr)
         ends.astype(np.int64, casting="safe")
         return _FeatureIndex(place, ends, int(_attribute(file, "", "n_tokens")), _scale(file, layer))
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    """Changes when a file is written anew or another takes its place."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def n_tokens(path: Path) -> int:
@@ -299,7 +290,9 @@ def _open(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        state = "damaged" if path.is_file() else "missing"
+        if is_known(error):
+            raise unavailable(f"The part '{path}' of the store", error) from error
+        state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise UserError(
             f"The part '{path.name}' of the store is {state} ({first_line(error)}); copy or extract the store again "
             "('python -m extract verify' checks all of it)."

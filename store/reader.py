@@ -7,8 +7,9 @@
 
 import hashlib
 import inspect
-import itertools
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,15 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import compare, document_queries, feature_lists, firings, parts, queries, sidecar, tables
+from store import compare, document_queries, feature_lists, firings, opening, parts, queries, sidecar, tables
 from store import manifest as manifests
-from store.errors import UserError, first_line
-from store.manifest import Manifest
+from store.errors import UserError, first_line, unavailable
+from store.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.names import BASE
 from store.writer import PILOT_FILE, content_digest
 
-_NUMBERS = itertools.count()
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
-READ_ONLY = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"}
-"""DuckDB's configuration for reading: no file but the database itself, no extension, and none of this can be changed."""
+READ_ONLY = opening.READ_ONLY
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -35,13 +34,15 @@ CREATE TABLE {name}.labels (layer INTEGER, feature INTEGER, label VARCHAR, label
 FEATURES_WITH_LABELS = f"""
 CREATE TEMP VIEW features AS
 SELECT f.* REPLACE (coalesce(i.label, f.label) AS label, coalesce(i.label_source, f.label_source) AS label_source)
-FROM {Path(manifests.DATABASE_FILE).stem}.main.features f LEFT JOIN {{name}}.labels i USING (layer, feature);
+FROM {opening.CATALOG}.main.features f LEFT JOIN {{name}}.labels i USING (layer, feature);
 """  # a temporary name goes before the store's own, and belongs to one cursor
 _NO_ACTIVATIONS = {
     "document": np.zeros(0, dtype=np.int32),
     "position": np.zeros(0, dtype=np.int64),
     "value": np.zeros(0, dtype=np.float32),
 }
+_IMPORTED = "imported"
+_DATABASE = (MANIFEST_FILE, DATABASE_FILE)
 
 
 class Store:
@@ -54,24 +55,30 @@ class Store:
         manifest: what the run was.
         connection: DuckDB, read-only, without access to anything outside the file: the tables as they were written. To ask
             take :meth:`cursor`, one a thread.
+        snapshot: how the files lay when they were opened. Once they lie otherwise, every question ends in one sentence.
         n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
-        content: names what the answers depend on: the manifest's digest, and the imported labels'.
+        content: names what the answers depend on: the manifest's digest, the very files, and the imported labels.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, connection: duckdb.DuckDBPyConnection, labels: pd.DataFrame | None = None
+        self,
+        path: Path,
+        manifest: Manifest,
+        snapshot: opening.Snapshot,
+        connection: duckdb.DuckDBPyConnection,
+        labels: pd.DataFrame | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
+        self.snapshot = snapshot
         self.connection = connection
         self.n_labels = 0 if labels is None else len(labels)
-        self.content = manifest.digest
+        self.content = f"{manifest.digest}{snapshot.name()}"
         if self.n_labels:
             self.content += hashlib.sha256(labels.to_csv().encode()).hexdigest()
-            self._imported = f"imported_{next(_NUMBERS)}"  # whoever opens the same file in this process shares the names
-            connection.execute(LABELS_DATABASE.format(name=self._imported))
+            connection.execute(LABELS_DATABASE.format(name=_IMPORTED))
             connection.register("incoming", labels)
-            connection.execute(f"INSERT INTO {self._imported}.labels SELECT * FROM incoming")
+            connection.execute(f"INSERT INTO {_IMPORTED}.labels SELECT * FROM incoming")
             connection.unregister("incoming")
         self.variants: list[str] = list(manifest.variants)
         self.layers: list[int] = self._column("SELECT layer FROM layers ORDER BY layer")
@@ -92,19 +99,30 @@ class Store:
         """A connection for one thread that sees imported labels in the table features.
 
         The one place where they come in: whatever asks by it, SQL of a notebook included, gets them.
+
+        Raises:
+            Replaced: the database or the manifest is not the one any more that was opened.
         """
-        cursor = self.connection.cursor()
+        self.snapshot.check(_DATABASE)
+        cursor = opening.use(self.connection.cursor())
         if self.n_labels:
-            cursor.execute(FEATURES_WITH_LABELS.format(name=self._imported))
+            cursor.execute(FEATURES_WITH_LABELS.format(name=_IMPORTED))
         return cursor
+
+    def is_current(self) -> bool:
+        """Whether every file of the store lies as it did when it was opened."""
+        return not self.snapshot.changed()
 
     def sql(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
         """Run read-only SQL over the tables of schema.sql.
 
         Raises:
             duckdb.Error: the query is wrong, or tries to write or to reach outside the store.
+            Replaced: the store is not the one any more that was opened.
         """
-        return self.cursor().execute(query, parameters).df()
+        found = self.cursor().execute(query, parameters).df()
+        self.snapshot.check(_DATABASE)
+        return found
 
     def activations(self, layer: int, feature: int, model: str = BASE) -> pd.DataFrame:
         """One feature's every scaled activation in a model, from the HDF5 parts.
@@ -117,7 +135,7 @@ class Store:
         document, part, first_row = (places[name].to_numpy() for name in ("document", "part", "first_row"))
         pieces: dict[str, list[np.ndarray]] = {name: [empty] for name, empty in _NO_ACTIVATIONS.items()}
         for number in np.unique(part):
-            row, value = parts.read_feature(self._part(number), layer, model, feature)
+            row, value = self._read(number, parts.read_feature, layer, model, feature)
             start, stop = np.searchsorted(part, [number, number + 1])
             which = start + np.searchsorted(first_row[start:stop], row, side="right") - 1
             pieces["document"].append(document[which])
@@ -143,26 +161,30 @@ class Store:
                 f"This store did not keep the codes of document {document} (documents.has_codes says which it kept); the store "
                 "that it was cut from, or a new extraction, has them."
             )
-        codes = parts.read_codes(self._part(place.part), layer, model, int(place.first_row), int(place.n_tokens))
+        codes = self._read(place.part, parts.read_codes, layer, model, int(place.first_row), int(place.n_tokens))
         norms = self.sql("SELECT decoder_norm FROM features WHERE layer = ? ORDER BY feature", [layer])["decoder_norm"]
         if codes.index.max(initial=-1) >= len(norms):
             raise UserError(f"The codes of layer {layer} name features that the store does not have; do not trust this copy.")
         value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)
         return pd.DataFrame({"position": codes.rows, "feature": codes.index, "value": value})
 
-    def _part(self, number: int) -> Path:
-        """A part's file.
+    def _read(self, number: int, read: Callable[..., Any], *place: Any) -> Any:
+        """What a function of store/parts.py reads from a part.
 
         Raises:
+            Replaced: the part, or the store, is not the one any more that was opened.
             UserError: the manifest does not name it, so that nobody has looked whether it lies in the store.
         """
         name = parts.part_file(int(number))
         if name not in self.manifest.files:
             raise UserError(f"Documents stand in the part '{name}', which the manifest does not name; do not trust this copy.")
-        return self.path / name
+        self.snapshot.check([MANIFEST_FILE, name])
+        found = read(self.snapshot.folder / name, *place)
+        self.snapshot.check([MANIFEST_FILE, name])
+        return found
 
     def _column(self, query: str) -> list:
-        return [row[0] for row in self.connection.cursor().execute(query).fetchall()]
+        return [row[0] for row in opening.use(self.connection.cursor()).execute(query).fetchall()]
 
     def _decoder_norm(self, layer: int, feature: int) -> float:
         norm = self._column(f"SELECT decoder_norm FROM features WHERE layer = {int(layer)} AND feature = {int(feature)}")
@@ -192,24 +214,28 @@ def open_store(path: str | Path) -> Store:
         UserError: there is none, it is unfinished, damaged, cut short, or of another schema version; its sidecar is damaged.
     """
     folder = Path(path)
-    manifest = manifests.read_manifest(folder)
-    return _open(folder, manifest, sidecar.read_labels(folder, manifest.digest))
+    manifest, snapshot = opening.read_manifest(folder)
+    return _open(folder, manifest, snapshot, with_labels=True)
 
 
-def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Store:
+def _open(folder: Path, manifest: Manifest, snapshot: opening.Snapshot, with_labels: bool) -> Store:
+    opening.refuse_if_written(folder)
     _check_names(folder, manifest)
-    for name, expected in manifest.files.items():
-        _check_size(folder, name, expected["bytes"])
-    database = folder / manifests.DATABASE_FILE
+    opening.look(folder, manifest, snapshot)
+    labels = sidecar.read_labels(folder, manifest.digest) if with_labels else None
+    database = manifest.files[DATABASE_FILE]
+    connection = opening.connect(folder, database["sha256"], database["bytes"])
     try:
-        connection = duckdb.connect(str(database), read_only=True, config=READ_ONLY)
         _check_tables(connection)
-        return Store(folder, manifest, connection, labels)
+        store = Store(folder, manifest, snapshot, connection, labels)
+        snapshot.check()  # nothing took another's place while it was opened
     except duckdb.Error as error:
-        raise UserError(
-            f"The database '{database.name}' of the store '{folder}' is damaged ({first_line(error)}); copy or extract it"
-            " again."
-        ) from error
+        connection.close()
+        raise opening.database_error(folder, error) from error
+    except UserError:
+        connection.close()
+        raise
+    return store
 
 
 def verify(path: str | Path) -> list[str]:
@@ -219,35 +245,53 @@ def verify(path: str | Path) -> list[str]:
         One sentence for each thing that is wrong; an empty list for a sound store.
 
     Raises:
-        UserError: it cannot be opened at all.
+        UserError: it cannot be opened at all, or was replaced meanwhile.
     """
     folder = Path(path)
-    manifest = manifests.read_manifest(folder)
+    manifest, snapshot = opening.read_manifest(folder)
+    opening.refuse_if_written(folder)
     _check_names(folder, manifest)
     problems = []
     for name, expected in manifest.files.items():
-        file = folder / name
-        if not file.is_file():
+        digest = _hash_of(folder, name)
+        if digest is None:
             problems.append(f"The file '{name}' is missing.")
-        elif manifests.file_hash(file) != expected["sha256"]:
+        elif digest != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
     problems += sidecar.check(folder)
     if problems:
+        snapshot.check()
         return problems
-    with _open(folder, manifest, labels=None) as store:
+    with _open(folder, manifest, snapshot, with_labels=False) as store:
         try:
-            rows, digest = tables.row_counts(store.connection), tables.digest(store.connection)
+            rows, digest = tables.row_counts(store.cursor()), tables.digest(store.connection, opening.CATALOG)
         except duckdb.Error as error:
-            return [f"The database '{manifests.DATABASE_FILE}' lacks what a store has ({first_line(error)})."]
+            return [f"The database '{DATABASE_FILE}' lacks what a store has ({first_line(error)})."]
         problems += [
             f"The table {table!r} has {rows.get(table, 'no')} rows, the manifest says {count}."
             for table, count in manifest.rows.items()
             if rows.get(table) != count
         ]
         part_digests = [parts.digest(folder / name) for name in sorted(manifest.files) if name.endswith(".h5")]
+        snapshot.check()
         if content_digest(digest, part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
     return problems
+
+
+def _hash_of(folder: Path, name: str) -> str | None:
+    """SHA-256 of a file of a store; None where there is none.
+
+    Raises:
+        Unavailable: it cannot be read.
+    """
+    file = folder / name
+    try:
+        return manifests.file_hash(file) if stat.S_ISREG(file.stat().st_mode) else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unavailable(f"'{name}' of the store '{folder}'", error) from error
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
@@ -260,10 +304,14 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         if not _FILE_NAME.fullmatch(name):
             raise UserError(f"The manifest names the file {name!r}, which does not belong to a store; do not trust this copy.")
         if not _is_inside(folder / name, folder):
-            raise UserError(f"The file '{name}' of the store is a link to another place; do not trust this copy.")
-    if manifests.DATABASE_FILE not in manifest.files:
-        raise UserError(f"The manifest of '{folder}' does not name '{manifests.DATABASE_FILE}'; do not trust this copy.")
-    journal = f"{manifests.DATABASE_FILE}.wal"
+            raise UserError(
+                f"The file '{name}' of the store is a link to another place, as in the cache of the Hugging Face hub; fetch "
+                "the store as plain files ('hf download REPO --local-dir FOLDER', or snapshot_download with local_dir=), and "
+                "do not trust a copy with links from anywhere else."
+            )
+    if DATABASE_FILE not in manifest.files:
+        raise UserError(f"The manifest of '{folder}' does not name '{DATABASE_FILE}'; do not trust this copy.")
+    journal = f"{DATABASE_FILE}.wal"
     if (folder / journal).exists():
         raise UserError(
             f"The store '{folder}' holds '{journal}', which would change its tables and which no finished store has; take it "
@@ -292,14 +340,3 @@ def _check_tables(connection: duckdb.DuckDBPyConnection) -> None:
     if found:
         kind, name = found
         raise UserError(f"The store's database holds a {kind} {name!r}, which no extracted store does; do not trust this copy.")
-
-
-def _check_size(folder: Path, name: str, expected: int) -> None:
-    file = folder / name
-    if not file.is_file():
-        raise UserError(f"The store '{folder}' is damaged: '{name}' is missing; extract it again.")
-    if file.stat().st_size != expected:
-        raise UserError(
-            f"The store '{folder}' is damaged: '{name}' has {file.stat().st_size:,} bytes instead of {expected:,}; "
-            "copy or extract it again."
-        )

@@ -7,10 +7,12 @@ Version 1 held labels only, version 2 causal checks too; both are read as they a
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -21,7 +23,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from store.errors import UserError
+from store.errors import Unavailable, UserError, is_known, unavailable
 from store.reviews import Review
 from store.steering import Steering
 
@@ -74,6 +76,8 @@ CREATE INDEX IF NOT EXISTS reviews_of_a_variant ON reviews (store, variant);
 PRAGMA user_version = {VERSION};
 """
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+"""What may be the operating system's doing, and not damage."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +149,21 @@ def write_review(store: Path, digest: str, review: Review) -> Path:
 def can_write(store: Path) -> bool:
     """Whether a sidecar of this store could be written where it would be."""
     path = sidecar_path(store)
-    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    return _may_write(path.parent) and (not path.exists() or _may_write(path))
 
 
 def check(store: Path) -> list[str]:
     """What SQLite itself finds wrong with a store's sidecar, a sentence each; nothing where there is none.
 
     Its structure is checked, not every value: rows carry no checksum.
+
+    Raises:
+        Unavailable: it cannot be read just now.
     """
     try:
         found = [row[0] for row in _read(store, 0, "PRAGMA integrity_check(5)", [])]
+    except Unavailable:
+        raise
     except UserError as error:
         return [str(error)]
     return [f"The sidecar '{sidecar_path(store).name}' is damaged: {text}." for text in found if text != "ok"]
@@ -277,8 +286,12 @@ def _write(store: Path, statement: str, rows: Sequence[tuple]) -> Path:
 def _read(store: Path, since: int, query: str, parameters: Sequence[Any]) -> list[tuple]:
     """The answer of a sidecar, opened read-only; no rows where there is none, or one of a version before `since`."""
     path = sidecar_path(store)
-    if not path.is_file():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise unavailable(f"The sidecar '{path}'", error) from error
 
     def ask(address: str) -> list[tuple]:
         with _open(path, address, uri=True) as connection:
@@ -289,7 +302,7 @@ def _read(store: Path, since: int, query: str, parameters: Sequence[Any]) -> lis
         return ask(address)
     except UserError:
         # In a folder that cannot be written SQLite has no place for its lock file; nobody else can be writing there either.
-        if os.access(path.parent, os.W_OK):
+        if _may_write(path.parent):
             raise
         return ask(f"{address}&immutable=1")
 
@@ -304,11 +317,18 @@ def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connec
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if _is_busy(error):
-            raise UserError(f"The sidecar '{path}' is kept busy by another program; try again when that is done.") from error
+            raise Unavailable(f"The sidecar '{path}' is kept busy by another program; try again when that is done.") from error
+        cause = _cause(path, error, writing=address == path)
+        if cause is not None:
+            raise unavailable(f"The sidecar '{path}'", cause, "written" if address == path else "read") from error
         raise UserError(
             f"The sidecar '{path}' cannot be used ({error}); move it away to have the store without imported labels, causal "
             "checks and reviews."
         ) from error
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -326,6 +346,25 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _is_busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # the low byte is the primary code
+
+
+def _cause(path: Path, error: Exception, writing: bool) -> OSError | None:
+    """What the operating system has against a sidecar, where that is why; SQLite says only "unable to open"."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if code not in _REFUSED:
+        return None
+    try:
+        if path.exists():
+            with path.open("r+b" if writing else "rb") as file:
+                file.read()
+        if writing:  # its journal stands beside it
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+    except OSError as found:
+        return found if is_known(found) else None
+    return None
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -91,16 +91,20 @@ def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLE_KEYS}
 
 
-def digest(connection: duckdb.DuckDBPyConnection) -> str:
+def digest(connection: duckdb.DuckDBPyConnection, catalog: str | None = None) -> str:
     """SHA-256 over every table's name, column names and rows in key order.
 
     DuckDB's own file bytes differ from write to write; this does not.
+
+    Args:
+        catalog: the database that the tables are in, where it is not the one that was connected to.
     """
+    where = f"{catalog}.main." if catalog else ""
     total = hashlib.sha256()
     for table, key in sorted(TABLE_KEYS.items()):
         columns = list(_stored_columns(table))
         total.update(f"{table}({','.join(columns)})".encode())
-        ordered = connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")
+        ordered = connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {where}{table} ORDER BY {', '.join(key)}")
         for batch in ordered.to_arrow_reader(65_536):
             for column in batch.columns:
                 _update(total, column)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from store import files, parts, tables
 from store import manifest as manifests
-from store.errors import UserError, why
+from store.errors import UserError, reason
 from store.manifest import Manifest
 from store.parts import LayerCodes
 
@@ -116,7 +116,7 @@ def check_free(folder: Path) -> None:
     try:
         taken = folder.exists() or folder.is_symlink()
     except OSError as error:
-        raise UserError(f"'{folder}' cannot be written: {why(error)}.") from error
+        raise UserError(f"'{folder}' cannot be written: {reason(error)}.") from error
     if taken:
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)
@@ -131,7 +131,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The folder '{folder}' cannot be made: {why(error)}.") from error
+        raise UserError(f"The folder '{folder}' cannot be made: {reason(error)}.") from error
 
 
 def content_digest(tables_digest: str, part_digests: list[str]) -> str:

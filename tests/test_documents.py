@@ -341,7 +341,7 @@ def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
     assert found[3] == ""  # nothing changed
     shades = [f"background-color:{shade}" for shade in shades]
     assert found[:3] + found[4:] == shades  # 0.5 is beyond the scale's end, and as strong as 0.4
-    assert shades[0] == "background-color:rgba(199,154,0,0.31)"  # half of 0.62: the square root of a quarter
+    assert shades[0] == "background-color:rgba(199,154,0,0.30)"  # half of 0.6: the square root of a quarter
 
 
 def test_a_rise_and_a_fall_have_the_colours_that_they_have_everywhere(store):

@@ -243,11 +243,11 @@ def test_a_store_can_be_opened_again_after_labels_were_imported_twice(tmp_path):
 
 def test_where_nothing_can_be_written(place, monkeypatch):
     assert can_write(place)
-    monkeypatch.setattr(sidecar.os, "access", lambda path, mode: Path(path) != place.parent)
+    monkeypatch.setattr(sidecar.os, "access", lambda path, mode, **_: Path(path) != place.parent)
     assert not can_write(place)
     monkeypatch.undo()
     write_review(place, "d", CONCERN)
-    monkeypatch.setattr(sidecar.os, "access", lambda path, mode: Path(path) != sidecar_path(place))
+    monkeypatch.setattr(sidecar.os, "access", lambda path, mode, **_: Path(path) != sidecar_path(place))
     assert not can_write(place)
 
 

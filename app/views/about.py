@@ -210,6 +210,22 @@ def left_out(store: Store) -> None:
         st.markdown("The codes of every document were kept.")
 
 
+def check(store: Store) -> None:
+    """Read every file, and say what is wrong with the store, or why that could not be found out."""
+    try:
+        with st.spinner("Reading every file"):
+            problems = reader.verify(store.path)
+    except UserError as error:
+        st.error(f"It could not be checked: {words.plain(str(error))}", icon=":material/error:")
+        return
+    if problems:
+        said = ["**This store is damaged**: do not trust what it shows.", *map(words.plain, problems)]
+        st.error("  \n".join(said), icon=":material/error:")
+        return
+    files, rows = len(store.manifest.files), words.count(sum(store.manifest.rows.values()))
+    st.success(f"The store is whole: {files} files and {rows} rows are what was written.", icon=":material/check_circle:")
+
+
 def integrity(store: Store) -> None:
     """Check every byte and row, when asked to."""
     size = sum(file.get("bytes", 0) for file in store.manifest.files.values())
@@ -218,19 +234,7 @@ def integrity(store: Store) -> None:
         "files, rows and contents with the manifest."
     )
     if st.button("Check this store now", icon=":material/verified_user:", key="verify"):
-        with st.spinner("Reading every file"):
-            try:
-                problems = reader.verify(store.path)
-            except UserError as error:
-                problems = [str(error)]
-        if problems:
-            said = ["**This store is damaged**: do not trust what it shows.", *map(words.plain, problems)]
-            st.error("  \n".join(said), icon=":material/error:")
-        else:
-            files, rows = len(store.manifest.files), words.count(sum(store.manifest.rows.values()))
-            st.success(
-                f"The store is whole: {files} files and {rows} rows are what was written.", icon=":material/check_circle:"
-            )
+        check(store)
     table(
         [
             {"file": name, "bytes": words.count(file.get("bytes")), "SHA-256": file.get("sha256", "–")}

@@ -47,7 +47,7 @@ st.caption(
 )
 names = tasks["task"].to_list()
 with st.container(**widgets.ROW):
-    task = widgets.pick("Task", "task", names, names[0], show=words.plain, forget=("p",))
+    task = widgets.pick("Task", "task", names, names[0], show=words.plain if len(names) <= widgets.FEW else str, forget=("p",))
     show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
     harmful = veil.may_be_harmful(task)
@@ -69,7 +69,7 @@ page_buttons(line, page, last, len(prompts))
 line.download_button(
     f"Download {len(prompts):,} prompt{'s' if len(prompts) != 1 else ''} (CSV)",
     data=lambda: tables.csv(found),
-    file_name=f"answers_{task}.csv",
+    file_name=f"{words.file_name('answers', task)}.csv",
     mime="text/csv",
     on_click="ignore",
     icon=":material/download:",

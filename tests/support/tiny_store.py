@@ -134,7 +134,7 @@ def _documents(writer: StoreWriter) -> None:
     writer.load("documents", frame)
     rows = [
         {"document": i, "position": p, "context": 0, "token_id": token,
-         "segment": "text" if domain == "maths" else ("template", "prompt", "response", "response")[p]}
+         "segment": "text" if domain == DOCUMENTS[0][1] else ("template", "prompt", "response", "response")[p]}
         for i, (_, domain, ids) in enumerate(DOCUMENTS)
         for p, token in enumerate(ids)
     ]  # fmt: skip
@@ -365,7 +365,7 @@ def _manifest() -> Manifest:
         variants={name: {"kind": "adapter", "name": f"{name}-lora", "sha256": "1"} for name in VARIANTS},
         saes={str(layer): {"name": f"tiny-{layer}", "hook_name": f"blocks.{layer}.hook_resid_post"} for layer in LAYERS},
         tokenizer={"name": "tiny", "vocab_size": len(TOKENS)},
-        corpus={"sources": ["hand-written"], "domains": {"maths": {"documents": 2, "tokens": 10}}},
+        corpus={"sources": ["hand-written"], "domains": {DOCUMENTS[0][1]: {"documents": 2, "tokens": 10}}},
         settings={"tokens": 14},
         packages={},
         pilot={},
