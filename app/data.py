@@ -66,7 +66,7 @@ def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> 
 
 def query(store: Store, sql: str) -> sandbox.Answer:
     """A reader's own SQL, within the limits of store/sandbox.py. Errors are not kept: the same query may pass next time."""
-    return _queried(store.content, str(store.path), sql, store)
+    return _queried(store.content, str(store.path), sql, store, link.visitor())
 
 
 def _given() -> list[Path]:
@@ -103,5 +103,5 @@ def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _q
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _queried(content: str, path: str, sql: str, _store: Store) -> sandbox.Answer:
-    return sandbox.run(_store, sql)
+def _queried(content: str, path: str, sql: str, _store: Store, _who: str) -> sandbox.Answer:
+    return sandbox.run(_store, sql, who=_who)

@@ -6,12 +6,14 @@ A value that is not possible here falls back to the default, with a note at the 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
 
 NOTES = "_notes"
+VISITOR = "_visitor"
 
 
 def start() -> None:
@@ -64,6 +66,11 @@ def read_list(name: str, options: Iterable[str]) -> list[str]:
 def read_text(name: str) -> str:
     """Free text of the URL; empty where there is none."""
     return st.query_params.get(name, "")
+
+
+def visitor() -> str:
+    """A name for whoever looks: of their session, which no link carries."""
+    return st.session_state.setdefault(VISITOR, secrets.token_hex(8))
 
 
 def write(**values: Any) -> None:

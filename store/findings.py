@@ -6,7 +6,6 @@ Every sentence is made from the store's numbers; none is written for one store.
 from __future__ import annotations
 
 import html
-import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from store import story
 from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
 from store.sidecar import read_steering
-from store.text import on_one_line
+from store.text import markdown
 
 if TYPE_CHECKING:
     from store.reader import Store
@@ -273,8 +272,8 @@ def _context(context: pd.Series) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    flat = on_one_line(str(text).replace("\n", f" {LINE_BREAK} "))
-    return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", html.escape(flat, quote=False))
+    flat = str(text).replace("\n", f" {LINE_BREAK} ")
+    return html.escape(markdown(flat, "\\`*_[]|#$~"), quote=False)
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -1,9 +1,18 @@
-"""Untrusted text, shown as it is: what cannot be seen, or turns writing around, as marks; as HTML with markup escaped. Pure."""
+"""Untrusted text, shown as it is: what cannot be seen, or turns writing around, as marks. Pure.
+
+One function for each parser: :func:`visible` and :func:`lines` for HTML, :func:`markdown` for Markdown, :func:`on_one_line` for
+places that take text as text.
+"""
 
 import html
+import re
 import unicodedata
 
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
+JOINER = "\u2060"
+_READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|[-<>=~!](?=[-<>=~])", re.IGNORECASE)
+"""Where an address, an icon or an arrow would begin that a second reader finds in plain text."""
+
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of control, format, separator, private, unassigned and surrogate characters."""
 
@@ -21,6 +30,17 @@ def lines(text: str) -> str:
 def on_one_line(text: str) -> str:
     """Not HTML: ends of lines and tabs as spaces, other characters that cannot be seen as their number, ⟨U+202E⟩."""
     return "".join(" " if c in "\n\r\t" else _number(c) if _hidden(c) else c for c in text)
+
+
+def markdown(text: str, marks: str) -> str:
+    """Text on one line that Markdown takes as text; `marks`: the characters to stand behind a backslash.
+
+    A backslash only keeps from the first reader. A second one reads what comes out, without backslashes: it makes links of bare
+    addresses (GitHub's Markdown), icons and arrows of `:material/...:` and `->` (Streamlit's). Where it would begin stands a
+    word joiner, which nobody sees.
+    """
+    unread = _READ_ON.sub(lambda found: found[0] + JOINER, on_one_line(text))
+    return "".join("\\" + c if c in marks else c for c in unread)
 
 
 def _shown(character: str) -> str:

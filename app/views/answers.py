@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import answer_cards, data, link, tables, veil, widgets, words
+from app import answer_cards, data, link, tables, veil, widgets
 from store import document_queries, queries
 from store.names import ALL, BASE
 
@@ -47,7 +47,7 @@ st.caption(
 )
 names = tasks["task"].to_list()
 with st.container(**widgets.ROW):
-    task = widgets.pick("Task", "task", names, names[0], show=words.plain, forget=("p",))
+    task = widgets.pick("Task", "task", names, names[0], forget=("p",))
     show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
     harmful = veil.may_be_harmful(task)

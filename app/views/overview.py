@@ -124,7 +124,7 @@ def answers(store: Store) -> None:
     first = next((task for task in tasks if not veil.may_be_harmful(task)), tasks[0])
     with st.container(**widgets.ROW):
         st.markdown("#### The same prompt, answered by each")
-        task = widgets.pick("Task", "task", tasks, first, show=words.plain) if len(tasks) > 1 else first
+        task = widgets.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
     rows = data.ask(store, queries.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
