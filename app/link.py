@@ -12,6 +12,8 @@ from typing import Any
 
 import streamlit as st
 
+from app import words
+
 NOTES = "_notes"
 VISITOR = "_visitor"
 
@@ -98,6 +100,5 @@ def shared(store: str | None) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """A value for a note: short, and with every mark of Markdown taken out."""
-    text = "".join(c if c.isalnum() or c in " -_.,/" else "·" for c in str(value))
-    return text if len(text) <= 40 else text[:39] + "…"
+    """A value for a note: short, and as Markdown takes it for text."""
+    return words.plain(words.short(str(value), 40))

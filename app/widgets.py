@@ -174,7 +174,7 @@ def gate_badge(gate: str | None, place: Any = st) -> None:
         place.badge("fit unknown", color="gray")
         return
     colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
-    place.badge(gate, color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
+    place.badge(words.plain(gate), color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
 
 
 def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:

@@ -120,6 +120,7 @@ def _table(rows: pd.DataFrame, has_verdicts: bool) -> pd.DataFrame:
             _interval(*row) for row in rows[["excess", "excess_low", "excess_high"]].itertuples(index=False, name=None)
         ]
         shown["n_beyond_noise"] = ["–" if pd.isna(n) else f"{int(n):,}" for n in rows["n_beyond_noise"]]
+    shown["gate"] = shown["gate"].map(_escape, na_action="ignore")
     return shown.rename(columns=TABLE)
 
 
@@ -219,7 +220,7 @@ def _feature_line(row: pd.Series, context: pd.Series) -> str:
         q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.4f}"
         evidence = f"shift {row['shift']:+.3g}, {over}; z = {row['z']:+.1f}, {q}"
     return (
-        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {said}, fires on {row['freq_base']:.2%} of "
+        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {_escape(said)}, fires on {row['freq_base']:.2%} of "
         f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}). {_context(context)}"
     )
 
@@ -234,7 +235,7 @@ def _causal_checks(store: Store) -> list[str]:
         {
             "variant": check.variant,
             "feature": f"L{check.layer}:{check.feature} {_escape(labels.get((check.layer, check.feature)) or '')}",
-            "done": check.mode,
+            "done": _escape(check.mode),
             "KL before": check.kl_before,
             "after": check.kl_after,
             "change [95 %]": _interval(check.change, check.low, check.high, "contexts"),

@@ -102,7 +102,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
         st.caption(f"{'Striking features whose change holds up' if floor else 'Features that moved most, untested'}{where}:")
     for _, mover in found.iterrows():
         place = {"layer": int(mover["layer"]), "feature": int(mover["feature"])}
-        label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else mover["kind"]
+        label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else words.plain(mover["kind"])
         st.page_link(
             "views/feature.py",
             label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
