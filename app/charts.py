@@ -11,6 +11,7 @@ import pandas as pd
 
 from app import words
 from store.names import BASE
+from store.text import on_one_line
 
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
@@ -27,9 +28,26 @@ MOST_WRITTEN = 12
 MOST_RATIO = 1.5
 """A feature that noise never moves stands so many times beyond the furthest other one."""
 
+MOST_LETTERS = 80
+"""Of a name in a chart."""
+
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 
 BASE_AND_VARIANT = (BASE, "variant")
+
+
+def line_name(text: str, before: str = "of") -> str:
+    """A name of somebody else's for a line of a tooltip: 'of NAME', without what would end a string of Vega's.
+
+    Vega's tooltips take a line that is called `image` for a picture's address, and one called `title` for a heading; both
+    would be fetched or shown when a mouse passes. With a word before it no name is one of theirs.
+    """
+    return f"{before} {printed(text)}".translate({ord('"'): "″", ord("\\"): "⧵"})
+
+
+def printed(text: str) -> str:
+    """A name of somebody else's for an axis, a legend or a title: one short line, with what cannot be seen as its number."""
+    return words.short(on_one_line(text), MOST_LETTERS)
 
 
 def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | alt.LayerChart:
@@ -361,7 +379,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
         .encode(
             x=alt.X("base_from:Q", title="activation in base (log scale)", scale=scale, axis=axis),
             x2="base_to:Q",
-            y=alt.Y("variant_from:Q", title=f"in {variant} (log scale)", scale=scale, axis=axis),
+            y=alt.Y("variant_from:Q", title=f"in {printed(variant)} (log scale)", scale=scale, axis=axis),
             y2="variant_to:Q",
             color=alt.Color(
                 "count:Q",
@@ -370,7 +388,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
             ),
             tooltip=[
                 alt.Tooltip("base_said:N", title="base"),
-                alt.Tooltip("variant_said:N", title=variant),
+                alt.Tooltip("variant_said:N", title=line_name(variant)),
                 alt.Tooltip("count:Q", title="tokens", format=","),
             ],
         )

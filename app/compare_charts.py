@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from app import words
-from app.charts import AXIS_HEIGHT, GUIDE_COLOUR, ink
+from app.charts import AXIS_HEIGHT, GUIDE_COLOUR, ink, line_name, printed
 
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
@@ -136,8 +136,8 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
         alt.Chart(data.sort_values("rank", kind="stable"))
         .mark_point(filled=True, size=42, cursor="pointer")
         .encode(
-            x=alt.X("shift_a:Q", title=f"shift in {variant_a} (scaled activation)", scale=scale, axis=axis),
-            y=alt.Y("shift_b:Q", title=f"shift in {variant_b} (scaled activation)", scale=scale, axis=axis),
+            x=alt.X("shift_a:Q", title=f"shift in {printed(variant_a)} (scaled activation)", scale=scale, axis=axis),
+            y=alt.Y("shift_b:Q", title=f"shift in {printed(variant_b)} (scaled activation)", scale=scale, axis=axis),
             opacity=alt.condition(alt.datum.changed_in == NEITHER, alt.value(0.35), alt.value(0.85)),
             color=alt.Color(
                 "changed_in:N",
@@ -151,10 +151,10 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
-                alt.Tooltip("shift_a:Q", title=f"shift in {variant_a}", format="+,.3~r"),
-                alt.Tooltip("said_a:N", title=variant_a),
-                alt.Tooltip("shift_b:Q", title=f"shift in {variant_b}", format="+,.3~r"),
-                alt.Tooltip("said_b:N", title=variant_b),
+                alt.Tooltip("shift_a:Q", title=f"shift {line_name(variant_a)}", format="+,.3~r"),
+                alt.Tooltip("said_a:N", title=line_name(variant_a)),
+                alt.Tooltip("shift_b:Q", title=f"shift {line_name(variant_b)}", format="+,.3~r"),
+                alt.Tooltip("said_b:N", title=line_name(variant_b)),
             ],
         )
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))

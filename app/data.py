@@ -69,7 +69,7 @@ def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> 
 
 def query(store: Store, sql: str) -> sandbox.Answer:
     """A reader's own SQL, within the limits of store/sandbox.py. Errors are not kept: the same query may pass next time."""
-    return _queried(store.content, str(store.path), sql, store)
+    return _queried(store.content, str(store.path), sql, store, link.visitor())
 
 
 def _given() -> list[Path]:
@@ -143,8 +143,8 @@ def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _q
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _queried(content: str, path: str, sql: str, _store: Store) -> sandbox.Answer:
+def _queried(content: str, path: str, sql: str, _store: Store, _who: str) -> sandbox.Answer:
     _store.snapshot.check()
-    answer = sandbox.run(_store, sql)  # which opens the file by its path
+    answer = sandbox.run(_store, sql, who=_who)  # which opens the file by its path
     _store.snapshot.check()
     return answer

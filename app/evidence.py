@@ -50,7 +50,7 @@ def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
         widgets.gate_badge(row["gate"], place)
         return
     colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
-    place.badge(row["kind"], color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
+    place.badge(words.plain(row["kind"]), color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
     widgets.gate_badge(row["gate"], place)
 
 

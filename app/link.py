@@ -6,12 +6,16 @@ A value that is not possible here falls back to the default, with a note at the 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
 
+from app import words
+
 NOTES = "_notes"
+VISITOR = "_visitor"
 
 
 def start() -> None:
@@ -66,6 +70,11 @@ def read_text(name: str) -> str:
     return st.query_params.get(name, "")
 
 
+def visitor() -> str:
+    """A name for whoever looks: of their session, which no link carries."""
+    return st.session_state.setdefault(VISITOR, secrets.token_hex(8))
+
+
 def write(**values: Any) -> None:
     """Put values into the URL at once (one step of the browser's history); None takes one out. For callbacks."""
     st.query_params.from_dict(query(**values))
@@ -91,6 +100,5 @@ def shared(store: str | None) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """A value for a note: short, and with every mark of Markdown taken out."""
-    text = "".join(c if c.isalnum() or c in " -_.,/" else "·" for c in str(value))
-    return text if len(text) <= 40 else text[:39] + "…"
+    """A value for a note: short, and as Markdown takes it for text."""
+    return words.plain(words.short(str(value), 40))

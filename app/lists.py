@@ -103,7 +103,7 @@ def default_sort(store: Store) -> str:
 def summary(kinds: pd.DataFrame) -> str:
     """'12 features: 3 amplified, 9 vanished'."""
     total = int(kinds["count"].sum())
-    parts = [f"{count:,} {kind}" for kind, count in zip(kinds["kind"], kinds["count"], strict=True)]
+    parts = [f"{count:,} {words.plain(kind)}" for kind, count in zip(kinds["kind"], kinds["count"], strict=True)]
     return f"{total:,} feature{'s' if total != 1 else ''}: {', '.join(parts)}"
 
 

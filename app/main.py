@@ -7,11 +7,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit put
 
 import duckdb
 import streamlit as st
+from starlette.middleware import Middleware
 
-from app import data, link, tokens, tour, widgets, words
+from app import server
 from store.errors import Replaced, UserError, first_line, reason
 from store.manifest import DATABASE_FILE
 from store.reader import Store
+
+RUNS_A_PAGE = __name__ == "__main__"
+"""Streamlit executes this file for a visitor's page; the server, when it is started, imports it."""
+
+if RUNS_A_PAGE:
+    from app import data, link, tokens, tour, widgets, words
 
 VIEWS = (
     ("views/overview.py", "Overview", ":material/home:"),
@@ -136,4 +143,7 @@ def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:
     )
 
 
-main()
+if RUNS_A_PAGE:
+    main()
+else:
+    app = st.App(__file__, middleware=[Middleware(server.Guard)])  # `streamlit run` looks for this line

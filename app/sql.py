@@ -176,22 +176,27 @@ def default_mark(frame: pd.DataFrame, x: str, y: str) -> str:
 def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) -> alt.Chart:
     """Two columns of an answer against each other, one more as colour; at most charts.MOST_POINTS rows are drawn.
 
-    The columns go in under names of our own: theirs may be anything.
+    The columns go in under names of our own: theirs may be anything. So may the words in them: long ones are cut.
     """
-    roles = {"x": x, "y": y} | ({"colour": colour} if colour else {})
+    roles = {"x": x, "y": y} | ({"colour": colour} if colour is not None else {})
     data = pd.DataFrame({role: frame[name] for role, name in roles.items()}).head(charts.MOST_POINTS)
+    for role in roles:
+        if column_kind(data[role]) == "nominal" and not pd.api.types.is_bool_dtype(data[role]):
+            data[role] = data[role].map(charts.printed, na_action="ignore")
     kinds = {role: column_kind(data[role]) or "nominal" for role in roles}
     if pd.api.types.is_numeric_dtype(data["y"]) and not pd.api.types.is_bool_dtype(data["y"]):
         kinds["y"] = "quantitative"
     axis = alt.Axis(labelAngle=0, labelLimit=140) if kinds["x"] in ("ordinal", "nominal") else alt.Axis(labelLimit=140)
+    scale = alt.Scale(zero=mark == "bars") if kinds["y"] == "quantitative" else alt.Undefined
     channels = {
-        "x": alt.X("x", type=kinds["x"], title=x, axis=axis),
-        "y": alt.Y("y", type=kinds["y"], title=y, scale=alt.Scale(zero=mark == "bars") if kinds["y"] == "quantitative" else
-                   alt.Undefined),
-        "tooltip": [alt.Tooltip(role, type=kinds[role], title=name) for role, name in roles.items()],
+        "x": alt.X("x", type=kinds["x"], title=charts.printed(x), axis=axis),
+        "y": alt.Y("y", type=kinds["y"], title=charts.printed(y), scale=scale),
+        "tooltip": [
+            alt.Tooltip(role, type=kinds[role], title=charts.line_name(name, before=role)) for role, name in roles.items()
+        ],
     }  # fmt: skip
-    if colour:
-        channels["color"] = _colour(data["colour"], kinds["colour"], colour)
+    if colour is not None:
+        channels["color"] = _colour(data["colour"], kinds["colour"], charts.printed(colour))
         if mark == "bars" and kinds["colour"] != "quantitative":
             channels["xOffset"] = alt.XOffset("colour", type=kinds["colour"])
     base = alt.Chart(data).encode(**channels)
@@ -241,4 +246,13 @@ def to_parquet(answer: Answer) -> bytes:
 
 def _flat(value: object) -> object:
     plain = value.tolist() if hasattr(value, "tolist") else value
-    return json.dumps(plain, default=str) if isinstance(plain, list | dict) else plain
+    if not isinstance(plain, list | dict | tuple):
+        return plain
+    try:
+        return json.dumps(plain, default=_flat_inside, ensure_ascii=False)
+    except TypeError:  # a map's keys may be anything
+        return str(plain)
+
+
+def _flat_inside(value: object) -> object:
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -14,6 +14,7 @@ from store import feature_lists, queries
 from store.names import ALL, VERDICTS
 from store.reader import Store
 from store.story import HEADLINES
+from store.text import on_one_line
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
 """How pickers stand beside each other: in a row that wraps where the window is narrow."""
@@ -44,8 +45,8 @@ def pick(
     st.session_state[key] = link.read(name, options, default)
     change = {"key": key, "on_change": _keep, "args": (name, default, tuple(forget), pin), "help": help}
     if len(options) <= few:
-        return st.segmented_control(label, options, required=True, format_func=show, **change)
-    return st.selectbox(label, options, format_func=show, width=width, **change)
+        return st.segmented_control(label, options, required=True, format_func=lambda one: words.plain(show(one)), **change)
+    return st.selectbox(label, options, format_func=lambda one: on_one_line(show(one)), width=width, **change)
 
 
 def pick_store(names: Sequence[str]) -> str:
@@ -173,7 +174,7 @@ def gate_badge(gate: str | None, place: Any = st) -> None:
         place.badge("fit unknown", color="gray")
         return
     colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
-    place.badge(gate, color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
+    place.badge(words.plain(gate), color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
 
 
 def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:

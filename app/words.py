@@ -6,7 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 
-from store.text import on_one_line
+from store.text import markdown, on_one_line
+
+MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
+"""Every character that Markdown, or Streamlit's colours and formulas, may take for more than itself."""
 
 BASE_COLOUR = "#1f83c6"
 VARIANT_COLOUR = "#dd6b10"
@@ -221,7 +224,7 @@ PANELS = (
 
 def metric(name: str) -> Metric:
     """The metric of that name; one that this app has no words for keeps its name."""
-    return METRICS.get(name) or Metric(name.replace("_", " ").capitalize(), "", "")
+    return METRICS.get(name) or Metric(short(on_one_line(name.replace("_", " ")), 40).capitalize(), "", "")
 
 
 def relative_metric(name: str) -> Metric:
@@ -299,4 +302,4 @@ def short(text: str, length: int) -> str:
 
 def plain(text: str) -> str:
     """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
-    return "".join("\\" + c if c in "\\`*_{}[]()<>#+-.!|~$:^=&" else c for c in on_one_line(text))
+    return markdown(text, MARKS)

@@ -6,7 +6,6 @@ Every sentence is made from the store's numbers; none is written for one store.
 from __future__ import annotations
 
 import html
-import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from store import story
 from store.feature_lists import SUPPORTED, TELLING_DENSITY
 from store.names import ALL
 from store.sidecar import read_steering
-from store.text import on_one_line
+from store.text import markdown
 from store.token_text import cut
 
 if TYPE_CHECKING:
@@ -122,6 +121,7 @@ def _table(rows: pd.DataFrame, has_verdicts: bool) -> pd.DataFrame:
             _interval(*row) for row in rows[["excess", "excess_low", "excess_high"]].itertuples(index=False, name=None)
         ]
         shown["n_beyond_noise"] = ["–" if pd.isna(n) else f"{int(n):,}" for n in rows["n_beyond_noise"]]
+    shown["gate"] = shown["gate"].map(_escape, na_action="ignore")
     return shown.rename(columns=TABLE)
 
 
@@ -221,7 +221,7 @@ def _feature_line(row: pd.Series, context: pd.Series) -> str:
         q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.4f}"
         evidence = f"shift {row['shift']:+.3g}, {over}; z = {row['z']:+.1f}, {q}"
     return (
-        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {said}, fires on {row['freq_base']:.2%} of "
+        f"- **L{row['layer']}:{row['feature']}** {_escape(row['label'])}: {_escape(said)}, fires on {row['freq_base']:.2%} of "
         f"tokens in the base, {row['freq_variant']:.2%} in the variant ({evidence}). {_context(context)}"
     )
 
@@ -236,7 +236,7 @@ def _causal_checks(store: Store) -> list[str]:
         {
             "variant": check.variant,
             "feature": f"L{check.layer}:{check.feature} {_escape(labels.get((check.layer, check.feature)) or '')}",
-            "done": check.mode,
+            "done": _escape(check.mode),
             "KL before": check.kl_before,
             "after": check.kl_after,
             "change [95 %]": _interval(check.change, check.low, check.high, "contexts"),
@@ -276,8 +276,8 @@ def _context(context: pd.Series) -> str:
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    flat = on_one_line(str(text).replace("\n", f" {LINE_BREAK} "))
-    return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", html.escape(flat, quote=False))
+    flat = str(text).replace("\n", f" {LINE_BREAK} ")
+    return html.escape(markdown(flat, "\\`*_[]|#$~"), quote=False)
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -4,6 +4,8 @@ DuckDB itself is opened read-only, without access to files or extensions and wit
 That leaves queries that never end or want all memory. Interrupting DuckDB does not stop them all: ``repeat('x', 3000000000)``
 was seen to run for 93 s after an interrupt at 3 s, and to take 8 GB under a memory_limit of 512 MB. So the operating system
 sets the limits: a process can always be killed, and what it breaks is only itself.
+
+Nor is its answer believed: the server reads a fixed number of bytes of it, and looks at them before it makes anything of them.
 """
 
 import json
@@ -11,17 +13,15 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-import pandas as pd
 import pyarrow as pa
 
 from store import reader
-from store.errors import UserError
 from store.manifest import DATABASE_FILE
 from store.reader import Store
+from store.sandbox_answer import MOST_NAMES, Answer, Limits, QueryError, most_bytes, read
+from store.turns import Busy, Turns
 
 AT_ONCE = 2
 """Queries that run at the same time, for all readers together; another one waits."""
@@ -29,79 +29,35 @@ AT_ONCE = 2
 THREADS = 2
 _WORKER = Path(__file__).with_name("sandbox_worker.py")
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")  # and no secret of the server's
-_places = threading.BoundedSemaphore(AT_ONCE)
+_turns = Turns(AT_ONCE)
+
+START = 60.0
+"""Seconds in which a worker has to have started, on a busy machine too."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one query may take.
-
-    Attributes:
-        rows: of the answer; the rest is cut.
-        bytes: of the answer; the rest is cut.
-        seconds: until it is killed.
-        memory: MB that DuckDB plans with; the process may hold as much again, and no more.
-    """
-
-    rows: int = 10_000
-    bytes: int = 8_000_000
-    seconds: float = 10.0
-    memory: int = 1000
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a query gave.
-
-    Attributes:
-        table: the rows with DuckDB's types, column names made unique.
-        cut: 'rows' or 'bytes', whichever limit cut it; None where it is whole.
-    """
-
-    table: pa.Table
-    cut: str | None
-
-    def frame(self) -> pd.DataFrame:
-        """The rows as :meth:`store.reader.Store.sql` gives them."""
-        with duckdb.connect(":memory:") as connection:
-            return connection.from_arrow(self.table).df()
-
-
-class QueryError(UserError):
-    """A query that was refused, is wrong, or was stopped.
-
-    Attributes:
-        kind: 'refused', 'wrong', 'time', 'memory', 'size', 'busy' or 'broken'.
-        where: DuckDB's hint and position, on lines of their own; empty where there is none.
-    """
-
-    def __init__(self, kind: str, message: str, where: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.where = where
-
-
-def run(store: Store, sql: str, limits: Limits | None = None) -> Answer:
+def run(store: Store, sql: str, limits: Limits | None = None, who: str = "") -> Answer:
     """One query over the tables of a store, imported labels included.
+
+    Args:
+        who: the visitor that asks; those who used less of late have their turn first. '': nobody in particular.
 
     Raises:
         QueryError: it is not a single query that reads, is wrong, or wants more than the limits allow.
     """
     limits = limits or Limits()
-    if not _places.acquire(timeout=limits.seconds):
-        raise QueryError("busy", f"The server is busy with {AT_ONCE} other queries: try again in a moment.")
     try:
-        output = _ask(_task(store, sql, limits), limits)
-    finally:
-        _places.release()
-    line, _, rows = output.partition(b"\n")
-    if not line:
+        with _turns.turn(who or f"thread {threading.get_ident()}", 2 * limits.seconds):
+            output = _ask(_task(store, sql, limits), limits)
+    except Busy as error:
+        raise QueryError("busy", f"The server is busy with {error.others} other queries: try again in a moment.") from error
+    if not output:
         raise QueryError("broken", "The query broke the process that ran it, probably by the memory it wanted: ask for less.")
-    header = json.loads(line)
-    if "error" in header:
-        raise QueryError(header["error"], _message(header, limits), header.get("where", ""))
-    table = pa.ipc.open_stream(rows).read_all()
-    return Answer(table.rename_columns(_unique(table.column_names)), header["cut"])
+    return read(output, limits)
+
+
+def others() -> int:
+    """How many queries run or wait now: one that is asked beyond AT_ONCE of them waits too."""
+    return _turns.others()
 
 
 def _task(store: Store, sql: str, limits: Limits) -> bytes:
@@ -118,12 +74,17 @@ def _task(store: Store, sql: str, limits: Limits) -> bytes:
         },
         "sql": sql,
         "rows": limits.rows,
+        "columns": limits.columns,
         "bytes": limits.bytes,
+        "unpacked": limits.unpacked,
+        "names_bytes": MOST_NAMES,
+        "seconds": limits.seconds,
         "process_bytes": 2 * limits.memory * 1_000_000,
         "cpu_seconds": THREADS * (limits.seconds + 1),
         "labels": [text.format(name="imported") for text in (reader.LABELS_DATABASE, reader.FEATURES_WITH_LABELS)],
     }
-    return json.dumps(task).encode() + b"\n" + _labels(store)
+    labels = _labels(store)
+    return json.dumps(task | {"labels_bytes": len(labels)}).encode() + b"\n" + labels
 
 
 def _labels(store: Store) -> bytes:
@@ -140,40 +101,47 @@ def _labels(store: Store) -> bytes:
 
 
 def _ask(task: bytes, limits: Limits) -> bytes:
+    """What a worker answers to a task, which may be anything; at most so many bytes. Nothing where it broke."""
     process = _spare.take()
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(START, stop)
+    timer.start()
     try:
         process.stdout.read(1)  # it has loaded DuckDB: from now on its time counts
-        return process.communicate(task, timeout=limits.seconds)[0]
-    except subprocess.TimeoutExpired as error:
+        timer.cancel()
+        timer = threading.Timer(limits.seconds, stop)
+        timer.start()
+        output = _exchange(process, task, most_bytes(limits))
+    finally:
+        timer.cancel()
+        process.kill()
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+        _spare.renew()
+    if late.is_set():
         raise QueryError(
             "time", f"The query was stopped after {limits.seconds:g} seconds: filter more, or ask for one layer or variant."
-        ) from error
+        )
+    return output
+
+
+def _exchange(process: subprocess.Popen, task: bytes, most: int) -> bytes:
+    """Write the task, then read to the end, or to one byte more than `most`. The other end stays open: see the worker."""
+    output = bytearray()
+    try:
+        while task:
+            task = task[process.stdin.write(task) :]
+        while len(output) <= most and (piece := process.stdout.read(min(1 << 20, most + 1 - len(output)))):
+            output += piece
     except BrokenPipeError:
         return b""
-    finally:
-        process.kill()
-        process.communicate()
-        _spare.renew()
-
-
-def _message(header: dict, limits: Limits) -> str:
-    if header["error"] == "memory":
-        return f"The query was stopped: it wants more than {limits.memory:,} MB of memory; filter or aggregate earlier."
-    if header["error"] == "size":
-        return f"The first rows alone are larger than {limits.bytes / 1e6:g} MB: ask for fewer columns, or shorter ones."
-    return header["message"]
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Column names with repeated ones numbered, as DuckDB's data frames have them: a, a_1."""
-    unique: list[str] = []
-    for name in names:
-        new, number = name, 0
-        while new in unique:
-            number += 1
-            new = f"{name}_{number}"
-        unique.append(new)
-    return unique
+    return bytes(output)
 
 
 class _Spare:

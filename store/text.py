@@ -1,10 +1,19 @@
-"""Untrusted text, shown as it is: what cannot be seen, or turns writing around, as marks; as HTML with markup escaped. Pure."""
+"""Untrusted text, shown as it is: what cannot be seen, or turns writing around, as marks. Pure.
+
+One function for each parser: :func:`visible` and :func:`lines` for HTML, :func:`markdown` for Markdown, :func:`on_one_line` for
+places that take text as text.
+"""
 
 import html
+import re
 import unicodedata
 
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
 REST = '<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>'
+JOINER = "\u2060"
+_READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|[-<>=~!](?=[-<>=~])", re.IGNORECASE)
+"""Where an address, an icon or an arrow would begin that a second reader finds in plain text."""
+
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of control, format, separator, private, unassigned and surrogate characters."""
 
@@ -32,6 +41,17 @@ def on_one_line(text: str) -> str:
 def marked(text: str) -> str:
     """Not HTML: line breaks, tabs and invisible characters shown as marks, as :func:`visible` does."""
     return "".join(VISIBLE.get(c) or (_number(c) if _hidden(c) else c) for c in text)
+
+
+def markdown(text: str, marks: str) -> str:
+    """Text on one line that Markdown takes as text; `marks`: the characters to stand behind a backslash.
+
+    A backslash only keeps from the first reader. A second one reads what comes out, without backslashes: it makes links of bare
+    addresses (GitHub's Markdown), icons and arrows of `:material/...:` and `->` (Streamlit's). Where it would begin stands a
+    word joiner, which nobody sees.
+    """
+    unread = _READ_ON.sub(lambda found: found[0] + JOINER, on_one_line(text))
+    return "".join("\\" + c if c in marks else c for c in unread)
 
 
 def _shown(character: str) -> str:

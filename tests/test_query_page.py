@@ -1,15 +1,17 @@
 """The Query page through AppTest, its charts, its lines for a notebook, and the schema that it shows."""
 
+import ast
 import io
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from app import data, sql
-from store import glossary, open_store, tables
+from store import glossary, open_store, sandbox, tables
 from store.sandbox import Answer
 from tests.support import pages
 from tests.support.tiny_store import HOSTILE
@@ -17,15 +19,21 @@ from tests.support.tiny_store import HOSTILE
 
 @pytest.fixture
 def query_page(monkeypatch, tiny_store):
-    """query_page(sql='SELECT 1') -> the page that this link shows."""
+    """query_page(sql='SELECT 1') -> the page that this link shows once its query was run; ask=False: as it is opened."""
 
-    def opened(store=tiny_store, **params):
+    def opened(store=tiny_store, ask=True, **params):
         monkeypatch.setenv(data.VARIABLE, str(store))
         app = pages.open_page("query", **params)
+        if ask and "sql" in params:
+            press_run(app)
         assert not app.exception
         return app
 
     return opened
+
+
+def press_run(app):
+    next(button for button in app.button if button.label == "Run").click().run()
 
 
 def answer(app):
@@ -42,10 +50,49 @@ def test_without_a_query_the_page_answers_its_first_example(query_page):
     assert rows.loc[("maths", 12), "excess"] == pytest.approx(-0.12)
 
 
+def test_a_links_query_runs_at_a_click_and_not_before(query_page, monkeypatch):
+    ran = []
+    asked = sandbox.run
+    monkeypatch.setattr(sandbox, "run", lambda store, sql, **more: ran.append((sql, more)) or asked(store, sql, **more))
+    query = "SELECT 41 + 1 AS n"
+    app = query_page(ask=False, sql=query, show="Chart")
+    assert not ran and len(app.dataframe) == 1 and "has not been run" in app.info[0].value
+    assert app.text_area(key="sql_text").value == query
+    press_run(app)
+    assert [sql for sql, _ in ran] == [query] and not app.info
+    assert app.query_params["sql"] == query and app.query_params["show"] == "Chart"
+    app.segmented_control(key="pick_show").set_value("Table").run()
+    assert answer(app)["n"].tolist() == [42]  # asked once, it stays
+    assert query_page(ask=False, sql=query).info  # of this visitor only
+    assert ran[0][1]["who"]
+
+
+def test_an_example_in_a_link_runs(query_page):
+    """Its text is ours: nothing that a stranger wrote."""
+    app = query_page(ask=False, sql=sql.EXAMPLES[1].sql, show="Table")
+    assert len(app.dataframe) == 2 and not app.info
+
+
+def test_a_full_house_is_told_while_one_waits():
+    namespace = {"sandbox": sandbox, "LIMITS": sandbox.Limits()}
+    page = (Path(sql.__file__).parent / "views" / "query.py").read_text(encoding="utf-8")
+    function = next(node for node in ast.parse(page).body if getattr(node, "name", "") == "waiting")
+    exec(ast.unparse(function), namespace)
+    assert namespace["waiting"](1) == "Asking the store"
+    said = "Waiting for one of 2 places: 3 other queries are before this one, and each is stopped after 10 seconds"
+    assert namespace["waiting"](3) == said
+
+
+def test_what_came_as_text_is_said(query_page):
+    app = query_page(sql="SELECT 'infinity'::DATE AS \"[day]\", 1 AS n", show="Table")
+    assert not app.error and answer(app)["[day]"].tolist() == ["infinity"]
+    assert any("As text" in caption.value and caption.value.endswith(r"\[day\].") for caption in app.caption)
+
+
 def test_a_query_that_is_run_becomes_the_link(query_page):
     app = query_page(sql="SELECT 1 AS one", show="Chart", x="one")
     app.text_area(key="sql_text").set_value("SELECT layer FROM layers ORDER BY layer")
-    next(button for button in app.button if button.label == "Run").click().run()
+    press_run(app)
     assert app.query_params["sql"] == "SELECT layer FROM layers ORDER BY layer"
     assert "show" not in app.query_params and "x" not in app.query_params
     assert answer(app)["layer"].tolist() == [5, 12]
@@ -85,7 +132,7 @@ def test_an_empty_answer_has_a_table_and_no_chart(query_page):
 
 
 def test_a_link_too_long_is_said(query_page):
-    app = query_page(sql="SELECT 1 " + "-" * 4000)
+    app = query_page(ask=False, sql="SELECT 1 " + "-" * 4000)
     assert "longer than 4,000 characters" in app.warning[0].value
     assert app.text_area(key="sql_text").value == sql.EXAMPLES[0].sql
 
@@ -148,6 +195,24 @@ def test_a_chart_infers_types_and_takes_any_column_name():
     assert (encoding["x"]["type"], encoding["y"]["type"], encoding["color"]["type"]) == ("ordinal", "quantitative", "nominal")
     assert (encoding["x"]["title"], encoding["y"]["title"], mark["type"]) == ("a.b[0]:Q", "y'", "line")
     assert rows == [{"x": 5, "y": 0.1, "colour": "m"}, {"x": 12, "y": 0.2, "colour": "m"}, {"x": 5, "y": 0.3, "colour": "s"}]
+
+
+@pytest.mark.parametrize(
+    "name", ["image", "title", "url", "__proto__", "a\nb", 'a"b', "a\\", "a.b[0]", "\u202ex", "", "constructor", "x" * 5000]
+)
+def test_no_column_is_a_word_of_a_tooltips(name):
+    """Vega's tooltips show a line `image` as a picture from that address, and end at a quote or a line's end."""
+    frame = pd.DataFrame({name: ["http://evil.example/i.png", "b"], "n": [0.5, 1.5]})
+    drawn = json.loads(sql.chart(frame, name, "n", name, "points").to_json())
+    titles = [line["title"] for line in drawn["encoding"]["tooltip"]]
+    assert [title.split(" ")[0] for title in titles] == ["x", "y", "colour"]
+    assert not any(set(title) & set('"\\\n\u202e') or len(title) > 100 for title in titles)
+    assert all("\n" not in str(drawn["encoding"][channel]["title"]) for channel in ("x", "y", "color"))
+
+
+def test_long_words_are_cut_in_a_chart():
+    frame = pd.DataFrame({"w": ["x" * 100_000, None], "n": [0.5, 1.5]})
+    assert len(sql.chart(frame, "w", "n", "w", "bars").to_json()) < 5000
 
 
 def test_the_first_guess_of_a_mark():

@@ -192,12 +192,9 @@ def test_imported_labels_are_what_the_query_sees(tmp_path):
 
 
 def test_a_full_house_says_so(store):
-    for _ in range(sandbox.AT_ONCE):
-        sandbox._places.acquire()
-    try:
-        with pytest.raises(QueryError, match="busy"):
-            run(store, "SELECT 1", Limits(seconds=0.1))
-    finally:
-        for _ in range(sandbox.AT_ONCE):
-            sandbox._places.release()
+    with sandbox._turns.turn("Ada", 0), sandbox._turns.turn("Bob", 0):
+        assert sandbox.others() == 2
+        with pytest.raises(QueryError, match="busy with 2 other queries: try again"):
+            run(store, "SELECT 1", Limits(seconds=0.1), "Cleo")
+    assert sandbox.others() == 0
     assert run(store, "SELECT 1 AS a").frame()["a"].tolist() == [1]

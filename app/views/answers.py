@@ -47,7 +47,7 @@ st.caption(
 )
 names = tasks["task"].to_list()
 with st.container(**widgets.ROW):
-    task = widgets.pick("Task", "task", names, names[0], show=words.plain if len(names) <= widgets.FEW else str, forget=("p",))
+    task = widgets.pick("Task", "task", names, names[0], forget=("p",))
     show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
     harmful = veil.may_be_harmful(task)

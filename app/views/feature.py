@@ -175,7 +175,7 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
         label = f" · {words.plain(words.short(row['label'], 28))}" if isinstance(row["label"], str) else ""
         name = words.feature_name(row["layer"], row["feature"])
         fate = f"shift {words.number(row['shift'], signed=True)}" if pd.notna(row["shift"]) else "never fires"
-        said = f", {row['verdict']}" if isinstance(row["verdict"], str) else ""
+        said = f", {words.plain(row['verdict'])}" if isinstance(row["verdict"], str) else ""
         st.page_link(
             "views/feature.py",
             label=f"{name} · cosine {words.number(row['cosine'])} · {fate}{said}{label}",

@@ -102,7 +102,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
         st.caption(f"{'Striking features whose change holds up' if floor else 'Features that moved most, untested'}{where}:")
     for _, mover in found.iterrows():
         place = {"layer": int(mover["layer"]), "feature": int(mover["feature"])}
-        label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else mover["kind"]
+        label = words.plain(words.short(mover["label"], 40)) if isinstance(mover["label"], str) else words.plain(mover["kind"])
         st.page_link(
             "views/feature.py",
             label=f"{words.feature_name(mover['layer'], mover['feature'])} · {label}",
@@ -124,7 +124,7 @@ def answers(store: Store) -> None:
     first = next((task for task in tasks if not veil.may_be_harmful(task)), tasks[0])
     with st.container(**widgets.ROW):
         st.markdown("#### The same prompt, answered by each")
-        task = widgets.pick("Task", "task", tasks, first, show=words.plain) if len(tasks) > 1 else first
+        task = widgets.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
     rows = data.ask(store, queries.answers, task=task)
     rows = rows[rows["prompt"] == prompt]

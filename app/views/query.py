@@ -12,6 +12,8 @@ from store.reader import Store
 CHOICES = ("show", "x", "y", "colour", "mark")
 SHOWN = ("Table", "Chart")
 NONE = "none"
+ASKED = "_sql_asked"
+"""The queries that this visitor asked: with a click here, not by following a link."""
 LIMITS = sandbox.Limits()
 
 
@@ -35,8 +37,15 @@ def wanted(default: str) -> str:
 
 
 def ask_for(text: str | None) -> None:
-    """Put a query into the URL; how the last one was drawn is forgotten."""
-    link.write(sql=text, **dict.fromkeys(CHOICES))
+    """Run a query, and put it into the URL; how another one was drawn is forgotten."""
+    st.session_state.setdefault(ASKED, set()).add(text)
+    if text != link.read_text("sql").strip():
+        link.write(sql=text, **dict.fromkeys(CHOICES))
+
+
+def may_run(text: str) -> bool:
+    """Whether a query may run: one of ours, or one that this visitor asked. A link's waits for a click."""
+    return text in st.session_state.get(ASKED, ()) or any(example.sql == text for example in sql.EXAMPLES)
 
 
 def typed() -> None:
@@ -51,7 +60,7 @@ def editor(text: str) -> None:
     with st.form("query", border=False):
         st.text_area(
             "SQL, one query that reads", key="sql_text", height=290, max_chars=sql.MOST_CHARACTERS,
-            help="DuckDB's SQL: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE or SHOW.",
+            help="DuckDB's SQL: SELECT, WITH, FROM, PIVOT, DESCRIBE, SUMMARIZE or SHOW.",
         )  # fmt: skip
         with st.container(**widgets.ROW):
             st.form_submit_button("Run", on_click=typed, type="primary", icon=":material/play_arrow:", help="Ctrl + Enter")
@@ -111,20 +120,30 @@ def as_chart(frame: pd.DataFrame, saved: tuple[str, str, str, str] | None) -> No
         colour = widgets.pick("Colour", "colour", colours, colour if colour in colours else NONE, few=0)
         mark = widgets.pick("Drawn as", "mark", sql.MARKS, mark or sql.default_mark(frame, x, y))
     drawn = sql.chart(frame, x, y, None if colour == NONE else colour, mark)
-    st.altair_chart(drawn, key="query_chart", alt=f"{y} against {x}")
+    st.altair_chart(drawn, key="query_chart", alt=f"{sql.charts.printed(y)} against {sql.charts.printed(x)}")
     if len(frame) > sql.charts.MOST_POINTS:
         st.caption(f"Drawn from the first {words.count(sql.charts.MOST_POINTS)} rows.")
+
+
+def waiting(others: int) -> str:
+    """What is said while a query runs, or has to wait for the others' end."""
+    if others < sandbox.AT_ONCE:
+        return "Asking the store"
+    return (
+        f"Waiting for one of {sandbox.AT_ONCE} places: {others} other queries are before this one, and each is stopped after "
+        f"{LIMITS.seconds:g} seconds"
+    )
 
 
 def result(store: Store, text: str) -> None:
     """The answer as table, chart, files and lines; or what was wrong with the query."""
     try:
-        with st.spinner("Asking the store"):
+        with st.spinner(waiting(sandbox.others())):
             answer = data.query(store, text)
+        frame = answer.frame()
     except sandbox.QueryError as error:
         failure(error)
         return
-    frame = answer.frame()
     saved = next((example.chart for example in sql.EXAMPLES if example.sql == text), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         show = widgets.pick("Answer", "show", SHOWN, SHOWN[saved is not None])
@@ -134,6 +153,10 @@ def result(store: Store, text: str) -> None:
         st.download_button(
             "Parquet", lambda: sql.to_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options
         )
+    if answer.as_text:
+        named = words.listing([words.plain(words.short(name, 40)) for name in answer.as_text[:5]])
+        more = f" and {len(answer.as_text) - 5:,} more" if len(answer.as_text) > 5 else ""
+        st.caption(f"As text, because tables and files have no such type or value: {named}{more}.")
     if show == "Chart":
         as_chart(frame, saved)
     else:
@@ -158,4 +181,7 @@ with right:
         examples(store)
     with browsed:
         schema(store)
-result(store, text)
+if may_run(text):
+    result(store, text)
+else:
+    st.info("This query came with the link and has not been run. Read it, then press Run.", icon=":material/link:")
