@@ -185,7 +185,7 @@ def is_sink(counted: bool | None) -> bool:
 
 
 def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], here: bool, address: str) -> str:
-    text = in_place(row["token"])
+    text = in_place(row["token"], row["token"] != row.get("alone", row["token"]))
     numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
     classes = ["fs-t"]
     if is_sink(row["counted"]):
@@ -208,7 +208,7 @@ def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], 
 
 
 def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
-    lines = [tokens.called(row["token"], row["alone"]), f"token {row['position']:,}, {row['segment']}"]
+    lines = [tokens.called(row["token"], row.get("alone", row["token"])), f"token {row['position']:,}, {row['segment']}"]
     if len(numbers) == 1:
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:

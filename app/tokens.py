@@ -80,9 +80,9 @@ def window(
     row_names = "".join(f"<span>{visible(name)}</span>" for name in (*names, "change"))
     columns = [f'<div class="fs-rows" aria-hidden="true">{row_names}</div>']
     written = WRITTEN * scale([(base, variant)])
-    for i, token in enumerate(tokens):
-        title = called(token, token if alone is None else alone[i])
-        columns.append(_column(token, title, float(base[i]), float(variant[i]), i == peak, top, written, names))
+    for i, (token, by_itself) in enumerate(zip(tokens, tokens if alone is None else alone, strict=True)):
+        a, b = float(base[i]), float(variant[i])
+        columns.append(_column(token, by_itself, a, b, i == peak, top, written, names))
     return f'<div class="fs-window">{"".join(columns)}</div>'
 
 
@@ -112,13 +112,12 @@ def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> str:
     base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
     top = scale([(base, variant)])
     pieces = []
-    for i, (token, a, b) in enumerate(zip(row["tokens"], base, variant, strict=True)):
+    for i, (token, alone, a, b) in enumerate(zip(row["tokens"], row.get("alone", row["tokens"]), base, variant, strict=True)):
         above, below = colour(float(a), top, words.BASE_COLOUR), colour(float(b), top, words.VARIANT_COLOUR)
         title = html.escape(f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}", quote=True)
         mark = ' class="fs-peak"' if i == peak else ""
-        pieces.append(
-            f'<span{mark} title="{title}" style="border-color:{above} transparent {below}">{in_place(token)}</span>'
-        )
+        text = in_place(token, token != alone)
+        pieces.append(f'<span{mark} title="{title}" style="border-color:{above} transparent {below}">{text}</span>')
     return f'<div class="fs-duo{" fs-veiled" if veiled else ""}">{"".join(pieces)}</div>'
 
 
@@ -164,13 +163,11 @@ def called(token: str, alone: str) -> str:
 
 
 def _column(
-    token: str, called: str, a: float, b: float, is_peak: bool, top: float, written: float, names: tuple[str, str]
+    token: str, alone: str, a: float, b: float, is_peak: bool, top: float, written: float, names: tuple[str, str]
 ) -> str:
-    text, change = in_place(token), b - a
-    title = html.escape(
-        f"{called}\n{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}",
-        quote=True,
-    )
+    text, change = in_place(token, token != alone), b - a
+    numbers = f"{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {words.number(change, signed=True)}"
+    title = html.escape(f"{called(token, alone)}\n{numbers}", quote=True)
     hue = words.INCREASE_COLOUR if change > 0 else words.DECREASE_COLOUR
     said = words.number(change, signed=True) if abs(change) >= written > 0 else ""
     return (

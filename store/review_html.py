@@ -178,7 +178,7 @@ def _window(context: dict[str, Any], model: str, top: float) -> str:
         strength = max(0.06, 0.62 * math.sqrt(value / top)) if value > 0 else 0
         style = f' style="background:rgba({COLOURS[model]},{strength:.2f})"' if strength else ""
         peak = ' class="peak"' if i == context["peak"] else ""
-        spans.append(f"<span{peak}{style}>{in_place(token)}</span>")
+        spans.append(f"<span{peak}{style}>{in_place(token, i > 0)}</span>")
     return "".join(spans)
 
 

@@ -23,9 +23,10 @@ def visible(token: str) -> str:
     return "".join(map(_shown, token)) or '<span class="fs-mark">∅</span>'
 
 
-def in_place(token: str) -> str:
-    """As :func:`visible`, of a token where it stands; what only goes on with a character before it, '', is a narrow place."""
-    return visible(token) if token else REST
+def in_place(token: str, goes_on: bool = True) -> str:
+    """As :func:`visible`, of a token where it stands; one without a text, which only goes on with the character before it, is a
+    narrow place, unless nothing goes on there."""
+    return REST if goes_on and not token else visible(token)
 
 
 def lines(text: str) -> str:

@@ -18,6 +18,7 @@ from store import open_store, verify
 from store.findings import findings
 from store.names import BASE
 from store.reader import Store
+from store.token_text import raw_bytes, written
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "store" / "demo"
@@ -34,6 +35,14 @@ def shipped() -> Store:
     """The store in the repository."""
     with open_store(SHIPPED) as store:
         yield store
+
+
+def test_the_texts_of_its_tokens_are_written_as_they_would_be_today(shipped: Store) -> None:
+    """Gemma's byte tokens are byte marks; no other token can be taken for one."""
+    tokens = shipped.sql("SELECT token FROM vocabulary")["token"]
+    assert [token for token in tokens if written(raw_bytes(token)) != token] == []
+    marked = [token for token in tokens if raw_bytes(token) != token.encode()]
+    assert len(marked) > 50 and all(len(raw_bytes(token)) == 1 for token in marked)
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ def test_a_token_in_its_place_and_in_a_cell():
     """What only goes on with a character has no text of its own, and is seen."""
     assert re.sub(r"<[^>]+>", "", text.in_place("")) == "" and "<span" in text.in_place("")
     assert text.in_place(" <b>") == " &lt;b&gt;"
+    assert text.in_place("", False) == text.visible("")
     assert text.marked("<b>\n\t\u202e\u00a0é") == "<b>↵⇥⟨U+202E⟩⍽é"
 
 
