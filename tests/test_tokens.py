@@ -79,7 +79,7 @@ def test_a_title_says_which_bytes_a_token_is():
 def test_a_colour_grows_with_the_value_and_stops_at_the_top():
     assert tokens.colour(0.0, 4.0, "#1f83c6") == "transparent"
     assert tokens.colour(1.0, 0.0, "#1f83c6") == "transparent"
-    assert tokens.colour(1.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.31)"
+    assert tokens.colour(1.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.30)"
     assert tokens.colour(4.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
     assert tokens.colour(9.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
 
