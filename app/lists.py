@@ -120,7 +120,7 @@ def page_buttons(features: FeatureList, page: int, total: int) -> None:
     row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
     row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
     row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
-    stem = f"{features.name}_{features.filter.variant}_{features.filter.domain}"
+    stem = words.file_stem(features.name, features.filter.variant, features.filter.domain)
     for title, make, ending, kind in (
         (f"{total:,} row{'s' if total != 1 else ''} as CSV", features.csv, "csv", "text/csv"),
         ("as Parquet", features.parquet, "parquet", "application/vnd.apache.parquet"),

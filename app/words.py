@@ -293,6 +293,11 @@ def short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def file_stem(*parts: str) -> str:
+    """What names a downloaded file, from texts of anybody's: letters, digits, '-' and '.' of each, '_' between."""
+    return "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part)[:60] for part in parts)
+
+
 def plain(text: str) -> str:
     """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
     return markdown(text, MARKS)

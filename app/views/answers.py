@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import answer_cards, data, link, tables, veil, widgets
+from app import answer_cards, data, link, tables, veil, widgets, words
 from store import document_queries, queries
 from store.names import ALL, BASE
 
@@ -69,7 +69,7 @@ page_buttons(line, page, last, len(prompts))
 line.download_button(
     f"Download {len(prompts):,} prompt{'s' if len(prompts) != 1 else ''} (CSV)",
     data=lambda: tables.csv(found),
-    file_name=f"answers_{task}.csv",
+    file_name=f"{words.file_stem('answers', task)}.csv",
     mime="text/csv",
     on_click="ignore",
     icon=":material/download:",

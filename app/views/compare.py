@@ -344,7 +344,7 @@ else:
     name = compare_words.tasks_name(chosen, tasks["task"].nunique())
     st.markdown(f"**Changed in {words.plain(name)}** · shift in each variant, ● where it changed; the furthest first")
     selected = feature_table(store, rows)
-    file = f"changed_in_{'_'.join(chosen)}_{domain}.csv"
+    file = f"{words.file_stem('changed_in', *chosen, domain)}.csv"
     pager(total, page, file, lambda: tables.csv(compare.changed_features(store, **listed, limit=None)))
     one_feature(store, selected, variant)
 
