@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import words
+from store.text import markdown
 
 NOTES = "_notes"
 VISITOR = "_visitor"
@@ -100,5 +100,6 @@ def shared(store: str | None) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    """A value for a note: short, and as Markdown takes it for text."""
-    return words.plain(words.short(str(value), 40))
+    """A value for a note: short, and with every mark of Markdown taken out or escaped."""
+    text = "".join(c if c.isalnum() or c in " -_.,/" else "·" for c in str(value))
+    return markdown(text if len(text) <= 40 else text[:39] + "…", "_")

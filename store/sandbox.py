@@ -167,7 +167,7 @@ class _Spare:
 def _start() -> subprocess.Popen:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-P", str(_WORKER)],
+        [sys.executable, "-B", "-P", str(_WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ import unicodedata
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
 REST = '<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>'
 JOINER = "\u2060"
-_READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|[-<>=~!](?=[-<>=~])", re.IGNORECASE)
+_READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|<(?=[-=])|-(?=[->])|[>~](?==)", re.IGNORECASE)
 """Where an address, an icon or an arrow would begin that a second reader finds in plain text."""
 
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
