@@ -152,8 +152,9 @@ def test_a_centred_dictionary_reads_what_transformer_lens_gives_it(tiny, tmp_pat
 def test_it_is_said(run):
     facts = run.store.manifest.saes
     assert [facts[layer]["centred"] for layer in ("1", "2")] == [True, False]
-    assert [note for note in run.store.manifest.notes if "less their mean over d_model" in note and "'sae_1'" in note]
-    assert not [note for note in run.store.manifest.notes if "'sae_2'" in note]
+    first, second = [note for note in run.store.manifest.notes if "less their mean over d_model" in note]
+    assert "relative_shift" in first and first.endswith("'sae_1'.")
+    assert "their own codes alone" in second and second.endswith("'again_2'.")
 
 
 def test_the_residuals_have_a_mean_to_lose(run):

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from extract.__main__ import main
 from extract.config import RunConfig, SaeConfig
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.sae_settings import ARCHITECTURES, run_notes
+from extract.sae_notes import run_notes
+from extract.sae_settings import ARCHITECTURES
 from store.errors import UserError
 from tests.support.world import make_sae, one_thread
 
@@ -297,6 +298,8 @@ def test_weights_that_are_rounded_are_told_once(tmp_path):
     for kind, notes in ((torch.float16, 0), (torch.float64, 1)):
         with_tensors(tmp_path / "sae_1", lambda tensors, kind=kind: tensors.update({n: t.to(kind) for n, t in tensors.items()}))
         assert len(load(tmp_path / "sae_1").notes) == notes
+    with_tensors(tmp_path / "sae_2", lambda tensors: tensors.update(b_dec=tensors["b_dec"].double()))
+    assert "float64" in load(tmp_path / "sae_2").notes[0]
 
 
 # ---- the run beside the training ----
@@ -357,6 +360,7 @@ def test_what_the_run_does_otherwise_reaches_output_and_manifest(world, tmp_path
 @pytest.mark.parametrize(("change", "words"), [
     (lambda t: t.pop("threshold"), ["threshold is missing", "jumprelu"]),
     (lambda t: t.update(b_dec_out=torch.zeros(8)), ["b_dec_out is not used"]),
+    (lambda t: t.update(W_enc=t["W_enc"].to(torch.int8)), ["W_enc is of type I8"]),
     (lambda t: t.update(log_threshold=t.pop("threshold")), ["threshold is missing", "log_threshold is not used"]),
     (lambda t: t.update(W_dec=t["W_dec"].T.contiguous()), ["W_dec is [8, 20] instead of [20, 8]"]),
     (lambda t: t.update(scaling_factor=torch.full((20,), 2.0)), ["scaling_factor", "W_dec"]),
