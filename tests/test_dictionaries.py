@@ -20,6 +20,7 @@ from extract.config import RunConfig, SaeConfig
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
 from extract.sae_notes import run_notes
 from extract.sae_settings import ARCHITECTURES
+from extract.self_test import self_test
 from store.errors import UserError
 from tests.support.world import make_sae, one_thread
 
@@ -189,6 +190,16 @@ def test_a_threshold_below_zero_is_one_of_zero(tmp_path):
     codes = dictionary.encode(residuals())[0]
     assert (codes.value > 0).all() and (codes.value < 0.4).any()
     assert (dictionary.flips_at == 0).all()
+
+
+def test_too_little_text_to_try_it_on(tmp_path):
+    """One word has no variance to explain: that is not the dictionary's fault."""
+    dictionary = load(saved(tmp_path / "sae"))
+    for few in (residuals(1), residuals(1).expand(5, -1)):
+        with pytest.raises(UserError, match="give more text"):
+            self_test(dictionary, few)
+    with pytest.raises(UserError, match="does not describe the base"):
+        self_test(dictionary, residuals(2))  # random weights do not
 
 
 # ---- settings: refused or told ----
