@@ -92,9 +92,9 @@ class SaeConfig(_Section):
     """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
 
     release: str | None = None
-    """sae-lens release, e.g. gemma-scope-2-270m-pt-res."""
+    """sae-lens release, e.g. gemma-scope-2-270m-pt-res, or a repository of the hub in sae-lens' format."""
     id: str | None = None
-    """Dictionary within the release, e.g. layer_12_width_16k_l0_medium."""
+    """Dictionary within the release, e.g. layer_12_width_16k_l0_medium, or folder within the repository."""
     path: str | None = None
     """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
 

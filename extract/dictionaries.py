@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
 from extract.sae_loading import Read, read_sae
+from extract.sae_notes import centring_notes, rounding_notes
 from extract.sae_settings import is_centred, said
 from extract.sparse_codes import RoomyCodes, SparseCodes
 from store.errors import UserError
@@ -68,11 +69,6 @@ class Dictionary:
         """
         dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
         dictionary.stored, dictionary.folded = read.stored, read.folded
-        if dictionary.centred:
-            dictionary.notes.append(
-                f"The dictionary '{name}' was trained on a model with center_writing_weights, so the residuals of layer "
-                f"{dictionary.layer} are read less their mean over d_model, and sizes (relative_shift) and cosines are of that."
-            )
         return dictionary
 
     @property
@@ -252,6 +248,13 @@ def load_dictionaries(
         UserError: one is missing or damaged, wants what cannot be done for it, has another width than the model, reads another
             hook or a layer that the model does not have, or shares its layer.
     """
+    return _load_each(configs, shape, device, dtype, "for sizes (relative_shift), cosines, controls and codes alike")
+
+
+def _load_each(
+    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str, dtype: torch.dtype, centred_for: str
+) -> list[Dictionary]:
+    """In layer order; the first one carries the notes about several. Arguments and errors as of :func:`load_dictionaries`."""
     loaded: dict[int, Dictionary] = {}
     for config in configs:
         dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
@@ -272,20 +275,10 @@ def load_dictionaries(
             )
         loaded[dictionary.layer] = dictionary
     found = [loaded[layer] for layer in sorted(loaded)]
-    _note_rounding(found)
+    if found:
+        found[0].notes += centring_notes([dictionary.name for dictionary in found if dictionary.centred], centred_for)
+        found[0].notes += rounding_notes([(one.name, one.stored, one.sae.W_dec.dtype) for one in found])
     return found
-
-
-def _note_rounding(dictionaries: Sequence[Dictionary]) -> None:
-    """Say, once for all that are alike, where weights lost digits or range when they were read; the first one carries it."""
-    alike: dict[tuple[str, str], list[Dictionary]] = {}
-    for dictionary in dictionaries:
-        kind = dictionary.sae.W_dec.dtype
-        if dictionary.stored is not None and torch.promote_types(getattr(torch, dictionary.stored), kind) != kind:
-            alike.setdefault((dictionary.stored, str(kind).removeprefix("torch.")), []).append(dictionary)
-    for (stored, kind), some in alike.items():
-        names = ", ".join(f"'{dictionary.name}'" for dictionary in some)
-        some[0].notes.append(f"Stored in {stored} and read in {kind} (sae_dtype), which rounds their weights: {names}.")
 
 
 def load_replicas(
@@ -301,7 +294,7 @@ def load_replicas(
         UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
     """
     first = {dictionary.layer: dictionary for dictionary in dictionaries}
-    loaded = load_dictionaries(configs, shape, device, dtype)
+    loaded = _load_each(configs, shape, device, dtype, "for their own codes alone")
     for replica in loaded:
         if replica.layer not in first:
             raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")

@@ -18,7 +18,7 @@ from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, check_named_domains, read_records
 from extract.render import Renderer
-from extract.sae_settings import run_notes
+from extract.sae_notes import run_notes
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError

@@ -47,6 +47,7 @@ def fingerprint(
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
         **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
+        **{f"residual read by '{read.name}'": "less its mean" for read in (*dictionaries, *replicas) if read.centred},
     }
 
 

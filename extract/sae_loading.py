@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Read:
     Attributes:
         sae: ready to encode; on "meta" with shapes alone.
         settings: of its file, before sae-lens drops what it does not know.
-        stored: dtype of the weights in the file, "float32"; None where they differ, or the file is not looked at.
+        stored: the widest dtype of the weights in the file, "float32"; None where the file is not looked at.
         folded: what was folded into the weights, with its value; "" for nothing.
         notes: what the user should know of it.
     """
@@ -95,8 +96,9 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype) -> Read:
         raise UserError(f"{place} could not be loaded: {said[:400]}") from error
     if fold.scaler is not None:
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
-    stored = {DTYPES.get(kind) for _, kind in header.values()}
-    return Read(sae, settings, stored.pop() if len(stored) == 1 else None, fold.said, notes)
+    kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values()]
+    stored = str(reduce(torch.promote_types, kinds)).removeprefix("torch.") if kinds else None
+    return Read(sae, settings, stored, fold.said, notes)
 
 
 @contextmanager
@@ -188,7 +190,8 @@ def _check_tensors(place: Place, header: Header, sae: SAE, file: Path | None) ->
     if "scaling_factor" in found:
         _check_scale(place, file)
         del found["scaling_factor"]
-    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    problems = [f"{name} is of type {kind}" for name, (_, kind) in sorted(header.items()) if kind not in DTYPES]
+    problems += [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
     problems += [f"{name} is not used" for name in sorted(found.keys() - wanted.keys())]
     problems += [
         f"{name} is {found[name]} instead of {wanted[name]}"

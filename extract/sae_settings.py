@@ -4,9 +4,8 @@
 *Settings* are the configuration as its file or its release's loader gives it, before sae-lens drops what it does not know.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import sae_lens
@@ -14,7 +13,6 @@ from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
-from extract.config import RunConfig
 from extract.hooks import layer_of_hook
 from store.errors import UserError
 
@@ -134,45 +132,6 @@ def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
             f"'{shape.model_type}' is not known here, as it is of {', '.join(CENTRED_FAMILIES)}; use one trained without."
         )
     return True
-
-
-def run_notes(config: RunConfig, named: Sequence[tuple[str, Settings]]) -> list[str]:
-    """What a run does otherwise than the training of its dictionaries did: its base, its windows, its BOS.
-
-    Args:
-        named: (name, settings) of each dictionary, those of the run before its replicas.
-    """
-    wanted = config.prepend_bos
-    if wanted == "auto":
-        wanted = said(named[0][1], "prepend_bos") is not False
-    different: dict[str, list[str]] = {}
-    for name, settings in named:
-        for what in _differences(config, settings, wanted):
-            different.setdefault(what, []).append(f"'{name}'")
-    return [f"{what}: dictionaries {', '.join(names)}." for what, names in different.items()]
-
-
-def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[str]:
-    """Each as the head of a sentence that ends in the names of those it is true of."""
-    model, size = said(settings, "model_name"), said(settings, "context_size")
-    if model and not _is_called(config.base, str(model)):
-        yield f"Trained on '{model}', by their own account, and read on the base '{Path(config.base).name}'"
-    if isinstance(size, int) and 0 < size < config.context_length:
-        read = f"read on windows of up to {config.context_length} (context_length)"
-        yield f"Trained on windows of {size} tokens, and {read}, whose later positions they never saw"
-    trained_with = said(settings, "prepend_bos")
-    if trained_with is not None and bool(trained_with) != bos:
-        yield f"Trained {'with' if trained_with else 'without'} BOS, and read {'with' if bos else 'without'} it"
-
-
-def _is_called(base: str, model: str) -> bool:
-    """Whether a base goes by the name of a model: an owner, TransformerLens' short names, signs and cases aside."""
-    names = []
-    for name in (base.removeprefix("pypi:"), model):
-        letters = "".join(c for c in Path(name).name.lower() if c.isalnum())
-        names.append("gpt2" if letters == "gpt2small" else letters.removeprefix("meta"))
-    is_file = base.startswith("pypi:") or base.endswith(".gguf")  # which say how they are quantised too
-    return names[1] in names[0] if is_file else names[0] == names[1]
 
 
 def _check_hooks(name: str, settings: Settings) -> None:

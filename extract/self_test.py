@@ -36,12 +36,18 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
         residuals: float32 [n_tokens, d_model], base residuals of tokens that count.
 
     Raises:
-        UserError: it reconstructs worse than the mean does, never fires, or does not decode as its codes times W_dec.
+        UserError: there are too few tokens to tell; it reconstructs worse than the mean does, never fires, or does not decode
+            as its codes times W_dec.
     """
-    codes, reconstruction = dictionary.encode(residuals)
     exact = residuals.double()
-    error2 = (exact - reconstruction).square().sum()
     variance = (exact - exact.mean(0)).square().sum()
+    if len(residuals) < 2 or not variance > 0:
+        raise UserError(
+            f"The pilot has {len(residuals)} token(s) that count at layer {dictionary.layer}, all with one residual, which is "
+            "too little to try the dictionary on; give more text."
+        )
+    codes, reconstruction = dictionary.encode(residuals)
+    error2 = (exact - reconstruction).square().sum()
     fvu = float(error2 / variance)
     if len(codes.value) == 0 or not fvu < 1:
         raise UserError(

@@ -249,6 +249,12 @@ def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Di
                 f"The {what} of the configuration is not the one that the store was made with: its hash differs from the "
                 "manifest's (hashes are of the weights as loaded, so that another dtype differs too)."
             )
+    for layer, dictionary in dictionaries.items():
+        if dictionary.centred != manifest.saes[str(layer)].get("centred", False):
+            raise UserError(
+                f"The store was made before residuals were read as the dictionary of layer {layer} was trained on them, less "
+                "their mean (center_writing_weights), so that its activations are others; extract it again."
+            )
 
 
 def _pilot(store: Store, layer: int) -> LayerPilot:

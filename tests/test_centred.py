@@ -2,7 +2,7 @@
 d_model, in pilot, shards, controls, replicas, planted changes and steering alike. Against TransformerLens' own processing of
 the weights, and against the dense reference of tests/support/reference.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,13 @@ from extract.config import SaeConfig, load_config
 from extract.controls import ControlInputs, controlled
 from extract.dictionaries import load_dictionaries
 from extract.inputs import load_inputs
-from extract.models import model_config
+from extract.models import model_config, tokenizer_digest
 from extract.places import Places
 from extract.sae_settings import NO_EFFECT
-from extract.steer import Intervention
+from extract.steer import Intervention, _check_same
 from extract.steer_plan import Passage, Plan
 from store import open_store, parts
+from store.errors import UserError
 from store.reader import Store
 from store.steering import RESTORE
 from tests.support.reference import Reference, recording
@@ -152,8 +153,9 @@ def test_a_centred_dictionary_reads_what_transformer_lens_gives_it(tiny, tmp_pat
 def test_it_is_said(run):
     facts = run.store.manifest.saes
     assert [facts[layer]["centred"] for layer in ("1", "2")] == [True, False]
-    assert [note for note in run.store.manifest.notes if "less their mean over d_model" in note and "'sae_1'" in note]
-    assert not [note for note in run.store.manifest.notes if "'sae_2'" in note]
+    first, second = [note for note in run.store.manifest.notes if "less their mean over d_model" in note]
+    assert "relative_shift" in first and first.endswith("'sae_1'.")
+    assert "their own codes alone" in second and second.endswith("'again_2'.")
 
 
 def test_the_residuals_have_a_mean_to_lose(run):
@@ -264,6 +266,7 @@ def test_steering_reads_the_same(run):
     """The amounts of a causal check are those of the codes of centred residuals, and sinks are told by centred norms."""
     config = load_config(run.config)
     inputs = load_inputs(config.model_copy(update={"variants": {"sft": config.variants["sft"]}}), lambda _text: None)
+    assert {key for key in inputs.digests if "residual" in key} == {"residual read by 'sae_1'", "residual read by 'again_2'"}
     dictionary, layer = inputs.dictionaries[0], run.truth.layers[LAYER]
     window = np.flatnonzero(run.truth.document == 0)[:20]
     intervention = Intervention(inputs.models, dictionary, inputs.bos, config.sink_factor * layer.median_norm)
@@ -276,3 +279,9 @@ def test_steering_reads_the_same(run):
     expected = np.where(layer.counted[window], np.maximum(scaled["base"] - scaled["sft"], 0), 0)
     np.testing.assert_allclose(by, expected, rtol=1e-3, atol=1e-3)
     assert expected.any() or np.maximum(scaled["sft"] - scaled["base"], 0).any()
+    same, tokenizer = run.store.manifest, tokenizer_digest(inputs.tokenizer)
+    _check_same(same, inputs.models, {LAYER: dictionary}, tokenizer)
+    before = replace(same, saes={at: {k: v for k, v in sae.items() if k != "centred"} for at, sae in same.saes.items()})
+    with pytest.raises(UserError, match="extract it again"):
+        _check_same(before, inputs.models, {LAYER: dictionary}, tokenizer)
+    _check_same(before, inputs.models, {2: inputs.dictionaries[1]}, tokenizer)

@@ -18,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from extract.__main__ import main
 from extract.config import RunConfig, SaeConfig
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.sae_settings import ARCHITECTURES, run_notes
+from extract.sae_notes import run_notes
+from extract.sae_settings import ARCHITECTURES
+from extract.self_test import self_test
 from store.errors import UserError
 from tests.support.world import make_sae, one_thread
 
@@ -190,6 +192,16 @@ def test_a_threshold_below_zero_is_one_of_zero(tmp_path):
     assert (dictionary.flips_at == 0).all()
 
 
+def test_too_little_text_to_try_it_on(tmp_path):
+    """One word has no variance to explain: that is not the dictionary's fault."""
+    dictionary = load(saved(tmp_path / "sae"))
+    for few in (residuals(1), residuals(1).expand(5, -1)):
+        with pytest.raises(UserError, match="give more text"):
+            self_test(dictionary, few)
+    with pytest.raises(UserError, match="does not describe the base"):
+        self_test(dictionary, residuals(2))  # random weights do not
+
+
 # ---- settings: refused or told ----
 
 KWARGS = "model_from_pretrained_kwargs"
@@ -297,6 +309,8 @@ def test_weights_that_are_rounded_are_told_once(tmp_path):
     for kind, notes in ((torch.float16, 0), (torch.float64, 1)):
         with_tensors(tmp_path / "sae_1", lambda tensors, kind=kind: tensors.update({n: t.to(kind) for n, t in tensors.items()}))
         assert len(load(tmp_path / "sae_1").notes) == notes
+    with_tensors(tmp_path / "sae_2", lambda tensors: tensors.update(b_dec=tensors["b_dec"].double()))
+    assert "float64" in load(tmp_path / "sae_2").notes[0]
 
 
 # ---- the run beside the training ----
@@ -357,6 +371,7 @@ def test_what_the_run_does_otherwise_reaches_output_and_manifest(world, tmp_path
 @pytest.mark.parametrize(("change", "words"), [
     (lambda t: t.pop("threshold"), ["threshold is missing", "jumprelu"]),
     (lambda t: t.update(b_dec_out=torch.zeros(8)), ["b_dec_out is not used"]),
+    (lambda t: t.update(W_enc=t["W_enc"].to(torch.int8)), ["W_enc is of type I8"]),
     (lambda t: t.update(log_threshold=t.pop("threshold")), ["threshold is missing", "log_threshold is not used"]),
     (lambda t: t.update(W_dec=t["W_dec"].T.contiguous()), ["W_dec is [8, 20] instead of [20, 8]"]),
     (lambda t: t.update(scaling_factor=torch.full((20,), 2.0)), ["scaling_factor", "W_dec"]),
