@@ -17,7 +17,7 @@ from extract.planted import planted_change
 from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, check_named_domains, read_records
-from extract.render import Renderer
+from extract.render import Renderer, is_chat
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
@@ -55,6 +55,12 @@ class Inputs:
     digests: dict[str, str]
     notes: list[str]
 
+    @property
+    def pad(self) -> int:
+        """Token id that fills rows up; being masked, it may be any that the models know."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None and pad < self.models.shape.vocab_size else 0
+
 
 def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
     """Read and check everything, what is quick to refuse first.
@@ -71,9 +77,13 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     torch.use_deterministic_algorithms(True, warn_only=True)
     say(f"Reading the corpus ({len(config.corpus)} sources)")
     records = read_records(config.corpus)
+    check_domains(config, records)
     dtype = resolve_dtype(config.dtype, device)
     dictionaries, replicas = read_dictionaries(config, device, dtype)
     text = read_text(config, records, wants_bos(config, dictionaries), quiet)
+    check_named_domains(config, text.corpus.domains)
+    if text.corpus.n_tokens < LEAST_TOKENS:
+        raise UserError("The corpus has 1 token: that is too little to compare anything on; give more text.")
     bos = bos_token(config, text.tokenizer, dictionaries)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, dtype)
@@ -89,21 +99,20 @@ def read_text(config: RunConfig, records: Sequence[Record], bos: bool, quiet: bo
     """Render and tokenise records with the base's tokenizer; those of the variants must agree.
 
     Args:
+        records: all, or for a look :func:`extract.records.first_records`.
         bos: one is put before each context window, so that documents are read without one at their start.
         quiet: no progress bar.
 
     Raises:
-        UserError: a tokenizer is missing or differs, a record cannot be rendered, a setting names a domain that none has.
+        UserError: a tokenizer is missing or differs, or a record cannot be rendered.
     """
     tokenizer = load_tokenizer(config.base)
-    check_domains(config, records)
     others = variant_tokenizers(config)
-    renderer = Renderer.for_run(config.chat_template, {BASE: tokenizer, **others}, config.template_date, not bos)
+    renderer = Renderer(None, tokenizer, keep_bos=not bos)
+    if config.chat_template is not None or any(map(is_chat, records)):
+        renderer = Renderer.for_run(config.chat_template, {BASE: tokenizer, **others}, config.template_date, not bos)
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
-    check_named_domains(config, corpus.domains)
-    if corpus.n_tokens < LEAST_TOKENS:
-        raise UserError(f"The corpus has {corpus.n_tokens} token: that is too little to compare anything on; give more text.")
     return Text(tokenizer, corpus)
 
 
@@ -181,7 +190,7 @@ def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilo
         inputs.replicas,
         fixed,
         inputs.bos,
-        inputs.tokenizer.pad_token_id or 0,
+        inputs.pad,
         inputs.corpus.domains,
         f"{fingerprint_hash(inputs.digests)} {pilots.digest(writer)}",
     )

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from extract import pilot
 from extract.__main__ import main
 from extract.config import load_config
-from extract.inputs import read_text
-from extract.records import read_records
+from extract.inputs import Inputs, read_text
+from extract.records import first_records, read_records
 from extract.render import BOS_TAKEN, SHORTENED
 from store import open_store
 from store.errors import UserError
@@ -152,3 +152,19 @@ def test_a_self_test_that_fails_on_a_few_tokens_says_that_they_are_few(monkeypat
     dictionary = SimpleNamespace(name="sae", layer=3)
     with pytest.raises(UserError, match=said):
         pilot.fix_layer(dictionary, torch.ones(tokens, 4), SimpleNamespace(count_sinks=True, sink_factor=4.0))
+
+
+@pytest.mark.parametrize(("pad", "used"), [(None, 0), (7, 7), (400, 0)])
+def test_padding_is_a_token_that_the_models_know(pad, used):
+    """One that SFT added without resizing the models is not; it is masked, so that any other will do."""
+    models = SimpleNamespace(shape=SimpleNamespace(vocab_size=400))
+    inputs = Inputs(models, SimpleNamespace(pad_token_id=pad), [], [], None, None, {}, [])
+    assert inputs.pad == used
+
+
+def test_a_look_at_the_first_records_refuses_nothing_that_the_whole_has(run):
+    """``check`` reads a few of each source by the same code: a domain that stands further down is no reason to refuse."""
+    config = load_config(run / "run.yaml")
+    records = first_records(read_records(config.corpus), 1)
+    assert [record.where for record in records] == ["a/train.jsonl, line 1", "b/train.jsonl, line 1"]
+    assert len(read_text(config, records[:1], bos=True, quiet=True).corpus.documents) == 1
