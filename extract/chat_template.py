@@ -69,7 +69,7 @@ class ChatTemplate:
         return [found["text"] if "text" in found else ValueError(found["error"]) for found in answer["rendered"]]
 
     def _ask(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-        size = sum(len(json.dumps(messages, ensure_ascii=False)) for messages in conversations)
+        size = sum(len(_as_json(messages)) for messages in conversations)
         task = {
             "template": self.source,
             "special_tokens": dict(self.special_tokens),
@@ -143,12 +143,17 @@ def _own(name: str, tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"There is no chat template at '{path}'; check chat_template in the configuration.")
     try:
+        if not path.is_file():
+            raise UserError(f"There is no chat template at '{path}'; check chat_template in the configuration.")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The chat template '{path}' cannot be read: {error}.") from error
+
+
+def _as_json(value: Any) -> str:
+    """JSON, with what a dataset may hold beside it as transformers shows it to templates."""
+    return json.dumps(value, ensure_ascii=False, default=lambda other: f"<{type(other).__name__}>")
 
 
 class _Worker:
@@ -165,18 +170,18 @@ class _Worker:
             process = self._running()
             late = threading.Timer(task["seconds"], process.kill)
             late.start()
+            line = b""
             try:
-                process.stdin.write(json.dumps(task, ensure_ascii=False).encode() + b"\n")
+                process.stdin.write(_as_json(task).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except OSError:
-                line = b""
+                pass
             finally:
                 late.cancel()
-            if not line.endswith(b"\n"):
-                self.close()
-                return None
-            return json.loads(line)
+                if not line.endswith(b"\n"):  # interrupted, it would give the next one this one's answer
+                    self.close()
+            return json.loads(line) if line.endswith(b"\n") else None
 
     def close(self) -> None:
         """End it."""

@@ -17,7 +17,7 @@ from extract.planted import planted_change
 from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, check_named_domains, read_records
-from extract.render import Renderer
+from extract.render import Renderer, is_chat
 from extract.sae_notes import run_notes
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_tokenizers
@@ -56,6 +56,12 @@ class Inputs:
     digests: dict[str, str]
     notes: list[str]
 
+    @property
+    def pad(self) -> int:
+        """Token id that fills rows up; being masked, it may be any that the models know."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None and pad < self.models.shape.vocab_size else 0
+
 
 def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
     """Read and check everything, what is quick to refuse first.
@@ -72,9 +78,11 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     torch.use_deterministic_algorithms(True, warn_only=True)
     say(f"Reading the corpus ({len(config.corpus)} sources)")
     records = read_records(config.corpus)
+    check_domains(config, records)
     dtype = resolve_dtype(config.dtype, device)
     dictionaries, replicas = read_dictionaries(config, device, dtype)
     text = read_text(config, records, wants_bos(config, dictionaries), quiet)
+    check_corpus(config, text.corpus)
     bos = bos_token(config, text.tokenizer, dictionaries)
     check_planted(config, dictionaries)
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
@@ -92,22 +100,32 @@ def read_text(config: RunConfig, records: Sequence[Record], bos: bool, quiet: bo
     """Render and tokenise records with the base's tokenizer; those of the variants must agree.
 
     Args:
+        records: all, or for a look :func:`extract.records.first_records`.
         bos: one is put before each context window, so that documents are read without one at their start.
         quiet: no progress bar.
 
     Raises:
-        UserError: a tokenizer is missing or differs, a record cannot be rendered, a setting names a domain that none has.
+        UserError: a tokenizer is missing or differs, or a record cannot be rendered.
     """
     tokenizer = load_tokenizer(config.base)
-    check_domains(config, records)
     others = variant_tokenizers(config)
-    renderer = Renderer.for_run(config.chat_template, {BASE: tokenizer, **others}, config.template_date, not bos)
+    renderer = Renderer(None, tokenizer, keep_bos=not bos)
+    if config.chat_template is not None or any(map(is_chat, records)):
+        renderer = Renderer.for_run(config.chat_template, {BASE: tokenizer, **others}, config.template_date, not bos)
     with progress_bar(config.tokens, "tokenising", "token", disable=quiet) as bar:
         corpus = tokenize(records, tokenizer, renderer, config.tokens, config.document_tokens, others, bar.update)
+    return Text(tokenizer, corpus)
+
+
+def check_corpus(config: RunConfig, corpus: Corpus) -> None:
+    """Refuse a corpus of which nothing is left to compare.
+
+    Raises:
+        UserError: it has too few tokens, or none of a domain that a setting names.
+    """
     check_named_domains(config, corpus.domains)
     if corpus.n_tokens < LEAST_TOKENS:
-        raise UserError(f"The corpus has {corpus.n_tokens} token: that is too little to compare anything on; give more text.")
-    return Text(tokenizer, corpus)
+        raise UserError("The corpus has 1 token: that is too little to compare anything on; give more text.")
 
 
 def read_dictionaries(config: RunConfig, device: str, dtype: torch.dtype) -> tuple[list[Dictionary], list[Dictionary]]:
@@ -204,7 +222,7 @@ def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilo
         inputs.replicas,
         fixed,
         inputs.bos,
-        inputs.tokenizer.pad_token_id or 0,
+        inputs.pad,
         inputs.corpus.domains,
         f"{fingerprint_hash(inputs.digests)} {pilots.digest(writer)}",
     )

@@ -164,7 +164,7 @@ def _pilot(
 def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
     """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
     readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
-    pad = inputs.tokenizer.pad_token_id or 0
+    pad = inputs.pad
     gathered: dict[int, torch.Tensor] = {}
     for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
         rows, residuals = read_residuals(inputs.models, [name], batch, list(readers))

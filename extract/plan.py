@@ -14,10 +14,19 @@ from transformers.utils.logging import disable_progress_bar
 from extract.answers import read_answers
 from extract.config import RunConfig, SaeConfig, VariantConfig, with_tokens
 from extract.dictionaries import Dictionary
-from extract.inputs import Text, bos_token, check_planted, check_token_ids, read_dictionaries, read_text, wants_bos
+from extract.inputs import (
+    Text,
+    bos_token,
+    check_corpus,
+    check_planted,
+    check_token_ids,
+    read_dictionaries,
+    read_text,
+    wants_bos,
+)
 from extract.memory import Needs, needs, parameters
 from extract.models import model_config, resolve_device, resolve_dtype
-from extract.records import first_records, read_records
+from extract.records import check_domains, first_records, read_records
 from extract.sae_loading import read_sae
 from extract.token_kl import check_predictions
 from extract.variants import ModelSet, variant_kind, variant_source
@@ -155,7 +164,10 @@ def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
     domains = sorted({record.domain for record in records})
     report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
     first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))
+    report.attempt(lambda: check_domains(config, records))
     text = report.attempt(lambda: read_text(first, records, bos, quiet=True))
+    if text is not None:
+        report.attempt(lambda: check_corpus(config, text.corpus))
     if text is not None and first.tokens < config.tokens:
         report.attempt(lambda: read_text(first, first_records(records, FIRST_RECORDS), bos, quiet=True))
     report.notes += [] if text is None else text.corpus.notes

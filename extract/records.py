@@ -12,7 +12,10 @@ from typing import Any
 from extract.config import RunConfig, SourceConfig, as_domain
 from extract.dataset_rows import read_rows
 from extract.jsonl import read_objects
-from store.errors import UserError
+from store.errors import UserError, first_line
+
+FORMS = ("text", "prompt", "response", "messages")
+"""Fields that hold what a record says."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
     """
     records: list[Record] = []
     for source, name in zip(sources, source_names(sources), strict=True):
-        rows = list(itertools.islice(_rows(source, name), source.limit))
+        try:
+            rows = list(itertools.islice(_rows(source, name), source.limit))
+        except OSError as error:
+            reason = first_line(error).rstrip(".")
+            raise UserError(f"The corpus source '{source.path or source.dataset}' cannot be read: {reason}.") from error
         if not rows:
             raise UserError(f"The corpus source '{source.path or source.dataset}' has no documents; check the file.")
         for default, where, fields in rows:
@@ -63,14 +70,14 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
 
 
 def first_records(records: Sequence[Record], count: int) -> list[Record]:
-    """The first records of each source, for a look at all of them that costs little."""
+    """The first records of each source that say anything, for a look at all of them that costs little."""
     taken: Counter[str] = Counter()
     chosen = []
     for record in records:
-        taken[record.file] += 1
-        if taken[record.file] <= count:
+        if taken[record.file] < count and any(record.fields.get(name) for name in FORMS):
+            taken[record.file] += 1
             chosen.append(record)
-    return chosen
+    return chosen or list(records[:count])
 
 
 def source_names(sources: Sequence[SourceConfig]) -> list[str]:
@@ -132,9 +139,16 @@ def _rows(source: SourceConfig, name: str) -> Iterator[tuple[str, str, dict]]:
 
 def _path_pieces(source: SourceConfig) -> tuple[str, ...]:
     """A local path in its pieces; a hub id whole."""
-    if source.dataset is not None and not Path(source.dataset).exists():
+    if source.dataset is not None and not _is_there(source.dataset):
         return (source.dataset,)
     return Path(source.path or source.dataset).absolute().parts[1:]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # too long a name, a folder that may not be read: it will be asked for as it is
+        return False
 
 
 def _describe(source: SourceConfig, name: str) -> dict[str, Any]:

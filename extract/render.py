@@ -178,6 +178,11 @@ def _is_null(value: Any) -> bool:
     return value is None or value != value
 
 
+def is_chat(record: "Record") -> bool:
+    """Whether a record is a conversation, or a prompt with its response: what a chat template is for."""
+    return any(isinstance(record.fields.get(name), str | list) for name in ("messages", "prompt"))
+
+
 def _check_message(message: Any, where: str) -> None:
     """See that a message is of the kind that can be rendered.
 

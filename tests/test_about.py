@@ -128,7 +128,7 @@ def test_what_was_cut_is_counted(about_page, tiny_store, tmp_path, left_out):
 
 @pytest.mark.parametrize(
     ("used", "shown"),
-    [({"from": "safety", "sha256": "ab" * 32}, {"chat template of", "safety", "ab" * 32}), (None, {"chat template"}), ({}, set())],
+    [({"from": "safety", "sha256": "ab" * 32}, {"chat template of", "ab" * 32}), (None, {"chat template"}), ({}, set())],
 )
 def test_whose_chat_template_it_was(about_page, tiny_store, tmp_path, used, shown):
     copy = shutil.copytree(tiny_store, tmp_path / "copy")
