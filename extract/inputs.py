@@ -18,7 +18,8 @@ from extract.progress import progress_bar
 from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, read_records
 from extract.render import Renderer
-from extract.token_kl import check_predictions
+from extract.token_kl import check_heads, check_predictions
+from extract.trial import check_token_ids
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
 from store.writer import StoreWriter
@@ -51,6 +52,12 @@ class Inputs:
     digests: dict[str, str]
     notes: list[str]
 
+    @property
+    def pad(self) -> int:
+        """Token id for padding, which is masked: the tokenizer's, or 0 where a model's embedding has no row for that."""
+        pad = self.tokenizer.pad_token_id or 0
+        return pad if pad < min(self.models.embedding_rows.values()) else 0
+
 
 def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
     """Read and check everything, what is quick to refuse first.
@@ -73,6 +80,9 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     say(f"Loading the base and {len(config.variants)} variant(s) on {device}")
     models = ModelSet(config, device, dtype)
     check_predictions(config, models.one_at_a_time)
+    check_embeddings(models, text, bos)
+    if config.token_kl:
+        check_heads(models)
     notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
     for note in notes:
         say(f"Note: {note}")
@@ -133,6 +143,16 @@ def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionarie
     return tokenizer.bos_token_id
 
 
+def check_embeddings(models: ModelSet, text: Text, bos: int | None) -> None:
+    """Every token that is read has a row in the embedding of every model.
+
+    Raises:
+        UserError: one has none.
+    """
+    largest = max([bos or 0, *(int(document.token_ids.max()) for document in text.corpus.documents)])
+    check_token_ids(models.embedding_rows, largest, str(text.tokenizer.convert_ids_to_tokens(largest)))
+
+
 def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
     """Give the planted variants of a configuration their changes, which depend on the pilot.
 
@@ -164,7 +184,7 @@ def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilo
         inputs.replicas,
         fixed,
         inputs.bos,
-        inputs.tokenizer.pad_token_id or 0,
+        inputs.pad,
         inputs.corpus.domains,
         f"{fingerprint_hash(inputs.digests)} {pilots.digest(writer)}",
     )

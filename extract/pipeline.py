@@ -163,9 +163,8 @@ def _pilot(
 def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
     """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot in the order of its rows."""
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    pad = inputs.tokenizer.pad_token_id or 0
     gathered: dict[int, torch.Tensor] = {}
-    for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
+    for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad):
         rows, residuals = read_residuals(inputs.models, [name], batch, layers)
         for layer, residual in residuals[name].items():
             gathered.setdefault(layer, residual.new_empty(shard.n_tokens, residual.shape[1]))[rows] = residual
