@@ -225,9 +225,7 @@ def _measure_bare(config: RunConfig) -> Bare:
 
 def _batches(config: RunConfig, inputs: Inputs) -> Iterator[Batch]:
     for shard in make_shards(inputs.corpus.documents, config.shard_tokens):
-        yield from make_batches(
-            shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad
-        )
+        yield from make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad)
 
 
 def _measure_whole(config: RunConfig) -> Whole:

@@ -18,6 +18,8 @@ from transformers.utils import cached_file
 from store.errors import UserError, first_line
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+META = {"attn_implementation": "eager"}
+"""Of a model on torch's meta device: the other ways to compute attention look at the values of the mask."""
 EXACT_IN = {
     torch.float64: ("F64", "F32", "F16", "BF16"),
     torch.float32: ("F32", "F16", "BF16"),
@@ -68,7 +70,7 @@ def load_checkpoint(
         try:
             model, report = kind.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map,
-                output_loading_info=True, ignore_mismatched_sizes=True,
+                output_loading_info=True, ignore_mismatched_sizes=True, **(META if device_map == "meta" else {}),
             )  # fmt: skip
         except Exception as error:  # a damaged file surfaces as whatever its reader runs into
             if failed := sorted(row for text in said for row in re.findall(r"^(\S+)\s*\| CONVERSION", text, re.M)):
@@ -137,7 +139,7 @@ def stored_tensor(folder: str, name: str) -> torch.Tensor | None:
 
 def asks_for_values(error: Exception) -> bool:
     """Whether code failed on torch's meta device only because that has shapes, and no numbers."""
-    words = ("meta tensor", "meta device", "device 'meta'", "data-dependent", "register_meta")
+    words = ("meta tensor", "meta device", "device 'meta'", "data-dependent", "register_meta", "mat_a.dtype")
     return isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in words)
 
 

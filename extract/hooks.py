@@ -69,7 +69,7 @@ class Residuals(dict[int, torch.Tensor]):
     """layer -> ``resid_post`` [batch, position, d_model] in the model's dtype.
 
     Attributes:
-        in_tuples: whether the model's blocks return tuples, of which the residual stream is the first.
+        in_tuples: whether the model's blocks return tuples or lists, of which the residual stream is the first.
     """
 
     in_tuples = False
@@ -92,8 +92,9 @@ def capture_residuals(model: nn.Module, layers: Sequence[int]) -> Iterator[Resid
 
     def hook_for(layer: int):
         def hook(_module: nn.Module, _inputs: tuple, output) -> None:
-            residuals.in_tuples = isinstance(output, tuple)
-            residuals[layer] = (output[0] if residuals.in_tuples else output).detach()
+            residuals.in_tuples = isinstance(output, (tuple, list))
+            residual = output[0] if residuals.in_tuples else output
+            residuals[layer] = residual.detach() if isinstance(residual, torch.Tensor) else residual
             if layer == last:
                 raise _StopForward
 
@@ -131,11 +132,11 @@ def check_shape(residual: torch.Tensor | None, input_ids: torch.Tensor, d_model:
         UserError: it is not [batch, position, d_model].
     """
     wanted = [*input_ids.shape, d_model]
-    got = None if residual is None else list(residual.shape)
-    if got != wanted:
+    got = f"arrays of the shape {list(residual.shape)}" if isinstance(residual, torch.Tensor) else "no array"
+    if not isinstance(residual, torch.Tensor) or list(residual.shape) != wanted:
         raise UserError(
-            f"{what} cannot be read: its blocks give {'nothing' if got is None else f'arrays of the shape {got}'} where a "
-            f"residual stream of {wanted} (batch, position, d_model) is expected; use a model whose blocks give that."
+            f"{what} cannot be read: its blocks give {got} where a residual stream of {wanted} (batch, position, d_model) is "
+            "expected; use a model whose blocks give that."
         )
 
 
@@ -150,7 +151,7 @@ def edit_residuals(model: nn.Module, layer: int, edit: Callable[[torch.Tensor], 
     """
 
     def hook(_module: nn.Module, _inputs: tuple, output):
-        if isinstance(output, tuple):
+        if isinstance(output, (tuple, list)):
             return (edit(output[0]), *output[1:])
         return edit(output)
 
@@ -167,7 +168,7 @@ def resume_after(model: nn.Module, layer: int, hidden: torch.Tensor, in_tuples: 
 
     Args:
         hidden: [batch, position, d_model] in the model's dtype.
-        in_tuples: whether the model's blocks return tuples (:class:`Residuals`).
+        in_tuples: whether the model's blocks return tuples or lists (:class:`Residuals`).
     """
 
     def given(*_inputs, **_options) -> torch.Tensor | tuple[torch.Tensor]:

@@ -19,7 +19,7 @@ from extract.provenance import fingerprint, fingerprint_hash
 from extract.records import Record, check_domains, check_named_domains, read_records
 from extract.render import Renderer, is_chat
 from extract.sae_notes import run_notes
-from extract.token_kl import check_predictions
+from extract.token_kl import check_heads, check_predictions
 from extract.variants import ModelSet, variant_tokenizers
 from store.errors import UserError
 from store.names import BASE
@@ -58,9 +58,9 @@ class Inputs:
 
     @property
     def pad(self) -> int:
-        """Token id that fills rows up; being masked, it may be any that the models know."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None and pad < self.models.shape.vocab_size else 0
+        """Token id for padding, which is masked: the tokenizer's, or 0 where a model's embedding has no row for that."""
+        pad = self.tokenizer.pad_token_id or 0
+        return pad if pad < min(self.models.embedding_rows.values()) else 0
 
 
 def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | None = None, quiet: bool = False) -> Inputs:
@@ -89,6 +89,8 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     models = ModelSet(config, device, dtype)
     check_token_ids(models, text.corpus, bos)
     check_predictions(config, models.one_at_a_time)
+    if config.token_kl:
+        check_heads(models)
     notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
     for note in notes:
         say(f"Note: {note}")

@@ -89,7 +89,12 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
     return Manifest(
         base={"name": display_name(config.base), "sha256": models.digests[BASE]},
         variants={
-            name: {"kind": variant_kind(v), "name": variant_source(v), "sha256": models.digests[name]}
+            name: {
+                "kind": variant_kind(v),
+                "name": variant_source(v),
+                "sha256": models.digests[name],
+                **({"made_for": models.made_for[name]} if name in models.made_for else {}),
+            }
             for name, v in config.variants.items()
         },
         saes={

@@ -5,7 +5,6 @@ a batch: one file of sums each, whose presence means "done". Logits exist for a 
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from extract.dictionaries import Dictionary
 from extract.draws import text_key
 from extract.progress import progress_bar
 from extract.variants import ModelSet, text_config
-from extract.vocabulary import StopAtHead, capture_head_input
+from extract.vocabulary import head_input
 from store.errors import UserError
 from store.names import BASE
 from store.parts import Codes, read_codes, read_counted
@@ -122,8 +121,6 @@ def _path(writer: StoreWriter, group: Shard) -> Path:
 def _predict(context: RunContext, groups: Sequence[Shard], writer: StoreWriter) -> None:
     """Leave one file for each group that has none yet."""
     missing = [group for group in groups if stamped.read_stamp(_path(writer, group)) != context.seal]
-    if missing:
-        _check_heads(context.models, next(context.batches(missing[0])))
     with progress_bar(sum(group.n_tokens for group in groups), "predicting", "token") as tokens:
         tokens.update(sum(group.n_tokens for group in groups) - sum(group.n_tokens for group in missing))
         for group in missing:
@@ -198,10 +195,8 @@ class _Head:
         self, models: ModelSet, name: str, input_ids: torch.Tensor, mask: torch.Tensor, kept: torch.Tensor
     ) -> None:
         self.models, self.name, self.input_ids = models, name, input_ids
-        with models.active(name, input_ids) as model, capture_head_input(model) as captured:
-            with suppress(StopAtHead):
-                model(input_ids=input_ids, attention_mask=mask, use_cache=False)
-            self.hidden = captured.pop()[kept]
+        with models.active(name, input_ids) as model:
+            self.hidden = head_input(model, input_ids, mask)[kept]
             config = text_config(model)
         self.n_words: int = config.vocab_size
         self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
@@ -218,13 +213,14 @@ class _Head:
 
 
 @torch.inference_mode()
-def _check_heads(models: ModelSet, batch: Batch) -> None:
-    """Compare with each model's own logits on the first tokens of a batch.
+def check_heads(models: ModelSet) -> None:
+    """Compare with each model's own logits on a few tokens, before anything is extracted.
 
     Raises:
         UserError: the model does more between its head and its logits (a scale, say) than is done here.
     """
-    input_ids = torch.from_numpy(batch.input_ids[:1, :CHECKED_TOKENS]).to(models.device)
+    rows = min(models.embedding_rows.values())
+    input_ids = (torch.arange(1, 1 + CHECKED_TOKENS, device=models.device) % rows)[None]
     mask = torch.ones_like(input_ids)
     for name in models.names:
         with models.active(name, input_ids) as model:

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from extract.checkpoints import asks_for_values
-from extract.hooks import capture_residuals, check_shape, decoder_blocks, run_truncated
+from extract.hooks import Residuals, capture_residuals, check_shape, decoder_blocks, run_truncated
 from extract.vocabulary import final_norm, head_input, logit_effects
 from store.errors import UserError, first_line
 
@@ -39,21 +38,28 @@ def try_model(model: nn.Module, what: str, device: str, context_length: int, pro
     check_positions(model, what, context_length)
     if predicts and _says_that_it_reads_ahead(model):
         raise UserError(_reads_ahead(what))
+    if promoted and _is_encoder(model):
+        raise UserError(_detour(what))
     ids = trial_tokens(device)
     mask = torch.ones_like(ids)
     width = model.config.get_text_config().hidden_size
     layers = range(len(decoder_blocks(model)))
     try:
         with capture_residuals(model, layers) as residuals:
-            run_truncated(model, ids, mask)
-        for layer in layers:
-            check_shape(residuals.get(layer), ids, width, what)
+            try:
+                run_truncated(model, ids, mask)
+            finally:
+                for layer in residuals:
+                    check_shape(residuals[layer], ids, width, what)
+        check_shape(residuals.get(layers[-1]), ids, width, what)
+        if device != "meta":
+            _check_stream(model, residuals, ids, what)
         if promoted:
             _check_head(model, residuals[layers[-1]], ids, what, promoted)
     except UserError:
         raise
     except Exception as error:  # whatever the family's own code runs into
-        if device == "meta" and asks_for_values(error):
+        if device == "meta":  # where code that asks for a value, or a kernel, fails that would not elsewhere
             return
         raise UserError(f"{what} could not be run on tokens alone: {first_line(error)}") from error
     if predicts and device != "meta" and _differs_ahead(residuals[layers[-1]]):
@@ -66,7 +72,7 @@ def check_positions(model: nn.Module, what: str, context_length: int) -> None:
     Raises:
         UserError: it has fewer.
     """
-    for name, module in model.named_modules():
+    for name, module in model.get_decoder().named_modules():
         last = name.rsplit(".", 1)[-1]
         if isinstance(module, nn.Embedding) and (last == "wpe" or "position" in last):
             first = 0 if module.padding_idx is None else module.padding_idx + 1
@@ -92,29 +98,61 @@ def _check_head(model: nn.Module, last: torch.Tensor, ids: torch.Tensor, what: s
     effects = logit_effects(model, torch.ones_like(last[0, :1]).float())
     if effects.shape[-1] < promoted:
         raise UserError(f"{what} has {effects.shape[-1]} output tokens, but promoted_tokens is {promoted}; set fewer.")
-    read = head_input(model, ids)
+    read = head_input(model, ids, torch.ones_like(ids))
     if read.is_meta or last.is_meta:
         return
     norm = final_norm(model)
     through = last if norm is None else norm(last)
     project = getattr(model.get_decoder(), "project_out", None)
-    through = (through if project is None else project(through)).float().flatten(0, 1)
-    read = read.to(through.device).float().flatten(0, 1)
-    if read.shape == through.shape and not (torch.isfinite(read).all() and torch.isfinite(through).all()):
-        return  # told with the layer, when it is read
-    empty = (read == 0).all(dim=-1) & (through == 0).all(dim=-1)  # of a padding token, whose embedding is 0
-    if read.shape != through.shape or not ((torch.cosine_similarity(through, read, dim=1) > ALIKE) | empty).all():
-        raise UserError(
-            f"{what} changes its residual stream between the last block and its output head in a way that is not known here, "
-            "so the tokens that a feature promotes cannot be told; set promoted_tokens: 0."
-        )
+    through = through if project is None else project(through)
+    if read.shape != through.shape or not _alike(through, read.to(through.device)):
+        raise UserError(_detour(what))
+
+
+def _check_stream(model: nn.Module, residuals: Residuals, ids: torch.Tensor, what: str) -> None:
+    """Whether what the blocks give is what the model itself calls its hidden states (but for the last, which is normed).
+
+    Raises:
+        UserError: it is not: the list of modules that was taken for the blocks holds other parts.
+    """
+    given = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, output_hidden_states=True)
+    states = getattr(given, "hidden_states", None) or ()
+    if len(states) != len(residuals) + 1:
+        return
+    for layer in list(residuals)[:-1]:
+        residual = residuals[layer]
+        places = [states[layer + 1], states[layer]]  # some families leave out the embedding, and end in two states instead
+        if all(state.shape == residual.shape and not _alike(residual, state.to(residual.device)) for state in places):
+            raise UserError(
+                f"{what} cannot be read: what its blocks give at layer {layer} is not the residual stream (its own hidden "
+                "state there is another); use a decoder-only Hugging Face model."
+            )
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two arrays [..., width] point in the same directions, apart from rows that are 0 or not finite in both."""
+    one, other = one.float().flatten(0, -2), other.float().flatten(0, -2)
+    empty = (one == 0).all(dim=1) & (other == 0).all(dim=1)  # of a padding token, whose embedding is 0
+    odd = ~torch.isfinite(one).all(dim=1) & ~torch.isfinite(other).all(dim=1)  # told with the layer, when it is read
+    return bool(((torch.cosine_similarity(one, other, dim=1) > ALIKE) | empty | odd).all())
+
+
+def _detour(what: str) -> str:
+    return (
+        f"{what} changes its residual stream between the last block and its output head in a way that is not known here, so "
+        "the tokens that a feature promotes cannot be told; set promoted_tokens: 0."
+    )
+
+
+def _is_encoder(model: nn.Module) -> bool:
+    """Of the kinds that transformers also gives a head for the next token, unless said to be decoders."""
+    config = model.config.get_text_config()
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
 def _says_that_it_reads_ahead(model: nn.Module) -> bool:
-    """Encoders that transformers also gives a head for the next token, unless they are said to be decoders."""
     config = model.config.get_text_config()
-    encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    return encoder or getattr(config, "use_bidirectional_attention", None) in (True, "all")
+    return _is_encoder(model) or getattr(config, "use_bidirectional_attention", None) in (True, "all")
 
 
 def _differs_ahead(residual: torch.Tensor) -> bool:

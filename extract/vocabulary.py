@@ -71,25 +71,25 @@ def final_gain(model: PreTrainedModel) -> torch.Tensor:
         return ((norm(signs) - norm(-signs)) / 2 * signs).float()
 
 
-def head_input(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tensor:
+def head_input(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """[batch, position, width], what the output head reads."""
-    with capture_head_input(model) as captured, suppress(StopAtHead):
-        model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
+    with _capture_head_input(model) as captured, suppress(_StopAtHead):
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     return captured.pop()
 
 
-class StopAtHead(Exception):
+class _StopAtHead(Exception):
     """Raised when a forward pass comes to the output head, so that no logits are computed there."""
 
 
 @contextmanager
-def capture_head_input(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+def _capture_head_input(model: nn.Module) -> Iterator[list[torch.Tensor]]:
     """A list that a forward pass inside the context puts the head's input in, [batch, position, width], and ends there."""
     captured: list[torch.Tensor] = []
 
     def hook(_module: nn.Module, inputs: tuple) -> None:
         captured.append(inputs[0])
-        raise StopAtHead
+        raise _StopAtHead
 
     handle = model.get_output_embeddings().register_forward_pre_hook(hook)
     try:

