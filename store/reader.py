@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import compare, document_queries, feature_lists, firings, parts, queries, sidecar, tables
+from store import bounded, compare, document_queries, feature_lists, firings, parts, queries, sidecar, tables, trust
 from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
@@ -25,8 +25,14 @@ from store.writer import PILOT_FILE, content_digest
 
 _NUMBERS = itertools.count()
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
-READ_ONLY = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "lock_configuration": "true"}
-"""DuckDB's configuration for reading: no file but the database itself, no extension, and none of this can be changed."""
+READ_ONLY = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "lock_configuration": "true",
+    **trust.LIMITS,
+}
+"""DuckDB's configuration for reading: no file but the database itself, no extension, half of the memory, and none of this can
+be changed."""
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -56,6 +62,7 @@ class Store:
             take :meth:`cursor`, one a thread.
         n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
         content: names what the answers depend on: the manifest's digest, and the imported labels'.
+        seconds: after which a question is given up; None: never. The app sets it, since its store may be a stranger's.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Store:
     ) -> None:
         self.path = path
         self.manifest = manifest
+        self.seconds: float | None = None
         self.connection = connection
         self.n_labels = 0 if labels is None else len(labels)
         self.content = manifest.digest
@@ -103,8 +111,9 @@ class Store:
 
         Raises:
             duckdb.Error: the query is wrong, or tries to write or to reach outside the store.
+            UserError: the answer is larger than any question's, or takes longer than :attr:`seconds`.
         """
-        return self.cursor().execute(query, parameters).df()
+        return bounded.frame(self.cursor(), query, parameters, self.seconds)
 
     def activations(self, layer: int, feature: int, model: str = BASE) -> pd.DataFrame:
         """One feature's every scaled activation in a model, from the HDF5 parts.
@@ -203,7 +212,7 @@ def _open(folder: Path, manifest: Manifest, labels: pd.DataFrame | None) -> Stor
     database = folder / manifests.DATABASE_FILE
     try:
         connection = duckdb.connect(str(database), read_only=True, config=READ_ONLY)
-        _check_tables(connection)
+        trust.check_database(connection, manifest, manifest.files[manifests.DATABASE_FILE]["bytes"])
         return Store(folder, manifest, connection, labels)
     except duckdb.Error as error:
         raise UserError(
@@ -277,21 +286,6 @@ def _is_inside(file: Path, folder: Path) -> bool:
         return file.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):
         return False
-
-
-def _check_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """A store has tables only: a view or a function of its own could put other things in their place.
-
-    Raises:
-        UserError: it has more.
-    """
-    found = connection.execute(
-        "SELECT 'view', view_name FROM duckdb_views() WHERE NOT internal "
-        "UNION ALL SELECT 'function', function_name FROM duckdb_functions() WHERE NOT internal"
-    ).fetchone()
-    if found:
-        kind, name = found
-        raise UserError(f"The store's database holds a {kind} {name!r}, which no extracted store does; do not trust this copy.")
 
 
 def _check_size(folder: Path, name: str, expected: int) -> None:

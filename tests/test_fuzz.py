@@ -424,7 +424,7 @@ def test_a_part_that_claims_more_than_it_holds(tiny_store, tmp_path):
     store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
     with h5py.File(store / parts.part_file(0), "a") as file:
         del file["layer_12/counted"]
-        file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**16,))
+        file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**14,))
     rewrite_manifest(store)
     for read in (parts.digest, lambda path: parts.read_counted(path, 12)):
         with pytest.raises(UserError, match="claims more values"):
