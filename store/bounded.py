@@ -52,8 +52,8 @@ def _fetched(result: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         size += int(pieces[-1].memory_usage(deep=True).sum())
         if rows > MOST_ROWS or size > MOST_BYTES:
             raise UserError(
-                f"An answer of the store's database has more than {rows:,} rows or {size / 1e9:.1f} GB; ask for less of it, and "
-                "check the store with 'python -m extract verify' if a page asked."
+                f"An answer of the store's database has more than {rows:,} rows or {size / 1e9:.1f} GB; ask for less of it, "
+                "and check the store with 'python -m extract verify' if a page asked."
             )
         pieces.append(result.fetch_df_chunk(VECTORS))
     return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)

@@ -114,19 +114,19 @@ def _expect(file: h5py.File, group: str, needed: set[str], optional: frozenset[s
 def _members(file: h5py.File, group: str) -> list[str]:
     """Names in a group, none of which is followed anywhere else."""
     item = _group(file, group)
-    names: list[str] = []
+    found: list[tuple[str, int]] = []
 
     def take(raw: bytes, info: h5py.h5l.LinkInfo) -> bool | None:
-        name = raw.decode(errors="replace")
-        if info.type != h5py.h5l.TYPE_HARD:
-            raise elsewhere(file, f"{group}/{name}")
-        names.append(name)
-        return len(names) > MOST_MEMBERS or None
+        found.append((raw.decode(errors="replace"), info.type))
+        return len(found) > MOST_MEMBERS or None  # what is not None ends it
 
     item.links.iterate(take, info=True)
-    if len(names) > MOST_MEMBERS:
+    for name, kind in found:
+        if kind != h5py.h5l.TYPE_HARD:
+            raise elsewhere(file, f"{group}/{name}")
+    if len(found) > MOST_MEMBERS:
         raise ValueError(f"'{group}' holds more than {MOST_MEMBERS:,} things")
-    return names
+    return [name for name, _ in found]
 
 
 def _group(file: h5py.File, name: str) -> h5py.h5g.GroupID:

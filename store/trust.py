@@ -92,7 +92,7 @@ def first_fault(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_byt
 
 
 def _catalog(connection: duckdb.DuckDBPyConnection, _manifest: Manifest, _n_bytes: int) -> Iterator[str]:
-    """Nothing but the tables of schema.sql, each made as there: a view or a generated column could put anything in its place."""
+    """Nothing but the tables of schema.sql, each made as there: views and generated columns may be anything."""
     found = connection.execute(_CATALOG).fetchall()
     made = {name: sql for kind, name, sql in found if kind == "table"}
     for kind, name, _ in found:
@@ -168,7 +168,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_bytes:
         for column, found in columns.items():
             kind = tables.stored_columns(table)[column]
             n_text += found.get("total_string_length", 0)
-            yield from (f"The column {column!r} of the table {table!r} {fault}" for fault in _fault(column, kind, found, largest))
+            for fault in _fault(column, kind, found, largest):
+                yield f"The column {column!r} of the table {table!r} {fault}"
     if n_text > TEXT_FREE + TEXT_A_BYTE * n_bytes:
         yield f"The database holds {n_text:,} bytes of text in {n_bytes:,}"
     longest_document = statistics["documents"].get("n_tokens", {}).get("max", 0)
@@ -190,8 +191,8 @@ def _fault(column: str, kind: str, found: Mapping[str, Any], largest: Mapping[st
         kind, found, column = kind.removesuffix("[]"), found["child_stats"], f"{column}[]"
     if kind == "VARCHAR":
         longest = LONGEST.get(column, LONGEST_WORD)
-        if found.get("max_string_length", longest + 1) > longest:
-            yield f"has a text of {found.get('max_string_length', 'unknown'):,} bytes"
+        if found.get("has_no_null") and found.get("max_string_length", longest + 1) > longest:
+            yield f"may have a text of more than {longest:,} bytes"
         return
     low, high = found.get("min"), found.get("max")
     if low is None or high is None or kind == "BOOLEAN":  # only nulls

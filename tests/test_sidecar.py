@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 
 from store.errors import UserError
-from store.sidecar import VERSION, Label, read_labels, read_steering, sidecar_path, write_labels, write_steering
+from store.sidecar import Label, read_labels, read_steering, sidecar_path, write_labels, write_steering
+from store.sidecar_file import VERSION
 from store.steering import Steering
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)
