@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import bounded, compare, document_queries, feature_lists, firings, parts, queries, sidecar, tables, trust
+from store import bounded, compare, contents, document_queries, feature_lists, firings, parts, queries, sidecar, tables, trust
 from store import manifest as manifests
 from store.errors import UserError, first_line
 from store.manifest import Manifest
@@ -240,6 +240,7 @@ def verify(path: str | Path) -> list[str]:
             problems.append(f"The file '{name}' is missing.")
         elif manifests.file_hash(file) != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
+    problems += contents.strange(folder, manifest)
     problems += sidecar.check(folder)
     if problems:
         return problems
@@ -272,12 +273,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
             raise UserError(f"The file '{name}' of the store is a link to another place; do not trust this copy.")
     if manifests.DATABASE_FILE not in manifest.files:
         raise UserError(f"The manifest of '{folder}' does not name '{manifests.DATABASE_FILE}'; do not trust this copy.")
-    journal = f"{manifests.DATABASE_FILE}.wal"
-    if (folder / journal).exists():
-        raise UserError(
-            f"The store '{folder}' holds '{journal}', which would change its tables and which no finished store has; take it "
-            "away, or do not trust this copy."
-        )
+    contents.check_folder(folder)
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

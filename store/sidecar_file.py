@@ -288,7 +288,7 @@ def _check_schema(path: Path, connection: sqlite3.Connection, version: int) -> N
     """
     found = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 20").fetchall()
     expected = _schema(version)
-    made = {(kind, name): _plain(sql or "") for kind, name, sql in found}
+    made = {(str(kind), str(name)): _plain(str(sql or "")) for kind, name, sql in found}  # damaged ones may be bytes
     if made != expected:
         odd = sorted(key for key in made.keys() | expected.keys() if made.get(key) != expected.get(key))
         kind, name = odd[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,7 +114,7 @@ def check_free(folder: Path) -> None:
     Raises:
         UserError: it does.
     """
-    if folder.exists():
+    if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
 
 
