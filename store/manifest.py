@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from store.errors import UserError, first_line
 from store.files import whole
+from store.manifest_values import MOST_BYTES, check_values
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
@@ -97,6 +98,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise UserError(f"The folder '{folder}' is not a finished store (no {MANIFEST_FILE}); run the extraction again.")
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
         json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no text
@@ -143,6 +146,7 @@ def _check_types(manifest: Manifest) -> None:
         raise TypeError("'counts' or 'rows' lacks a number")
     if type(manifest.corpus.get("sources", [])) is not list or type(manifest.corpus.get("domains", {})) is not dict:
         raise TypeError("'corpus' is not what it should be")
+    check_values(manifest)
 
 
 def _has(facts: dict[str, Any], kind: type, *names: str) -> bool:
