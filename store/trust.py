@@ -6,9 +6,12 @@ values, so that it takes a tenth of a second whatever the size, and a text of 60
 it is unpacked. Whatever a page allocates by is bounded here. Values themselves: :func:`store.reader.verify`, by the digest.
 """
 
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from math import isfinite, isinf, prod
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,9 +20,18 @@ from store import tables
 from store.errors import UserError
 from store.manifest import Manifest
 from store.names import CONTROLS, KINDS, OBSERVED, RANKINGS, VERDICTS
-from store.parts import MAX_PART_TOKENS
+from store.part_guard import MAX_PART_TOKENS
 
-LIMITS = {"memory_limit": "50%", "max_temp_directory_size": "10GB"}
+
+def _spill() -> str:
+    """Where DuckDB puts what does not fit into memory: made when needed, and never beside the store."""
+    try:
+        return str(Path(tempfile.gettempdir()) / f"featureshift-{secrets.token_hex(8)}")
+    except OSError:
+        return ""
+
+
+LIMITS = {"memory_limit": "50%", "temp_directory": _spill(), "max_temp_directory_size": "20GB"}
 """DuckDB's configuration for a store's connection: half of the memory that the process may have."""
 
 LONGEST = {
@@ -85,7 +97,7 @@ def check_database(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_
 
 def first_fault(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_bytes: int) -> str | None:
     """The first thing in a database that no extraction writes, as the beginning of a sentence; None where it is sound."""
-    for look in (_catalog, _rows, _columns, _words):
+    for look in (_catalog, _columns, _rows, _words):
         if (fault := next(look(connection, manifest, n_bytes), None)) is not None:
             return fault
     return None
@@ -157,9 +169,9 @@ def _columns(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_bytes:
     """Texts, numbers and lists within their bounds, by what DuckDB keeps of them."""
     statistics = {table: _statistics(connection, table) for table in tables.TABLE_KEYS}
     largest = {
-        "feature": statistics["layers"]["d_sae"].get("max", 0) - 1,
+        "feature": statistics["layers"].get("d_sae", {}).get("max", MOST["d_sae"]) - 1,
         "document": manifest.rows["documents"] - 1,
-        "position": statistics["documents"].get("n_tokens", {}).get("max", 0) - 1,
+        "position": statistics["documents"].get("n_tokens", {}).get("max", MAX_PART_TOKENS) - 1,
         "n_tokens": 2**53,
     }
     largest |= {"moved_to": largest["feature"], "l0_base": 2**53, "l0_variant": 2**53}
