@@ -25,15 +25,26 @@ def claimed(out: Path) -> Iterator[None]:
     """
     check_free(out)
     make_folder(out.parent)
-    path = out.with_name(f".{out.name}.lock")
+    with alone(out):
+        check_free(out)  # it may have been finished while this one waited
+        yield
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """The same for any place, whatever stands there; the folder that it is in must be there.
+
+    Raises:
+        UserError: another process is at it, or the folder cannot be written.
+    """
+    path = place.with_name(f".{place.name}.lock")
     try:
         handle = _take(path)
     except OSError as error:
-        raise UserError(f"The folder '{out.parent}' cannot be written ({error.strerror}); choose another --out.") from error
+        raise UserError(f"The folder '{place.parent}' cannot be written ({error.strerror}); choose another place.") from error
     if handle is None:
-        raise UserError(f"Another process is writing '{out}' at this moment; wait until it is done, or choose another --out.")
+        raise UserError(f"Another process is writing '{place}' at this moment; wait until it is done, or choose another place.")
     try:
-        check_free(out)  # it may have been finished while this one waited
         yield
     finally:
         path.unlink(missing_ok=True)  # before others can have it: they would hold a file without a name

@@ -257,6 +257,7 @@ def verify(path: str | Path) -> list[str]:
         part_digests = [parts.digest(folder / name) for name in sorted(manifest.files) if name.endswith(".h5")]
         if content_digest(digest, part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
+        problems += trust.repeated_keys(store.connection)
     return problems
 
 

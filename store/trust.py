@@ -151,6 +151,15 @@ def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(zip(tables.TABLE_KEYS, connection.execute(f"SELECT {counts}").fetchone(), strict=True))
 
 
+def repeated_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """A sentence for the first table with rows of the same key, for ``verify``: too slow for every opening."""
+    try:
+        tables.check_keys(connection)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
 def _key_sizes(connection: duckdb.DuckDBPyConnection, manifest: Manifest, rows: Mapping[str, int]) -> dict[str, int]:
     """Column of keys -> how many values it can have."""
     d_sae, d_model = connection.execute("SELECT coalesce(max(d_sae), 0), coalesce(max(d_model), 0) FROM layers").fetchone()

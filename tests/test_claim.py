@@ -10,7 +10,8 @@ import pytest
 
 from extract import publish as publishing
 from extract.__main__ import main
-from extract.claim import claimed
+from extract.claim import alone, claimed
+from extract.demo import rebuild as rebuilding
 from store import open_store, verify
 from store.errors import UserError
 from store.sidecar import read_steering, sidecar_path, write_steering
@@ -154,3 +155,10 @@ def test_the_lock_of_an_interrupted_one_is_let_go(tmp_path):
         raise KeyboardInterrupt
     with claimed(tmp_path / "out"):
         pass
+
+
+def test_a_rebuild_of_the_demo_beside_another_one(tmp_path, monkeypatch):
+    """What is made on the way is not mixed either; no step is begun."""
+    monkeypatch.setattr(rebuilding.subprocess, "run", lambda *_given, **_more: pytest.fail("a step was begun"))
+    with alone(tmp_path / "work"), pytest.raises(UserError, match="Another process is writing"):
+        rebuilding.rebuild("base", tmp_path / "work", tmp_path / "out")

@@ -101,6 +101,13 @@ def test_rows_that_the_manifest_does_not_count(own):
     refused(own, "'fit' has 0 rows, the manifest says")
 
 
+def test_verify_finds_keys_that_repeat(own):
+    """As many rows as keys, but one twice: opening does not look at each, verify does."""
+    forge_tables(own, "UPDATE vocabulary SET token_id = 4 WHERE token_id = 5")
+    open_store(own).close()
+    assert any("vocabulary has 1 repeated keys" in problem for problem in verify(own))
+
+
 @pytest.mark.parametrize("column", ["label", "neuronpedia"])
 def test_a_column_without_any_text_is_sound(own, column):
     forge_tables(own, f"UPDATE {'features' if column == 'label' else 'layers'} SET {column} = NULL")
