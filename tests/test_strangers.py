@@ -82,7 +82,7 @@ def refused(store: Path, match: str) -> None:
         (["UPDATE spectrum SET direction = ['nan'::FLOAT]"], "'direction.*no number"),
         (["DELETE FROM layers"], "'layers' is empty"),
         (["INSERT INTO layers SELECT l.* REPLACE (range AS layer) FROM layers l, range(20, 3000) WHERE l.layer = 5"],
-         "'layers' has 2,982 rows for 2"),
+         "'layers' has 2,982 rows"),
         (["INSERT INTO fit SELECT f.* FROM fit f, range(1000)"], "'fit' has .* more than there are keys"),
         (["INSERT INTO tokens SELECT t.* FROM tokens t, range(200000)"], "'tokens' has .* more than there are keys"),
         (["INSERT INTO vocabulary SELECT 5, 'x' FROM range(9000000)"], "rows in .* bytes"),
