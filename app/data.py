@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
 RUNS = ROOT / "runs"
 VARIABLE = "FEATURESHIFT_STORES"
+SECONDS = 60
+"""What a page may ask of a store's database; far beyond what an honest one takes."""
 
 
 def stores() -> dict[str, Path]:
@@ -134,7 +136,9 @@ def _labels_state(path: str, stamp: tuple[Identity | None, ...]) -> tuple[int, s
 
 @st.cache_resource(show_spinner=False, max_entries=16, validate=Store.is_current)
 def _open(path: str, labels: tuple[int, str | None]) -> Store:
-    return open_store(path)
+    store = open_store(path)
+    store.seconds = SECONDS
+    return store
 
 
 @st.cache_data(show_spinner=False, max_entries=1000)

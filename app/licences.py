@@ -25,7 +25,7 @@ def sources(manifest: Manifest) -> list[dict[str, str]]:
         named = source if isinstance(source, dict) else {"name": source}
         name, hashed = name_of(named, "file", "dataset", "name", "path"), name_of(named, "sha256")
         own = BUNDLED / Path(name).name
-        licence = known.get(own.stem, UNKNOWN) if own.is_file() and _hash(own) == hashed else UNKNOWN
+        licence = known.get(own.stem, UNKNOWN) if _is_bundled(own) and _hash(own) == hashed else UNKNOWN
         rows.append({"source": name, "domain": name_of(named, "domain"), "licence": licence, "SHA-256": hashed})
     return rows
 
@@ -40,6 +40,13 @@ def in_notice(notice: str) -> dict[str, str]:
 def name_of(entry: dict, *fields: str) -> str:
     """The first of some fields that an entry of the manifest has; '–' where it has none."""
     return next((str(entry[field]) for field in fields if entry.get(field)), "–")
+
+
+def _is_bundled(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # no file has such a name
+        return False
 
 
 @cache

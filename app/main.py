@@ -14,8 +14,8 @@ from store.errors import Replaced, UserError, first_line, reason
 from store.manifest import DATABASE_FILE
 from store.reader import Store
 
+# Streamlit executes this file for a visitor's page; the server, when it is started, imports it.
 RUNS_A_PAGE = __name__ == "__main__"
-"""Streamlit executes this file for a visitor's page; the server, when it is started, imports it."""
 
 if RUNS_A_PAGE:
     from app import data, link, tokens, tour, widgets, words

@@ -165,10 +165,13 @@ def _findings(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from store import verify
+    from store.contents import remarks
 
     problems = verify(options.store)
     for problem in problems:
         print(problem, file=sys.stderr)
+    for remark in remarks(options.store) if not problems else []:
+        print(f"note: {remark}")
     print(f"{options.store}: " + (f"{len(problems)} problem(s)" if problems else "every file, row and code is as written"))
     return FOUND_FAULT if problems else DONE
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from extract import pilot as pilots
 from extract.answers import write_answers
 from extract.batches import Shard, make_batches, make_shards
+from extract.claim import claimed
 from extract.config import RunConfig
 from extract.context import RunContext
 from extract.contexts import write_contexts
@@ -43,7 +44,7 @@ from store.errors import UserError, first_line, reason
 from store.manifest import Manifest, read_manifest
 from store.names import BASE
 from store.reader import verify
-from store.writer import StoreWriter, check_free, make_folder
+from store.writer import StoreWriter
 
 
 def run(
@@ -68,9 +69,14 @@ def run(
         UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
             in ``OUT.partial``, and the same command goes on from there.
     """
-    check_free(out)
-    make_folder(out.parent)
-    phases = Phases() if phases is None else phases
+    with claimed(out):
+        return _run(config, out, say, workers, engine, Phases() if phases is None else phases)
+
+
+def _run(
+    config: RunConfig, out: Path, say: Callable[[str], None], workers: int, engine: str, phases: Phases
+) -> Manifest:
+    """The same where no other process makes that store."""
     with phases.time("loading"):
         inputs = load_inputs(config, say)
     writer = StoreWriter(out)

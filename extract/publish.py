@@ -2,11 +2,11 @@
 
 import dataclasses
 import shutil
-import tempfile
 from pathlib import Path
 
+from extract.claim import claimed
 from extract.progress import progress_bar
-from store import Store, open_store, sidecar
+from store import Store, files, open_store, sidecar
 from store.errors import UserError, reason
 from store.manifest import Manifest
 from store.subset import Cut, copy_subset, steps
@@ -37,29 +37,41 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
     """Write a copy of a store that is small enough to share.
 
     The first cut of :func:`ladder` that fits is kept; sizes fall along it, so it is found by halving. Everything is made
-    beside ``out`` and moved there at the end: what stands at ``out`` is finished and fits. Causal checks go into the copy's
-    sidecar, where imported labels are part of the copy; reviews stay with the store.
+    beside ``out`` and moved there as the last step: what stands at ``out`` is finished and fits. Causal checks go into the
+    copy's sidecar, before that; imported labels are part of the copy; reviews stay with the store. What a copy that was killed
+    has left is cleared by the next one to the same place.
 
     Args:
         max_mb: the most that the files of the copy may have together, in millions of bytes.
 
     Raises:
-        UserError: the store cannot be read, ``out`` exists, the disk is full, or the smallest cut does not fit; nothing is
-            left behind.
+        UserError: the store cannot be read, ``out`` exists or is being made, the disk is full, or the smallest cut does not
+            fit; nothing is left behind.
     """
-    if out.exists():
-        raise UserError(f"The output '{out}' exists already; choose another --out, or remove it first.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with open_store(store) as source, tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            manifest, folder = _largest_that_fits(source, Path(scratch), max_mb)
-            source.snapshot.check()
-            folder.rename(out)
-            for check in sidecar.read_steering(store, source.manifest.digest):
-                sidecar.write_steering(out, manifest.digest, check)
-            return manifest
-    except OSError as error:
-        raise UserError(f"The copy could not be written to '{out}': {reason(error)}.") from error
+    scratch = out.with_name(f".{out.name}.publishing")
+    with claimed(out):
+        try:
+            _clear(scratch)
+            scratch.mkdir()
+            with open_store(store) as source:
+                manifest, folder = _largest_that_fits(source, scratch, max_mb)
+                source.snapshot.check()
+                if checks := sidecar.read_steering(store, source.manifest.digest):
+                    sidecar.write_steering(out, manifest.digest, *checks)
+                files.put_in_place(folder, out)
+                return manifest
+        except OSError as error:
+            raise UserError(f"The copy could not be written to '{out}': {reason(error)}.") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _clear(scratch: Path) -> None:
+    """Take away what a copy that was killed has left: while its place is claimed nobody else is at it."""
+    if scratch.is_symlink() or scratch.is_file():
+        scratch.unlink()
+    elif scratch.exists():
+        shutil.rmtree(scratch)
 
 
 def size(folder: Path) -> int:

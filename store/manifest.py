@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from store.errors import UserError, first_line, unavailable
 from store.files import whole
+from store.manifest_values import MOST_BYTES, check_values
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
@@ -105,7 +106,8 @@ def read_bytes(folder: Path) -> bytes:
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             raise UserError(f"There is no store at '{folder}', which is a file; give the folder that holds {MANIFEST_FILE}.")
-        return (folder / MANIFEST_FILE).read_bytes()
+        with (folder / MANIFEST_FILE).open("rb") as file:
+            return file.read(MOST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise _no_store(folder) from error
     except OSError as error:
@@ -130,6 +132,8 @@ def as_manifest(folder: Path, data: bytes) -> Manifest:
         UserError: it is damaged, or its version is another.
     """
     try:
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         text = data.decode().replace("\r\n", "\n")
         content = json.loads(text)
         json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no text
@@ -176,6 +180,7 @@ def _check_types(manifest: Manifest) -> None:
         raise TypeError("'counts' or 'rows' lacks a number")
     if type(manifest.corpus.get("sources", [])) is not list or type(manifest.corpus.get("domains", {})) is not dict:
         raise TypeError("'corpus' is not what it should be")
+    check_values(manifest)
 
 
 def _has(facts: dict[str, Any], kind: type, *names: str) -> bool:

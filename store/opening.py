@@ -8,8 +8,6 @@ they were opened is compared whenever something is asked.
 import functools
 import hashlib
 import stat
-import tempfile
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ import duckdb
 from store.errors import Replaced, Unavailable, UserError, first_line, system_error, unavailable
 from store.files import Identity, identity, identity_of
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest, as_manifest, file_hash, read_bytes
+from store.trust import LIMITS
 
 try:
     import fcntl
@@ -177,11 +176,11 @@ def connect(folder: Path, expected: str, size: int) -> duckdb.DuckDBPyConnection
         raise unavailable(f"The database '{file}'", error) from error
     connection = None
     try:
-        connection = duckdb.connect(":memory:", config={"temp_directory": _scratch()})
+        connection = duckdb.connect(":memory:")
         address = str(file.absolute()).replace("'", "''")
         connection.execute(f"ATTACH '{address}' AS {CATALOG} (READ_ONLY, TYPE duckdb)")
-        for name, value in READ_ONLY.items():
-            connection.execute(f"SET {name} = {value}")
+        for name, value in (LIMITS | READ_ONLY).items():
+            connection.execute(f"SET {name} = '{value}'")
         return use(connection)
     except duckdb.Error as error:
         if connection is not None:
@@ -204,11 +203,6 @@ def database_error(folder: Path, error: duckdb.Error) -> UserError:
 def _hash(path: str, _identity: Identity | None) -> str:
     """Of a file that was hashed before and not touched since, without reading it again."""
     return file_hash(Path(path))
-
-
-def _scratch() -> str:
-    """Where DuckDB may put what does not fit into memory: a folder that it makes when needed, and removes."""
-    return str(Path(tempfile.gettempdir()) / f"featureshift-{uuid.uuid4().hex}")
 
 
 def _refused(file: Path, error: duckdb.Error) -> UserError:

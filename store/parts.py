@@ -15,7 +15,6 @@ shuffle, which plain h5py reads everywhere.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,18 +26,26 @@ import numpy as np
 
 from store.errors import UserError, first_line, is_known, unavailable
 from store.files import Identity, identity, partial_of, put_in_place
+from store.part_guard import (
+    CHUNK,
+    MAX_PART_TOKENS,
+    MOST_CODES,
+    MOST_FEATURES,
+    check_dataset,
+    check_structure,
+    elsewhere,
+    walk,
+)
 
-MAX_PART_TOKENS = 65_536  # so that a token's row fits uint16
 UINT16_FEATURES = 65_536  # a dictionary up to this size has uint16 feature indexes
-CHUNK = 16_384  # values; about 32 KiB a chunk, so that reading one feature decompresses little more than it needs
 INDEXES_KEPT = 400
 """Feature-major indexes, of a part, layer and model each, that stay in memory: 4 bytes a feature."""
 LIBVER = ("v110", "v110")
 """Of the file format: any HDF5 since 1.10 (2016) reads it, and unlike the older one it has checksums over all that says where
 values stand; the compressed values have their own. So a damaged part is never read as something else."""
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
-MOST_PACKED = 1100
-"""Bytes that one byte of a file can stand for: deflate reaches 1,032."""
+AT_ONCE = 2**22
+"""Codes that are looked through at once where a part has no feature-major index."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,14 @@ def read_codes(path: Path, layer: int, model: str, first_row: int = 0, n_rows: i
             raise ValueError(f"it has no token rows {first_row} to {stop - 1}")
         ends = _values(indptr, first_row, stop).astype(np.int64, casting="safe")
         span = int(ends[0]), int(ends[-1])
+        if span[1] - span[0] > MOST_CODES:
+            raise UserError(
+                f"The part '{path.name}' has {span[1] - span[0]:,} codes at layer {layer} where one question reads at most "
+                f"{MOST_CODES:,}; ask for fewer tokens."
+            )
         index = _values(_dataset(file, f"{by_token}/index", below=by_token), *span).astype(np.int64, casting="safe")
         value = _values(_dataset(file, f"{by_token}/value", below=by_token), *span).astype(np.float32)
-        _check_codes(value, index, ends[-1] - ends[0], int(_attribute(file, f"layer_{layer}", "d_sae")))
+        _check_codes(value, index, ends[-1] - ends[0], _size(file, f"layer_{layer}", "d_sae", MOST_FEATURES))
         if (np.diff(ends) < 0).any():
             raise ValueError("its tokens overlap")
         return Codes(ends - ends[0], index, value * _scale(file, layer))
@@ -151,15 +163,42 @@ def read_feature(path: Path, layer: int, model: str, feature: int) -> tuple[np.n
     if found is not None:
         with _open(path) as file:
             start, stop = (int(end) for end in found.indptr[feature : feature + 2])
+            if stop - start > found.n_tokens:
+                raise ValueError("a feature fires on more tokens than there are")
             row, value = (
                 _values(h5py.h5o.open(file.id, f"{found.place}/{name}".encode()), start, stop) for name in ("row", "value")
             )
             row, value = row.astype(np.int64, casting="safe"), value.astype(np.float32)
             _check_codes(value, row, stop - start, found.n_tokens)
+            if (np.diff(row) <= 0).any():
+                raise ValueError("a feature fires twice on a token")
             return row, value * found.scale
-    codes = read_codes(path, layer, model)
-    here = codes.index == feature
-    return codes.rows[here], codes.value[here]
+    return _look_through(path, layer, model, feature)
+
+
+def _look_through(path: Path, layer: int, model: str, feature: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the token-major index, all of it, some at a time."""
+    with _open(path) as file:
+        known = _known(file, layer, model)
+        by_token = f"{known}/by_token"
+        ends = _values(_dataset(file, f"{by_token}/indptr", below=known)).astype(np.int64, casting="safe")
+        index, value = (_dataset(file, f"{by_token}/{name}", below=by_token) for name in ("index", "value"))
+        if not (len(ends) and ends[0] == 0 and (np.diff(ends) >= 0).all() and ends[-1] == index.shape[0] == value.shape[0]):
+            raise ValueError("its tokens and their codes are not equally many")
+        limit = _size(file, f"layer_{layer}", "d_sae", MOST_FEATURES)
+        places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        for start in range(0, int(ends[-1]), AT_ONCE):
+            stop = min(start + AT_ONCE, int(ends[-1]))
+            here = _values(index, start, stop)
+            found = np.flatnonzero(here == feature)
+            codes = _values(value, start, stop).astype(np.float32)
+            _check_codes(codes, here, stop - start, limit)
+            places.append(found + start)
+            values.append(codes[found])
+        row = np.searchsorted(ends, np.concatenate(places), side="right") - 1
+        if (np.diff(row) <= 0).any():
+            raise ValueError("a feature fires twice on a token")
+        return row, np.concatenate(values) * _scale(file, layer)
 
 
 @dataclass(frozen=True)
@@ -194,7 +233,7 @@ def _feature_index(path: Path, _identity: Identity | None, layer: int, model: st
         indptr, *_ = (_dataset(file, f"{place}/{name}", below=place) for name in ("indptr", "row", "value"))
         ends = _values(indptr)
         ends.astype(np.int64, casting="safe")
-        return _FeatureIndex(place, ends, int(_attribute(file, "", "n_tokens")), _scale(file, layer))
+        return _FeatureIndex(place, ends, _size(file, "", "n_tokens", MAX_PART_TOKENS), _scale(file, layer))
 
 
 def n_tokens(path: Path) -> int:
@@ -204,7 +243,7 @@ def n_tokens(path: Path) -> int:
         UserError: the part is missing or damaged.
     """
     with _open(path) as file:
-        return int(file.attrs["n_tokens"])
+        return _size(file, "", "n_tokens", MAX_PART_TOKENS)
 
 
 def read_counted(path: Path, layer: int) -> np.ndarray:
@@ -220,24 +259,22 @@ def digest(path: Path) -> str:
         UserError: the part is missing or damaged, or takes anything from another place.
     """
     total = hashlib.sha256()
-
-    def update(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        attributes = [(key, np.asarray(item.attrs[key]).item()) for key in sorted(item.attrs)]
-        total.update(f"{name}{attributes}".encode())
-        if isinstance(item, h5py.Dataset):
-            _check_inside(item.file, name, item.id)
-            total.update(f"{item.dtype.str}{item.shape}".encode())
-            total.update(np.ascontiguousarray(item[:]).tobytes())
-
-    def elsewhere(name: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> str | None:
-        return None if isinstance(link, h5py.HardLink) else name
-
     with _open(path) as file:
-        if (name := file.visititems_links(elsewhere)) is not None:  # visititems leaves these links out
-            raise _elsewhere(file, name)
-        update("/", file)
-        file.visititems(update)
+        check_structure(file)
+        for name in sorted(walk(file), key=_order):
+            item = file[name or "/"]
+            attributes = [(key, np.asarray(item.attrs[key]).item()) for key in sorted(item.attrs)]
+            total.update(f"{name or '/'}{attributes}".encode())
+            if isinstance(item, h5py.Dataset):
+                total.update(f"{item.dtype.str}{item.shape}".encode())
+                for start in range(0, len(item), AT_ONCE):
+                    total.update(np.ascontiguousarray(item[start : start + AT_ONCE]).tobytes())
     return total.hexdigest()
+
+
+def _order(name: str) -> list[str]:
+    """By what HDF5 itself sorts: a group before what it holds, names by their characters."""
+    return name.split("/")
 
 
 def _write_codes(group: h5py.Group, codes: Codes, kept: LayerCodes, where: str, feature_index: bool) -> None:
@@ -316,7 +353,7 @@ def _dataset(file: h5py.File, name: str, below: str = "") -> h5py.h5d.DatasetID:
     dataset = h5py.h5o.open(file.id, name.encode())
     if not isinstance(dataset, h5py.h5d.DatasetID) or len(dataset.shape) != 1:
         raise KeyError(f"there are no values '{name}'")
-    _check_inside(file, name, dataset)
+    check_dataset(file, name, dataset)
     return dataset
 
 
@@ -347,27 +384,26 @@ def _is_here(file: h5py.File, name: str, below: str = "") -> bool:
         if not links.exists(path[:end]):
             return False
         if links.get_info(path[:end]).type != h5py.h5l.TYPE_HARD:
-            raise _elsewhere(file, name)
+            raise elsewhere(file, name)
     return True
 
 
 def _attribute(file: h5py.File, group: str, name: str) -> np.ndarray:
     """A number beside the values of a group; '': of the part."""
     attribute = h5py.h5a.open(h5py.h5o.open(file.id, group.encode()) if group else file.id, name.encode())
-    found = np.empty((), dtype=attribute.dtype)
-    if attribute.shape != ():
+    if attribute.shape != () or attribute.dtype.kind not in "iuf" or attribute.dtype.itemsize > 8:
         raise ValueError(f"'{name}' is not one number")
+    found = np.empty((), dtype=attribute.dtype)
     attribute.read(found)
     return found
 
 
-def _check_inside(file: h5py.File, name: str, dataset: h5py.h5d.DatasetID) -> None:
-    made_with = dataset.get_create_plist()
-    if made_with.get_layout() == h5py.h5d.VIRTUAL or made_with.get_external_count():
-        raise _elsewhere(file, name)
-    n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
-    if n_bytes > MOST_PACKED * dataset.get_storage_size():
-        raise ValueError(f"'{name}' claims more values than are in the file")
+def _size(file: h5py.File, group: str, name: str, most: int) -> int:
+    """An attribute that says how many there are."""
+    found = int(_attribute(file, group, name))
+    if not 0 <= found <= most:
+        raise ValueError(f"'{name}' is {found:,}")
+    return found
 
 
 def _check_codes(value: np.ndarray, place: np.ndarray, count: int, limit: int) -> None:
@@ -382,13 +418,6 @@ def _check_codes(value: np.ndarray, place: np.ndarray, count: int, limit: int) -
         raise ValueError("a value stands beyond its last feature or token")
     if not (np.isfinite(value) & (value > 0)).all():
         raise ValueError("it holds codes that no dictionary gives")
-
-
-def _elsewhere(file: h5py.File, name: str) -> UserError:
-    return UserError(
-        f"The part '{Path(file.filename).name}' takes '{name.strip('/')}' from another place, which no extracted store does; "
-        "do not trust this copy."
-    )
 
 
 def _known(file: h5py.File, layer: int, model: str) -> str:

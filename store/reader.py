@@ -17,7 +17,20 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from store import compare, document_queries, feature_lists, firings, opening, parts, queries, sidecar, tables
+from store import (
+    bounded,
+    compare,
+    contents,
+    document_queries,
+    feature_lists,
+    firings,
+    opening,
+    parts,
+    queries,
+    sidecar,
+    tables,
+    trust,
+)
 from store import manifest as manifests
 from store.errors import UserError, first_line, unavailable
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
@@ -58,6 +71,7 @@ class Store:
         snapshot: how the files lay when they were opened. Once they lie otherwise, every question ends in one sentence.
         n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
         content: names what the answers depend on: the manifest's digest, the very files, and the imported labels.
+        seconds: after which a question is given up; None: never. The app sets it, since its store may be a stranger's.
     """
 
     def __init__(
@@ -71,6 +85,7 @@ class Store:
         self.path = path
         self.manifest = manifest
         self.snapshot = snapshot
+        self.seconds: float | None = None
         self.connection = connection
         self.n_labels = 0 if labels is None else len(labels)
         self.content = f"{manifest.digest}{snapshot.name()}"
@@ -119,8 +134,9 @@ class Store:
         Raises:
             duckdb.Error: the query is wrong, or tries to write or to reach outside the store.
             Replaced: the store is not the one any more that was opened.
+            UserError: the answer is larger than any question's, or takes longer than :attr:`seconds`.
         """
-        found = self.cursor().execute(query, parameters).df()
+        found = bounded.frame(self.cursor(), query, parameters, self.seconds)
         self.snapshot.check(_DATABASE)
         return found
 
@@ -226,7 +242,7 @@ def _open(folder: Path, manifest: Manifest, snapshot: opening.Snapshot, with_lab
     database = manifest.files[DATABASE_FILE]
     connection = opening.connect(folder, database["sha256"], database["bytes"])
     try:
-        _check_tables(connection)
+        trust.check_database(connection, manifest, database["bytes"])
         store = Store(folder, manifest, snapshot, connection, labels)
         snapshot.check()  # nothing took another's place while it was opened
     except duckdb.Error as error:
@@ -258,6 +274,7 @@ def verify(path: str | Path) -> list[str]:
             problems.append(f"The file '{name}' is missing.")
         elif digest != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
+    problems += contents.strange(folder, manifest)
     problems += sidecar.check(folder)
     if problems:
         snapshot.check()
@@ -276,6 +293,7 @@ def verify(path: str | Path) -> list[str]:
         snapshot.check()
         if content_digest(digest, part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
+        problems += trust.repeated_keys(store.connection)
     return problems
 
 
@@ -311,12 +329,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
             )
     if DATABASE_FILE not in manifest.files:
         raise UserError(f"The manifest of '{folder}' does not name '{DATABASE_FILE}'; do not trust this copy.")
-    journal = f"{DATABASE_FILE}.wal"
-    if (folder / journal).exists():
-        raise UserError(
-            f"The store '{folder}' holds '{journal}', which would change its tables and which no finished store has; take it "
-            "away, or do not trust this copy."
-        )
+    contents.check_folder(folder)
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
@@ -327,16 +340,3 @@ def _is_inside(file: Path, folder: Path) -> bool:
         return False
 
 
-def _check_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """A store has tables only: a view or a function of its own could put other things in their place.
-
-    Raises:
-        UserError: it has more.
-    """
-    found = connection.execute(
-        "SELECT 'view', view_name FROM duckdb_views() WHERE NOT internal "
-        "UNION ALL SELECT 'function', function_name FROM duckdb_functions() WHERE NOT internal"
-    ).fetchone()
-    if found:
-        kind, name = found
-        raise UserError(f"The store's database holds a {kind} {name!r}, which no extracted store does; do not trust this copy.")

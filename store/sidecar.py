@@ -1,83 +1,29 @@
 """What comes after the extraction, beside the store: imported labels, causal checks, reviews. The store itself never changes.
 
 ``my-store.sidecar.sqlite`` next to ``my-store/``, SQLite in WAL mode, so that it can be read while something is written.
-Several programs may write at once: each waits for its turn, up to TIMEOUT seconds.
+Several programs may write at once: each waits for its turn.
 Rows carry the digest of the store that they are about: extracted anew with another content, the store does not see them.
-Version 1 held labels only, version 2 causal checks too; both are read as they are, and the first write brings them up to date.
+How the file is opened, and what is believed of it: :mod:`store.sidecar_file`.
 """
 
-import contextlib
-import errno
 import json
 import math
 import os
-import sqlite3
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
-from store.errors import Unavailable, UserError, is_known, unavailable
-from store.reviews import Review
+from store import sidecar_file
+from store.errors import Unavailable, UserError
+from store.reviews import MAX_NAME, MAX_NOTE, SEVERITIES, VERDICTS, Review
+from store.sidecar_file import LONGEST_WORD, damaged
 from store.steering import Steering
 
-VERSION = 3
-LABELS_SINCE, STEERING_SINCE, REVIEWS_SINCE = 1, 2, 3
-TIMEOUT = 30
-"""Seconds that a reader or writer waits for others."""
-
 COLUMNS = ["layer", "feature", "label", "label_source"]
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS labels (
-    store TEXT NOT NULL,         -- digest of the store's manifest
-    layer INTEGER NOT NULL,
-    feature INTEGER NOT NULL,
-    label TEXT NOT NULL,         -- untrusted text
-    label_source TEXT NOT NULL,  -- where it was imported from
-    imported TEXT NOT NULL,      -- ISO 8601 time, UTC
-    PRIMARY KEY (store, layer, feature)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS steering (
-    store TEXT NOT NULL,         -- digest of the store's manifest
-    layer INTEGER NOT NULL,
-    feature INTEGER NOT NULL,
-    variant TEXT NOT NULL,
-    mode TEXT NOT NULL,          -- 'restore' or 'ablate'
-    n_contexts INTEGER NOT NULL,
-    n_positions INTEGER NOT NULL,
-    kl_before REAL NOT NULL,     -- nats, mean over contexts
-    kl_after REAL NOT NULL,
-    low REAL,                    -- 95 % interval of kl_after - kl_before over contexts; null: too few contexts
-    high REAL,
-    controls TEXT NOT NULL,      -- JSON object: feature -> kl_after along its direction instead
-    seed INTEGER NOT NULL,
-    made TEXT NOT NULL,          -- ISO 8601 time, UTC
-    PRIMARY KEY (store, layer, feature, variant)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reviews (  -- every judgement ever given: rows are added, never changed
-    id INTEGER PRIMARY KEY,      -- in the order of writing
-    store TEXT NOT NULL,         -- digest of the store's manifest
-    variant TEXT NOT NULL,
-    layer INTEGER NOT NULL,
-    feature INTEGER NOT NULL,
-    reviewer TEXT NOT NULL,      -- untrusted text
-    verdict TEXT NOT NULL,       -- 'concern', 'benign' or 'unclear'
-    severity TEXT,               -- 'low', 'medium', 'high'; null: not said, or no concern
-    note TEXT NOT NULL,          -- untrusted text
-    made TEXT NOT NULL           -- ISO 8601 time, UTC
-);
-CREATE INDEX IF NOT EXISTS reviews_of_a_variant ON reviews (store, variant);
-PRAGMA user_version = {VERSION};
-"""
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_REFUSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
-"""What may be the operating system's doing, and not damage."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +54,11 @@ def write_labels(store: Path, digest: str, labels: Sequence[Label]) -> Path:
     Raises:
         UserError: the sidecar cannot be written, or is of another version.
     """
-    rows = [(digest, *astuple(label), _now()) for label in labels]
-    return _write(store, "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return _write(store, "labels", [(digest, *astuple(label), _now()) for label in labels])
 
 
-def write_steering(store: Path, digest: str, result: Steering) -> Path:
-    """Keep a causal check of a store; it takes the place of an earlier one of the same layer, feature and variant.
+def write_steering(store: Path, digest: str, *results: Steering) -> Path:
+    """Keep causal checks of a store; each takes the place of an earlier one of the same layer, feature and variant.
 
     Args:
         digest: of the store's manifest.
@@ -124,9 +69,11 @@ def write_steering(store: Path, digest: str, result: Steering) -> Path:
     Raises:
         UserError: the sidecar cannot be written, or is of a later version.
     """
-    *numbers, controls, seed = astuple(result)
-    row = (digest, *numbers, json.dumps(controls, allow_nan=False), seed, _now())
-    return _write(store, f"INSERT OR REPLACE INTO steering VALUES ({', '.join('?' * len(row))})", [row])
+    rows = []
+    for result in results:
+        *numbers, controls, seed = astuple(result)
+        rows.append((digest, *numbers, json.dumps(controls, allow_nan=False), seed, _now()))
+    return _write(store, "steering", rows)
 
 
 def write_review(store: Path, digest: str, review: Review) -> Path:
@@ -141,32 +88,40 @@ def write_review(store: Path, digest: str, review: Review) -> Path:
     Raises:
         UserError: the sidecar cannot be written, or is of a later version.
     """
-    fields = "store, variant, layer, feature, reviewer, verdict, severity, note, made"
-    row = (digest, *astuple(replace(review, made=_now())))
-    return _write(store, f"INSERT INTO reviews ({fields}) VALUES ({', '.join('?' * len(row))})", [row])
+    return _write(store, "reviews", [(digest, *astuple(replace(review, made=_now())))])
 
 
 def can_write(store: Path) -> bool:
     """Whether a sidecar of this store could be written where it would be."""
     path = sidecar_path(store)
-    return _may_write(path.parent) and (not path.exists() or _may_write(path))
+    return sidecar_file.may(path.parent, os.W_OK) and (not path.exists() or sidecar_file.may(path, os.W_OK))
 
 
 def check(store: Path) -> list[str]:
-    """What SQLite itself finds wrong with a store's sidecar, a sentence each; nothing where there is none.
+    """What is wrong with a store's sidecar, a sentence each: its structure, by SQLite itself, and every row, by its checksum.
 
-    Its structure is checked, not every value: rows carry no checksum.
+    Nothing where there is none.
 
     Raises:
         Unavailable: it cannot be read just now.
     """
+    path = sidecar_path(store)
     try:
-        found = [row[0] for row in _read(store, 0, "PRAGMA integrity_check(5)", [])]
+        found = sidecar_file.asked(path, lambda connection, _: connection.execute("PRAGMA integrity_check(5)").fetchall())
+        for table in sidecar_file.TABLES:
+            sidecar_file.read(path, table, None)
     except Unavailable:
         raise
     except UserError as error:
         return [str(error)]
-    return [f"The sidecar '{sidecar_path(store).name}' is damaged: {text}." for text in found if text != "ok"]
+    return [f"The sidecar '{path.name}' is damaged: {text}." for (text,) in found or [] if text != "ok"]
+
+
+def notes(store: Path) -> list[str]:
+    """What cannot be checked of a store's sidecar, a sentence each."""
+    path = sidecar_path(store)
+    count = sidecar_file.count_without_checksum(path)
+    return [f"The sidecar '{path.name}' has {count:,} rows of before checksums, which cannot be verified."] if count else []
 
 
 def read_labels(store: Path, digest: str) -> pd.DataFrame:
@@ -175,18 +130,22 @@ def read_labels(store: Path, digest: str) -> pd.DataFrame:
     Raises:
         UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
-    query = "SELECT layer, feature, label, label_source FROM labels WHERE store = ? ORDER BY layer, feature"
-    rows = _read(store, LABELS_SINCE, query, [digest])
-    _check(store, "label", rows, (_is_index, _is_index, _is_text, _is_text))
+    kinds = {"layer": _is_index, "feature": _is_index, "label": _is_text, "label_source": _is_text}
+    rows = _read(store, "labels", digest, "label", kinds)
     if len({row[:2] for row in rows}) < len(rows):
-        raise _damaged(store, "label", "a feature has two")
+        raise damaged(sidecar_path(store), "label", "a feature has two")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def labels_state(store: Path) -> tuple[int, str | None]:
     """Another value after labels were imported, and the same after anything else: how many there are, and the last time."""
-    found = _read(store, LABELS_SINCE, "SELECT count(*), max(imported) FROM labels", [])
-    return found[0] if found else (0, None)
+
+    def ask(connection: Any, version: int) -> tuple[int, str | None] | None:
+        if version < sidecar_file.SINCE["labels"]:
+            return None
+        return connection.execute("SELECT count(*), max(imported) FROM labels").fetchone()
+
+    return sidecar_file.asked(sidecar_path(store), ask) or (0, None)
 
 
 def read_steering(store: Path, digest: str) -> list[Steering]:
@@ -195,21 +154,20 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
     Raises:
         UserError: there is one, but it cannot be read or is of a later version.
     """
-    query = """
-        SELECT layer, feature, variant, mode, n_contexts, n_positions, kl_before, kl_after, low, high, controls, seed
-        FROM steering WHERE store = ? ORDER BY layer, feature, variant
-    """
-    rows = _read(store, STEERING_SINCE, query, [digest])
-    may_be_null = (_is_null_or_number, _is_null_or_number)
-    numbers = (_is_index, _is_index, _is_text, _is_text, _is_index, _is_index, _is_number, _is_number, *may_be_null)
-    _check(store, "causal check", rows, (*numbers, _is_text, _is_whole))
+    kinds = {
+        "layer": _is_index, "feature": _is_index, "variant": _is_text, "mode": _is_text, "n_contexts": _is_index,
+        "n_positions": _is_index, "kl_before": _is_number, "kl_after": _is_number, "low": _is_null_or_number,
+        "high": _is_null_or_number, "controls": _is_numbers, "seed": _is_whole,
+    }  # fmt: skip
+    rows = _read(store, "steering", digest, "causal check", kinds)
     try:
-        return [
+        found = [
             Steering(*numbers, {int(feature): float(kl) for feature, kl in json.loads(controls).items()}, seed)
             for *numbers, controls, seed in rows
         ]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(store, "causal check", str(error)) from error
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise damaged(sidecar_path(store), "causal check", str(error)[:200]) from error
+    return sorted(found, key=lambda check: (check.layer, check.feature, check.variant))
 
 
 def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
@@ -218,32 +176,33 @@ def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
     Raises:
         UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
-    query = """
-        SELECT variant, layer, feature, reviewer, verdict, severity, note, made FROM reviews
-        WHERE store = ? AND variant = ? ORDER BY id
-    """
-    rows = _read(store, REVIEWS_SINCE, query, [digest, variant])
-    kinds = (_is_text, _is_index, _is_index, _is_text, _is_text, _is_null_or_text, _is_text, _is_text)
-    _check(store, "review", rows, kinds)
-    return [Review(*row) for row in rows]
+    kinds = {
+        "variant": _is_text, "layer": _is_index, "feature": _is_index, "reviewer": _is_name,
+        "verdict": VERDICTS.__contains__, "severity": (None, *SEVERITIES).__contains__, "note": _is_note, "made": _is_text,
+    }  # fmt: skip
+    rows = _read(store, "reviews", digest, "review", kinds)
+    try:
+        return [Review(*row) for row in rows if row[0] == variant]
+    except UserError as error:
+        raise damaged(sidecar_path(store), "review", str(error).rstrip(".")) from error
 
 
-def _check(store: Path, what: str, rows: Sequence[tuple], kinds: Sequence[Callable[[Any], bool]]) -> None:
-    """Every value is of the kind that was written: SQLite holds no column to its type.
+def _write(store: Path, table: str, rows: Sequence[tuple]) -> Path:
+    path = sidecar_path(store)
+    sidecar_file.write(path, table, rows)
+    return path
+
+
+def _read(store: Path, table: str, digest: str, what: str, kinds: dict[str, Callable[[Any], bool]]) -> list[tuple]:
+    """Some columns of a store's rows, each of the kind that was written: SQLite holds no column to its type.
 
     Raises:
-        UserError: one is not.
+        UserError: the sidecar cannot be read, or a value is not.
     """
-    for row in rows:
-        if not all(fits(value) for fits, value in zip(kinds, row, strict=True)):
-            raise _damaged(store, what, "a value is not of its kind")
-
-
-def _damaged(store: Path, what: str, why: str) -> UserError:
-    return UserError(
-        f"The sidecar '{sidecar_path(store)}' holds a damaged {what} ({why}); move it away to have the store without imported "
-        "labels, causal checks and reviews."
-    )
+    rows = sidecar_file.read(sidecar_path(store), table, digest)
+    if not all(fits(row[name]) for row in rows for name, fits in kinds.items()):
+        raise damaged(sidecar_path(store), what, "a value is not of its kind")
+    return [tuple(row[name] for name in kinds) for row in rows]
 
 
 def _is_index(value: Any) -> bool:
@@ -263,124 +222,21 @@ def _is_null_or_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= LONGEST_WORD
+
+
+def _is_numbers(value: Any) -> bool:
+    """A set of numbers as JSON, which may be long."""
     return type(value) is str
 
 
-def _is_null_or_text(value: Any) -> bool:
-    return value is None or _is_text(value)
+def _is_name(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= MAX_NAME
 
 
-def _write(store: Path, statement: str, rows: Sequence[tuple]) -> Path:
-    """Insert rows, all or none, into a sidecar that is made or brought up to date first."""
-    path = sidecar_path(store)
-    with _open(path, path, isolation_level=None) as connection:
-        if _version(connection) < VERSION:
-            _use_wal(connection)
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        with _transaction(connection):
-            connection.executemany(statement, rows)
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # as far as it goes without waiting for others
-    return path
-
-
-def _read(store: Path, since: int, query: str, parameters: Sequence[Any]) -> list[tuple]:
-    """The answer of a sidecar, opened read-only; no rows where there is none, or one of a version before `since`."""
-    path = sidecar_path(store)
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise unavailable(f"The sidecar '{path}'", error) from error
-
-    def ask(address: str) -> list[tuple]:
-        with _open(path, address, uri=True) as connection:
-            return connection.execute(query, parameters).fetchall() if _version(connection) >= since else []
-
-    address = f"file:{quote(str(path))}?mode=ro"
-    try:
-        return ask(address)
-    except UserError:
-        # In a folder that cannot be written SQLite has no place for its lock file; nobody else can be writing there either.
-        if _may_write(path.parent):
-            raise
-        return ask(f"{address}&immutable=1")
-
-
-@contextlib.contextmanager
-def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connection]:
-    try:
-        with contextlib.closing(sqlite3.connect(address, timeout=TIMEOUT, **options)) as connection:
-            version = _version(connection)
-            if version > VERSION:
-                raise UserError(f"The sidecar '{path}' has version {version}, but this program reads version {VERSION}.")
-            yield connection
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        if _is_busy(error):
-            raise Unavailable(f"The sidecar '{path}' is kept busy by another program; try again when that is done.") from error
-        cause = _cause(path, error, writing=address == path)
-        if cause is not None:
-            raise unavailable(f"The sidecar '{path}'", cause, "written" if address == path else "read") from error
-        raise UserError(
-            f"The sidecar '{path}' cannot be used ({error}); move it away to have the store without imported labels, causal "
-            "checks and reviews."
-        ) from error
-
-
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode. SQLite does not wait when two do so at once, so this does."""
-    until = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > until:
-                raise
-        time.sleep(0.02)
-
-
-def _is_busy(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # the low byte is the primary code
-
-
-def _cause(path: Path, error: Exception, writing: bool) -> OSError | None:
-    """What the operating system has against a sidecar, where that is why; SQLite says only "unable to open"."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if code not in _REFUSED:
-        return None
-    try:
-        if path.exists():
-            with path.open("r+b" if writing else "rb") as file:
-                file.read()
-        if writing:  # its journal stands beside it
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-    except OSError as found:
-        return found if is_known(found) else None
-    return None
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return connection.execute("PRAGMA user_version").fetchone()[0]
+def _is_note(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NOTE
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

@@ -37,7 +37,7 @@ def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame |
     NaN in a float column becomes NULL: the store's word for "undefined".
     """
     given = _names(rows)
-    known = _stored_columns(table)
+    known = stored_columns(table)
     if unknown := set(given) - set(_columns(table)):
         raise ValueError(f"the table {table} has no column {sorted(unknown)[0]}")
     floats = ("DOUBLE", "FLOAT")
@@ -58,7 +58,7 @@ def copy_sorted(source: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBP
         maker.execute(f"ATTACH '{quoted}' AS finished (BLOCK_SIZE {BLOCK_SIZE}); USE finished; {SCHEMA_SQL}")
     source.execute(f"ATTACH '{quoted}' AS finished")
     for table, order in ROW_ORDERS.items():
-        columns = ", ".join(_stored_columns(table))
+        columns = ", ".join(stored_columns(table))
         source.execute(f"INSERT INTO finished.{table} BY NAME SELECT {columns} FROM {table} ORDER BY {order}")
     source.execute("DETACH finished")
     return _connect(path)
@@ -102,7 +102,7 @@ def digest(connection: duckdb.DuckDBPyConnection, catalog: str | None = None) ->
     where = f"{catalog}.main." if catalog else ""
     total = hashlib.sha256()
     for table, key in sorted(TABLE_KEYS.items()):
-        columns = list(_stored_columns(table))
+        columns = list(stored_columns(table))
         total.update(f"{table}({','.join(columns)})".encode())
         ordered = connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {where}{table} ORDER BY {', '.join(key)}")
         for batch in ordered.to_arrow_reader(65_536):
@@ -142,7 +142,7 @@ def _columns(table: str) -> dict[str, str]:
 
 
 @cache
-def _stored_columns(table: str) -> dict[str, str]:
+def stored_columns(table: str) -> dict[str, str]:
     """The same without VIRTUAL columns."""
     rows = _schema()[(_schema()["table_name"] == table) & (_schema()["is_generated"] == "NEVER")]
     return dict(zip(rows["column_name"], rows["data_type"], strict=True))

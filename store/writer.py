@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,11 +114,7 @@ def check_free(folder: Path) -> None:
     Raises:
         UserError: so it is.
     """
-    try:
-        taken = folder.exists() or folder.is_symlink()
-    except OSError as error:
-        raise UserError(f"'{folder}' cannot be written: {reason(error)}.") from error
-    if taken:
+    if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)
 

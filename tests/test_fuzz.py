@@ -1,5 +1,6 @@
 """Fuzzed files from elsewhere: whatever is in them, there is an answer or one sentence, never a traceback."""
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -23,6 +24,7 @@ from store.errors import UserError
 from store.manifest import MANIFEST_FILE
 from store.report import describe
 from store.sidecar import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
+from store.sidecar_file import checksum
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import make_tiny_store
 
@@ -310,16 +312,30 @@ SOUND = {
 
 
 def forge_sidecar(store: Path, digest: str, table: str, row: list) -> None:
-    """A sidecar whose columns have no types, and this row twice, as nothing of ours would write it."""
+    """A sidecar that says of its columns what ours say, but holds them to no type; and this row, with a checksum that fits."""
     path = sidecar_path(store)
     path.unlink(missing_ok=True)
     write_labels(store, digest, [])
     connection = sqlite3.connect(path)
+    made = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
     columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    keys = {"labels": 3, "steering": 4}.get(table)
+    rules = f"id INTEGER PRIMARY KEY, {', '.join(columns[1:])})" if keys is None else (
+        f"{', '.join(columns)}, PRIMARY KEY ({', '.join(columns[:keys])})) WITHOUT ROWID"
+    )  # fmt: skip
     connection.execute(f"DROP TABLE {table}")
-    connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
-    values = [7, digest, *row] if table == "reviews" else [digest, *row]
-    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    connection.execute(f"CREATE TABLE {table} ({rules}")
+    if keys is None:
+        connection.execute("CREATE INDEX reviews_of_a_variant ON reviews (store, variant)")
+    values = [1, digest, *row] if table == "reviews" else [digest, *row]
+    try:
+        values.append(checksum(table, values))
+    except (TypeError, ValueError):  # what JSON cannot say
+        values.append("0" * 64)
+    with contextlib.suppress(sqlite3.IntegrityError):  # no key is null
+        connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [made, table])
     connection.commit()
     connection.close()
 
@@ -424,7 +440,7 @@ def test_a_part_that_claims_more_than_it_holds(tiny_store, tmp_path):
     store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
     with h5py.File(store / parts.part_file(0), "a") as file:
         del file["layer_12/counted"]
-        file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**16,))
+        file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**14,))
     rewrite_manifest(store)
     for read in (parts.digest, lambda path: parts.read_counted(path, 12)):
         with pytest.raises(UserError, match="claims more values"):

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from store import open_store, sidecar
+from store import open_store, sidecar, sidecar_file
 from store.errors import UserError
 from store.feature_lists import Filter
 from store.review_html import as_html
 from store.review_report import as_json, collect, list_in_words
 from store.reviews import MAX_NOTE, Review, disagree, standing, step
 from store.sidecar import (
-    VERSION,
     Label,
     can_write,
     labels_state,
@@ -29,6 +28,7 @@ from store.sidecar import (
     write_labels,
     write_review,
 )  # fmt: skip
+from store.sidecar_file import VERSION
 from store.steering import Steering
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 
@@ -207,7 +207,7 @@ def test_writers_at_once_lose_nothing_and_meet_no_lock(place):
 
 def test_a_writer_waits_for_another_and_says_so_when_it_has_to_give_up(place, monkeypatch):
     write_review(place, "d", CONCERN)
-    monkeypatch.setattr(sidecar, "TIMEOUT", 0.2)
+    monkeypatch.setattr(sidecar_file, "TIMEOUT", 0.2)
     other = sqlite3.connect(sidecar_path(place), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UserError, match="kept busy by another program"):

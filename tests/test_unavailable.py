@@ -14,7 +14,7 @@ import pytest
 
 from app import data
 from extract.__main__ import main
-from store import open_store, sidecar
+from store import open_store, sidecar, sidecar_file
 from store.errors import Unavailable, UserError
 from store.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
 from store.parts import part_file
@@ -163,7 +163,7 @@ def test_a_part_that_another_program_writes_to(store, capsys):
 
 def test_a_sidecar_that_another_program_holds(shared, store, capsys, monkeypatch):
     write_labels(store, digest := read_manifest(store).digest, [Label(12, 0, "x", "y")])
-    monkeypatch.setattr(sidecar, "TIMEOUT", 0.05)
+    monkeypatch.setattr(sidecar_file, "TIMEOUT", 0.05)
     holder = sqlite3.connect(sidecar_path(store), isolation_level=None)
     holder.execute("PRAGMA journal_mode = DELETE")
     holder.execute("BEGIN EXCLUSIVE")
@@ -220,7 +220,7 @@ def test_a_review_on_a_disk_that_takes_nothing(store, monkeypatch, code, wanted)
         raise OSError(code, os.strerror(code))
 
     connect = sqlite3.connect
-    monkeypatch.setattr(sidecar.sqlite3, "connect", lambda *given, **named: connect(*given, factory=Refusing, **named))
+    monkeypatch.setattr(sidecar_file.sqlite3, "connect", lambda *given, **named: connect(*given, factory=Refusing, **named))
     monkeypatch.setattr(tempfile, "TemporaryFile", no_file)
     with pytest.raises(Unavailable) as refused:
         write_review(store, "digest", REVIEW)

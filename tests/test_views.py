@@ -1,10 +1,12 @@
 """Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives."""
 
+import ast
 import io
 import json
 import os
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import duckdb
@@ -21,6 +23,7 @@ from tests.support import pages
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import HOSTILE
 
+ROOT = Path(__file__).parent.parent
 VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "shape")
 
 
@@ -702,3 +705,10 @@ def test_layers_can_be_laid_over_each_other(open_view):
     assert not app.exception
     assert app.segmented_control(key="pick_focus").options == ["all", "maths", "safety"]
     assert "pick_scale" not in [control.key for control in open_view("layers", by="domain").segmented_control]
+
+
+@pytest.mark.parametrize("file", [ROOT / "app/main.py", *sorted((ROOT / "app/views").glob("*.py"))], ids=lambda file: file.stem)
+def test_no_string_stands_by_itself_where_streamlit_would_show_it(file):
+    """Streamlit's magic puts every expression of a page's file on the page."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body[1:]  # the first is what the module is for
+    assert not [line.lineno for line in body if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)]

@@ -12,8 +12,7 @@ from store.reader import Store
 CHOICES = ("show", "x", "y", "colour", "mark")
 SHOWN = ("Table", "Chart")
 NONE = "none"
-ASKED = "_sql_asked"
-"""The queries that this visitor asked: with a click here, not by following a link."""
+ASKED = "_sql_asked"  # the queries that this visitor asked: with a click here, not by following a link
 LIMITS = sandbox.Limits()
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import yaml
 
+from extract.claim import alone
 from extract.config import load_config
 from extract.demo import datasets
 from extract.demo.__main__ import ADAPTERS
 from store.errors import UserError
 from store.manifest import MANIFEST_FILE
+from store.writer import make_folder
 
 WORLD = datasets.HERE / "configs" / "world.yaml"
 MAX_MB = 60
@@ -118,12 +120,18 @@ def rebuild(base: str, work: Path, out: Path, only_plan: bool = False) -> None:
     print(plan(todo, len(every) - len(todo)), flush=True)
     if only_plan:
         return
+    make_folder(work.parent)
+    with alone(work):
+        _carry_out(todo, base, work)
+    print(f"\nThe store is at {out}; open it with: make app STORE={out}")
+
+
+def _carry_out(todo: list[Step], base: str, work: Path) -> None:
     write_config(base, work)
     for number, step in enumerate(todo, 1):
         print(f"\n[{number}/{len(todo)}] {step.title}: python -m {' '.join(step.command)}", flush=True)
         if subprocess.run([sys.executable, "-m", *step.command], check=False).returncode:
             raise UserError(f"The step '{step.title}' failed (see above); the same command goes on from there.")
-    print(f"\nThe store is at {out}; open it with: make app STORE={out}")
 
 
 def write_config(base: str, work: Path) -> None:

@@ -1,10 +1,15 @@
-"""A store's manifest rewritten as a forger, or a later version, would: sound by its own measure."""
+"""Stores rewritten as a forger, or a later version, would: sound by their own measure."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from store.manifest import MANIFEST_FILE, file_hash
+import duckdb
+import h5py
+
+from store import parts, tables
+from store.manifest import DATABASE_FILE, MANIFEST_FILE, file_hash
 
 
 def rewrite_manifest(store: Path, **changes: Any) -> None:
@@ -14,3 +19,24 @@ def rewrite_manifest(store: Path, **changes: Any) -> None:
     for name, facts in content["files"].items():
         facts.update(sha256=file_hash(store / name), bytes=(store / name).stat().st_size)
     file.write_text(json.dumps({**content, "checksum": "", **changes}), encoding="utf-8")
+
+
+def forge_tables(store: Path, *statements: str) -> None:
+    """Change the database, and let the manifest say that it was always so."""
+    with duckdb.connect(str(store / DATABASE_FILE)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("CHECKPOINT")
+        rows = {
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            if table in tables.TABLE_KEYS
+        }
+    rewrite_manifest(store, rows=rows)
+
+
+def forge_part(store: Path, change: Callable[[h5py.File], None]) -> None:
+    """The same with the first part."""
+    with h5py.File(store / parts.part_file(0), "a", libver=parts.LIBVER) as file:
+        change(file)
+    rewrite_manifest(store)
