@@ -1,9 +1,11 @@
 """Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
 
+import filecmp
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +47,7 @@ class Dictionary:
         self.settings = sae.cfg.to_dict() if settings is None else settings
         self.centred = centred
         self.notes = list(notes)
+        self.file: Path | None = None
         self.stored: str | None = None
         self.folded = ""
         metadata = sae.cfg.metadata
@@ -68,7 +71,7 @@ class Dictionary:
             UserError: it reads no residual stream, or one of which it is not known what it comes to in such a base.
         """
         dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
-        dictionary.stored, dictionary.folded = read.stored, read.folded
+        dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
         return dictionary
 
     @property
@@ -116,10 +119,14 @@ class Dictionary:
         return tensors_digest(self.sae.state_dict(), json.dumps(self.sae.cfg.to_dict(), sort_keys=True, default=str))
 
     def is_same(self, other: "Dictionary") -> bool:
-        """Whether it is the other one; on "meta", without weights, whether it goes by the same name and settings."""
-        if self.sae.W_dec.is_meta:
-            return (self.name, self.settings) == (other.name, other.settings)
-        return self.digest() == other.digest()
+        """Whether it is the other one; on "meta", by settings and the bytes of their files, or by name where there is none."""
+        if not self.sae.W_dec.is_meta:
+            return self.digest() == other.digest()
+        if self.settings != other.settings:
+            return False
+        if self.file is None or other.file is None:
+            return self.name == other.name
+        return filecmp.cmp(self.file, other.file, shallow=False)
 
     def facts(self) -> dict[str, Any]:
         """What it is and what it is fed, for the manifest; None where it does not say."""

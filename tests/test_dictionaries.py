@@ -408,12 +408,16 @@ def test_meta_reads_no_weights(tmp_path):
     assert dictionary.sae.W_dec.is_meta and (dictionary.d_model, dictionary.d_sae, dictionary.layer) == (D_IN, D_SAE, 1)
 
 
-def test_replicas_on_meta(tmp_path):
-    one, other = saved(tmp_path / "one"), saved(tmp_path / "other")
-    dictionaries = [load(one, "meta")]
-    with pytest.raises(UserError, match="itself"):
-        load_replicas([SaeConfig(path=str(one))], dictionaries, SHAPE, "meta")
-    (replica,) = load_replicas([SaeConfig(path=str(other))], dictionaries, SHAPE, "meta")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_replicas(tmp_path, device):
+    """A copy is the dictionary itself; one of other weights is not, though its folder has the same name."""
+    one, copy, other = (saved(tmp_path / folder / "sae") for folder in ("one", "copy", "other"))
+    with_tensors(other, lambda tensors: tensors["b_enc"].add_(1))
+    dictionaries = [load(one, device)]
+    for same in (one, copy):
+        with pytest.raises(UserError, match="itself"):
+            load_replicas([SaeConfig(path=str(same))], dictionaries, SHAPE, device)
+    (replica,) = load_replicas([SaeConfig(path=str(other))], dictionaries, SHAPE, device)
     assert replica.layer == 1
 
 
