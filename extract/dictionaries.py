@@ -16,7 +16,7 @@ from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
 from extract.sae_loading import Read, read_sae
 from extract.sae_notes import centring_notes, rounding_notes
-from extract.sae_settings import is_centred, said
+from extract.sae_settings import is_centred, said, trained_on
 from extract.sparse_codes import RoomyCodes, SparseCodes
 from store.errors import UserError
 
@@ -37,6 +37,7 @@ class Dictionary:
         notes: what of its settings was done for it that the user should know, a sentence each.
         decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
+        file, stored, folded: as of :class:`extract.sae_loading.Read`.
     """
 
     def __init__(
@@ -130,7 +131,6 @@ class Dictionary:
 
     def facts(self) -> dict[str, Any]:
         """What it is and what it is fed, for the manifest; None where it does not say."""
-        names = ("model_name", "prepend_bos", "context_size")
         cfg = self.sae.cfg
         return {
             "architecture": self.architecture,
@@ -138,7 +138,8 @@ class Dictionary:
             "normalize_activations": cfg.normalize_activations,
             "folded": self.folded or None,
             "apply_b_dec_to_input": bool(cfg.apply_b_dec_to_input),
-            **{name: said(self.settings, name) for name in names},
+            "model_name": trained_on(self.settings),
+            **{name: said(self.settings, name) for name in ("prepend_bos", "context_size")},
             "stored_dtype": self.stored,
             "dtype": str(self.sae.W_dec.dtype).removeprefix("torch."),
         }

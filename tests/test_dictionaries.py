@@ -337,6 +337,14 @@ def test_another_model(base, model, told):
         assert model in notes[0] and "'a'" in notes[0]
 
 
+def test_a_path_is_not_told(tmp_path):
+    """What the manifest says of a model on somebody's disk is its last part."""
+    dictionary = load(saved(tmp_path / "sae", metadata={"model_name": "/home/somebody/gemma-3-270m"}))
+    assert dictionary.facts()["model_name"] == "gemma-3-270m"
+    (note,) = run_notes(run_config(), [("a", dictionary.settings)])
+    assert "'gemma-3-270m'" in note and "somebody" not in note
+
+
 def test_longer_windows_and_bos():
     with_bos, without = {"context_size": 64, "prepend_bos": True}, {"metadata": {"context_size": 64, "prepend_bos": False}}
     named = [("a", with_bos), ("b", without), ("c", {})]
