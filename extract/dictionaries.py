@@ -1,9 +1,11 @@
 """Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
 
+import filecmp
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from extract.config import SaeConfig
 from extract.hooks import layer_of_hook
 from extract.sae_loading import Read, read_sae
 from extract.sae_notes import centring_notes, rounding_notes
-from extract.sae_settings import is_centred, said
+from extract.sae_settings import is_centred, said, trained_on
 from extract.sparse_codes import RoomyCodes, SparseCodes
 from store.errors import UserError
 
@@ -35,6 +37,7 @@ class Dictionary:
         notes: what of its settings was done for it that the user should know, a sentence each.
         decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
+        file, stored, folded: as of :class:`extract.sae_loading.Read`.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Dictionary:
         self.settings = sae.cfg.to_dict() if settings is None else settings
         self.centred = centred
         self.notes = list(notes)
+        self.file: Path | None = None
         self.stored: str | None = None
         self.folded = ""
         metadata = sae.cfg.metadata
@@ -68,7 +72,7 @@ class Dictionary:
             UserError: it reads no residual stream, or one of which it is not known what it comes to in such a base.
         """
         dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
-        dictionary.stored, dictionary.folded = read.stored, read.folded
+        dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
         return dictionary
 
     @property
@@ -116,14 +120,17 @@ class Dictionary:
         return tensors_digest(self.sae.state_dict(), json.dumps(self.sae.cfg.to_dict(), sort_keys=True, default=str))
 
     def is_same(self, other: "Dictionary") -> bool:
-        """Whether it is the other one; on "meta", without weights, whether it goes by the same name and settings."""
-        if self.sae.W_dec.is_meta:
-            return (self.name, self.settings) == (other.name, other.settings)
-        return self.digest() == other.digest()
+        """Whether it is the other one; on "meta", by settings and the bytes of their files, or by name where there is none."""
+        if not self.sae.W_dec.is_meta:
+            return self.digest() == other.digest()
+        if self.settings != other.settings:
+            return False
+        if self.file is None or other.file is None:
+            return self.name == other.name
+        return filecmp.cmp(self.file, other.file, shallow=False)
 
     def facts(self) -> dict[str, Any]:
         """What it is and what it is fed, for the manifest; None where it does not say."""
-        names = ("model_name", "prepend_bos", "context_size")
         cfg = self.sae.cfg
         return {
             "architecture": self.architecture,
@@ -131,7 +138,8 @@ class Dictionary:
             "normalize_activations": cfg.normalize_activations,
             "folded": self.folded or None,
             "apply_b_dec_to_input": bool(cfg.apply_b_dec_to_input),
-            **{name: said(self.settings, name) for name in names},
+            "model_name": trained_on(self.settings),
+            **{name: said(self.settings, name) for name in ("prepend_bos", "context_size")},
             "stored_dtype": self.stored,
             "dtype": str(self.sae.W_dec.dtype).removeprefix("torch."),
         }

@@ -52,6 +52,7 @@ class Read:
 
     Attributes:
         sae: ready to encode; on "meta" with shapes alone.
+        file: with its weights, where it is known and at hand.
         settings: of its file, before sae-lens drops what it does not know.
         stored: the widest dtype of the weights in the file, "float32"; None where the file is not looked at.
         folded: what was folded into the weights, with its value; "" for nothing.
@@ -59,6 +60,7 @@ class Read:
     """
 
     sae: SAE
+    file: Path | None
     settings: Mapping[str, Any]
     stored: str | None
     folded: str
@@ -98,7 +100,7 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype) -> Read:
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
     kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values()]
     stored = str(reduce(torch.promote_types, kinds)).removeprefix("torch.") if kinds else None
-    return Read(sae, settings, stored, fold.said, notes)
+    return Read(sae, file, settings, stored, fold.said, notes)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from extract.config import RunConfig
-from extract.sae_settings import Settings, said
+from extract.sae_settings import Settings, said, trained_on
 
 
 def _together(what: str, names: Sequence[str]) -> str:
@@ -49,8 +49,8 @@ def run_notes(config: RunConfig, named: Sequence[tuple[str, Settings]]) -> list[
 
 def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[str]:
     """Each as the head of a sentence that ends in the names of those it is true of."""
-    model, size = said(settings, "model_name"), said(settings, "context_size")
-    if model and not _is_called(config.base, str(model)):
+    model, size = trained_on(settings), said(settings, "context_size")
+    if model and not _is_called(config.base, model):
         yield f"Trained on '{model}', by their own account, and read on the base '{Path(config.base).name}'"
     if isinstance(size, int) and 0 < size < config.context_length:
         read = f"read on windows of up to {config.context_length} (context_length)"

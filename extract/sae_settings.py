@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import sae_lens
@@ -55,6 +56,14 @@ def said(settings: Settings, name: str) -> Any:
     """A field that sae-lens 6 keeps in ``metadata``, and a release's overrides and older files beside it."""
     value = settings.get(name)
     return (settings.get("metadata") or {}).get(name) if value is None else value
+
+
+def trained_on(settings: Settings) -> str | None:
+    """The model that it says it was trained on; of a path, which is of somebody's disk, the last part."""
+    name = said(settings, "model_name")
+    if not isinstance(name, str):
+        return None
+    return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
 def check_settings(name: str, settings: Settings) -> list[str]:

@@ -337,6 +337,14 @@ def test_another_model(base, model, told):
         assert model in notes[0] and "'a'" in notes[0]
 
 
+def test_a_path_is_not_told(tmp_path):
+    """What the manifest says of a model on somebody's disk is its last part."""
+    dictionary = load(saved(tmp_path / "sae", metadata={"model_name": "/home/somebody/gemma-3-270m"}))
+    assert dictionary.facts()["model_name"] == "gemma-3-270m"
+    (note,) = run_notes(run_config(), [("a", dictionary.settings)])
+    assert "'gemma-3-270m'" in note and "somebody" not in note
+
+
 def test_longer_windows_and_bos():
     with_bos, without = {"context_size": 64, "prepend_bos": True}, {"metadata": {"context_size": 64, "prepend_bos": False}}
     named = [("a", with_bos), ("b", without), ("c", {})]
@@ -408,12 +416,16 @@ def test_meta_reads_no_weights(tmp_path):
     assert dictionary.sae.W_dec.is_meta and (dictionary.d_model, dictionary.d_sae, dictionary.layer) == (D_IN, D_SAE, 1)
 
 
-def test_replicas_on_meta(tmp_path):
-    one, other = saved(tmp_path / "one"), saved(tmp_path / "other")
-    dictionaries = [load(one, "meta")]
-    with pytest.raises(UserError, match="itself"):
-        load_replicas([SaeConfig(path=str(one))], dictionaries, SHAPE, "meta")
-    (replica,) = load_replicas([SaeConfig(path=str(other))], dictionaries, SHAPE, "meta")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_replicas(tmp_path, device):
+    """A copy is the dictionary itself; one of other weights is not, though its folder has the same name."""
+    one, copy, other = (saved(tmp_path / folder / "sae") for folder in ("one", "copy", "other"))
+    with_tensors(other, lambda tensors: tensors["b_enc"].add_(1))
+    dictionaries = [load(one, device)]
+    for same in (one, copy):
+        with pytest.raises(UserError, match="itself"):
+            load_replicas([SaeConfig(path=str(same))], dictionaries, SHAPE, device)
+    (replica,) = load_replicas([SaeConfig(path=str(other))], dictionaries, SHAPE, device)
     assert replica.layer == 1
 
 
