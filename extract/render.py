@@ -149,9 +149,11 @@ class Renderer:
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
         if any(name in fields and _is_null(fields[name]) for name in ("text", "prompt", "response", "messages")):
             return Rendered("", (), form="null")
+        kinds = {name: "" if isinstance(value, str) else f", a {type(value).__name__}" for name, value in fields.items()}
+        held = [f"{name!r}{kind}" for name, kind in kinds.items()]
         raise UserError(
-            f"The document at {record.where} has none of: text; prompt and response; messages (it has "
-            f"{', '.join(map(repr, sorted(fields)[:10])) or 'no fields'})."
+            f"The document at {record.where} has none of: text; prompt and response, as text; messages, as a list (it has "
+            f"{'; '.join(sorted(held)[:10]) or 'no fields'})."
         )
 
     def _conversation(self, messages: list[Any], where: str) -> Rendered:
