@@ -32,7 +32,9 @@ def read_rows(dataset: str, config: str | None, split: str, limited: bool) -> It
         if (Path(dataset) / "state.json").is_file() and (Path(dataset) / "dataset_info.json").is_file():
             raise ValueError("it was written by save_to_disk; write it as JSONL instead (Dataset.to_json)")
         builder = datasets.load_dataset_builder(dataset, name=config)
-        if (kind := type(builder).__module__.split(".")[-1]) not in FORMATS:
+        # 'cache': what this user's own run has fetched from the hub before, read without a network
+        kind = type(builder).__module__.split(".")[-1]
+        if kind not in FORMATS and (kind != "cache" or Path(dataset).is_dir()):
             raise ValueError(f"its files are of the kind '{kind}'; give {', '.join(FORMATS[:-1])} or {FORMATS[-1]} files")
         _check_files(dataset, builder.config.data_files or {})
         for number, fields in enumerate(builder.as_streaming_dataset(split=split)):

@@ -153,8 +153,14 @@ def _is_there(name: str) -> bool:
 
 def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
     if source.path:
-        with Path(source.path).open("rb") as file:
-            origin = {"file": name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        try:
+            with Path(source.path).open("rb") as file:
+                origin = {"file": name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        except OSError as error:
+            raise UserError(
+                f"The corpus file '{source.path}' can no longer be read ({first_line(error)}); put it back and run the same "
+                "command again: nothing that was finished is lost."
+            ) from error
     else:
         origin = {"dataset": name, "split": source.split}
     return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}

@@ -4,18 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from extract.chat_template import ChatTemplate, choose
 from extract.config import TEMPLATE_DATE
+from extract.records import FORMS, Record
 from extract.turns import find_turns
 from store.errors import UserError, first_line
-
-if TYPE_CHECKING:
-    from extract.records import Record
 
 SEGMENTS = ("text", "template", "prompt", "response")
 BOS_TAKEN = "BOS tokens that texts begin with were taken off, as one is put before each context window"
@@ -102,7 +100,7 @@ class Renderer:
         template, notes = choose(path, tokenizers, on)
         return cls(template, next(iter(tokenizers.values())), keep_bos, tuple(notes))
 
-    def render(self, record: "Record") -> Rendered:
+    def render(self, record: Record) -> Rendered:
         """Text and spans of one record.
 
         Raises:
@@ -135,7 +133,7 @@ class Renderer:
             )
         return notes
 
-    def _rendered(self, record: "Record") -> Rendered:
+    def _rendered(self, record: Record) -> Rendered:
         fields = record.fields
         if isinstance(fields.get("messages"), list):
             return self._conversation(fields["messages"], record.where)
@@ -147,11 +145,13 @@ class Renderer:
             return self._conversation(messages, record.where) if self.template else _plain_pair(fields)
         if isinstance(fields.get("text"), str):
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
-        if any(name in fields and _is_null(fields[name]) for name in ("text", "prompt", "response", "messages")):
+        if any(name in fields and _is_null(fields[name]) for name in FORMS):
             return Rendered("", (), form="null")
+        kinds = {name: "" if isinstance(value, str) else f", a {type(value).__name__}" for name, value in fields.items()}
+        held = [f"{name!r}{kind}" for name, kind in kinds.items()]
         raise UserError(
-            f"The document at {record.where} has none of: text; prompt and response; messages (it has "
-            f"{', '.join(map(repr, sorted(fields)[:10])) or 'no fields'})."
+            f"The document at {record.where} has none of: text; prompt and response, as text; messages, as a list (it has "
+            f"{'; '.join(sorted(held)[:10]) or 'no fields'})."
         )
 
     def _conversation(self, messages: list[Any], where: str) -> Rendered:
@@ -178,7 +178,7 @@ def _is_null(value: Any) -> bool:
     return value is None or value != value
 
 
-def is_chat(record: "Record") -> bool:
+def is_chat(record: Record) -> bool:
     """Whether a record is a conversation, or a prompt with its response: what a chat template is for."""
     return any(isinstance(record.fields.get(name), str | list) for name in ("messages", "prompt"))
 

@@ -118,13 +118,13 @@ def _free_signs(taken: str, count: int) -> list[str]:
 
 
 def _owners(text: str, shown: str, signs: Sequence[str]) -> np.ndarray | None:
-    """int32 [characters]: the message that each comes from, -1 for the template's; None where the renderings do not agree."""
+    """int64 [characters]: the message that each comes from, -1 for the template's; None where the renderings do not agree."""
     if len(text) != len(shown):
         return None
     disguised = _codes(shown)
-    known = np.full(0x110000, -1, dtype=np.int32)
-    known[[ord(sign) for sign in signs]] = np.arange(len(signs))
-    owners = known[disguised]
+    known = _codes("".join(signs))  # ascending
+    nearest = np.minimum(np.searchsorted(known, disguised), len(known) - 1)
+    owners = np.where(known[nearest] == disguised, nearest, -1)
     return owners if (_codes(text) == disguised)[owners < 0].all() else None
 
 

@@ -302,3 +302,11 @@ def test_neither_clock_nor_time_zone_is_seen(tokenizer, monkeypatch, pattern):
         chat_template._worker.close()  # the next one starts with that environment
         seen.add(only(template, tokenizer, chat("x")).text)
     assert len(seen) == 1
+
+
+def test_what_a_dataset_holds_beside_text_is_shown_as_transformers_shows_it(tokenizer):
+    """Dates and the like in a message are not JSON."""
+    messages = [{"role": "user", "content": "hi", "at": date(2020, 1, 2), "also": None}]
+    template = "{{ messages[0].content }} {{ messages[0].at }}{{ messages[0].also is defined }}"
+    theirs = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+    assert only(template, tokenizer, messages).text == theirs == "hi <date>False"

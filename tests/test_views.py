@@ -339,9 +339,12 @@ def test_template_says_what_part_of_the_change_is_its_own(open_view):
 def test_template_where_no_model_has_one_says_so(open_view, tiny_store, tmp_path):
     for name, corpus, said in (("none", {"chat_template": None}, True), ("one", {"chat_template": {"from": "base"}}, False)):
         copy = shutil.copytree(tiny_store, tmp_path / name)
-        rewrite_manifest(copy, corpus=corpus)
-        infos = [info.value for info in open_view("template", stores=[copy]).info]
-        assert any("No model of this run has a chat template" in info for info in infos) == said
+        left_out = {} if said else {"messages are left out in part by the chat template": 12, "characters beyond the cut": 34}
+        rewrite_manifest(copy, corpus=corpus, counts={"tokens": 14, "documents": 3, "left_out": left_out})
+        app = open_view("template", stores=[copy])
+        assert any("No model of this run has a chat template" in info.value for info in app.info) == said
+        captions = [caption.value.replace("\\", "") for caption in app.caption]
+        assert ("12 messages are left out in part by the chat template." in captions) != said and "34" not in " ".join(captions)
 
 
 def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny_store, tmp_path):

@@ -65,6 +65,11 @@ if store.manifest.corpus.get("chat_template", "") is None:
         icon=":material/info:",
     )
 
+left_out = store.manifest.counts.get("left_out")
+for what, number in left_out.items() if isinstance(left_out, dict) else ():
+    if "chat template" in what:
+        st.caption(words.plain(f"{number} {what}."))
+
 order = [name for name in ORDER if name in store.segments] + [name for name in store.segments if name not in ORDER]
 shares = data.ask(store, queries.shift_by_segment, variant=variant, layer=layer)
 if len(shares):
