@@ -190,9 +190,9 @@ class RunConfig(_Section):
     """Count attention sinks like other tokens."""
     contexts: int = Field(10, ge=1, le=200)
     """Contexts kept for each feature, variant and ranking."""
-    context_before: int = Field(20, ge=0)
+    context_before: int = Field(20, ge=0, le=4096)
     """Tokens shown before a context's peak."""
-    context_after: int = Field(12, ge=0)
+    context_after: int = Field(12, ge=0, le=4096)
     """Tokens shown after it."""
     promoted_tokens: int = Field(10, ge=0)
     """Output tokens listed for each feature on either side; 0 skips that step."""

@@ -109,9 +109,10 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
 
 def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dtype: torch.dtype) -> ModelSet | None:
     """Base and variants without their weights; None where one cannot be had."""
+    if (count := report.attempt(lambda: parameters(base))) is None:
+        return None
     report.lines.append(
-        f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, "
-        f"about {parameters(base) / 1e6:,.0f}M parameters"
+        f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
     )
     report.lines += [f"variant   {name}: {variant_kind(v)} {variant_source(v)}" for name, v in config.variants.items()]
 

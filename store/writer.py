@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from store import files, parts, tables
+from store import files, parts, tables, trust
 from store import manifest as manifests
 from store.errors import UserError, reason
 from store.manifest import Manifest
@@ -73,6 +73,7 @@ class StoreWriter:
         finished = tables.copy_sorted(self.connection, database)
         tables.check_keys(finished)
         rows = tables.row_counts(finished)
+        self._check_content(finished, dataclasses.replace(manifest, rows=rows))
         part_files = sorted((self.partial / "latents").glob("part-*.h5"))
         digest = content_digest(tables.digest(finished), [parts.digest(path) for path in part_files])
         finished.execute("CHECKPOINT")
@@ -87,6 +88,17 @@ class StoreWriter:
         complete = manifests.write_manifest(self.partial, complete)
         self.put_in_place()
         return complete
+
+    def _check_content(self, finished: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+        """Refuse to finish a store that nobody could open.
+
+        Raises:
+            UserError: its tables hold what no reader takes.
+        """
+        finished.execute("CHECKPOINT")
+        size = (self.partial / manifests.DATABASE_FILE).stat().st_size
+        if (fault := trust.first_fault(finished, manifest, size)) is not None:
+            raise UserError(f"{fault}, more than a store may hold; shorten it in the run's input and run the same command again.")
 
     def put_in_place(self) -> None:
         """Give a store its name once its manifest is written. A run that is ended in here has lost nothing."""
