@@ -111,9 +111,8 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     """Base and variants without their weights; None where one cannot be had."""
     if (count := report.attempt(lambda: parameters(base))) is None:
         return None
-    report.lines.append(
-        f"base      {config.base}: {base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
-    )
+    shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
+    report.lines.append(f"base      {config.base}: {shape}")
     report.lines += [f"variant   {name}: {variant_kind(v)} {variant_source(v)}" for name, v in config.variants.items()]
 
     def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:

@@ -16,6 +16,8 @@ from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
+MAX_SOURCE = 1_000
+"""Characters of a source id, which stands in tables and links."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,11 @@ def _with_text(source: SourceConfig, where: str, fields: dict) -> dict:
 def _check_ids(records: Sequence[Record]) -> None:
     seen: dict[str, str] = {}
     for record in records:
+        if len(record.source) > MAX_SOURCE:
+            raise UserError(
+                f"The document at {record.where} has a source id of {len(record.source):,} characters, and at most "
+                f"{MAX_SOURCE:,} are kept: give another field as source_field, or 'source_field: null' to number the documents."
+            )
         if record.source in seen:
             raise UserError(
                 f"Two documents have the source id {record.source!r} ({seen[record.source]} and {record.where}); source ids "

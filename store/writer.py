@@ -98,7 +98,7 @@ class StoreWriter:
         finished.execute("CHECKPOINT")
         size = (self.partial / manifests.DATABASE_FILE).stat().st_size
         if (fault := trust.first_fault(finished, manifest, size)) is not None:
-            raise UserError(f"{fault}, more than a store may hold; shorten it in the run's input and run the same command again.")
+            raise UserError(f"{fault}, more than a store may hold; shorten that in the run's input, and run it again.")
 
     def put_in_place(self) -> None:
         """Give a store its name once its manifest is written. A run that is ended in here has lost nothing."""

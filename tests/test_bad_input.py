@@ -356,7 +356,7 @@ def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
         real(*arguments)
 
     monkeypatch.setattr(sums, "save", full_disk)
-    refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "the disk is full", "same command")
+    refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "disk is full", "same command")
     assert not (tmp_path / "store").exists()
     monkeypatch.setattr(sums, "save", real)
     assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0

@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_nothing(tiny_store, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("store.writer.StoreWriter.write_part", full)
-    with pytest.raises(UserError, match="the disk is full"):
+    with pytest.raises(UserError, match="disk is full"):
         publishing.publish(tiny_store, tmp_path / "copy", 60)
     assert list(tmp_path.iterdir()) == []
 

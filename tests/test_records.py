@@ -291,3 +291,12 @@ def test_a_compressed_file_of_a_dataset_that_unpacks_to_very_much(tmp_path, monk
 def test_config_belongs_to_a_dataset():
     with pytest.raises(ValueError, match=re.escape("config belongs to a dataset")):
         SourceConfig(path="x.jsonl", config="main")
+
+
+def test_a_source_id_that_no_store_keeps(tmp_path):
+    """Long ones would be refused when the finished store is opened."""
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "source": "s" * 1_000}])
+    assert len(read_records([SourceConfig(path=str(path), domain="x")])) == 1
+    write_jsonl(path, [{"text": "x", "source": "s" * 1_001}])
+    with pytest.raises(UserError, match=r"line 1 has a source id of 1,001 characters.*source_field"):
+        read_records([SourceConfig(path=str(path), domain="x")])
