@@ -197,6 +197,7 @@ def _steer(options: argparse.Namespace) -> int:
         from extract.steer import steer
 
         result = steer(store, config, plan)
+        store.snapshot.check()  # what was measured is of the store that stands there
     path = write_steering(store.path, store.manifest.digest, result)
     print(in_words(result))
     print(f"Kept in {path.name}, beside the store; the feature's page shows it.")

