@@ -26,6 +26,7 @@ from extract.inputs import (
 )
 from extract.memory import Needs, needs, parameters
 from extract.models import model_config, resolve_device, resolve_dtype
+from extract.provenance import check_begun, fingerprint_of_text
 from extract.records import check_domains, first_records, read_records
 from extract.sae_loading import read_sae
 from extract.token_kl import check_predictions
@@ -99,6 +100,8 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
         report.attempt(lambda: check_planted(config, dictionaries))
     if dictionaries and text:
         bos = report.attempt(lambda: bos_token(config, text.tokenizer, dictionaries))
+        if out is not None and config.tokens <= CHECKED_TOKENS:
+            report.attempt(lambda: check_begun(out, fingerprint_of_text(config, text.corpus, text.tokenizer)))
         if models:
             report.attempt(lambda: check_token_ids(models, text.corpus, bos))
     needed = None if base is None or device is None else report.attempt(lambda: _memory(config, base, device))

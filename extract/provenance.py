@@ -22,7 +22,7 @@ from store.errors import UserError
 from store.files import whole
 from store.manifest import Manifest
 from store.names import BASE
-from store.writer import StoreWriter
+from store.writer import WORK_FOLDER, StoreWriter, unfinished
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
@@ -39,11 +39,7 @@ def fingerprint(
 ) -> dict[str, str]:
     """What a run depends on, by name, each as text or hash."""
     return {
-        "version of the program": SUMS_VERSION,
-        "settings": json.dumps(_settings(config), sort_keys=True),
-        "tokens": corpus.digest(),
-        **answers_fingerprint(config),
-        "tokenizer": tokenizer_digest(tokenizer),
+        **fingerprint_of_text(config, corpus, tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
         **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
@@ -51,17 +47,50 @@ def fingerprint(
     }
 
 
+def fingerprint_of_text(config: RunConfig, corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """The part of :func:`fingerprint` that is known without weights."""
+    return {
+        "version of the program": SUMS_VERSION,
+        "settings": json.dumps(_settings(config), sort_keys=True),
+        "tokens": corpus.digest(),
+        **answers_fingerprint(config),
+        "tokenizer": tokenizer_digest(tokenizer),
+    }
+
+
 def check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
-    """Go on only with what the interrupted run was started with."""
-    path = writer.work / FINGERPRINT_FILE
-    before = _read_fingerprint(path)
-    if before and (changed := sorted(key for key in before.keys() | digests.keys() if before.get(key) != digests.get(key))):
-        raise UserError(
-            f"'{writer.partial}' was begun with another {changed[0]}; finish that run with its own input, or remove the "
-            "folder to start afresh."
-        )
-    with whole(path) as file:
+    """Go on only with what the interrupted run was started with.
+
+    Raises:
+        UserError: something else was; the first difference is named.
+    """
+    before = check_begun(writer.folder, digests)
+    if gone := sorted(before.keys() - digests.keys()):
+        raise _begun_with_another(writer.folder, gone[0])
+    with whole(writer.work / FINGERPRINT_FILE) as file:
         file.write(json.dumps(digests, indent=1).encode())
+
+
+def check_begun(out: Path, digests: dict[str, str]) -> dict[str, str]:
+    """Compare what is known of a run with what an interrupted one at the same place was begun with.
+
+    Returns:
+        What that was begun with; nothing where there is none.
+
+    Raises:
+        UserError: it was begun with something else.
+    """
+    before = _read_fingerprint(unfinished(out) / WORK_FOLDER / FINGERPRINT_FILE)
+    if before and (changed := sorted(name for name, digest in digests.items() if before.get(name) != digest)):
+        raise _begun_with_another(out, changed[0])
+    return before
+
+
+def _begun_with_another(out: Path, what: str) -> UserError:
+    return UserError(
+        f"'{unfinished(out)}' was begun with another {what}; finish that run with its own input, or remove the folder to start "
+        "afresh."
+    )
 
 
 def fingerprint_hash(digests: dict[str, str]) -> str:

@@ -34,7 +34,7 @@ class StoreWriter:
     def __init__(self, folder: Path) -> None:
         check_free(folder)
         self.folder = folder
-        self.partial = folder.with_name(f"{folder.name}.partial")
+        self.partial = unfinished(folder)
         self.work = self.partial / WORK_FOLDER
         make_folder(self.work)
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -120,6 +120,11 @@ class StoreWriter:
             self._connection = None
 
 
+def unfinished(folder: Path) -> Path:
+    """Where a store is while it is made."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
 def check_free(folder: Path) -> None:
     """Refuse to write where something stands already, or where this user may not write.
 
@@ -129,6 +134,9 @@ def check_free(folder: Path) -> None:
     if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)
+    partial = unfinished(folder)
+    if os.path.lexists(partial) and not (partial.is_dir() and os.access(partial, os.W_OK)):
+        raise UserError(f"'{partial}', where the store is while it is made, is not a folder that can be written; move it away.")
 
 
 def make_folder(folder: Path) -> None:

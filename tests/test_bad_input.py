@@ -397,6 +397,30 @@ def test_output_below_a_file(world, tmp_path, capsys):
     refuses(["run", str(config), "--out", str(tmp_path / "file" / "store")], capsys, "file")
 
 
+def test_an_interrupted_run_of_other_input(world, tmp_path, monkeypatch, capsys):
+    """It is not gone on with; ``check`` knows as much without weights, and finds nothing wrong with the same input."""
+    from extract import pipeline
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    out = str(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_merge", interrupted)
+        assert main(["run", str(world.config(tmp_path, **SHORT)), "--out", out]) == 130
+    assert main(["check", str(tmp_path / "run.yaml"), "--out", out]) == 0
+    for changes, what in (({"contexts": 5}, "settings"), ({"corpus": world.corpus[:1]}, "tokens")):
+        config = world.config(tmp_path, **SHORT, **changes)
+        sentence = refuses(["run", str(config), "--out", out], capsys, f"begun with another {what}", "remove the folder")
+        assert main(["check", str(config), "--out", out]) == 2
+        assert sentence in capsys.readouterr().err.splitlines()
+
+
+def test_a_file_where_the_unfinished_store_would_be(world, tmp_path, capsys):
+    (tmp_path / "store.partial").write_text("")
+    fails(world, tmp_path, capsys, "store.partial'", "move it away")
+
+
 def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):
     """A part that is cut short although its shard is marked done: the shard is read again."""
     from extract import pipeline
