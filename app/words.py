@@ -183,7 +183,7 @@ METRICS = {
     "weighted_overlap": Metric("Weighted overlap", "0 to 1", "The same, weak flips counting little.", "down", 0, 1),
     "latent_cosine": Metric("Latent cosine", "0 to 1", "Do the two models' codes point the same way?", "down", 0, 1),
     "l1_divergence": Metric(
-        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~s"
+        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~r"
     ),
     "l0_base": Metric("L0 in base", "features per token", "How many features are on, in the base?", "up", 0, format=".1f"),
     "l0_variant": Metric(
