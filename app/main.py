@@ -122,7 +122,7 @@ def _page_links(pages: list[st.Page], page: st.Page, store: str | None) -> None:
 def _bar(pages: list[st.Page], page: st.Page, stores: list[str]) -> None:
     """In presentation mode: the way to the other pages, and out of it."""
     line = st.container(horizontal=True, vertical_alignment="center")
-    with line.popover("Pages", icon=":material/menu:"):
+    with line.popover("Pages", icon=":material/menu:", key=f"pages_{page.url_path}"):  # closed again on another page
         named = link.read("store", stores, stores[0]) if len(stores) > 1 else None
         _page_links(pages, page, named)
     line.button("Leave presentation mode", icon=":material/close_fullscreen:", on_click=_present, args=(None,))

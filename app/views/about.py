@@ -13,7 +13,7 @@ from store.reader import Store
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (
     "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
-    "blurred until asked for in presentation mode."
+    "blurred until asked for."
 )
 
 
