@@ -13,7 +13,7 @@ from app import data
 from app.words import plain
 from store import open_store
 from store.findings import findings
-from store.text import JOINER
+from store.text import JOINER, unjoined
 from tests.support import pages
 from tests.support.browser import browser, served, window  # noqa: F401
 from tests.support.hostile_store import HOST, add_labels, hostile, make_hostile_store
@@ -128,6 +128,11 @@ def test_second_readers_find_nothing_in_plain_text(text):
     escaped = plain(text)
     assert JOINER in escaped and escaped.replace("\\", "").replace(JOINER, "") == text
     assert not re.search(r"(?i)://|www\.|@\w|:material|:streamlit|->|--|<=", escaped.replace("\\", ""))
+    assert unjoined(escaped.replace("\\", "")) == text  # which is what somebody copies from the page
+
+
+def test_a_joiner_of_the_text_itself_stays():
+    assert unjoined(f"a{JOINER}b") == f"a{JOINER}b"
 
 
 @pytest.mark.parametrize("text", ["Catalog Error: no", "L12:431", "12:30", "a.b", "x - y", "a, b", "50 %"])
