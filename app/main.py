@@ -96,7 +96,7 @@ def _sentence(error: UserError | OSError | duckdb.Error) -> str:
     if isinstance(error, Replaced):
         return "This store was changed or replaced while the page was drawn: reload the page to see the new one."
     if isinstance(error, UserError):
-        return words.plain(str(error))
+        return words.sentence(str(error))
     if isinstance(error, OSError):
         what = f"'{error.filename}'" if error.filename else "Something on this machine"
         return words.plain(f"{what} could not be used: {reason(error)}.")

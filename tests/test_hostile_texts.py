@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from app import data
-from app.words import plain
+from app.words import plain, sentence
 from store import open_store
 from store.findings import findings
 from store.text import JOINER, unjoined
@@ -133,6 +133,18 @@ def test_second_readers_find_nothing_in_plain_text(text):
 
 def test_a_joiner_of_the_text_itself_stays():
     assert unjoined(f"a{JOINER}b") == f"a{JOINER}b"
+
+
+def test_what_a_sentence_says_to_type_is_copied_as_it_is():
+    said = sentence(f"There is no store at 'www.{HOST}'; make one with 'python -m extract run CONFIG --out www.{HOST}/*a*'.")
+    before, command, after = re.split("(`.*`)", said)
+    assert command == f"`python -m extract run CONFIG --out www.{HOST}/*a*`"
+    assert before == plain(f"There is no store at 'www.{HOST}'; make one with ") and after == plain(".")
+
+
+@pytest.mark.parametrize("text", ["'make `x` www.a.b'", "'rm -rf --all'", "www.a.b\n'make demo", "a -> b"])
+def test_what_is_no_command_of_ours_stays_plain(text):
+    assert sentence(text) == plain(text)
 
 
 @pytest.mark.parametrize("text", ["Catalog Error: no", "L12:431", "12:30", "a.b", "x - y", "a, b", "50 %"])

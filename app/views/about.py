@@ -218,7 +218,7 @@ def check(store: Store) -> None:
         with st.spinner("Reading every file"):
             problems = reader.verify(store.path)
     except UserError as error:
-        st.error(f"It could not be checked: {words.plain(str(error))}", icon=":material/error:")
+        st.error(f"It could not be checked: {words.sentence(str(error))}", icon=":material/error:")
         return
     if problems:
         said = ["**This store is damaged**: do not trust what it shows.", *map(words.plain, problems)]
