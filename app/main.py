@@ -41,6 +41,7 @@ STYLE = """<style>
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
 [data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
+[data-testid="stPageLink"] p { overflow: hidden; text-overflow: ellipsis; }
 [data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
