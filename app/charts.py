@@ -36,6 +36,9 @@ MOST_LETTERS = 80
 
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 
+INSIDE = -4
+"""Pixels that the first and the last label of an axis from left to right stand inside it: else the last one's end is cut."""
+
 BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 """An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""
 
@@ -217,7 +220,7 @@ def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
                 "share:Q",
                 title="share of the change, Σ‖δ‖²",
                 stack="zero",
-                axis=alt.Axis(format="%", grid=False, tickCount=10, labelFlushOffset=-4),  # else the last % is cut
+                axis=alt.Axis(format="%", grid=False, tickCount=10, labelFlushOffset=INSIDE),
             ),
             y=alt.Y("layer:N", title="layer", sort=None),
             order=alt.Order("place:Q"),
