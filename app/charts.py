@@ -22,6 +22,9 @@ AXIS_HEIGHT = 84
 LEGEND_HEIGHT = 46
 """Pixels that a legend above takes, likewise."""
 
+TITLE_HEIGHT = 52
+"""Pixels that a title with its subtitle takes, likewise."""
+
 MOST_WRITTEN = 12
 """Up to so many layers a map's cells have their value written in them; more would overlap."""
 
@@ -32,6 +35,12 @@ MOST_LETTERS = 80
 """Of a name in a chart."""
 
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
+
+INSIDE = -4
+"""Pixels that the first and the last label of an axis from left to right stand inside it: else the last one's end is cut."""
+
+BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
+"""An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""
 
 BASE_AND_VARIANT = (BASE, "variant")
 
@@ -207,7 +216,12 @@ def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
         alt.Chart(rows.assign(place=rows["segment"].map(place)))
         .mark_bar(stroke="rgba(128,128,128,0.4)")
         .encode(
-            x=alt.X("share:Q", title="share of the change, Σ‖δ‖²", stack="zero", axis=alt.Axis(format="%", grid=False)),
+            x=alt.X(
+                "share:Q",
+                title="share of the change, Σ‖δ‖²",
+                stack="zero",
+                axis=alt.Axis(format="%", grid=False, tickCount=10, labelFlushOffset=INSIDE),
+            ),
             y=alt.Y("layer:N", title="layer", sort=None),
             order=alt.Order("place:Q"),
             color=alt.Color(
@@ -327,7 +341,7 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
             "low:Q",
             title="scaled activation (log scale)",
             scale=x_scale,
-            axis=alt.Axis(values=ticks, format=".3~s", grid=False),
+            axis=alt.Axis(values=ticks, labelExpr=BRIEFLY, grid=False),
         ),
         x2="high:Q",
         y=alt.Y("count:Q", title="tokens", axis=alt.Axis(tickMinStep=1, tickCount=5, format=",d")),
@@ -370,7 +384,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
     every = 4 ** max(1, math.ceil(math.log(high / low, 4) / 6))
     ticks = [lane * 2**0.25] + [low * every**i for i in range(int(math.log(high / low, every)) + 1)]
     axis = alt.Axis(
-        values=ticks, labelExpr=f"datum.value < {low * 0.99} ? 'silent' : format(datum.value, '.3~s')", grid=False
+        values=ticks, labelExpr=f"datum.value < {low * 0.99} ? 'silent' : {BRIEFLY}", grid=False
     )  # fmt: skip
     scale = alt.Scale(type="log", domain=[lane, high], nice=False)
     cells = (
@@ -407,7 +421,7 @@ def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool
     rows: of store.firings.by_domain or by_place (group, model, mean, share, n_tokens), in the order to show them.
     """
     order = list(dict.fromkeys(rows["group"]))
-    mean = alt.Axis(format=",.3~s", tickCount=4)
+    mean = alt.Axis(labelExpr=BRIEFLY, tickCount=4)
     along = alt.Axis(labelLimit=130, grid=False, labelOverlap=line, **({"labelAngle": 0} if line else {}))
     group = alt.X if line else alt.Y
     value = alt.Y if line else alt.X
@@ -433,7 +447,7 @@ def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool
     between = base.mark_line(strokeWidth=2).encode(color=_model_colour(variant))
     if not line:
         between = base.mark_line(strokeWidth=3, color=GUIDE_COLOUR).encode(detail="group:N")
-    height = 280 if line else 26 * max(2, len(order)) + AXIS_HEIGHT + LEGEND_HEIGHT
+    height = 280 if line else 22 * max(2, len(order)) + AXIS_HEIGHT + LEGEND_HEIGHT + TITLE_HEIGHT
     title = chart_title(title, "over all tokens of the documents on the left")
     return (between + points).properties(height=height, title=title)
 

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from app import words
-from app.charts import AXIS_HEIGHT, GUIDE_COLOUR, ink, line_name, printed
+from app.charts import AXIS_HEIGHT, GUIDE_COLOUR, INSIDE, ink, line_name, printed
 
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
@@ -205,7 +205,12 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
         alt.Chart(rows)
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=alt.X("low:Q", title="cosine with its nearest counterpart", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X(
+                "low:Q",
+                title="cosine with its nearest counterpart",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(labelFlushOffset=INSIDE),
+            ),
             y=alt.Y("share:Q", title="share of features", axis=alt.Axis(format="%", tickCount=4)),
             color=alt.Color(
                 "group:N",

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from store.text import markdown
+from store.text import markdown, unjoined
 
 NOTES = "_notes"
 VISITOR = "_visitor"
@@ -68,6 +68,11 @@ def read_list(name: str, options: Iterable[str]) -> list[str]:
 def read_text(name: str) -> str:
     """Free text of the URL; empty where there is none."""
     return st.query_params.get(name, "")
+
+
+def read_search(name: str) -> str:
+    """Words to look for, as :func:`read_text`; what somebody copied from a page is looked for as the store has it."""
+    return unjoined(read_text(name))
 
 
 def visitor() -> str:

@@ -78,7 +78,7 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
         "layer": layer,
         "domain": domain,
         "min_firings": link.read_number("min", 0, 0),
-        "search": link.read_text("q"),
+        "search": link.read_search("q"),
     }
     if floor:
         chosen["verdicts"] = widgets.chosen_verdicts(DEFAULT_VERDICTS[name])

@@ -41,6 +41,7 @@ STYLE = """<style>
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
 [data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
+[data-testid="stPageLink"] p { overflow: hidden; text-overflow: ellipsis; }
 [data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
@@ -96,7 +97,7 @@ def _sentence(error: UserError | OSError | duckdb.Error) -> str:
     if isinstance(error, Replaced):
         return "This store was changed or replaced while the page was drawn: reload the page to see the new one."
     if isinstance(error, UserError):
-        return words.plain(str(error))
+        return words.sentence(str(error))
     if isinstance(error, OSError):
         what = f"'{error.filename}'" if error.filename else "Something on this machine"
         return words.plain(f"{what} could not be used: {reason(error)}.")
@@ -122,7 +123,7 @@ def _page_links(pages: list[st.Page], page: st.Page, store: str | None) -> None:
 def _bar(pages: list[st.Page], page: st.Page, stores: list[str]) -> None:
     """In presentation mode: the way to the other pages, and out of it."""
     line = st.container(horizontal=True, vertical_alignment="center")
-    with line.popover("Pages", icon=":material/menu:"):
+    with line.popover("Pages", icon=":material/menu:", key=f"pages_{page.url_path}"):  # closed again on another page
         named = link.read("store", stores, stores[0]) if len(stores) > 1 else None
         _page_links(pages, page, named)
     line.button("Leave presentation mode", icon=":material/close_fullscreen:", on_click=_present, args=(None,))

@@ -62,7 +62,12 @@ def strip(result: Steering) -> alt.LayerChart:
     )
     axis = alt.Axis(labelFontSize=13, labelLimit=160, labelOverlap=False, grid=False, ticks=False, domain=False)
     base = alt.Chart(data).encode(
-        x=alt.X("kl:Q", title="KL(base ‖ variant) of the next token, nats", scale=alt.Scale(zero=True)),
+        x=alt.X(
+            "kl:Q",
+            title="KL(base ‖ variant) of the next token, nats",
+            scale=alt.Scale(zero=True),
+            axis=alt.Axis(labelFlushOffset=charts.INSIDE),
+        ),
         y=alt.Y("what:N", title=None, sort=rows, axis=axis),
         tooltip=[alt.Tooltip("name:N", title="moved along"), alt.Tooltip("kl:Q", title="KL, nats", format=".3~g")],
     )

@@ -182,7 +182,7 @@ def _prediction(store: Store) -> Step | None:
             f"predicts something else after token {int(row['position']):,}: KL {words.number(row['kl'])} nats. Beside the text "
             "stand the features that changed there."
         )
-        place = {"document": str(int(row["document"])), "position": str(int(row["position"])), "metric": "kl"}
+        place = {"document": str(int(row["document"])), "position": str(int(row["position"])), "colour": "kl"}
         return Step("documents", "A token where the prediction jumped", said, {"variant": row["variant"], **place})
     variant, layer = store.variants[0], store.layers[-1]
     listed = data.ask(store, document_queries.document_list, variant=variant, layer=layer, limit=1)

@@ -74,7 +74,7 @@ def pick_domain(store: Store, help: str | None = None) -> str:
 
 def pick_search() -> str:
     """Free text: a feature's number, 'L12:431', part of a label, or an output token that it promotes."""
-    st.session_state["pick_q"] = link.read_text("q")
+    st.session_state["pick_q"] = link.read_search("q")
     return st.text_input(
         "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number, label or token",
         max_chars=80, width=190,

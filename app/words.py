@@ -21,6 +21,9 @@ SERIES_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e0
 COUNT_COLOURS = ("#c7e3b5", "#41b6c4", "#225ea8")
 """Few to many: each apart from a white and from a black page."""
 
+COMMAND = re.compile(r"'((?:python -m|make|hf) [^'`]+)'")
+"""What a sentence of ours says to type, in quotes."""
+
 QUIET_COLOUR = "#767a8c"
 """Of small print in charts: at least 4.2 to 1 on a white page and on a black one."""
 
@@ -183,7 +186,7 @@ METRICS = {
     "weighted_overlap": Metric("Weighted overlap", "0 to 1", "The same, weak flips counting little.", "down", 0, 1),
     "latent_cosine": Metric("Latent cosine", "0 to 1", "Do the two models' codes point the same way?", "down", 0, 1),
     "l1_divergence": Metric(
-        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~s"
+        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~r"
     ),
     "l0_base": Metric("L0 in base", "features per token", "How many features are on, in the base?", "up", 0, format=".1f"),
     "l0_variant": Metric(
@@ -303,3 +306,9 @@ def short(text: str, length: int) -> str:
 def plain(text: str) -> str:
     """Untrusted text for a place that reads Markdown: every mark escaped, so that it shows as it is."""
     return markdown(text, MARKS)
+
+
+def sentence(text: str) -> str:
+    """A sentence of ours for a place that reads Markdown: as :func:`plain`, but what it says to type is code, to be copied."""
+    parts = COMMAND.split(on_one_line(text))
+    return "".join(f"`{part}`" if at % 2 else plain(part) for at, part in enumerate(parts))

@@ -14,6 +14,8 @@ JOINER = "\u2060"
 _READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|<(?=[-=])|-(?=[->])|[>~](?==)", re.IGNORECASE)
 """Where an address, an icon or an arrow would begin that a second reader finds in plain text."""
 
+_JOINED = re.compile(rf"(:|@|www|[<>~-]){JOINER}", re.IGNORECASE)
+
 _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of control, format, separator, private, unassigned and surrogate characters."""
 
@@ -53,6 +55,11 @@ def markdown(text: str, marks: str) -> str:
     """
     unread = _READ_ON.sub(lambda found: found[0] + JOINER, on_one_line(text))
     return "".join("\\" + c if c in marks else c for c in unread)
+
+
+def unjoined(text: str) -> str:
+    """Text that was copied from where :func:`markdown` put it, without its word joiners; others stay."""
+    return _JOINED.sub(r"\1", text)
 
 
 def _shown(character: str) -> str:

@@ -48,7 +48,7 @@ def test_every_part_opens_for_both_stores(about_page, tiny_store, bare_store, pa
         app = about_page(part, store)
         assert not app.error and not app.warning
         assert "**maths and safety** compared with **tiny-base** on 14 tokens of 3 documents; made 2026-01-01" in text(app)
-        assert "blurred until asked for in presentation mode" in text(app)
+        assert "They are blurred until asked for." in text(app)
 
 
 def test_provenance_names_everything_with_its_hash(about_page, tiny_store):

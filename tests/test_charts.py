@@ -209,6 +209,20 @@ def test_a_histogram_shows_base_and_the_one_variant_on_the_same_bins():
     assert {row["low"] for row in values(spec)} == {1.0}
 
 
+def test_no_axis_calls_a_half_500m():
+    """d3's `s` has prefixes below 1 too: 500m, where 0.5 is meant."""
+    bins = pd.DataFrame({"model": ["base", "maths"], "bin": -1, "low": 0.5, "high": 0.7, "count": 3})
+    groups = pd.DataFrame({"group": "a", "model": ["base", "variant"], "mean": 0.5, "share": 0.1, "n_tokens": 9})
+    drawn = [charts.histogram(bins, "maths"), charts.density(density_rows(), "maths")]
+    drawn += [charts.by_group(groups, "maths", "By domain", "domain", line=line) for line in (True, False)]
+    for spec in (chart.to_dict() for chart in drawn):
+        sides = [layer["encoding"][side] for layer in spec["layer"] for side in "xy" if side in layer["encoding"]]
+        axes = [side["axis"] for side in sides if "axis" in side]
+        assert any("abs(datum.value) < 1 ? '.3~r'" in axis.get("labelExpr", "") for axis in axes)
+        assert not any(axis.get("format", "").endswith("s") for axis in axes)
+    assert not any(metric.format.endswith("s") for metric in words.METRICS.values())
+
+
 def test_a_chart_says_nothing_in_scientific_notation():
     for metric in words.METRICS.values():
         assert "e" not in metric.format
@@ -264,6 +278,7 @@ def test_groups_keep_their_order():
     bars = charts.by_group(rows, "maths", "By domain", "domain", line=False).to_dict()
     assert bars["layer"][1]["encoding"]["y"]["sort"] == ["0", "1–2", "15–30"]
     assert bars["layer"][1]["encoding"]["x"]["scale"] == {"zero": True}
+    assert bars["height"] - charts.AXIS_HEIGHT - charts.LEGEND_HEIGHT - charts.TITLE_HEIGHT >= 3 * 20  # room for three names
 
 
 def contrast(one, other):

@@ -541,6 +541,11 @@ def test_harmful_text_is_blurred_everywhere_until_asked_for(open_page):
     assert "⟨U+200B⟩" in lifted.dataframe[-1].value["token"].tolist()
 
 
+def test_a_token_s_link_holds_what_the_page_was_given_and_no_more(open_page):
+    href = drawn(open_page("documents"))[0].of_class("fs-here")[0]["href"]
+    assert re.fullmatch(r"\?position=\d+", href)
+
+
 def test_search_that_finds_nothing_says_what_to_do(open_page):
     app = open_page("documents", find="zebra")
     assert not app.exception

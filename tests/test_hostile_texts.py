@@ -10,10 +10,10 @@ import pytest
 from google.protobuf.message import Message
 
 from app import data
-from app.words import plain
+from app.words import plain, sentence
 from store import open_store
 from store.findings import findings
-from store.text import JOINER
+from store.text import JOINER, unjoined
 from tests.support import pages
 from tests.support.browser import browser, served, window  # noqa: F401
 from tests.support.hostile_store import HOST, add_labels, hostile, make_hostile_store
@@ -128,6 +128,23 @@ def test_second_readers_find_nothing_in_plain_text(text):
     escaped = plain(text)
     assert JOINER in escaped and escaped.replace("\\", "").replace(JOINER, "") == text
     assert not re.search(r"(?i)://|www\.|@\w|:material|:streamlit|->|--|<=", escaped.replace("\\", ""))
+    assert unjoined(escaped.replace("\\", "")) == text  # which is what somebody copies from the page
+
+
+def test_a_joiner_of_the_text_itself_stays():
+    assert unjoined(f"a{JOINER}b") == f"a{JOINER}b"
+
+
+def test_what_a_sentence_says_to_type_is_copied_as_it_is():
+    said = sentence(f"There is no store at 'www.{HOST}'; make one with 'python -m extract run CONFIG --out www.{HOST}/*a*'.")
+    before, command, after = re.split("(`.*`)", said)
+    assert command == f"`python -m extract run CONFIG --out www.{HOST}/*a*`"
+    assert before == plain(f"There is no store at 'www.{HOST}'; make one with ") and after == plain(".")
+
+
+@pytest.mark.parametrize("text", ["'make `x` www.a.b'", "'rm -rf --all'", "www.a.b\n'make demo", "a -> b"])
+def test_what_is_no_command_of_ours_stays_plain(text):
+    assert sentence(text) == plain(text)
 
 
 @pytest.mark.parametrize("text", ["Catalog Error: no", "L12:431", "12:30", "a.b", "x - y", "a, b", "50 %"])

@@ -523,7 +523,8 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert "What only the template moved" in text(app)
     assert "25 % of what changed in maths at layer 5 sits on turn marks" in text(app).replace("\\", "")
     press(app, "Next step")
-    assert (app.query_params["document"], app.query_params["position"], app.query_params["metric"]) == ("0", "2", "kl")
+    assert (app.query_params["document"], app.query_params["position"], app.query_params["colour"]) == ("0", "2", "kl")
+    assert app.selectbox(key="pick_colour").value == "kl"
     press(app, "Next step")
     assert "## Across variants" in text(app)
     assert "5 of 5 · What two variants share" in text(app)

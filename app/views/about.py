@@ -13,7 +13,7 @@ from store.reader import Store
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (
     "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
-    "blurred until asked for in presentation mode."
+    "blurred until asked for."
 )
 
 
@@ -218,7 +218,7 @@ def check(store: Store) -> None:
         with st.spinner("Reading every file"):
             problems = reader.verify(store.path)
     except UserError as error:
-        st.error(f"It could not be checked: {words.plain(str(error))}", icon=":material/error:")
+        st.error(f"It could not be checked: {words.sentence(str(error))}", icon=":material/error:")
         return
     if problems:
         said = ["**This store is damaged**: do not trust what it shows.", *map(words.plain, problems)]

@@ -14,7 +14,7 @@ SHOWN = {ALL: "All", "yes": "Where a variant differs"}
 
 def pick_find() -> str:
     """Free text: part of a prompt or of an answer."""
-    st.session_state["pick_find"] = link.read_text("find")
+    st.session_state["pick_find"] = link.read_search("find")
     return st.text_input(
         "Search", key="pick_find", on_change=_keep_find, placeholder="prompt or answer", max_chars=80, width=200
     ).strip()  # fmt: skip

@@ -34,7 +34,7 @@ def available(store: Store, scales: pd.DataFrame) -> dict[str, TokenValue]:
 
 def pick_find() -> str:
     """Free text: part of a source id or of a document's text."""
-    st.session_state["pick_find"] = link.read_text("find")
+    st.session_state["pick_find"] = link.read_search("find")
     return st.text_input(
         "Search", key="pick_find", on_change=_keep_find, placeholder="id or text", max_chars=80, width=200
     ).strip()  # fmt: skip
@@ -133,9 +133,9 @@ def why_uncoloured(about: pd.Series, value: TokenValue) -> str:
 
 def text(rows: pd.DataFrame, value: TokenValue, end: float, variant: str, position: int, blurred: bool) -> str:
     """A document, or a piece of it, as HTML, each token a link to itself."""
-    here = urlencode(link.query(position=None))
+    here = urlencode(link.query(position=None) | {"position": ""})
     names = (BASE, variant)
-    return token_colours.document(rows, value, end, names, position, lambda p: f"?{here}&position={p}", blurred=blurred)
+    return token_colours.document(rows, value, end, names, position, lambda p: f"?{here}{p}", blurred=blurred)
 
 
 def features_there(store: Store, about: pd.Series, token: pd.Series, variant: str, layer: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from store import trust
 from store.manifest import DATABASE_FILE, read_manifest
 from store.names import ALL, BASE
 from store.sidecar import Label, write_labels
@@ -23,11 +24,17 @@ ATTACK = (
 LINES = "\n\n# h\n- l"
 """What other texts get besides."""
 
+BRIEF = (
+    f" [l](http:{HOST}) <img src=x onerror=alert(1)> :red[r] $x^2$ `c` **b** www.{HOST} a@{HOST} -> http://{HOST}/i.png "
+    f":material/home:{LINES}"
+)
+"""What the texts get that store/trust.py lets be no longer than a word."""
+
 NAMED = {"domain": tuple({domain for _, domain, _ in DOCUMENTS})}
 """Columns of names that several tables and the manifest share -> the names."""
 
 TEXTS = {
-    "documents": ("source",), "vocabulary": ("token",), "features": ("label", "label_source"), "fit": ("gate",),
+    "documents": ("source",), "vocabulary": ("token",), "features": ("label", "label_source"),
     "layers": ("hook_name", "sae", "architecture"), "answers": ("task", "text", "answer"),
 }  # fmt: skip
 
@@ -46,7 +53,8 @@ def make_hostile_store(folder: Path) -> Path:
             for name in NAMED.get(column, ()):
                 connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", [hostile(name), name])
             if column in TEXTS.get(table, ()):
-                connection.execute(f"UPDATE {table} SET {column} = {column} || ?", [ATTACK + LINES])
+                text = ATTACK + LINES if column in trust.LONGEST else BRIEF
+                connection.execute(f"UPDATE {table} SET {column} = {column} || ?", [text])
     text = ATTACK + LINES
     known = read_manifest(folder)
     rewrite_manifest(

@@ -1,1 +1,0 @@
-COPY t FROM 'x/t.csv' (FORMAT 'csv', allow_quoted_nulls false, quote '"', delimiter ',', header 1);
