@@ -44,7 +44,7 @@ from store.errors import UserError, first_line, reason
 from store.manifest import Manifest, read_manifest
 from store.names import BASE
 from store.reader import verify
-from store.writer import StoreWriter
+from store.writer import WORK_FOLDER, StoreWriter
 
 
 def run(
@@ -120,7 +120,7 @@ def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
         return None
     try:
         manifest = read_manifest(writer.partial)
-        sound = not verify(writer.partial)
+        sound = not verify(writer.partial, beside=(WORK_FOLDER,))
     except UserError:
         sound = False
     if not sound:  # a power cut may do that

@@ -6,7 +6,7 @@ at opening, and the rest is told by ``verify``: as harmless where people and the
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from store import sidecar
@@ -37,9 +37,9 @@ def check_folder(folder: Path) -> None:
             )
 
 
-def strange(folder: Path, manifest: Manifest) -> list[str]:
-    """A sentence for each thing that the manifest does not name and that nobody leaves by accident."""
-    found = [name for name in _unnamed(folder, manifest) if not _is_harmless(folder, name)]
+def strange(folder: Path, manifest: Manifest, beside: Collection[str] = ()) -> list[str]:
+    """A sentence for each thing that neither the manifest nor ``beside`` names and that nobody leaves by accident."""
+    found = [name for name in _unnamed(folder, manifest) if name not in beside and not _is_harmless(folder, name)]
     told = [f"The folder holds '{name}', which the manifest does not name: take it away." for name in found[:MOST_TOLD]]
     return told + ([f"And {len(found) - MOST_TOLD:,} more."] if len(found) > MOST_TOLD else [])
 

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -254,8 +254,11 @@ def _open(folder: Path, manifest: Manifest, snapshot: opening.Snapshot, with_lab
     return store
 
 
-def verify(path: str | Path) -> list[str]:
+def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
     """Check every byte and row of a store against its manifest, and the structure of its sidecar.
+
+    Args:
+        beside: what may lie in the folder although the manifest does not name it.
 
     Returns:
         One sentence for each thing that is wrong; an empty list for a sound store.
@@ -274,7 +277,7 @@ def verify(path: str | Path) -> list[str]:
             problems.append(f"The file '{name}' is missing.")
         elif digest != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
-    problems += contents.strange(folder, manifest)
+    problems += contents.strange(folder, manifest, beside)
     problems += sidecar.check(folder)
     if problems:
         snapshot.check()

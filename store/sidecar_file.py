@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from store.errors import Unavailable, UserError, is_known, unavailable
+from store.errors import Unavailable, UserError, first_line, is_known, unavailable
 
 VERSION = 4
 CHECKSUMS_SINCE = 4
@@ -349,6 +349,7 @@ def _columns(table: str) -> tuple[str, ...]:
 
 def _failure(path: Path, error: Exception, writing: bool) -> UserError:
     """What went wrong and what to do about that, by SQLite's own code and what the operating system has against the file."""
+    said = first_line(error)[:200]
     code = getattr(error, "sqlite_errorcode", 0)
     kind = code & 0xFF  # the low byte is the primary code
     if kind in _BUSY:
@@ -357,17 +358,17 @@ def _failure(path: Path, error: Exception, writing: bool) -> UserError:
         return unavailable(f"The sidecar '{path}'", cause, "written" if writing else "read")
     if kind == sqlite3.SQLITE_IOERR:
         return Unavailable(
-            f"The sidecar '{path}' could not be read or written ({error}); nothing was kept: see that its disk is there and "
+            f"The sidecar '{path}' could not be read or written ({said}); nothing was kept: see that its disk is there and "
             "has room, and do it again."
         )
     if kind in _FORBIDDEN:
         return Unavailable(
-            f"The sidecar '{path}' may not be opened or written here ({error}); ask for the right to it, or copy store and "
+            f"The sidecar '{path}' may not be opened or written here ({said}); ask for the right to it, or copy store and "
             "sidecar to a place of your own."
         )
     if kind == sqlite3.SQLITE_INTERRUPT:
         return UserError(f"The sidecar '{path}' takes more than {SECONDS} seconds to read; {REMEDY}.")
-    return UserError(f"The sidecar '{path}' cannot be used ({error}); {REMEDY}.")
+    return UserError(f"The sidecar '{path}' cannot be used ({said}); {REMEDY}.")
 
 
 def _cause(path: Path, kind: int, writing: bool) -> OSError | None:

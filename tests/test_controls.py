@@ -314,7 +314,7 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     shapes = []
 
     class Models:
-        device, shape = "cpu", model.config
+        device, shape, d_model = "cpu", model.config, 8
 
         def active(self, name: str, input_ids: torch.Tensor):
             assert name == "base"

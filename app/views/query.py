@@ -163,7 +163,7 @@ def result(store: Store, text: str) -> None:
     with st.expander("Open in Python", icon=":material/code:"):
         whole = " Every row: the limits above are this page's." if answer.cut else ""
         st.caption(f"The same frame in a notebook, started in the folder of this repository.{whole}")
-        st.code(sql.python_lines(store.path, text), language="python")
+        st.code(sql.python_lines(store.path, text), language=None)
 
 
 store = data.current()
