@@ -61,6 +61,8 @@ def resolve_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"There is no device '{name}'; set device to auto, cpu, cuda or cuda:N.") from error
+    if name != "cpu" and device.type != "cuda":
+        raise UserError(f"The device '{name}' is none that a run can use; set device to auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"The device '{name}' was asked for but torch sees no GPU; set 'device: cpu' or 'device: auto'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

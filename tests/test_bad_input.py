@@ -244,6 +244,9 @@ def test_variant_named_twice(world, tmp_path, capsys):
         ({"saes": [{"release": "a"}]}, "either path, or release and id"),
         ({"corpus": [{"domain": "x"}]}, "exactly one of path, dataset"),
         ({"document_tokens": 700}, "document_tokens may not exceed shard_tokens"),
+        ({"tokens": 2**53 + 1}, "tokens may not be beyond 9,007,199,254,740,992"),
+        ({"variants": {"x": {"planted": {"layer": 1, "feature": 1, "every": 10**30}}}}, "every may not be beyond"),
+        ({"variants": {"x": {"planted": {"layer": 1, "feature": 1, "strength": float("nan")}}}}, "strength"),
     ],
 )
 def test_wrong_field(world, tmp_path, capsys, changes, expected):
@@ -281,6 +284,18 @@ def test_gpu_beyond_the_last(world, tmp_path, capsys, monkeypatch):
 
 def test_device_that_does_not_exist(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "no device 'gpu'", device="gpu")
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "xpu", "cpu:1"])
+def test_device_that_no_run_can_use(world, tmp_path, capsys, device):
+    fails(world, tmp_path, capsys, f"'{device}' is none that a run can use", device=device)
+
+
+def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
+    most = {"tokens": 2**53, "token_kl": 2**53, "pilot_documents": 2**53}
+    assert main(["run", str(world.config(tmp_path, **most)), "--out", str(tmp_path / "store")]) == 0
+    with open_store(tmp_path / "store") as store:
+        assert store.manifest.settings["tokens"] == 2**53
 
 
 def test_checkpoint_cut_short(world, tmp_path, capsys):
