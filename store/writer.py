@@ -15,6 +15,7 @@ from store import files, parts, tables, trust
 from store import manifest as manifests
 from store.errors import UserError, reason
 from store.manifest import Manifest
+from store.manifest_values import check_values
 from store.parts import LayerCodes
 
 WORK_FOLDER = "work"
@@ -85,6 +86,7 @@ class StoreWriter:
             for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
         }
         complete = dataclasses.replace(manifest, digest=digest, files=written, rows=rows)
+        _check_readable(complete)
         complete = manifests.write_manifest(self.partial, complete)
         self.put_in_place()
         return complete
@@ -118,6 +120,21 @@ class StoreWriter:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _check_readable(manifest: Manifest) -> None:
+    """Refuse to finish a store whose manifest no reader would take.
+
+    Raises:
+        UserError: names the field.
+    """
+    try:
+        check_values(manifest)
+    except TypeError as error:
+        raise UserError(
+            f"The store's manifest cannot be written: {error}, more than it may hold; shorten that in the run's input, and run "
+            "it again."
+        ) from error
 
 
 def check_free(folder: Path) -> None:
