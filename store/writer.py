@@ -132,8 +132,8 @@ def _check_readable(manifest: Manifest) -> None:
         check_values(manifest)
     except TypeError as error:
         raise UserError(
-            f"The store's manifest cannot be written: {error}, more than it may hold; shorten that in the run's input, and run "
-            "it again."
+            f"The store's manifest cannot be written ({error}), as no reader would take it; change that in the run's input, "
+            "and run it again."
         ) from error
 
 

@@ -298,6 +298,26 @@ def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
         assert store.manifest.settings["tokens"] == 2**53
 
 
+def test_a_manifest_that_no_reader_would_take_is_not_written(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("extract.provenance.variant_source", lambda variant: "x" * 200_000)
+    arguments = ["run", str(world.config(tmp_path, tokens=300)), "--out", str(tmp_path / "store")]
+    refuses(arguments, capsys, "manifest cannot be written", "a text of 200,000 characters")
+    assert not (tmp_path / "store").exists() and not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_config_json_that_contradicts_itself_is_told_whole(world, tmp_path, capsys):
+    """transformers says in a second line what is wrong."""
+    folder = Path(shutil.copytree(world.base, tmp_path / "base"))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 7}))
+    fails(world, tmp_path, capsys, "'validate_layer_type'", "(7) must be equal to the number of `layer_types`", base=str(folder))
+
+
+@pytest.mark.parametrize("package", ["", "../x", ".os"])
+def test_what_is_no_name_of_a_package(world, tmp_path, capsys, package):
+    fails(world, tmp_path, capsys, f"The package '{package}' is not installed", base=f"pypi:{package}")
+
+
 def test_checkpoint_cut_short(world, tmp_path, capsys):
     folder = tmp_path / "cut"
     shutil.copytree(world.base, folder)
