@@ -35,7 +35,7 @@ class StoreWriter:
     def __init__(self, folder: Path) -> None:
         check_free(folder)
         self.folder = folder
-        self.partial = folder.with_name(f"{folder.name}.partial")
+        self.partial = partial_of(folder)
         self.work = self.partial / WORK_FOLDER
         make_folder(self.work)
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -146,6 +146,14 @@ def check_free(folder: Path) -> None:
     if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)
+    partial = partial_of(folder)
+    if os.path.lexists(partial) and not partial.is_dir():
+        raise UserError(f"'{partial}', where the unfinished store would stand, is no folder; remove it.")
+
+
+def partial_of(folder: Path) -> Path:
+    """Where a store stands while it is unfinished."""
+    return folder.with_name(f"{folder.name}.partial")
 
 
 def make_folder(folder: Path) -> None:

@@ -271,6 +271,12 @@ def test_output_that_exists(world, tmp_path, capsys):
     assert (tmp_path / "store" / "precious.txt").read_text() == "keep me"
 
 
+def test_a_file_where_the_unfinished_store_would_stand(world, tmp_path, capsys):
+    (tmp_path / "store.partial").write_text("keep me")
+    fails(world, tmp_path, capsys, "store.partial', where the unfinished store would stand, is no folder")
+    assert (tmp_path / "store.partial").read_text() == "keep me"
+
+
 def test_gpu_that_is_not_there(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     fails(world, tmp_path, capsys, "no GPU", device="cuda")
@@ -310,7 +316,7 @@ def test_a_config_json_that_contradicts_itself_is_told_whole(world, tmp_path, ca
     folder = Path(shutil.copytree(world.base, tmp_path / "base"))
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 7}))
-    fails(world, tmp_path, capsys, "'validate_layer_type'", "(7) must be equal to the number of `layer_types`", base=str(folder))
+    fails(world, tmp_path, capsys, "'validate_layer_type'", "(7) must be equal to the number of", base=str(folder))
 
 
 @pytest.mark.parametrize("package", ["", "../x", ".os"])
