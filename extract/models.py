@@ -154,6 +154,10 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the same
         raise UserError(f"The tokenizer of '{spec}' could not be loaded: {first_line(error)}") from error
+    names = sorted({"tokenizer.json", *getattr(tokenizer, "vocab_files_names", {}).values()})
+    if Path(folder).is_dir() and not any((Path(folder) / name).exists() for name in names):
+        # transformers then makes one of a few words for the kind of the model
+        raise UserError(f"There is no tokenizer in '{spec}' (none of {', '.join(names)}); save it there with save_pretrained.")
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
     return tokenizer

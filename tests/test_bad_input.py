@@ -319,6 +319,21 @@ def test_a_config_json_that_contradicts_itself_is_told_whole(world, tmp_path, ca
     fails(world, tmp_path, capsys, "'validate_layer_type'", "(7) must be equal to the number of", base=str(folder))
 
 
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["tokenizer.json", "tokenizer_config.json"], "There is no tokenizer in"),
+        (["tokenizer_config.json"], "Unk token"),
+    ],
+)
+def test_base_without_its_tokenizer(world, tmp_path, capsys, gone, said):
+    """transformers makes one of a few words for the kind of the model, without a word."""
+    folder = Path(shutil.copytree(world.base, tmp_path / "base"))
+    for name in gone:
+        (folder / name).unlink()
+    fails(world, tmp_path, capsys, "okenizer", said, base=str(folder))
+
+
 @pytest.mark.parametrize("package", ["", "../x", ".os"])
 def test_what_is_no_name_of_a_package(world, tmp_path, capsys, package):
     fails(world, tmp_path, capsys, f"The package '{package}' is not installed", base=f"pypi:{package}")
