@@ -143,6 +143,8 @@ def check_free(folder: Path) -> None:
     Raises:
         UserError: so it is.
     """
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in str(folder)):  # which no database's path may hold
+        raise UserError(f"The output {str(folder)!a} holds bytes that are no text; choose another --out.")
     if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)

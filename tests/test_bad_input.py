@@ -277,6 +277,14 @@ def test_a_file_where_the_unfinished_store_would_stand(world, tmp_path, capsys):
     assert (tmp_path / "store.partial").read_text() == "keep me"
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\udce9b", "/"])
+def test_output_that_cannot_be_named(world, tmp_path, capsys, name):
+    config, out = str(world.config(tmp_path)), str(tmp_path / name)
+    sentence = refuses(["run", config, "--out", out], capsys, "choose another --out")
+    assert main(["check", config, "--out", out]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()
+
+
 def test_gpu_that_is_not_there(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     fails(world, tmp_path, capsys, "no GPU", device="cuda")
