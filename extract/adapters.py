@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 from extract.checkpoints import asks_for_values, named, stored_tensor
 from extract.models import local_folder
 from store.errors import UserError, first_line
+from store.text import on_one_line
 
 CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 """Ways to begin a LoRA by which PEFT changes the weights that it stands on, at loading too."""
@@ -30,6 +31,9 @@ NEEDS_MORE = {
 WEIGHTS = "adapter_model.safetensors"
 MERGE = "merge it and give the merged checkpoint as 'model:'"
 EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
+MOST_NAME = 200
+"""Characters that are kept of the name of a base."""
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MATCH_SECONDS = 10
 """For an adapter's regular expressions over the names of all modules; ordinary ones take milliseconds."""
 MATCHER = """
@@ -48,6 +52,7 @@ class Adapter:
 
     Attributes:
         name: the variant's.
+        ignored: settings that this version of PEFT does not know.
         made_for: the base that its settings name, or None; of a path only the last piece, its place is nobody's business.
 
     Raises:
@@ -59,7 +64,7 @@ class Adapter:
         self.what = f"The adapter '{name}' ({spec})"
         try:
             self.folder = str(Path(cached_file(spec, "adapter_config.json")).parent)
-            self.config = PeftConfig.from_pretrained(self.folder)
+            self.config, self.ignored = _settings(self.folder)
             self._check_kind()
             self.tensors = load_file(self._file())
         except UserError:
@@ -70,6 +75,9 @@ class Adapter:
                 "folder that holds adapter_config.json."
             ) from error
         self.made_for = display_base(self.config.base_model_name_or_path)
+        if odd := [key for key, tensor in self.tensors.items() if tensor.dtype not in FLOATS]:
+            kind = str(self.tensors[odd[0]].dtype).removeprefix("torch.")
+            raise UserError(f"{self.what} holds {named(odd)} as {kind} numbers, which are no weights; save or fetch it again.")
         if broken := [key for key, tensor in self.tensors.items() if not torch.isfinite(tensor).all()]:
             raise UserError(f"{self.what} holds NaN or infinite numbers in {named(broken)}; save or fetch it again.")
 
@@ -139,8 +147,17 @@ class Adapter:
         mine = [key for key in unread & own.keys() if self.inside in key.split(".")]
         return sorted(key for key in mine if id(own[key]) in saved - read)
 
-    def note(self, base: str, names: set[str]) -> str | None:
-        """A sentence where it names another base than the run's; names: what the run's is known by."""
+    def notes(self, base: str, names: set[str]) -> list[str]:
+        """Sentences on what PEFT did not read of its settings, and where it names another base than the run's.
+
+        Args:
+            names: what the run's is known by.
+        """
+        ignored = f"The adapter '{self.name}' has settings that this version of PEFT does not know, and left out: "
+        of_base = self._note_of_base(base, names)
+        return [*([f"{ignored}{named(self.ignored)}."] if self.ignored else []), *([of_base] if of_base else [])]
+
+    def _note_of_base(self, base: str, names: set[str]) -> str | None:
         if self.made_for is None or any(_plain_name(self.made_for) == _plain_name(name) for name in names):
             return None
         return (
@@ -256,6 +273,15 @@ class Untouched:
         return any(id(tensor) not in present or _sum(tensor) != before for tensor, before in self._sums)
 
 
+def _settings(folder: str) -> tuple[PeftConfig, list[str]]:
+    """An adapter's settings, and the names of those that PEFT says it ignores."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        config = PeftConfig.from_pretrained(folder)
+    listed = (re.search(r"Unexpected keyword arguments \[(.*?)\]", str(warning.message)) for warning in said)
+    return config, [name for found in listed if found for name in re.findall(r"'([^']*)'", found[1])]
+
+
 def _sum(tensor: torch.Tensor) -> float:
     if tensor.is_floating_point() and tensor.itemsize == 1:  # of quantised weights, which torch does not add up
         tensor = tensor.view(torch.uint8)
@@ -267,9 +293,12 @@ def inside(name: str) -> str:
     return f"variant_{name}"
 
 
-def display_base(named_base: str | None) -> str | None:
-    """The base that an adapter's settings name: hub ids whole, of paths the last piece, of the hub's cache the id."""
-    if not named_base:
+def display_base(named_base: object) -> str | None:
+    """The base that an adapter's settings name: hub ids whole, of paths the last piece, of the hub's cache the id.
+
+    None where they name none, or something that cannot be a name.
+    """
+    if not isinstance(named_base, str) or not (named_base := on_one_line(named_base.strip())[:MOST_NAME]):
         return None
     pieces = [piece for piece in named_base.replace("\\", "/").split("/") if piece]
     if cached := [piece for piece in pieces if piece.startswith("models--")]:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers.core_model_loading import WeightConverter, WeightTransform
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from store.errors import UserError, first_line
 
@@ -65,6 +66,12 @@ def load_checkpoint(
         UserError: it is not a language model that reads tokens from left to right; a tensor is missing, has another shape or
             no place; or the files cannot be read.
     """
+    if find_adapter_config_file(folder) is not None:
+        raise UserError(
+            f"{what} holds an adapter_config.json, by which transformers would load the base that is named there with the "
+            "adapter, and not these weights; give the adapter as 'adapter:', or the checkpoint without its adapter's files."
+        )
+    _check_index(Path(folder), what)
     kind = model_class(AutoConfig.from_pretrained(folder, trust_remote_code=False), what)
     with _warnings() as said:
         try:
@@ -157,6 +164,27 @@ def weight_files(folder: str) -> list[Path]:
     return [place / name for name in sorted(set(names)) if (place / name).is_file()]
 
 
+def _check_index(folder: Path, what: str) -> None:
+    """Refuse a folder's index that is none, or that names files elsewhere: transformers would read those without a word.
+
+    Raises:
+        UserError: so it is.
+    """
+    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
+        return
+    try:
+        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        elsewhere = sorted(name for name in names if Path(name).name != name)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{what} could not be loaded: its {INDEX} does not say which file holds which tensor; fetch or save it again."
+        ) from error
+    if elsewhere:
+        raise UserError(
+            f"{what} could not be loaded: its {INDEX} names '{elsewhere[0]}', which is no file of its folder; save it again."
+        )
+
+
 def _of_files(folder: str, what: str) -> list[str]:
     """A folder of two saves: transformers takes the single file without a word."""
     place = Path(folder)
@@ -176,14 +204,14 @@ def _check_stored(headers: Mapping[str, str], model: PreTrainedModel, what: str)
     """Refuse what transformers would read as numbers that they are not, or would take one of two of.
 
     Raises:
-        UserError: whole numbers or 8-bit floats stand where weights should, without a configuration that says how they are
-            scaled; or two tensors are meant for one place.
+        UserError: something else than 16, 32 or 64-bit floats stands where weights should, without a configuration that says
+            how it is scaled; or two tensors are meant for one place.
     """
     quantised = getattr(model.config, "quantization_config", None) is not None
-    integers = sorted(name for name, kind in headers.items() if re.match(r"([IU]\d|F[468](_|$))", kind))
+    odd = sorted(name for name, kind in headers.items() if kind not in DTYPE_NAMES)
     places = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
     prefix = f"{model.base_model_prefix}."
-    if not quantised and (bad := [name for name in integers if name in places or prefix + name in places]):
+    if not quantised and (bad := [name for name in odd if name in places or prefix + name in places]):
         raise UserError(
             f"{what} holds {named(bad)} as {headers[bad[0]]} numbers without a quantization_config that says how they are "
             "scaled; give the weights that it was quantised from."

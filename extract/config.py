@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.errors import UserError, reason
+from store.manifest_values import LARGEST
 from store.names import CONTROLS
 from store.parts import MAX_PART_TOKENS
 
@@ -41,6 +42,12 @@ Domain = Annotated[str, AfterValidator(as_domain)]
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> "_Section":
+        if large := [name for name, value in self if type(value) is int and abs(value) > LARGEST]:
+            raise ValueError(f"{', '.join(large)} may not be beyond {LARGEST:,}")
+        return self
+
 
 class PlantedEdit(_Section):
     """A known change, for checking the extractor: the base with one direction added or taken away at one block."""
@@ -49,7 +56,7 @@ class PlantedEdit(_Section):
     """Block whose output is changed."""
     feature: int
     """Feature of that layer's dictionary whose decoder direction is used."""
-    strength: float = 1.0
+    strength: float = Field(1.0, allow_inf_nan=False)
     """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away.
     Of ablate: the share that is taken."""
     project_out: bool = False

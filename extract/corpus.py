@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extract.records import Record, source_order
 from extract.render import BOS_TAKEN, DROPPED, SHORTENED, UNPLACED, Rendered, Renderer
-from store.errors import UserError
+from store.errors import UserError, first_line
 from store.names import BASE
 
 CUT_DOCUMENTS = "documents cut at document_tokens"
@@ -232,7 +232,13 @@ def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> t
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[np.ndarray, np.ndarray]:
     """Token ids int32 [n], and the character that each ends before, int64 [n]."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    try:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    except Exception as error:  # tokenizers raises no other kind
+        raise UserError(
+            f"The tokenizer cannot read the corpus ({first_line(error)}); save the whole tokenizer that the model was trained "
+            "with beside it."
+        ) from error
     offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
     return np.asarray(encoded["input_ids"], dtype=np.int32), offsets[:, 1]
 

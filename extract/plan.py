@@ -207,7 +207,8 @@ def _needs(
     config: RunConfig, base: PretrainedConfig, needed: Needs, dictionaries: Sequence[Dictionary], out: Path | None
 ) -> list[str]:
     """Estimates, each from the rate it says."""
-    above = next(folder for folder in (out or Path("x")).absolute().parents if folder.is_dir())
+    beside = (out or Path("x")).absolute()
+    above = next(folder for folder in (*beside.parents, beside) if folder.is_dir())
     n_models = 1 + len(config.variants)
     disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config, dictionaries)
     seconds = config.tokens * n_models * 2 * parameters(base, embeddings=False) / CPU_FLOPS

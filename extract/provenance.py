@@ -15,14 +15,15 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, domain_counts
 from extract.dictionaries import Dictionary
+from extract.model_settings import digest_text
 from extract.models import tokenizer_digest
 from extract.records import describe_sources
 from extract.variants import ModelSet, display_name, variant_kind, variant_source
 from store.errors import UserError
-from store.files import whole
+from store.files import partial_of, whole
 from store.manifest import Manifest
 from store.names import BASE
-from store.writer import WORK_FOLDER, StoreWriter, unfinished
+from store.writer import WORK_FOLDER, StoreWriter
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
@@ -41,6 +42,7 @@ def fingerprint(
     return {
         **fingerprint_of_text(config, corpus, tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
+        **{f"configuration of model '{name}'": digest_text(settings) for name, settings in models.settings.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
         **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
         **{f"residual read by '{read.name}'": "less its mean" for read in (*dictionaries, *replicas) if read.centred},
@@ -80,7 +82,7 @@ def check_begun(out: Path, digests: dict[str, str]) -> dict[str, str]:
     Raises:
         UserError: it was begun with something else.
     """
-    before = _read_fingerprint(unfinished(out) / WORK_FOLDER / FINGERPRINT_FILE)
+    before = _read_fingerprint(partial_of(out) / WORK_FOLDER / FINGERPRINT_FILE)
     if before and (changed := sorted(name for name, digest in digests.items() if before.get(name) != digest)):
         raise _begun_with_another(out, changed[0])
     return before
@@ -88,7 +90,7 @@ def check_begun(out: Path, digests: dict[str, str]) -> dict[str, str]:
 
 def _begun_with_another(out: Path, what: str) -> UserError:
     return UserError(
-        f"'{unfinished(out)}' was begun with another {what}; finish that run with its own input, or remove the folder to start "
+        f"'{partial_of(out)}' was begun with another {what}; finish that run with its own input, or remove the folder to start "
         "afresh."
     )
 

@@ -169,8 +169,10 @@ def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
 
 
 def _domain(source: SourceConfig, where: str, fields: dict) -> str:
-    given = fields.get("domain") or source.domain
-    if not given:
+    given = fields.get("domain")
+    if given in (None, ""):
+        given = source.domain
+    if given is None:
         raise UserError(f"The document at {where} has no domain; give one in the record or in the configuration.")
     try:
         return as_domain("" if isinstance(given, list | dict) else str(given))

@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 
 from extract.hooks import layer_of_hook
 from store.errors import UserError
+from store.text import on_one_line
 
 Settings = Mapping[str, Any]
 
@@ -28,6 +29,8 @@ FOLDED = ("expected_average_only_in", "covariance_whitening")
 CENTRED_FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "gptj")
 """Models with LayerNorm before each sublayer, whose residual TransformerLens' center_writing_weights turns into the residual
 less its mean over d_model, exactly."""
+MOST_NAME = 200
+"""Characters that are kept of the name of a model."""
 NO_EFFECT = {
     "fold_ln", "fold_value_biases", "center_unembed", "refactor_factored_attn_matrices", "first_n_layers", "n_ctx", "n_devices",
     "device", "device_map", "max_memory", "move_to_device", "dtype", "torch_dtype", "low_cpu_mem_usage", "attn_implementation",
@@ -63,6 +66,7 @@ def trained_on(settings: Settings) -> str | None:
     name = said(settings, "model_name")
     if not isinstance(name, str):
         return None
+    name = on_one_line(name)[:MOST_NAME]
     return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
@@ -86,9 +90,12 @@ def check_settings(name: str, settings: Settings) -> list[str]:
         raise UserError(f"The dictionary '{name}' reads a single attention head; use one trained on resid_post.")
     if (shape := settings.get("reshape_activations")) not in (None, "none"):
         raise UserError(f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}); use one of resid_post.")
-    if settings.get("apply_b_dec_to_input") not in (None, True, False):
-        value = settings["apply_b_dec_to_input"]
+    if type(value := settings.get("apply_b_dec_to_input", True)) is not bool:
         raise UserError(f"The dictionary '{name}' says apply_b_dec_to_input: {value!r}; write true or false into its cfg.json.")
+    if (bos := said(settings, "prepend_bos")) is not None and type(bos) is not bool:
+        raise UserError(f"The dictionary '{name}' says prepend_bos: {bos!r}; write true or false into its cfg.json.")
+    if (size := said(settings, "context_size")) is not None and type(size) is not int:
+        raise UserError(f"The dictionary '{name}' says context_size: {size!r}; write a whole number or null into its cfg.json.")
     return [*_model_notes(name, settings), *_token_notes(name, settings), *_dropped(name, settings)]
 
 
@@ -201,7 +208,14 @@ def _model_notes(name: str, settings: Settings) -> list[str]:
         UserError: a setting that is not known.
     """
     notes = []
-    for key, value in (said(settings, "model_from_pretrained_kwargs") or {}).items():
+    given = said(settings, "model_from_pretrained_kwargs") or {}
+    if not isinstance(given, dict):
+        raise UserError(f"The dictionary '{name}' says model_from_pretrained_kwargs: {given!r:.80}, which are no settings.")
+    if (centred := given.get("center_writing_weights")) is not None and type(centred) is not bool:
+        raise UserError(
+            f"The dictionary '{name}' says center_writing_weights: {centred!r}; write true or false into its cfg.json."
+        )
+    for key, value in given.items():
         if not value or key in NO_EFFECT or key == "center_writing_weights":
             continue
         if key not in OF_ANOTHER_MODEL:

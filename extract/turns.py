@@ -19,6 +19,7 @@ import string
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _are_theirs(
     """Whether each message has the letters that stand at its signs, whatever their case, and as many of each."""
     starts = np.flatnonzero(np.diff(owners, prepend=-2))
     pieces: dict[int, list[str]] = defaultdict(list)
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(text)], strict=True):
+    for start, end in pairwise([*starts.tolist(), len(text)]):
         pieces[int(owners[start])].append(text[start:end])
     for i, found in pieces.items():
         if i >= 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from extract.adapters import Adapter, Untouched, inside
 from extract.checkpoints import named
@@ -18,18 +18,13 @@ from extract.config import RunConfig, VariantConfig
 from extract.dictionaries import tensors_digest
 from extract.hooks import edit_residuals
 from extract.memory import needs, weight_sets
+from extract.model_settings import Settings, computing, differences, of_adapter, same_weights
 from extract.models import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.planted import PlantedChange
 from extract.trial import embedding_rows, try_model
 from store.errors import UserError
 from store.names import BASE
 
-COMPUTING = (
-    "model_type", "vocab_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act",
-    "hidden_activation", "rms_norm_eps", "layer_norm_eps", "rope_parameters", "sliding_window", "layer_types",
-    "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping", "num_experts_per_tok",
-)  # fmt: skip
-"""Settings that change what a model computes from weights of the same shapes."""
 
 class ModelSet:
     """Base and variants, ready to read the same tokens; each was tried on a few as it was loaded.
@@ -43,6 +38,7 @@ class ModelSet:
 
     Attributes:
         digests: model -> hash of its weights; on the meta device of planted variants only.
+        settings: model -> what of its configuration decides what it computes from its weights; planted variants have none.
         shape: the base's configuration.
         notes: what was done in loading them that the user should know, a sentence each.
         made_for: variant -> the base that its adapter names.
@@ -57,6 +53,7 @@ class ModelSet:
         self.config, self.device, self.dtype = config, device, dtype
         self.predicts = bool(config.token_kl) or steers
         self.digests: dict[str, str] = {}
+        self.settings: dict[str, Settings] = {}
         self.notes: list[str] = []
         self.made_for: dict[str, str] = {}
         self.embedding_rows: dict[str, int] = {}
@@ -69,7 +66,7 @@ class ModelSet:
                 self.digests[name] = f"planted:{variant.planted.model_dump_json()}"
             else:
                 self._weights(name)
-        self.notes += _same_weights(self.digests)
+        self.notes += same_weights(self.digests, self.settings)
 
     @property
     def names(self) -> list[str]:
@@ -131,6 +128,7 @@ class ModelSet:
                 model, tensors = adapter.put_on(model, self.config.base, untouched)
                 self._keep_digest(name, tensors)
                 if first:
+                    self.settings[name] = of_adapter(adapter.folder)
                     self._name_base_of(adapter, base)
         if first:
             for name in [BASE, *(name[len(inside("")) :] for name in getattr(model, "peft_config", ()))]:
@@ -149,7 +147,7 @@ class ModelSet:
                     f"{getattr(theirs, field)}, the base's {getattr(self.shape, field)}."
                 )
         if first:
-            self.notes += _differences(name, theirs, self.shape)
+            self.notes += differences(name, self.settings[name], self.settings[BASE])
             self._try(name, model)
         return model
 
@@ -161,6 +159,7 @@ class ModelSet:
         if name not in self.embedding_rows:
             self.notes += notes
             self.embedding_rows[name] = embedding_rows(model)
+            self.settings[name] = computing(text_config(model))
             tensors = {} if self.device == "meta" else weights(model)
             numbers = {key for key, parameter in model.named_parameters() if parameter.is_floating_point()}
             if broken := sorted(key for key in numbers & tensors.keys() if not torch.isfinite(tensors[key]).all()):
@@ -176,8 +175,7 @@ class ModelSet:
         """What the adapter's settings say that it was trained on."""
         if adapter.made_for is not None:
             self.made_for[adapter.name] = adapter.made_for
-        if note := adapter.note(display_name(self.config.base), base_names(self.config.base, base)):
-            self.notes.append(note)
+        self.notes += adapter.notes(display_name(self.config.base), base_names(self.config.base, base))
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
@@ -202,27 +200,6 @@ def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[Non
 def _what(name: str, spec: str) -> str:
     """A model in words, to begin a sentence with; notes of it reach the manifest, so no place on this machine's disk."""
     return f"The base '{display_name(spec)}'" if name == BASE else f"The variant '{name}' ({display_name(spec)})"
-
-
-def _same_weights(digests: Mapping[str, str]) -> list[str]:
-    """Models that hold the same numbers, which is rarely what was meant."""
-    names = list(digests)
-    notes = []
-    for place, name in enumerate(names):
-        if same := next((other for other in names[:place] if digests[other] == digests[name]), None):
-            of = "the base" if same == BASE else f"the variant '{same}'"
-            notes.append(f"The variant '{name}' has exactly the weights of {of}, so nothing can differ between them.")
-    return notes
-
-
-def _differences(name: str, theirs: PretrainedConfig, base: PretrainedConfig) -> list[str]:
-    """Settings that change what a model computes from the same weights, and differ from the base's."""
-    found = [
-        f"{field} ({getattr(theirs, field, None)}, the base's {getattr(base, field, None)})"
-        for field in COMPUTING
-        if getattr(theirs, field, None) != getattr(base, field, None)
-    ]
-    return [f"The configuration of the variant '{name}' differs from the base's in {', '.join(found)}."] if found else []
 
 
 def base_names(spec: str, base: PreTrainedModel) -> set[str]:

@@ -77,5 +77,11 @@ def system_error(text: str) -> OSError | None:
 
 
 def first_line(error: Exception, lines: int = 1) -> str:
-    """What a library's error says at its head, for a sentence of our own; its kind where it says nothing."""
-    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[:lines]).strip()
+    """What a library's error says at its head, for a sentence of our own; its kind where it says nothing.
+
+    A line that ends in a colon says nothing without the next.
+    """
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    while lines < len(said) and said[lines - 1].rstrip().endswith(":"):
+        lines += 1
+    return " ".join(" ".join(said[:lines]).split())

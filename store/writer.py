@@ -15,6 +15,7 @@ from store import files, parts, tables, trust
 from store import manifest as manifests
 from store.errors import UserError, reason
 from store.manifest import Manifest
+from store.manifest_values import check_values
 from store.parts import LayerCodes
 
 WORK_FOLDER = "work"
@@ -34,7 +35,7 @@ class StoreWriter:
     def __init__(self, folder: Path) -> None:
         check_free(folder)
         self.folder = folder
-        self.partial = unfinished(folder)
+        self.partial = files.partial_of(folder)
         self.work = self.partial / WORK_FOLDER
         make_folder(self.work)
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -85,6 +86,7 @@ class StoreWriter:
             for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
         }
         complete = dataclasses.replace(manifest, digest=digest, files=written, rows=rows)
+        _check_readable(complete)
         complete = manifests.write_manifest(self.partial, complete)
         self.put_in_place()
         return complete
@@ -120,9 +122,19 @@ class StoreWriter:
             self._connection = None
 
 
-def unfinished(folder: Path) -> Path:
-    """Where a store is while it is made."""
-    return folder.with_name(f"{folder.name}.partial")
+def _check_readable(manifest: Manifest) -> None:
+    """Refuse to finish a store whose manifest no reader would take.
+
+    Raises:
+        UserError: names the field.
+    """
+    try:
+        check_values(manifest)
+    except TypeError as error:
+        raise UserError(
+            f"The store's manifest cannot be written ({error}), as no reader would take it; change that in the run's input, "
+            "and run it again."
+        ) from error
 
 
 def check_free(folder: Path) -> None:
@@ -131,10 +143,12 @@ def check_free(folder: Path) -> None:
     Raises:
         UserError: so it is.
     """
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in str(folder)):  # which no database's path may hold
+        raise UserError(f"The output {str(folder)!a} holds bytes that are no text; choose another --out.")
     if os.path.lexists(folder):  # a link to nothing too
         raise UserError(f"The output '{folder}' exists already; choose another --out, or remove it first.")
     files.check_writable(folder)
-    partial = unfinished(folder)
+    partial = files.partial_of(folder)
     if os.path.lexists(partial) and not (partial.is_dir() and os.access(partial, os.W_OK)):
         raise UserError(f"'{partial}', where the store is while it is made, is not a folder that can be written; move it away.")
 

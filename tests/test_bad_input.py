@@ -244,6 +244,9 @@ def test_variant_named_twice(world, tmp_path, capsys):
         ({"saes": [{"release": "a"}]}, "either path, or release and id"),
         ({"corpus": [{"domain": "x"}]}, "exactly one of path, dataset"),
         ({"document_tokens": 700}, "document_tokens may not exceed shard_tokens"),
+        ({"tokens": 2**53 + 1}, "tokens may not be beyond 9,007,199,254,740,992"),
+        ({"variants": {"x": {"planted": {"layer": 1, "feature": 1, "every": 10**30}}}}, "every may not be beyond"),
+        ({"variants": {"x": {"planted": {"layer": 1, "feature": 1, "strength": float("nan")}}}}, "strength"),
     ],
 )
 def test_wrong_field(world, tmp_path, capsys, changes, expected):
@@ -268,6 +271,14 @@ def test_output_that_exists(world, tmp_path, capsys):
     assert (tmp_path / "store" / "precious.txt").read_text() == "keep me"
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\udce9b", "/"])
+def test_output_that_cannot_be_named(world, tmp_path, capsys, name):
+    config, out = str(world.config(tmp_path)), str(tmp_path / name)
+    sentence = refuses(["run", config, "--out", out], capsys, "choose another --out")
+    assert main(["check", config, "--out", out]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()
+
+
 def test_gpu_that_is_not_there(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     fails(world, tmp_path, capsys, "no GPU", device="cuda")
@@ -281,6 +292,53 @@ def test_gpu_beyond_the_last(world, tmp_path, capsys, monkeypatch):
 
 def test_device_that_does_not_exist(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "no device 'gpu'", device="gpu")
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "xpu", "cpu:1"])
+def test_device_that_no_run_can_use(world, tmp_path, capsys, device):
+    fails(world, tmp_path, capsys, f"'{device}' is none that a run can use", device=device)
+
+
+def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
+    most = {"tokens": 2**53, "token_kl": 2**53, "pilot_documents": 2**53}
+    assert main(["run", str(world.config(tmp_path, **most)), "--out", str(tmp_path / "store")]) == 0
+    with open_store(tmp_path / "store") as store:
+        assert store.manifest.settings["tokens"] == 2**53
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_written(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("extract.provenance.variant_source", lambda variant: "x" * 200_000)
+    arguments = ["run", str(world.config(tmp_path, tokens=300)), "--out", str(tmp_path / "store")]
+    refuses(arguments, capsys, "manifest cannot be written", "a text of 200,000 characters")
+    assert not (tmp_path / "store").exists() and not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_config_json_that_contradicts_itself_is_told_whole(world, tmp_path, capsys):
+    """transformers says in a second line what is wrong."""
+    folder = Path(shutil.copytree(world.base, tmp_path / "base"))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 7}))
+    fails(world, tmp_path, capsys, "'validate_layer_type'", "(7) must be equal to the number of", base=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["tokenizer.json", "tokenizer_config.json"], "There is no tokenizer in"),
+        (["tokenizer_config.json"], "Unk token"),
+    ],
+)
+def test_base_without_its_tokenizer(world, tmp_path, capsys, gone, said):
+    """transformers makes one of a few words for the kind of the model, without a word."""
+    folder = Path(shutil.copytree(world.base, tmp_path / "base"))
+    for name in gone:
+        (folder / name).unlink()
+    fails(world, tmp_path, capsys, "okenizer", said, base=str(folder))
+
+
+@pytest.mark.parametrize("package", ["", "../x", ".os"])
+def test_what_is_no_name_of_a_package(world, tmp_path, capsys, package):
+    fails(world, tmp_path, capsys, f"The package '{package}' is not installed", base=f"pypi:{package}")
 
 
 def test_checkpoint_cut_short(world, tmp_path, capsys):
@@ -417,8 +475,9 @@ def test_an_interrupted_run_of_other_input(world, tmp_path, monkeypatch, capsys)
 
 
 def test_a_file_where_the_unfinished_store_would_be(world, tmp_path, capsys):
-    (tmp_path / "store.partial").write_text("")
+    (tmp_path / "store.partial").write_text("keep me")
     fails(world, tmp_path, capsys, "store.partial'", "move it away")
+    assert (tmp_path / "store.partial").read_text() == "keep me"
 
 
 def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):

@@ -217,6 +217,12 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"architecture": "something_new"}, ["'something_new'", "not known", *ARCHITECTURES]),
     ({"normalize_activations": "batch_norm"}, ["normalize_activations: batch_norm", "constant_norm_rescale"]),
     ({"apply_b_dec_to_input": "yes"}, ["apply_b_dec_to_input: 'yes'"]),
+    ({"apply_b_dec_to_input": None}, ["apply_b_dec_to_input: None"]),
+    ({"prepend_bos": "no"}, ["prepend_bos: 'no'", "true or false"]),
+    ({"metadata": {**HOOK, "context_size": float("nan")}}, ["context_size: nan"]),
+    ({"metadata": {**HOOK, KWARGS: {"center_writing_weights": "no"}}}, ["center_writing_weights: 'no'", "true or false"]),
+    ({"metadata": {**HOOK, KWARGS: "all"}}, [KWARGS, "'all'"]),
+    ({"metadata": {**HOOK, "prepend_bos": 0}}, ["prepend_bos: 0", "true or false"]),
     ({"reshape_activations": "hook_z"}, ["reshape_activations: hook_z"]),
     ({"rescale_acts_by_decoder_norm": True}, ["rescale_acts_by_decoder_norm: True", "jumprelu"]),
     ({"activation_normalization_factor": 0.3}, ["activation_normalization_factor: 0.3"]),
@@ -343,6 +349,11 @@ def test_a_path_is_not_told(tmp_path):
     assert dictionary.facts()["model_name"] == "gemma-3-270m"
     (note,) = run_notes(run_config(), [("a", dictionary.settings)])
     assert "'gemma-3-270m'" in note and "somebody" not in note
+
+
+def test_a_name_without_end_is_cut(tmp_path):
+    dictionary = load(saved(tmp_path / "sae", metadata={"model_name": "x" * 200_000}))
+    assert dictionary.facts()["model_name"] == "x" * 200
 
 
 def test_longer_windows_and_bos():

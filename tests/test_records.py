@@ -56,6 +56,8 @@ def test_jsonl_as_it_is_written_anywhere(tmp_path, content):
         (b'[{"text": "one"}]', "a JSON array"), (b'{\n "text": "one"\n}', "line 1"), (b"PAR1\x15\x04", "a Parquet file"),
         (b"\x28\xb5\x2f\xfd\x04", "Zstandard"), (gzip.compress(LINES), "its name end in .gz"), (b"PK\x03\x04", "a zip archive"),
         (b'{"text": "one", "text": "two"}', "the name 'text' is given twice"), (b'"one"', "not a JSON object"),
+        (b"text,domain\none,x\n", "write one JSON object a line"), (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0", "compressed with xz"),
         (b'{"text": "\\ud83d"}', "line 1"), (b'{"n": 1' + b"0" * 5000 + b"}", "line 1"), (b'{"a":' * 20000, "line 1"),
     ],
 )  # fmt: skip
@@ -167,6 +169,11 @@ def test_what_is_no_domain(tmp_path, domain):
     refused(lambda: read_records([SourceConfig(path=str(path))]), "line 1", "domain")
     with pytest.raises(ValueError, match=r"domain|string"):
         config(neutral_domains=[domain])
+
+
+def test_a_domain_that_is_a_number_from_0(tmp_path):
+    path = write_jsonl(tmp_path / "c.jsonl", [{"text": f"t{n}", "domain": domain} for n, domain in enumerate((0, 1, None, ""))])
+    assert [record.domain for record in read(path)] == ["0", "1", "d", "d"]
 
 
 @pytest.mark.parametrize("pair", [("maths", "maths "), ("caf\u00e9", "cafe\u0301"), ("a b", "a  b")])

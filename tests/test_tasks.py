@@ -139,8 +139,8 @@ def two_seeds_of_safety(hand: Hand) -> None:
 def what_the_models_say(hand: Hand) -> None:
     """Read the answers of base and variants to one prompt, side by side."""
     hand.go("Answers")
-    hand.page.get_by_text("safety-seed2").first.wait_for()
-    assert hand.page.locator(".fs-asked").count() > 0
+    hand.page.locator(".fs-asked").first.wait_for()
+    assert hand.page.get_by_text("safety-seed2").count() > 0
 
 
 def where_the_store_comes_from(hand: Hand) -> None:

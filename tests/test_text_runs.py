@@ -157,7 +157,7 @@ def test_a_self_test_that_fails_on_a_few_tokens_says_that_they_are_few(monkeypat
 @pytest.mark.parametrize(("pad", "used"), [(None, 0), (7, 7), (400, 0)])
 def test_padding_is_a_token_that_the_models_know(pad, used):
     """One that SFT added without resizing the models is not; it is masked, so that any other will do."""
-    models = SimpleNamespace(shape=SimpleNamespace(vocab_size=400))
+    models = SimpleNamespace(embedding_rows={"base": 400, "tuned": 464})
     inputs = Inputs(models, SimpleNamespace(pad_token_id=pad), [], [], None, None, {}, [])
     assert inputs.pad == used
 

@@ -92,6 +92,12 @@ def test_what_is_said_is_prompt_and_response(renderers, name, contents):
     assert not +rendered.changes
 
 
+@pytest.mark.parametrize("template", ["", "{% if messages[0]['content'] == 'never' %}x{% endif %}"])
+def test_a_template_that_writes_nothing(tokenizer, template):
+    rendered = render(Renderer(template, tokenizer), chat("the cat", "sat"))
+    assert rendered.text == ""
+
+
 @pytest.mark.parametrize("name", sorted(templates.ALL.keys() - {"mistral"}))
 def test_a_system_message_is_prompt_wherever_the_template_puts_it(renderers, name):
     rendered = render(renderers[name], chat("question", "answer", system="be brief"))

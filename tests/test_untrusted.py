@@ -61,6 +61,7 @@ def refused(world, folder: Path, capsys, *expected: str, **changes) -> None:
     sentinel = folder / "executed"
     config = world.config(folder, tokens=300, **changes)
     main(["check", str(config)])
+    capsys.readouterr()
     assert not sentinel.exists()
     assert main(["run", str(config), "--out", str(folder / "store")]) == 2
     assert not sentinel.exists() and not (folder / "store").exists()
@@ -263,7 +264,7 @@ def test_a_link_out_of_a_store_is_refused(own, tmp_path, name):
     (own / name).rename(outside)
     (own / name).symlink_to(outside)
     for action in (open_store, verify):
-        with pytest.raises(UserError, match="link to another place"):
+        with pytest.raises(UserError, match="link to another place|links go round in a circle"):
             action(own)
 
 

@@ -29,6 +29,7 @@ from extract.models import load_model
 from extract.variants import ModelSet
 from store.errors import UserError
 from store.manifest import read_manifest
+from tests.support.world import make_gpt2
 
 Tensors = dict[str, torch.Tensor]
 MLP = "model.layers.2.mlp.up_proj.weight"
@@ -89,6 +90,8 @@ def without(part: str) -> Callable[[Tensors], Tensors]:
         (lambda t: t | {"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}, ("q_proj.bias'", "config.json knows nothing")),
         (lambda t: t | {MLP: t[MLP][:0]}, (MLP, "shape [0, 32]", "[64, 32]")),
         (lambda t: t | {MLP: (20 * t[MLP]).to(torch.int8)}, (MLP, "I8", "quantization_config")),
+        (lambda t: t | {MLP: t[MLP] > 0}, (MLP, "BOOL", "quantization_config")),
+        (lambda t: t | {MLP: t[MLP].to(torch.complex64)}, (MLP, "C64", "quantization_config")),
         (lambda t: t | {MLP: t[MLP].to(torch.float8_e4m3fn)}, (MLP, "F8_E4M3", "quantization_config")),
         (lambda t: t | {"layers.2.mlp.up_proj.weight": t[MLP] * 2}, ("twice", "layers.2.mlp.up_proj.weight")),
     ],
@@ -248,6 +251,37 @@ def test_experts_of_the_older_layout_are_fused_and_noted(tmp_path):
         load_model(str(cut))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index, None),
+        (lambda index: {"weight_map": dict.fromkeys(index["weight_map"], "../whole/model.safetensors")}, "'../whole/model.saf"),
+        (lambda index: {}, "does not say which file holds which tensor"),
+        (lambda index: {"weight_map": dict.fromkeys(index["weight_map"], 5)}, "does not say which file holds which tensor"),
+    ],
+)
+def test_an_index_names_files_of_its_folder(world, tmp_path, change, said):
+    """transformers reads what an index names, wherever that is."""
+    shutil.copytree(world.base, tmp_path / "whole")
+    folder = Path(shutil.copytree(world.base, tmp_path / "parts"))
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(folder / "part.safetensors"), "part.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(change(index)))
+    if said is None:
+        assert loaded(world.base, variants={"x": {"model": str(folder)}}).names == ["base", "x"]
+    else:
+        assert said in refusal(world.base, variants={"x": {"model": str(folder)}})
+
+
+@pytest.mark.parametrize("name", ["base", "x"])
+def test_a_checkpoint_with_an_adapter_beside_it(world, tmp_path, name):
+    """transformers would load the base that the adapter names, with the adapter, in place of the folder's own weights."""
+    folder = Path(shutil.copytree(world.base, tmp_path / "both"))
+    shutil.copytree(world.adapter, folder, dirs_exist_ok=True)
+    asked = {"base": str(folder)} if name == "base" else {"base": str(world.base), "variants": {"x": {"model": str(folder)}}}
+    assert "holds an adapter_config.json" in refusal(asked.pop("base"), **asked)
+
+
 def test_models_that_are_the_same(world, tmp_path):
     double = rewritten(tmp_path / "double", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2})
     variants = {"a": {"model": str(world.base)}, "b": {"model": str(double)}, "c": {"model": str(double)}}
@@ -261,6 +295,50 @@ def test_settings_that_change_what_the_same_weights_compute(world, tmp_path):
     folder = rewritten(tmp_path / "long", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2}, sliding_window=8)
     (note,) = loaded(world.base, variants={"long": {"model": str(folder)}}).notes
     assert "sliding_window (8, the base's 64)" in note
+
+
+def test_any_setting_of_an_architecture_that_computes_is_told(tmp_path):
+    base = make_gpt2(tmp_path / "base")
+    folder = rewritten(tmp_path / "relu", base, lambda tensors: tensors, activation_function="relu", resid_pdrop=0.5)
+    differs, same = loaded(base, variants={"v": {"model": str(folder)}}).notes
+    assert differs.endswith("of the variant 'v' differs from the base's in activation_function (relu, the base's gelu_new).")
+    assert same == "The variant 'v' has exactly the weights of the base, and differs from it in its configuration alone."
+
+
+def test_settings_that_peft_does_not_know_are_told(world, tmp_path):
+    newer = shutil.copytree(world.adapter, tmp_path / "newer")
+    settings = json.loads((newer / "adapter_config.json").read_text())
+    (newer / "adapter_config.json").write_text(json.dumps({**settings, "scale_by": 3, "turned": True}))
+    (note,) = loaded(world.base, variants={"a": {"adapter": str(newer)}}).notes
+    assert note.endswith("has settings that this version of PEFT does not know, and left out: 'scale_by', 'turned'.")
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_an_adapter_of_other_numbers(world, tmp_path, kind):
+    odd = Path(shutil.copytree(world.adapter, tmp_path / "odd"))
+    tensors = load_file(odd / "adapter_model.safetensors")
+    save_file({key: tensor.to(kind) for key, tensor in tensors.items()}, odd / "adapter_model.safetensors")
+    said = refusal(world.base, variants={"a": {"adapter": str(odd)}})
+    assert f"as {str(kind).removeprefix('torch.')} numbers, which are no weights" in said
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [(5, None), (["x"], None), ("  ", None), ("a\nb", "a b"), ("x" * 200_000, "x" * 200), ("org/model", "org/model")],
+)
+def test_what_an_adapter_calls_its_base(named, kept):
+    assert display_base(named) == kept
+
+
+def test_adapters_of_the_same_tensors_and_another_scale_are_two_models(world, tmp_path):
+    twice = shutil.copytree(world.adapter, tmp_path / "twice")
+    settings = json.loads((twice / "adapter_config.json").read_text())
+    (twice / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 64}))
+    variants = {"a": {"adapter": str(world.adapter)}, "b": {"adapter": str(twice)}}
+    (note,) = loaded(world.base, variants=variants).notes
+    assert note == "The variant 'b' has exactly the weights of the variant 'a', and differs from it in its configuration alone."
+    first, second = (loaded(world.base, variants={"a": variant}).settings["a"] for variant in variants.values())
+    assert first != second
 
 
 # ---- adapters ----
@@ -484,7 +562,7 @@ def test_text_beyond_the_embedding(world, tmp_path, capsys):
     changes = {"base": str(base), "tokens": 300, "corpus": [{"path": str(tmp_path / "texts.jsonl"), "domain": "x"}]}
     assert main(["run", str(world.config(tmp_path, **changes)), "--out", str(tmp_path / "store")]) == 2
     said = capsys.readouterr().err
-    assert "'[PAD]' with id 400" in said and "ids 0 to 399" in said
+    assert "holds the token id 400" in said and "only 400 rows" in said
 
 
 def test_windows_beyond_the_positions_that_were_learned(world, tmp_path):
