@@ -264,7 +264,7 @@ def test_a_link_out_of_a_store_is_refused(own, tmp_path, name):
     (own / name).rename(outside)
     (own / name).symlink_to(outside)
     for action in (open_store, verify):
-        with pytest.raises(UserError, match="link to another place|links go round in a circle"):
+        with pytest.raises(UserError, match="link to another place"):
             action(own)
 
 
@@ -295,7 +295,7 @@ def test_a_link_in_a_circle_is_refused(own, name):
     (own / name).unlink()
     (own / name).symlink_to(own / name)
     for action in (open_store, verify):
-        with pytest.raises(UserError, match="link to another place"):
+        with pytest.raises(UserError, match=r"link to another place|links go round in a circle"):
             action(own)
 
 
