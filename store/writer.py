@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from store.parts import LayerCodes
 
 WORK_FOLDER = "work"
 PILOT_FILE = "pilot.npz"
+_OWN = re.compile(rf"{WORK_FOLDER}|latents|({re.escape(PILOT_FILE)}|manifest\.json|statistics\.duckdb)(\..+)?|\..+")
+"""What a run leaves in the folder of an unfinished store when it is killed, and what file managers hide there."""
 
 
 class StoreWriter:
@@ -151,6 +154,8 @@ def check_free(folder: Path) -> None:
     partial = files.partial_of(folder)
     if os.path.lexists(partial) and not (partial.is_dir() and os.access(partial, os.W_OK)):
         raise UserError(f"'{partial}', where the store is while it is made, is not a folder that can be written; move it away.")
+    if strange := sorted(path.name for path in partial.glob("*") if not _OWN.fullmatch(path.name)):
+        raise UserError(f"'{partial / strange[0]}' is no file of an unfinished store; move it away, or remove '{partial}'.")
 
 
 def make_folder(folder: Path) -> None:

@@ -480,6 +480,16 @@ def test_a_file_where_the_unfinished_store_would_be(world, tmp_path, capsys):
     assert (tmp_path / "store.partial").read_text() == "keep me"
 
 
+def test_a_strange_file_in_the_unfinished_store(world, tmp_path, capsys):
+    """It would be part of the finished one, which ``verify`` would then refuse."""
+    (tmp_path / "store.partial" / "work").mkdir(parents=True)
+    (tmp_path / "store.partial" / "notes.txt").write_text("keep me")
+    fails(world, tmp_path, capsys, "notes.txt' is no file of an unfinished store", "move it away")
+    (tmp_path / "store.partial" / "notes.txt").rename(tmp_path / "notes.txt")
+    (tmp_path / "store.partial" / ".DS_Store").touch()
+    assert main(["check", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "store")]) == 0
+
+
 def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):
     """A part that is cut short although its shard is marked done: the shard is read again."""
     from extract import pipeline
