@@ -87,6 +87,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
     disable_progress_bar()  # there are no weights to wait for
     if out is not None:
         report.attempt(lambda: check_free(out))
+    can_begin = out is not None and not report.problems
     device = report.attempt(lambda: resolve_device(config.device))
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
@@ -100,7 +101,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
         report.attempt(lambda: check_planted(config, dictionaries))
     if dictionaries and text:
         bos = report.attempt(lambda: bos_token(config, text.tokenizer, dictionaries))
-        if out is not None and config.tokens <= CHECKED_TOKENS:
+        if can_begin and config.tokens <= CHECKED_TOKENS:
             report.attempt(lambda: check_begun(out, fingerprint_of_text(config, text.corpus, text.tokenizer)))
         if models:
             report.attempt(lambda: check_token_ids(models, text.corpus, bos))
