@@ -1,5 +1,6 @@
 """Settings beside the weights by which a model computes something else from the same numbers."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -61,6 +62,6 @@ def same_weights(digests: Mapping[str, str], settings: Mapping[str, Settings]) -
     return notes
 
 
-def digest_text(settings: Settings) -> str:
-    """For comparison with what an interrupted run was begun with."""
-    return json.dumps(settings, sort_keys=True, default=str)
+def settings_digest(settings: Settings) -> str:
+    """SHA-256, to compare with what an interrupted run was begun with, or a store made with."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

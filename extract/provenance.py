@@ -15,7 +15,7 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, domain_counts
 from extract.dictionaries import Dictionary
-from extract.model_settings import digest_text
+from extract.model_settings import settings_digest
 from extract.models import tokenizer_digest
 from extract.records import describe_sources
 from extract.variants import ModelSet, display_name, variant_kind, variant_source
@@ -42,7 +42,7 @@ def fingerprint(
     return {
         **fingerprint_of_text(config, corpus, tokenizer),
         **{f"model '{name}'": digest for name, digest in models.digests.items()},
-        **{f"configuration of model '{name}'": digest_text(settings) for name, settings in models.settings.items()},
+        **{f"configuration of model '{name}'": settings_digest(settings) for name, settings in models.settings.items()},
         **{f"dictionary at layer {dictionary.layer}": dictionary.digest() for dictionary in dictionaries},
         **{f"replica at layer {replica.layer}": replica.digest() for replica in replicas},
         **{f"residual read by '{read.name}'": "less its mean" for read in (*dictionaries, *replicas) if read.centred},
@@ -118,12 +118,12 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
     """
     config, models = context.config, context.models
     return Manifest(
-        base={"name": display_name(config.base), "sha256": models.digests[BASE]},
+        base={"name": display_name(config.base), **_hashes(models, BASE)},
         variants={
             name: {
                 "kind": variant_kind(v),
                 "name": variant_source(v),
-                "sha256": models.digests[name],
+                **_hashes(models, name),
                 **({"made_for": models.made_for[name]} if name in models.made_for else {}),
             }
             for name, v in config.variants.items()
@@ -168,6 +168,15 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         fingerprint=fingerprint_hash(digests),
         notes=list(notes),
     )
+
+
+def _hashes(models: ModelSet, name: str) -> dict[str, str]:
+    """Of a model's weights, and of what of its configuration decides what is computed from them."""
+    settings = models.settings.get(name)
+    return {
+        "sha256": models.digests[name],
+        **({} if settings is None else {"configuration_sha256": settings_digest(settings)}),
+    }
 
 
 def _settings(config: RunConfig) -> dict:

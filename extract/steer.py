@@ -12,6 +12,7 @@ from extract.dictionaries import Dictionary, load_dictionaries
 from extract.hooks import edit_residuals
 from extract.inputs import plant_variants
 from extract.latents import read_residuals
+from extract.model_settings import settings_digest
 from extract.models import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
 from extract.pilot import LayerPilot
 from extract.progress import progress_bar
@@ -237,6 +238,13 @@ def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Di
         UserError: the first that differs, by name.
     """
     base, *variants = models.names
+    kept = {base: manifest.base, **{name: manifest.variants[name] for name in variants}}
+    for name, settings in models.settings.items():
+        if kept[name].get("configuration_sha256", settings_digest(settings)) != settings_digest(settings):
+            raise UserError(
+                f"The model '{name}' has another configuration than when the store was made, by which it computes something "
+                "else from the same weights; give the one that the store was made with."
+            )
     pairs = {f"base '{manifest.base['name']}'": (manifest.base["sha256"], models.digests[base])}
     pairs["tokenizer"] = (manifest.tokenizer["sha256"], tokenizer)
     for name in variants:

@@ -7,6 +7,7 @@ orthogonal, cannot.
 """
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -367,6 +368,16 @@ def test_another_base_is_refused(planted, world, capsys, tmp_path):
     assert code == 2
     assert "The base 'base' of the configuration is not the one that the store was made with" in printed.err
     assert not printed.out
+
+
+def test_another_configuration_of_the_same_weights_is_refused(planted, world, capsys, tmp_path):
+    """The hashes of the weights agree; what is computed from them does not."""
+    base = Path(shutil.copytree(world.base, tmp_path / "base"))
+    settings = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 0.5}))
+    code, printed = steered(changed_config(planted, tmp_path, base=str(base)), capsys)
+    assert code == 2
+    assert "The model 'base' has another configuration than when the store was made" in printed.err
 
 
 def test_another_dtype_is_refused(planted, capsys, tmp_path):
