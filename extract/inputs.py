@@ -11,7 +11,7 @@ from extract.config import RunConfig
 from extract.context import RunContext
 from extract.corpus import Corpus, check_ids, tokenize
 from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.models import load_tokenizer, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
+from extract.models import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.pilot import LayerPilot
 from extract.planted import planted_change
 from extract.progress import progress_bar
@@ -76,6 +76,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     """
     device = resolve_device(device or config.device)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    local_folder(config.base)  # a GGUF is converted first: its settings are then read in no time
     say(f"Reading the corpus ({len(config.corpus)} sources)")
     records = read_records(config.corpus)
     check_domains(config, records)

@@ -102,7 +102,7 @@ def model_config(spec: str) -> PretrainedConfig:
         UserError: there is no such model.
     """
     try:
-        if (gguf := _gguf_path(spec)) is not None:
+        if (gguf := _gguf_path(spec)) is not None and not _conversion_of(gguf).is_dir():
             return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).get_text_config()
         return AutoConfig.from_pretrained(local_folder(spec), trust_remote_code=False).get_text_config()
     except UserError:
@@ -237,10 +237,15 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 def _convert_gguf(path: Path) -> Path:
     """Convert a GGUF file to a safetensors folder in the cache, once for its content; reading one takes about a minute."""
-    key = hashlib.sha256(f"{CONVERSION}:{_content(path, identity(path))}".encode()).hexdigest()[:12]
-    folder = cache_dir() / "converted" / f"{path.stem}-{key}"
+    folder = _conversion_of(path)
     with _one_at_a_time(folder):
         return folder if folder.is_dir() else _write_converted(path, folder)
+
+
+def _conversion_of(path: Path) -> Path:
+    """Where the conversion of a GGUF file is, or would be."""
+    key = hashlib.sha256(f"{CONVERSION}:{_content(path, identity(path))}".encode()).hexdigest()[:12]
+    return cache_dir() / "converted" / f"{path.stem}-{key}"
 
 
 @lru_cache
