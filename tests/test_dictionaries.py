@@ -574,7 +574,8 @@ def test_tensors_of_gemma_scope_2_that_are_not_used(hub):
     refused(config, "affine_skip_connection is not used")
 
 
-def test_what_is_not_cached_is_said(hub):
+def test_what_is_not_cached_is_said(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # else the hub is asked again and again for a minute
     config, folder = hub("sae_lens")
     saved(folder)
     (folder / WEIGHTS).unlink()

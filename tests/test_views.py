@@ -424,7 +424,7 @@ def test_without_a_store_the_page_says_how_to_get_one(open_view, monkeypatch, tm
     for _ in range(2):  # without the folder, and with one that holds nothing finished
         app = open_view(stores=())
         assert "make demo" in app.error[0].value
-        assert "make app STORE\\=path" in app.error[0].value
+        assert "`make app STORE=path`" in app.error[0].value
         assert not app.exception
         (tmp_path / "runs" / "begun.partial").mkdir(parents=True, exist_ok=True)
 
