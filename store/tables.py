@@ -87,8 +87,9 @@ def check_keys(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Table -> number of rows."""
-    return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLE_KEYS}
+    """Table -> number of rows, in one question; DuckDB keeps them."""
+    counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in TABLE_KEYS)
+    return dict(zip(TABLE_KEYS, connection.execute(f"SELECT {counts}").fetchone(), strict=True))
 
 
 def digest(connection: duckdb.DuckDBPyConnection, catalog: str | None = None) -> str:

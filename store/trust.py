@@ -127,7 +127,7 @@ def _made() -> dict[str, str]:
 
 def _rows(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_bytes: int) -> Iterator[str]:
     """As many rows as the manifest says, no more than keys can tell apart, and at least a byte of the file for each."""
-    found = row_counts(connection)
+    found = tables.row_counts(connection)
     for table, count in found.items():
         if manifest.rows.get(table) != count:
             yield f"The table {table!r} has {count:,} rows, the manifest says {_shown(manifest.rows.get(table, 'nothing'))}"
@@ -143,12 +143,6 @@ def _rows(connection: duckdb.DuckDBPyConnection, manifest: Manifest, n_bytes: in
     for table, key in tables.TABLE_KEYS.items():
         if all(column in sizes for column in key) and found[table] > prod(sizes[column] for column in key):
             yield f"The table {table!r} has {found[table]:,} rows, more than there are keys"
-
-
-def row_counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Table -> number of rows, in one question; DuckDB keeps them."""
-    counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables.TABLE_KEYS)
-    return dict(zip(tables.TABLE_KEYS, connection.execute(f"SELECT {counts}").fetchone(), strict=True))
 
 
 def repeated_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
