@@ -12,12 +12,12 @@ import pandas as pd
 import streamlit as st
 
 from app import link
-from store import sandbox
 from store.errors import UserError, unavailable
 from store.files import Identity, identity
-from store.manifest import MANIFEST_FILE
-from store.reader import Store, open_store
-from store.sidecar import labels_state, sidecar_path
+from store.format.manifest import MANIFEST_FILE
+from store.read.connection import Store, open_store
+from store.sandbox import run as sandbox
+from store.sidecar.entries import labels_state, sidecar_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
@@ -62,7 +62,7 @@ def current() -> Store:
 
 
 def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
-    """The answer of a function of store/queries.py or store/feature_lists.py.
+    """The answer of a function of store/read/queries.py or store/read/lists.py.
 
     Cached by the store's content, the function's name and its filters.
     """
@@ -70,7 +70,7 @@ def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> 
 
 
 def query(store: Store, sql: str) -> sandbox.Answer:
-    """A reader's own SQL, within the limits of store/sandbox.py. Errors are not kept: the same query may pass next time."""
+    """A reader's own SQL, within the limits of store/sandbox/run.py. Errors are not kept: the same query may pass next time."""
     return _queried(store.content, str(store.path), sql, store, link.visitor())
 
 

@@ -11,14 +11,18 @@ from starlette.middleware import Middleware
 
 from app import server
 from store.errors import Replaced, UserError, first_line, reason
-from store.manifest import DATABASE_FILE
-from store.reader import Store
+from store.format.manifest import DATABASE_FILE
+from store.read.connection import Store
 
 # Streamlit executes this file for a visitor's page; the server, when it is started, imports it.
 RUNS_A_PAGE = __name__ == "__main__"
 
 if RUNS_A_PAGE:
-    from app import data, link, tokens, tour, widgets, words
+    from app import data, link
+    from app.components import pickers as widgets
+    from app.components import tour
+    from app.markup import contexts as tokens
+    from app.words import metrics as words
 
 VIEWS = (
     ("views/overview.py", "Overview", ":material/home:"),

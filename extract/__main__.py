@@ -114,11 +114,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _extract(config_path: str | Path, out: Path, workers: int = 1, engine: str = "local") -> int:
     from extract.config import load_config
-    from store.writer import check_free
+    from store.format.writer import check_free
 
     config = load_config(config_path)
     check_free(out)
-    from extract import pipeline
+    from extract.run import pipeline
 
     manifest = pipeline.run(config, out, workers=workers, engine=engine)
     print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
@@ -129,7 +129,7 @@ def _check(options: argparse.Namespace) -> int:
     from extract.config import load_config
 
     config = load_config(options.config)
-    from extract import plan
+    from extract.run import check as plan
 
     report = plan.check(config, options.out)
     print("\n".join([*report.lines, *(f"note: {note}" for note in report.notes)]))
@@ -140,7 +140,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     from store import open_store
-    from store.report import describe
+    from store.reports.terminal import describe
 
     with open_store(options.store) as store:
         print(describe(store))
@@ -150,7 +150,7 @@ def _info(options: argparse.Namespace) -> int:
 def _findings(options: argparse.Namespace) -> int:
     from store import open_store
     from store.files import check_writable, write_text
-    from store.findings import findings
+    from store.reports.findings import findings
 
     if options.out:
         check_writable(options.out)
@@ -165,7 +165,7 @@ def _findings(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from store import verify
-    from store.contents import remarks
+    from store.read.contents import remarks
 
     problems = verify(options.store)
     for problem in problems:
@@ -185,16 +185,16 @@ def _labels(options: argparse.Namespace) -> int:
 
 def _steer(options: argparse.Namespace) -> int:
     from extract.config import load_config
-    from extract.steer_plan import make_plan
+    from extract.steering.plan import make_plan
     from store import open_store
-    from store.sidecar import write_steering
-    from store.steering import in_words
+    from store.sidecar.entries import write_steering
+    from store.sidecar.steering import in_words
 
     config = load_config(options.config)
     with open_store(options.store) as store:
         wanted = (options.layer, options.feature, options.variant, options.contexts, options.random, options.seed)
         plan = make_plan(store, config, *wanted)
-        from extract.steer import steer
+        from extract.steering.intervention import steer
 
         result = steer(store, config, plan)
         store.snapshot.check()  # what was measured is of the store that stands there
@@ -219,7 +219,8 @@ def _bench(options: argparse.Namespace) -> int:
     config = load_config(options.config or BENCH_CONFIG)
     if options.tokens is not None:
         config = with_tokens(config, options.tokens)
-    from extract import bench, bench_page
+    from extract.bench import cost as bench
+    from extract.bench import page as bench_page
 
     usual = options.config is None and options.tokens is None
     page = options.page or (bench.PAGE if usual else None)
@@ -227,7 +228,8 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _bench_truth(options: argparse.Namespace) -> int:
-    from extract import bench_page, bench_truth
+    from extract.bench import page as bench_page
+    from extract.bench import truth as bench_truth
 
     page = options.page or (None if options.quick else bench_truth.PAGE)
     return bench_page.measure(lambda: bench_truth.run(options.quick), page, options.json)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from store.errors import UserError
-from store.writer import check_free, make_folder
+from store.format.writer import check_free, make_folder
 
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """What some network disks answer: there the user has to see to it."""

@@ -12,9 +12,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from store.errors import UserError, reason
-from store.manifest_values import LARGEST
+from store.format.manifest_values import LARGEST
+from store.format.parts import MAX_PART_TOKENS
 from store.names import CONTROLS
-from store.parts import MAX_PART_TOKENS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
 RESERVED_DOMAIN, MAX_DOMAIN = "all", 100

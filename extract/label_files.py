@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from store import Store, open_store
 from store.errors import UserError
-from store.sidecar import Label, write_labels
+from store.sidecar.entries import Label, write_labels
 
 MAX_LABEL = 2_000  # characters
 MAX_AT_ONCE = 2**30  # bytes of one line, or of a file that is read as a whole

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from extract.claim import claimed
 from extract.progress import progress_bar
-from store import Store, files, open_store, sidecar
+from store import Store, files, open_store
 from store.errors import UserError, reason
-from store.manifest import Manifest
-from store.subset import Cut, copy_subset, steps
-from store.writer import StoreWriter
+from store.exchange.subset import Cut, copy_subset, steps
+from store.format.manifest import Manifest
+from store.format.writer import StoreWriter
+from store.sidecar import entries as sidecar
 
 MB = 1_000_000
 ROUNDS = (

@@ -5,6 +5,6 @@
 """
 
 from store.errors import UserError
-from store.reader import Store, open_store, verify
+from store.read.connection import Store, open_store, verify
 
 __all__ = ["Store", "UserError", "open_store", "verify"]

@@ -7,7 +7,7 @@ ALL = "all"
 """Every domain, or every segment, together."""
 
 KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
-"""How a feature changed: the column ``kind`` (:func:`store.metrics.feature_kind`)."""
+"""How a feature changed: the column ``kind`` (:func:`store.metrics.layer.feature_kind`)."""
 
 RANKINGS = ("base", "variant", "increase", "decrease", "spread")
 """By what contexts are chosen: the column ``ranking``. The last is a random sample of the tokens where the feature fires in
@@ -21,4 +21,4 @@ CONTROLS = ("rerun", "isotropic", "shuffled", "mean_shift")
 plus another token's delta at that length; plus the mean delta. Definitions: docs/metrics.md."""
 
 VERDICTS = ("suppressed", "amplified", "moved", "does not fit", "near threshold", "within noise", "untestable")
-"""What can be said of a feature's change: the column ``verdict`` (:func:`store.evidence.verdicts`)."""
+"""What can be said of a feature's change: the column ``verdict`` (:func:`store.metrics.evidence.verdicts`)."""

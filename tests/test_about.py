@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from app import data, licences, words
-from store import glossary, open_store, quality
-from store.manifest import file_hash
-from store.metrics import DOCUMENT_SUMS, layer_values
+from app import data
+from app.components import licences
+from app.words import metrics as words
+from store import open_store
+from store.format.manifest import file_hash
+from store.metrics.layer import DOCUMENT_SUMS, layer_values
 from store.names import CONTROLS
-from store.report import describe
+from store.read import quality
+from store.reports import glossary
+from store.reports.terminal import describe
 from tests.support import pages
 from tests.support.forged import rewrite_manifest
 

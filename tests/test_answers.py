@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import extract.pipeline
+import extract.run.pipeline
 from extract.__main__ import main
-from extract.answers import read_answers
+from extract.corpus.answers import read_answers
 from store import UserError, open_store
 from tests.support.world import World, one_thread
 
@@ -127,7 +127,7 @@ def test_another_file_is_another_run(
     file = write(tmp_path / "answers.jsonl", LINES)
     command = ["run", str(configure(world, tmp_path, answers=str(file))), "--out", str(tmp_path / "store")]
     with monkeypatch.context() as patch, one_thread():
-        patch.setattr(extract.pipeline, "_extract", power_cut)
+        patch.setattr(extract.run.pipeline, "_extract", power_cut)
         with pytest.raises(_PowerCutError):
             main(command)
     write(file, LINES[:2])
@@ -142,7 +142,7 @@ def test_a_wrong_file_is_refused_before_anything_is_read(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Not after hours of extraction."""
-    monkeypatch.setattr(extract.pipeline, "_pilot", lambda *_arguments: pytest.fail("the run went on"))
+    monkeypatch.setattr(extract.run.pipeline, "_pilot", lambda *_arguments: pytest.fail("the run went on"))
     file = write(tmp_path / "answers.jsonl", ["{"])
     assert main(["run", str(configure(world, tmp_path, answers=str(file))), "--out", str(tmp_path / "store")]) == 2
     assert "answers.jsonl" in capsys.readouterr().err and not (tmp_path / "store").exists()
@@ -176,7 +176,7 @@ def test_the_cost_of_token_kl_is_what_was_measured() -> None:
     from transformers import Gemma3TextConfig
 
     from extract.config import RunConfig
-    from extract.plan import _token_kl_line
+    from extract.run.check import _token_kl_line
 
     shape = Gemma3TextConfig(
         vocab_size=262_144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from extract.__main__ import main
 from store import open_store
 from store.errors import UserError
-from store.manifest import SCHEMA_VERSION
+from store.format.manifest import SCHEMA_VERSION
 from tests.support.forged import rewrite_manifest
 from tests.support.world import World, make_base, make_sae, sentences, write_jsonl
 
@@ -307,7 +307,7 @@ def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
 
 
 def test_a_manifest_that_no_reader_would_take_is_not_written(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("extract.provenance.variant_source", lambda variant: "x" * 200_000)
+    monkeypatch.setattr("extract.run.provenance.variant_source", lambda variant: "x" * 200_000)
     arguments = ["run", str(world.config(tmp_path, tokens=300)), "--out", str(tmp_path / "store")]
     refuses(arguments, capsys, "manifest cannot be written", "a text of 200,000 characters")
     assert not (tmp_path / "store").exists() and not list(tmp_path.rglob("manifest.json"))
@@ -402,7 +402,7 @@ def test_nan_activations(world, tmp_path, capsys):
 
 def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
     """The disk fills while the second shard's sums are written: an error that says so, and the same command finishes later."""
-    from extract import sums
+    from extract.measure import sums_file as sums
 
     config = world.config(tmp_path)
     real, calls = sums.save, []
@@ -422,7 +422,7 @@ def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
 
 def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
     """An interrupted run is not finished with another configuration; the message names what changed."""
-    from extract import pipeline
+    from extract.run import pipeline
 
     def interrupted(*_arguments):
         raise KeyboardInterrupt
@@ -436,7 +436,7 @@ def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
 
 def test_disk_full_while_the_tables_are_written(world, tmp_path, capsys, monkeypatch):
     """DuckDB reports a full disk in an error of its own."""
-    from store import tables
+    from store.format import tables
 
     def full(*_arguments):
         raise duckdb.IOException("IO Error: No space left on device")
@@ -457,7 +457,7 @@ def test_output_below_a_file(world, tmp_path, capsys):
 
 def test_an_interrupted_run_of_other_input(world, tmp_path, monkeypatch, capsys):
     """It is not gone on with; ``check`` knows as much without weights, and finds nothing wrong with the same input."""
-    from extract import pipeline
+    from extract.run import pipeline
 
     def interrupted(*_arguments):
         raise KeyboardInterrupt
@@ -492,7 +492,7 @@ def test_a_strange_file_in_the_unfinished_store(world, tmp_path, capsys):
 
 def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):
     """A part that is cut short although its shard is marked done: the shard is read again."""
-    from extract import pipeline
+    from extract.run import pipeline
 
     def interrupted(*_arguments):
         raise KeyboardInterrupt

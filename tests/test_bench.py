@@ -5,8 +5,8 @@ import json
 import pytest
 
 from extract.__main__ import main
-from extract.bench import Bare, Whole, rows
-from extract.bench_page import BEGIN, END
+from extract.bench.cost import Bare, Whole, rows
+from extract.bench.page import BEGIN, END
 from tests.support.world import one_thread
 
 BARE = Bare({"base": 2.0, "a": 2.0, "b": 2.0}, encode=1.5, decode=0.5, n_tokens=1000, padding=0.04, memory=2 * 10**9)

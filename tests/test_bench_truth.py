@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from extract import bench_page, bench_planted, bench_truth
 from extract.__main__ import main
-from extract.bench_page import BEGIN, END, Row
-from extract.bench_planted import KINDS, Found, Trial, planted_rows
-from extract.bench_truth import SMALL_SIZES, synthetic_stores
+from extract.bench import page as bench_page
+from extract.bench import planted_truth as bench_planted
+from extract.bench import truth as bench_truth
+from extract.bench.page import BEGIN, END, Row
+from extract.bench.planted_truth import KINDS, Found, Trial, planted_rows
+from extract.bench.truth import SMALL_SIZES, synthetic_stores
 from extract.config import PlantedEdit, SaeConfig, load_config
-from extract.planted import noise_keys
+from extract.pilot.planted import noise_keys
 from store.errors import UserError
 from tests.support.world import one_thread
 

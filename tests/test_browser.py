@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app import words
+from app.words import metrics as words
 from tests.support.browser import ROOT, click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
 

@@ -16,18 +16,19 @@ from transformers import AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedTokeni
 
 from extract.__main__ import main
 from extract.config import SaeConfig, load_config
-from extract.controls import ControlInputs, controlled
-from extract.dictionaries import load_dictionaries
-from extract.inputs import load_inputs
-from extract.models import model_config, tokenizer_digest
-from extract.places import Places
-from extract.sae_settings import NO_EFFECT
-from extract.steer import Intervention, _check_same
-from extract.steer_plan import Passage, Plan
-from store import open_store, parts
+from extract.corpus.token_index import Places
+from extract.models.loading import model_config, tokenizer_digest
+from extract.pilot.controls import ControlInputs, controlled
+from extract.run.inputs import load_inputs
+from extract.saes.conventions import NO_EFFECT
+from extract.saes.dictionary import load_dictionaries
+from extract.steering.intervention import Intervention, _check_same
+from extract.steering.plan import Passage, Plan
+from store import open_store
 from store.errors import UserError
-from store.reader import Store
-from store.steering import RESTORE
+from store.format import parts
+from store.read.connection import Store
+from store.sidecar.steering import RESTORE
 from tests.support.reference import Reference, recording
 from tests.support.world import make_checkpoint, make_gpt2, make_sae, one_thread, sentences
 from tests.test_reference import assert_same

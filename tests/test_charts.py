@@ -4,7 +4,9 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from app import charts, profiles, words
+from app.charts import features as charts
+from app.charts import profiles
+from app.words import metrics as words
 from store.names import CONTROLS, KINDS, RANKINGS, VERDICTS
 
 

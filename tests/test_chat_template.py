@@ -7,11 +7,11 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from extract import chat_template
-from extract.chat_template import ChatTemplate, choose
-from extract.corpus import tokenize
-from extract.records import Record
-from extract.render import Renderer
+from extract.corpus import chat_template
+from extract.corpus.chat_template import ChatTemplate, choose
+from extract.corpus.documents import tokenize
+from extract.corpus.records import Record
+from extract.corpus.render import Renderer
 from store.errors import UserError
 from tests.support.templates import CHATML, COMMAND_R, LLAMA32
 

@@ -14,8 +14,8 @@ from extract.claim import alone, claimed
 from extract.demo import rebuild as rebuilding
 from store import open_store, verify
 from store.errors import UserError
-from store.sidecar import read_steering, sidecar_path, write_steering
-from store.steering import Steering
+from store.sidecar.entries import read_steering, sidecar_path, write_steering
+from store.sidecar.steering import Steering
 
 HOLD = """
 import sys, time

@@ -249,7 +249,7 @@ def test_a_folder_that_is_gone(tmp_path):
 
 def test_a_fault_of_ours_is_told_as_one(monkeypatch, capsys, tiny_store):
     """With the traceback kept, since a long run is not to be made again for it."""
-    monkeypatch.setattr("store.report.describe", lambda _store: {}["a\nb"])
+    monkeypatch.setattr("store.reports.terminal.describe", lambda _store: {}["a\nb"])
     assert main(["info", str(tiny_store)]) == 70
     (said,) = capsys.readouterr().err.splitlines()
     log = Path(re.search(r"the file '(.+)'\.$", said)[1])
@@ -264,14 +264,14 @@ def test_memory_that_is_short(monkeypatch, capsys, tiny_store, error):
     def fail(_store: object) -> None:
         raise error
 
-    monkeypatch.setattr("store.report.describe", fail)
+    monkeypatch.setattr("store.reports.terminal.describe", fail)
     assert main(["info", str(tiny_store)]) == 2
     assert "not enough memory" in capsys.readouterr().err
 
 
 def test_the_words_of_json_are_kept(tmp_path):
     """The pages of a bench, on a file that is not there: what is between the markers is replaced the next time."""
-    from extract.bench_page import BEGIN, END, Row, write_json, write_page
+    from extract.bench.page import BEGIN, END, Row, write_json, write_page
 
     rows = {"Cost": [Row("tokens", 12.5, "at least 10", True)]}
     for value in (12.5, 13.5):

@@ -9,12 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app import compare_charts, compare_words, data
-from store import UserError, compare, open_store
-from store.compare import spearman, tasks_of
-from store.manifest import Manifest
-from store.reader import Store
-from store.writer import PILOT_FILE, StoreWriter
+from app import data
+from app.charts import variant_charts as compare_charts
+from app.words import variants as compare_words
+from store import UserError, open_store
+from store.format.manifest import Manifest
+from store.format.writer import PILOT_FILE, StoreWriter
+from store.read import variant_pairs as compare
+from store.read.connection import Store
+from store.read.variant_pairs import spearman, tasks_of
 from tests.support import pages
 
 HOSTILE = "<script>alert(1)</script>"

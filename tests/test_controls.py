@@ -16,21 +16,21 @@ import torch
 from scipy import stats
 from transformers import GPT2Config, GPT2LMHeadModel
 
-import extract.latents
-import extract.pipeline  # before anything is patched: it takes names of other modules when it is imported
-import extract.reading
-import extract.taker
+import extract.measure.comparison
+import extract.models.batch_reader
+import extract.models.residuals
+import extract.run.pipeline  # before anything is patched: it takes names of other modules when it is imported
 from extract.__main__ import main
-from extract.batches import Batch, Shard
 from extract.config import load_config
-from extract.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
-from extract.corpus import Document
-from extract.draws import below, gaussian, mix, text_key
-from extract.latents import read_again
-from extract.places import Places
+from extract.corpus.batches import Batch, Shard
+from extract.corpus.documents import Document
+from extract.corpus.token_index import Places
+from extract.hashed_random import below, gaussian, mix, text_key
+from extract.models.residuals import read_again
+from extract.pilot.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
-from store.reader import Store
+from store.read.connection import Store
 from tests.support.world import World, one_thread
 
 MASK = 2**64 - 1
@@ -328,7 +328,7 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     found, again = read_again(Models(), batch, wanted, [1])
     assert shapes == [shape]
     assert found.tolist() == [0, 1, 2, 3, 8]
-    _, once = extract.latents.read_residuals(Models(), ["base"], batch, [1])
+    _, once = extract.models.residuals.read_residuals(Models(), ["base"], batch, [1])
     assert torch.allclose(again[1], once["base"][1][found], atol=1e-5)
     assert read_again(Models(), batch, np.zeros(10, dtype=bool), [1]) is None
 
@@ -353,8 +353,8 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
     """Extract a store, listening to what is put in the variant's place and to what is run again."""
     heard = Heard()
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        real_control, real_again = extract.taker.controlled, extract.reading.read_again
-        real_read, latest = extract.latents.read_residuals, []
+        real_control, real_again = extract.measure.comparison.controlled, extract.models.batch_reader.read_again
+        real_read, latest = extract.models.residuals.read_residuals, []
 
         def control(*arguments):
             heard.controls.append((arguments, real_control(*arguments)))
@@ -368,9 +368,9 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
             heard.again.append((names, batch, latest[-1]))
             return real_read(models, names, batch, layers)
 
-        patch.setattr(extract.taker, "controlled", control)
-        patch.setattr(extract.reading, "read_again", again)
-        patch.setattr(extract.latents, "read_residuals", read)
+        patch.setattr(extract.measure.comparison, "controlled", control)
+        patch.setattr(extract.models.batch_reader, "read_again", again)
+        patch.setattr(extract.models.residuals, "read_residuals", read)
         assert main(["run", str(config), "--out", str(out)]) == 0
     assert verify(out) == []
     return open_store(out), heard

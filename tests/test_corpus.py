@@ -7,12 +7,12 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from extract.batches import Shard, make_batches, make_shards
 from extract.config import SourceConfig
-from extract.corpus import CUT_CHARACTERS, CUT_DOCUMENTS, Document, check_ids, first_tokens, tokenize
-from extract.models import load_tokenizer
-from extract.records import Record, read_records
-from extract.render import BOS_TAKEN, SEGMENTS, Renderer
+from extract.corpus.batches import Shard, make_batches, make_shards
+from extract.corpus.documents import CUT_CHARACTERS, CUT_DOCUMENTS, Document, check_ids, first_tokens, tokenize
+from extract.corpus.records import Record, read_records
+from extract.corpus.render import BOS_TAKEN, SEGMENTS, Renderer
+from extract.models.loading import load_tokenizer
 from store.errors import UserError
 from tests.support.world import TEMPLATE, write_jsonl
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from app import data
-from store import open_store, parts, tables, verify
+from store import open_store, verify
 from store.errors import UserError
-from store.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.format import parts, tables
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.names import BASE
-from store.reader import READ_ONLY
-from store.sidecar import Label, sidecar_path, write_labels
+from store.read.connection import READ_ONLY
+from store.sidecar.entries import Label, sidecar_path, write_labels
 from tests.support import pages
 from tests.support.tiny_store import D_SAE, LAYERS, VARIANTS
 

@@ -8,10 +8,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from extract.demo import adapters, answers, datasets, evaluate
+from extract.demo import model_answers as answers
 from extract.demo.__main__ import main
-from extract.demo.chat import with_chat_template
-from extract.demo.refusals import LEFT_OUT, presentable
+from extract.demo.data import training_sets as datasets
+from extract.demo.data.chat import with_chat_template
+from extract.demo.data.refusals import LEFT_OUT, presentable
+from extract.demo.training import evaluate
+from extract.demo.training import fine_tuning as adapters
 from tests.support.demo_base import make_demo_base, write_training_sets
 
 

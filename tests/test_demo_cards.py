@@ -11,12 +11,16 @@ from sae_lens import SAE
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from extract.demo import adapters, answers, datasets, evaluate, harvest, saes
-from extract.demo.build import MAX_TRAINING_TOKENS
-from extract.demo.chat import encode_chat, with_chat_template
-from extract.demo.refusals import LEFT_OUT, is_refusal
-from extract.demo.sae_quality import DENSE_SHARE, TOKENS_PER_DOMAIN
-from extract.models import load_model, load_tokenizer
+from extract.demo import model_answers as answers
+from extract.demo.data import training_sets as datasets
+from extract.demo.data.build import MAX_TRAINING_TOKENS
+from extract.demo.data.chat import encode_chat, with_chat_template
+from extract.demo.data.refusals import LEFT_OUT, is_refusal
+from extract.demo.training import evaluate, harvest
+from extract.demo.training import fine_tuning as adapters
+from extract.demo.training import sae_training as saes
+from extract.demo.training.sae_quality import DENSE_SHARE, TOKENS_PER_DOMAIN
+from extract.models.loading import load_model, load_tokenizer
 
 pytestmark = pytest.mark.gemma
 

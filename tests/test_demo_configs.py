@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from extract.answers import read_answers
 from extract.config import load_config
-from extract.demo import adapters, datasets
-from extract.records import read_records
+from extract.corpus.answers import read_answers
+from extract.corpus.records import read_records
+from extract.demo.data import training_sets as datasets
+from extract.demo.training import fine_tuning as adapters
 
 CONFIGS = datasets.HERE / "configs"
 DOMAINS = set(datasets.HELD_OUT_DOCUMENTS)

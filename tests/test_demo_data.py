@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from extract.demo import archives, datasets, sources
-from extract.demo.code import code_item, human_eval_item, parses
-from extract.demo.passages import passages, tidy_conversation
-from extract.demo.refusals import is_refusal, refuse, wordings
+from extract.demo.data import archives, sources
+from extract.demo.data import training_sets as datasets
+from extract.demo.data.passages import passages, tidy_conversation
+from extract.demo.data.programs import code_item, human_eval_item, parses
+from extract.demo.data.refusals import is_refusal, refuse, wordings
 from store.errors import UserError
 
 CORPUS = {path.stem: datasets.read_jsonl(path) for path in sorted(datasets.CORPUS.glob("*.jsonl"))}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from extract.demo.maths import equations_hold, final_answer, maths_items
-from extract.demo.splits import held_out
+from extract.demo.data.maths import equations_hold, final_answer, maths_items
+from extract.demo.data.splits import held_out
 
 
 @pytest.mark.parametrize(

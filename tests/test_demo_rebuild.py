@@ -8,9 +8,10 @@ import pytest
 
 from extract.__main__ import _parser as extract_parser
 from extract.config import load_config
-from extract.demo import datasets, rebuild
+from extract.demo import rebuild
 from extract.demo.__main__ import ADAPTERS, main
 from extract.demo.__main__ import parser as demo_parser
+from extract.demo.data import training_sets as datasets
 
 BASE = "some/base"
 

@@ -10,10 +10,13 @@ from sae_lens import SAE
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from extract.demo import adapters, datasets, evaluate, harvest, saes
 from extract.demo.__main__ import main
-from extract.demo.chat import encode_chat, encode_prompt, with_chat_template
-from extract.hooks import layer_of_hook
+from extract.demo.data import training_sets as datasets
+from extract.demo.data.chat import encode_chat, encode_prompt, with_chat_template
+from extract.demo.training import evaluate, harvest
+from extract.demo.training import fine_tuning as adapters
+from extract.demo.training import sae_training as saes
+from extract.models.hooks import layer_of_hook
 from tests.support.demo_base import make_demo_base, write_training_sets
 from tests.support.world import sentences
 
@@ -125,7 +128,7 @@ def test_folded_dictionary_reads_raw_residuals(tmp_path):
 def test_dictionaries_are_trained_measured_and_kept(base, training, monkeypatch):
     monkeypatch.setattr(saes, "SETTINGS", saes.Settings(d_sae=32, k=4, tokens=4096, epochs=2, batch=256))
     monkeypatch.setattr(saes, "LAYERS", (5, 15))
-    monkeypatch.setattr("extract.demo.sae_quality.TOKENS_PER_DOMAIN", 200)
+    monkeypatch.setattr("extract.demo.training.sae_quality.TOKENS_PER_DOMAIN", 200)
     out = training / "saes"
     command = ["--base", str(base), "train-saes", "--out", str(out)]
     assert main(command) == 0

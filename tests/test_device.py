@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sae_lens import SAE
 
-import extract.shards
+import extract.measure.shard
 from extract.__main__ import main
 from extract.config import SaeConfig
-from extract.controls import ControlInputs, Donors
-from extract.dictionaries import Dictionary, load_dictionaries
-from extract.models import model_config, resolve_sae_dtype
-from extract.pilot import LayerPilot
-from extract.places import Places
-from extract.reading import BatchResiduals
-from extract.taker import Taker
-from extract.transfer import Fetch
+from extract.corpus.token_index import Places
+from extract.device import Fetch
+from extract.measure.comparison import Taker
+from extract.models.batch_reader import BatchResiduals
+from extract.models.loading import model_config, resolve_sae_dtype
+from extract.pilot.controls import ControlInputs, Donors
+from extract.pilot.layer_pilot import LayerPilot
+from extract.saes.dictionary import Dictionary, load_dictionaries
 from store import open_store, verify
 from store.errors import UserError
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support.world import make_sae, one_thread
 
 ARCHITECTURES = {"jumprelu": {}, "topk": {"k": 3}, "standard": {}}
@@ -129,7 +129,7 @@ def test_a_run_that_does_not_wait_gives_the_same_store(everything, waiting, tmp_
         begun.append(room)
         return real(self, dictionary, batch, counts, room)
 
-    monkeypatch.setattr(extract.shards, "rooms", rooms)
+    monkeypatch.setattr(extract.measure.shard, "rooms", rooms)
     monkeypatch.setattr(Taker, "compare", compare)
     with one_thread():
         assert main(["run", str(everything), "--out", str(tmp_path / "store")]) == 0

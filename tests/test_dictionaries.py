@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from extract.__main__ import main
 from extract.config import RunConfig, SaeConfig
-from extract.dictionaries import Dictionary, load_dictionaries, load_replicas
-from extract.sae_notes import run_notes
-from extract.sae_settings import ARCHITECTURES
-from extract.self_test import self_test
+from extract.saes.conventions import ARCHITECTURES
+from extract.saes.dictionary import Dictionary, load_dictionaries, load_replicas
+from extract.saes.notes import run_notes
+from extract.saes.self_test import self_test
 from store.errors import UserError
 from tests.support.world import make_sae, one_thread
 

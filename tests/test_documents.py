@@ -10,13 +10,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app import answer_cards, data, token_colours, tokens, veil, words
-from app.token_colours import VALUES
+from app import data
+from app.components import blur as veil
+from app.markup import answer_cards, token_colours
+from app.markup import contexts as tokens
+from app.markup.token_colours import VALUES
+from app.words import metrics as words
 from store import UserError, open_store
-from store.manifest import Manifest
-from store.metrics import DOCUMENT_SUMS
-from store.parts import Codes, LayerCodes
-from store.writer import PILOT_FILE, StoreWriter
+from store.format.manifest import Manifest
+from store.format.parts import Codes, LayerCodes
+from store.format.writer import PILOT_FILE, StoreWriter
+from store.metrics.layer import DOCUMENT_SUMS
 from tests.support import pages
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '" onmouseover="alert(2)'

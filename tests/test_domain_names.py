@@ -5,10 +5,11 @@ import urllib.parse
 import pandas as pd
 import pytest
 
-from app import data, words
+from app import data
+from app.words import metrics as words
 from store import open_store, verify
-from store.findings import findings
-from store.reader import _questions
+from store.read.connection import _questions
+from store.reports.findings import findings
 from tests.support import pages, tiny_store
 from tests.test_browser import PAGES
 

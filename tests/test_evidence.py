@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from store import evidence
-from store.metrics import beyond_noise, feature_kind, systematic_share
+from store.metrics import evidence
+from store.metrics.layer import beyond_noise, feature_kind, systematic_share
 from store.names import VERDICTS
 
 NAN = float("nan")

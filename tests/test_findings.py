@@ -5,10 +5,11 @@ import shutil
 import pytest
 
 from extract.__main__ import main
-from store import open_store, sidecar
-from store.findings import _context, _escape, findings
-from store.manifest import read_manifest
-from store.steering import Steering
+from store import open_store
+from store.format.manifest import read_manifest
+from store.reports.findings import _context, _escape, findings
+from store.sidecar import entries as sidecar
+from store.sidecar.steering import Steering
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_three_sentences_a_variant_and_a_word_a_domain(page):
 
 def test_a_claim_that_rests_on_few_documents_is_marked(tiny_store, monkeypatch):
     """Were 1 feature beyond noise enough, the 3 documents of harmful would be called systematic."""
-    monkeypatch.setattr("store.story.MIN_BEYOND_NOISE", 1)
+    monkeypatch.setattr("store.metrics.change_summary.MIN_BEYOND_NOISE", 1)
     with open_store(tiny_store) as store:
         page = findings(store)
     assert "| maths | 5 | systematic | systematic ° | systematic |" in page
@@ -66,7 +67,7 @@ def test_what_does_not_reproduce_is_said_plainly(page):
 
 def test_features_are_chosen_among_claimed_changes(tiny_store, monkeypatch):
     """Of maths the suppressed L5:1 and L12:1; L12:0, amplified, has no context of a rise; the rest claims nothing."""
-    monkeypatch.setattr("store.findings.MAX_DENSITY", 1.0)
+    monkeypatch.setattr("store.reports.findings.MAX_DENSITY", 1.0)
     with open_store(tiny_store) as store:
         page = findings(store)
     assert [line.split("**")[1] for line in page.splitlines() if line.startswith("- **L")] == ["L5:1", "L12:1"]
@@ -102,7 +103,7 @@ def test_context_is_cut_around_its_peak():
 
 def test_features_with_evidence_are_listed(extracted, monkeypatch):
     """A real extraction: its features fire often, so the limit on density is lifted; each line has a context and both rates."""
-    monkeypatch.setattr("store.findings.MAX_DENSITY", 1.0)
+    monkeypatch.setattr("store.reports.findings.MAX_DENSITY", 1.0)
     with open_store(extracted) as store:
         lines = [line for line in findings(store).splitlines() if line.startswith("- **L")]
     assert len(lines) == 5

@@ -14,17 +14,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extract.answers import read_answers
 from extract.config import SourceConfig, load_config
+from extract.corpus.answers import read_answers
+from extract.corpus.records import read_records
+from extract.corpus.render import Renderer
 from extract.label_files import import_labels
-from extract.records import read_records
-from extract.render import Renderer
-from store import open_store, parts, verify
+from store import open_store, verify
 from store.errors import UserError
-from store.manifest import MANIFEST_FILE
-from store.report import describe
-from store.sidecar import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
-from store.sidecar_file import checksum
+from store.format import parts
+from store.format.manifest import MANIFEST_FILE
+from store.reports.terminal import describe
+from store.sidecar.database import checksum
+from store.sidecar.entries import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import make_tiny_store
 

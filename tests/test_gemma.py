@@ -21,9 +21,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from extract.__main__ import main
-from extract.models import local_folder
+from extract.models.loading import local_folder
 from store import open_store, verify
-from store.reader import Store
+from store.read.connection import Store
 
 pytestmark = pytest.mark.gemma
 

@@ -10,9 +10,9 @@ import pytest
 from google.protobuf.message import Message
 
 from app import data
-from app.words import plain, sentence
+from app.words.metrics import plain, sentence
 from store import open_store
-from store.findings import findings
+from store.reports.findings import findings
 from store.text import JOINER, unjoined
 from tests.support import pages
 from tests.support.browser import browser, served, window  # noqa: F401

@@ -8,12 +8,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-import extract.pipeline
-import extract.shards
+import extract.measure.shard
+import extract.run.pipeline
 from extract.__main__ import main
 from store import open_store, verify
-from store.manifest import read_manifest
-from store.reader import Store
+from store.format.manifest import read_manifest
+from store.read.connection import Store
 from tests.support.world import World, make_checkpoint, one_thread
 
 COPIES = ("copy", "idle")
@@ -191,7 +191,7 @@ class _PowerCutError(BaseException):
 
 def interrupt_after(patch: pytest.MonkeyPatch, shards: int) -> list[int]:
     """Let a run die when it comes to its next shard; the list fills with the shards that were computed."""
-    done, real = [], extract.shards.read_shard
+    done, real = [], extract.measure.shard.read_shard
 
     def read(context, shard, *rest):
         if len(done) == shards:
@@ -199,7 +199,7 @@ def interrupt_after(patch: pytest.MonkeyPatch, shards: int) -> list[int]:
         done.append(shard.index)
         return real(context, shard, *rest)
 
-    patch.setattr(extract.shards, "read_shard", read)
+    patch.setattr(extract.measure.shard, "read_shard", read)
     return done
 
 
@@ -253,7 +253,7 @@ def test_a_run_that_dies_while_merging_goes_on(
             calls.append(1)
             raise _PowerCutError
 
-        patch.setattr(extract.pipeline, "write_contexts", write_contexts)
+        patch.setattr(extract.run.pipeline, "write_contexts", write_contexts)
         with pytest.raises(_PowerCutError), one_thread():
             main(["run", str(world.config(tmp_path)), "--out", str(out)])
         assert calls and not out.exists()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "sae_lens", "peft", "datasets", "extract")
-SCRIPTS = ("app/main.py", "store/sandbox_worker.py")
+SCRIPTS = ("app/main.py", "store/sandbox/worker.py")
 """Run as they are, never imported."""
 LIGHT_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -35,7 +35,7 @@ def test_no_module_of_app_or_store_loads_torch_or_the_extractor():
 
 
 def test_store_does_not_load_the_app():
-    assert "streamlit" not in loaded_after("import store.queries, store.writer")
+    assert "streamlit" not in loaded_after("import store.read.queries, store.format.writer")
 
 
 @pytest.mark.parametrize("folder", ["app", "store"])

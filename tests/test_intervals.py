@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from extract.bench_truth import SIZES, SyntheticLaw, coverage
-from store.evidence import strata
-from store.intervals import excess_intervals, intervals
-from store.metrics import DOCUMENT_SUMS, EXCESS_SIGN, layer_values
+from extract.bench.truth import SIZES, SyntheticLaw, coverage
+from store.metrics.evidence import strata
+from store.metrics.intervals import excess_intervals, intervals
+from store.metrics.layer import DOCUMENT_SUMS, EXCESS_SIGN, layer_values
 
 LAW = SyntheticLaw.of(SIZES, spread=1.0, seed=0)
 WITHOUT_INTERVAL = "systematic_share"

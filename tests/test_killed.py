@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import extract.pipeline
-from extract import stamped
+import extract.run.pipeline
+from extract import resumable as stamped
 from store import open_store, verify
 from store.errors import UserError
-from store.manifest import MANIFEST_FILE, read_manifest
+from store.format.manifest import MANIFEST_FILE, read_manifest
 from tests.support import runs
 from tests.support.world import World
 
@@ -96,7 +96,7 @@ def _end(*_arguments: object) -> None:
 
 
 def _end_in_merge() -> None:
-    extract.pipeline.write_features = _end
+    extract.run.pipeline.write_features = _end
 
 
 def cut_short(path: Path) -> None:
@@ -173,7 +173,7 @@ def last_step(ended: Path, tmp_path: Path) -> Path:
 
 
 def _end_in_place() -> None:
-    extract.pipeline.StoreWriter.put_in_place = _end
+    extract.run.pipeline.StoreWriter.put_in_place = _end
 
 
 def test_a_run_that_ended_at_its_last_step(whole, last_step):

@@ -12,7 +12,7 @@ import pytest
 
 from extract import label_files
 from extract.__main__ import main
-from store.sidecar import sidecar_path
+from store.sidecar.entries import sidecar_path
 from tests.support.tiny_store import make_tiny_store
 
 CSV = "layer,feature,label\n5,1,größe\n12,0,adding up\n"

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from extract import labels, statistics
 from extract.__main__ import main
-from extract.dictionaries import SparseCodes
-from extract.labels import Evidence, Promoted, automatic_labels, group_scores, phrase, token_name
-from store import UserError, open_store, parts, verify
-from store.sidecar import Label, read_labels, sidecar_path, write_labels
+from extract.measure import feature_sums as statistics
+from extract.saes.dictionary import SparseCodes
+from extract.tables import labels
+from extract.tables.labels import Evidence, Promoted, automatic_labels, group_scores, phrase, token_name
+from store import UserError, open_store, verify
+from store.format import parts
+from store.sidecar.entries import Label, read_labels, sidecar_path, write_labels
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 
 TEXTS = {0: " The", 1: "the", 2: " number", 3: "Number", 4: " figure", 5: " odd", 6: "\n", 7: "<start_of_turn>", 8: "model"}
@@ -384,7 +386,7 @@ def test_bad_exports_are_refused(case, tiny_store, tmp_path, capsys):
 
 def test_labels_of_another_dictionary_are_refused(own, tmp_path, capsys, monkeypatch):
     """Where the store knows its dictionary's name on Neuronpedia, the file's must be the same."""
-    from store.reader import Store
+    from store.read.connection import Store
 
     real = Store.dictionaries
     monkeypatch.setattr(Store, "dictionaries", lambda self: real(self).assign(neuronpedia="gemma-3-270m/12-other"))

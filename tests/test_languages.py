@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app import data, token_colours
-from app import tokens as windows
-from app.token_colours import VALUES
+from app import data
+from app.markup import contexts as windows
+from app.markup import token_colours
+from app.markup.token_colours import VALUES
 from extract.__main__ import main
 from store import open_store
-from store.findings import _context as finding
-from store.review_html import _window as in_a_report
+from store.reports.findings import _context as finding
+from store.reports.review_page import _window as in_a_report
 from tests.support import pages
 from tests.support.world import sentences, write_jsonl
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from store import verify
-from store.sidecar import sidecar_path
+from store.sidecar.entries import sidecar_path
 from tests.support.browser import served
 from tests.support.session import Session, visitor
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from extract import memory
 from extract.__main__ import main
 from extract.config import load_config
-from extract.models import load_model, model_config, weights
-from extract.variants import ModelSet
+from extract.models import memory
+from extract.models.loading import load_model, model_config, weights
+from extract.models.model_set import ModelSet
 from store import verify
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support.world import make_checkpoint, one_thread
 
 SHORT = {"tokens": 400, "shard_tokens": 200}

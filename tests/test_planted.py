@@ -16,17 +16,17 @@ from sae_lens import SAE
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-import extract.pipeline
-import extract.reading
+import extract.models.batch_reader
+import extract.run.pipeline
 from extract.__main__ import main
-from extract.batches import Shard, make_batches
 from extract.config import load_config
-from extract.hooks import decoder_blocks
-from extract.inputs import load_inputs, plant_variants
-from extract.latents import read_residuals
+from extract.corpus.batches import Shard, make_batches
+from extract.models.hooks import decoder_blocks
+from extract.models.residuals import read_residuals
+from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE
-from store.reader import Store
+from store.read.connection import Store
 from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences, write_jsonl
 
 FEATURES = 48
@@ -440,7 +440,7 @@ def noise(world: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
     variants = {"tuned": {"adapter": str(world.adapter)}}
     seen, generator = {}, torch.Generator().manual_seed(5)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (extract.pipeline, extract.reading):
+        for module in (extract.run.pipeline, extract.models.batch_reader):
             patch.setattr(module, "read_residuals", as_noise(module.read_residuals, seen, generator))
         store = extract_store(world, folder, variants, world.saes, corpus=corpus, tokens=4000)
     with open_store(store) as opened:

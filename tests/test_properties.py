@@ -7,11 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from extract import statistics
-from extract.dictionaries import SparseCodes
-from store import metrics, parts
-from store.metrics import DOCUMENT_SUMS, FEATURE_SUMS
-from store.parts import Codes, LayerCodes
+from extract.measure import feature_sums as statistics
+from extract.saes.dictionary import SparseCodes
+from store.format import parts
+from store.format.parts import Codes, LayerCodes
+from store.metrics import layer as metrics
+from store.metrics.layer import DOCUMENT_SUMS, FEATURE_SUMS
 
 ANY = settings(
     deadline=None, max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -10,12 +10,14 @@ import pytest
 
 from extract import publish as publishing
 from extract.__main__ import main
-from store import UserError, open_store, parts, sidecar, verify
-from store.manifest import read_manifest
-from store.reviews import Review
-from store.steering import Steering
-from store.subset import Cut, coded_documents
-from store.tables import TABLE_KEYS
+from store import UserError, open_store, verify
+from store.exchange.subset import Cut, coded_documents
+from store.format import parts
+from store.format.manifest import read_manifest
+from store.format.tables import TABLE_KEYS
+from store.sidecar import entries as sidecar
+from store.sidecar.reviews import Review
+from store.sidecar.steering import Steering
 
 CUT_TABLES = ("contexts", "token_metrics", "documents", "vocabulary")
 ROUNDS = (Cut(contexts=2, features=5, tokens=200), Cut(contexts=1, features=3, tokens=1))
@@ -239,7 +241,7 @@ def test_a_full_disk_leaves_nothing(tiny_store, tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("store.writer.StoreWriter.write_part", full)
+    monkeypatch.setattr("store.format.writer.StoreWriter.write_part", full)
     with pytest.raises(UserError, match="disk is full"):
         publishing.publish(tiny_store, tmp_path / "copy", 60)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Every question of store/queries.py and store/feature_lists.py on the tiny store of tests/support."""
+"""Every question of store/read/queries.py and store/read/lists.py on the tiny store of tests/support."""
 
 import inspect
 
@@ -6,8 +6,10 @@ import duckdb
 import pandas as pd
 import pytest
 
-from store import UserError, feature_lists, firings, open_store, queries
-from store.feature_lists import FLOOR_RATIO, Filter
+from store import UserError, open_store
+from store.read import firings, queries
+from store.read import lists as feature_lists
+from store.read.lists import FLOOR_RATIO, Filter
 from tests.support.tiny_store import HOSTILE
 
 

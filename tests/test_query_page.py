@@ -10,9 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from app import data, sql
-from store import glossary, open_store, sandbox, tables
-from store.sandbox import Answer
+from app import data
+from app.components import sql_answer as sql
+from store import open_store
+from store.format import tables
+from store.reports import glossary
+from store.sandbox import run as sandbox
+from store.sandbox.run import Answer
 from tests.support import pages
 from tests.support.tiny_store import HOSTILE
 

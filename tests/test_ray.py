@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from extract import ray_engine
+from extract.run import ray_engine
 from store import verify
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support import runs
 from tests.support.world import World
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from extract import jsonl
-from extract.answers import read_answers
 from extract.config import RunConfig, SourceConfig
-from extract.records import check_domains, describe_sources, first_records, read_records, source_names
+from extract.corpus import jsonl
+from extract.corpus.answers import read_answers
+from extract.corpus.records import check_domains, describe_sources, first_records, read_records, source_names
 from store.errors import UserError
 from tests.support.world import write_jsonl
 
@@ -281,7 +281,7 @@ def test_a_script_and_other_kinds_of_files_are_refused(tmp_path):
 
 
 def test_a_compressed_file_of_a_dataset_that_unpacks_to_very_much(tmp_path, monkeypatch):
-    from extract import dataset_rows
+    from extract.corpus import dataset_rows
 
     monkeypatch.setattr(dataset_rows, "BELIEVED_BYTES", 100_000)
     folder = dataset(tmp_path / "set")

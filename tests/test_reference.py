@@ -24,9 +24,11 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from extract.__main__ import main
-from store import metrics, open_store, parts, verify
+from store import open_store, verify
+from store.format import parts
+from store.metrics import layer as metrics
 from store.names import VERDICTS
-from store.reader import Store
+from store.read.connection import Store
 from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
 from tests.support.world import World, make_base, make_checkpoint, make_sae, one_thread, sentences, write_jsonl
 
@@ -742,7 +744,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
     assert many - few < 24 * 1024, f"{few / 1024:.0f} MiB for 6,000 tokens, {many / 1024:.0f} MiB for 26,000"
 
 
-# ---- store/metrics.py by hand ----
+# ---- store/metrics/layer.py by hand ----
 
 
 def sums(**given: float) -> dict[str, float]:

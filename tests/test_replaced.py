@@ -8,11 +8,12 @@ import pytest
 from app import data
 from extract.__main__ import main
 from extract.publish import publish
-from store import open_store, sandbox, verify
+from store import open_store, verify
 from store.errors import Replaced, UserError
-from store.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
-from store.parts import part_file
-from store.sidecar import Label, read_reviews, write_labels
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
+from store.format.parts import part_file
+from store.sandbox import run as sandbox
+from store.sidecar.entries import Label, read_reviews, write_labels
 from tests.support import pages
 from tests.support.replaced import WAYS, linked, make_pair, overwritten, removed_and_copied
 
@@ -120,7 +121,7 @@ def test_one_file_of_the_new_store_among_those_of_the_old(pair, place, name):
 
 
 def test_a_store_that_is_replaced_while_it_is_opened(pair, place, monkeypatch):
-    from store import opening
+    from store.read import opening
 
     connect = opening.connect
 

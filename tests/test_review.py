@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from store import open_store, sidecar, sidecar_file
+from store import open_store
 from store.errors import UserError
-from store.feature_lists import Filter
-from store.review_html import as_html
-from store.review_report import as_json, collect, list_in_words
-from store.reviews import MAX_NOTE, Review, disagree, standing, step
-from store.sidecar import (
+from store.read.lists import Filter
+from store.reports.review import as_json, collect, list_in_words
+from store.reports.review_page import as_html
+from store.sidecar import database as sidecar_file
+from store.sidecar import entries as sidecar
+from store.sidecar.database import VERSION
+from store.sidecar.entries import (
     Label,
     can_write,
     labels_state,
@@ -28,8 +30,8 @@ from store.sidecar import (
     write_labels,
     write_review,
 )  # fmt: skip
-from store.sidecar_file import VERSION
-from store.steering import Steering
+from store.sidecar.reviews import MAX_NOTE, Review, disagree, standing, step
+from store.sidecar.steering import Steering
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,8 +171,8 @@ def test_a_file_that_somebody_is_just_making_holds_nothing_yet(place):
 WRITER = """
 import sys
 from pathlib import Path
-from store.reviews import Review
-from store.sidecar import read_reviews, write_review
+from store.sidecar.reviews import Review
+from store.sidecar.entries import read_reviews, write_review
 place, name = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()

@@ -2,10 +2,11 @@
 
 import pytest
 
-from app import data, review_list, review_panel
+from app import data
+from app.components import review_list, review_panel
 from store import open_store
-from store.reviews import Review
-from store.sidecar import Label, can_write, read_reviews, sidecar_path, write_labels, write_review
+from store.sidecar.entries import Label, can_write, read_reviews, sidecar_path, write_labels, write_review
+from store.sidecar.reviews import Review
 from tests.support import pages
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 
@@ -161,7 +162,7 @@ def test_the_name_is_remembered_on_another_page_and_back(review_page):
 def test_where_nothing_can_be_written_the_page_stays_readable(review_page, own, digest, monkeypatch):
     write_review(own, digest, Review("maths", 5, 1, "Ben", "benign", note="Seen before."))
     assert can_write(own)
-    monkeypatch.setattr("store.sidecar.can_write", lambda store: False)
+    monkeypatch.setattr("store.sidecar.entries.can_write", lambda store: False)
     app = review_page(reviewer="Ada", selected="L5:1")
     assert f"Reviews would be written to {sidecar_path(own)}, but that cannot be written here." in text(app)
     assert "Seen before." in text(app)

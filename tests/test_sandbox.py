@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from store import open_store, sandbox
-from store.sandbox import Limits, QueryError, run
-from store.sidecar import Label, write_labels
+from store import open_store
+from store.sandbox import run as sandbox
+from store.sandbox.run import Limits, QueryError, run
+from store.sidecar.entries import Label, write_labels
 from tests.support.tiny_store import make_tiny_store
 
 SHORT = Limits(seconds=3, memory=300)

@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from app import sql
-from store import arrow_size, open_store, sandbox
-from store.sandbox import Limits, QueryError, run
-from store.sandbox_answer import MOST_HEADER, most_bytes, read
-from store.turns import Busy, Turns
+from app.components import sql_answer as sql
+from store import open_store
+from store.sandbox import arrow_size
+from store.sandbox import run as sandbox
+from store.sandbox.answer import MOST_HEADER, most_bytes, read
+from store.sandbox.fair_turns import Busy, Turns
+from store.sandbox.run import Limits, QueryError, run
 
 
 @pytest.fixture(scope="module")

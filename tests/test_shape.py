@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from extract import shape
-from extract.layer_sums import SPECTRUM_SHARDS
+from extract.measure.shard_layer import SPECTRUM_SHARDS
+from extract.tables import spectrum as shape
 
 WIDTH = 6
 

@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from extract.batches import Shard, make_batches
 from extract.config import load_config
-from extract.corpus import Document
-from extract.dictionaries import load_dictionaries
-from extract.latents import read_residuals
-from extract.models import load_tokenizer
-from extract.variants import ModelSet
+from extract.corpus.batches import Shard, make_batches
+from extract.corpus.documents import Document
+from extract.models.loading import load_tokenizer
+from extract.models.model_set import ModelSet
+from extract.models.residuals import read_residuals
+from extract.saes.dictionary import load_dictionaries
 from store import open_store, verify
-from store.findings import findings
 from store.names import BASE
-from store.reader import Store
+from store.read.connection import Store
+from store.reports.findings import findings
 from store.token_text import raw_bytes, written
 
 ROOT = Path(__file__).parent.parent

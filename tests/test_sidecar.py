@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from store import sidecar_file
 from store.errors import UserError
-from store.reviews import Review
-from store.sidecar import (
+from store.sidecar import database as sidecar_file
+from store.sidecar.database import VERSION
+from store.sidecar.entries import (
     Label,
     check,
     notes,
@@ -24,8 +24,8 @@ from store.sidecar import (
     write_review,
     write_steering,
 )
-from store.sidecar_file import VERSION
-from store.steering import Steering
+from store.sidecar.reviews import Review
+from store.sidecar.steering import Steering
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)
 REVIEW = Review("maths", 12, 1, "Ada", "concern", "high", "Refusals fade.")

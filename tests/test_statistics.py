@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from extract import sums
-from extract.dictionaries import SparseCodes
-from extract.statistics import (
+from extract.measure import sums_file as sums
+from extract.measure.feature_sums import (
     DocumentShifts,
     document_shifts,
     merge_shifts,
@@ -19,6 +18,7 @@ from extract.statistics import (
     text_hashes,
     top_contexts,
 )
+from extract.saes.dictionary import SparseCodes
 
 
 def window_text(token_ids, window_of_row, row, before, after):

@@ -18,14 +18,14 @@ import yaml
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from extract import steer
 from extract.__main__ import main
-from extract.steer_plan import POOL, Passage, Plan, draw_controls, make_plan
+from extract.steering import intervention as steer
+from extract.steering.plan import POOL, Passage, Plan, draw_controls, make_plan
 from store import open_store
 from store.errors import UserError
-from store.sidecar import read_steering, sidecar_path
-from store.steering import MIN_CONTEXTS, Steering, in_words
-from store.writer import PILOT_FILE
+from store.format.writer import PILOT_FILE
+from store.sidecar.entries import read_steering, sidecar_path
+from store.sidecar.steering import MIN_CONTEXTS, Steering, in_words
 from tests.support.world import World, one_thread, sentences
 
 LAYER = 2

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app import data, steering
+from app import data
+from app.components import causal_check as steering
 from extract.__main__ import _parser
 from store import open_store
-from store.sidecar import write_steering
-from store.steering import Steering
+from store.sidecar.entries import write_steering
+from store.sidecar.steering import Steering
 from tests.support import pages
 from tests.support.tiny_store import make_tiny_store
 

@@ -13,10 +13,12 @@ import pytest
 
 from app import data
 from extract.__main__ import main
-from store import bounded, open_store, parts, trust, verify
-from store.contents import remarks
+from store import open_store, verify
 from store.errors import UserError
-from store.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.format import parts, trust
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.read import bounded
+from store.read.contents import remarks
 from tests.support import pages
 from tests.support.forged import forge_part, forge_tables, rewrite_manifest
 

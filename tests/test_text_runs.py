@@ -7,15 +7,15 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from extract import pilot
 from extract.__main__ import main
 from extract.config import load_config
-from extract.inputs import Inputs, read_text
-from extract.records import first_records, read_records
-from extract.render import BOS_TAKEN, SHORTENED
+from extract.corpus.records import first_records, read_records
+from extract.corpus.render import BOS_TAKEN, SHORTENED
+from extract.pilot import layer_pilot as pilot
+from extract.run.inputs import Inputs, read_text
 from store import open_store
 from store.errors import UserError
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support.templates import QWEN3
 from tests.support.world import TEMPLATE, sentences, write_jsonl
 
@@ -103,7 +103,7 @@ def test_the_segments_are_those_of_the_turns(run):
 
 def test_the_tokens_are_the_same_on_any_day(run, monkeypatch):
     """The digest that an interrupted run is gone on with, by a clock of another time zone: to the template another day."""
-    from extract import chat_template
+    from extract.corpus import chat_template
 
     config = load_config(run / "run.yaml")
     digests = set()

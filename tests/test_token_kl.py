@@ -14,14 +14,14 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, GraniteConfig
 
-import extract.token_kl
+import extract.measure.token_kl
 from extract.__main__ import main
-from extract.corpus import Document
-from extract.token_kl import changes, choose_documents
+from extract.corpus.documents import Document
+from extract.measure.token_kl import changes, choose_documents
 from store import UserError, open_store, verify
-from store.manifest import read_manifest
-from store.parts import Codes
-from store.reader import Store
+from store.format.manifest import read_manifest
+from store.format.parts import Codes
+from store.read.connection import Store
 from tests.support.world import World, make_checkpoint, one_thread
 
 TOKENS = 500
@@ -69,9 +69,9 @@ def store(world: World, wider: Path, widths: list[int], tmp_path_factory: pytest
     }
     with pytest.MonkeyPatch.context() as patch:
         n_words = AutoModelForCausalLM.from_pretrained(world.base).config.vocab_size
-        patch.setattr(extract.token_kl, "LOGITS_AT_ONCE", CHUNK * n_words + 1)
-        real = extract.token_kl._divergence
-        patch.setattr(extract.token_kl, "_divergence", lambda base, b: widths.append(len(b)) or real(base, b))
+        patch.setattr(extract.measure.token_kl, "LOGITS_AT_ONCE", CHUNK * n_words + 1)
+        real = extract.measure.token_kl._divergence
+        patch.setattr(extract.measure.token_kl, "_divergence", lambda base, b: widths.append(len(b)) or real(base, b))
         made = extract_store(world.config(folder, variants=variants, **SETTINGS), folder / "store")
     with open_store(made) as opened:
         yield opened
@@ -219,10 +219,10 @@ def test_logits_that_are_changed_in_an_unknown_way_are_refused(scaling: float) -
     )  # fmt: skip
     models = Models(AutoModelForCausalLM.from_config(config).eval())
     if scaling == 1:
-        extract.token_kl.check_heads(models)
+        extract.measure.token_kl.check_heads(models)
     else:
         with pytest.raises(UserError, match="token_kl: 0"):
-            extract.token_kl.check_heads(models)
+            extract.measure.token_kl.check_heads(models)
 
 
 # ---- which documents ----
@@ -342,7 +342,7 @@ class _PowerCutError(BaseException):
 
 def counting_compare(patch: pytest.MonkeyPatch, until: int) -> list[int]:
     """Let the pass die at its batch number ``until``; the list fills with the tokens of each batch that was done."""
-    done, real = [], extract.token_kl._compare
+    done, real = [], extract.measure.token_kl._compare
 
     def compare(models, batch):
         if len(done) == until:
@@ -350,7 +350,7 @@ def counting_compare(patch: pytest.MonkeyPatch, until: int) -> list[int]:
         done.append(int((batch.rows >= 0).sum()))
         return real(models, batch)
 
-    patch.setattr(extract.token_kl, "_compare", compare)
+    patch.setattr(extract.measure.token_kl, "_compare", compare)
     return done
 
 

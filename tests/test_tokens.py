@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app import tokens, words
+from app.markup import contexts as tokens
+from app.words import metrics as words
 from store import text
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from extract.chat_template import ChatTemplate
-from extract.records import Record
-from extract.render import DROPPED, SEGMENTS, SHORTENED, UNPLACED, Renderer
+from extract.corpus.chat_template import ChatTemplate
+from extract.corpus.records import Record
+from extract.corpus.render import DROPPED, SEGMENTS, SHORTENED, UNPLACED, Renderer
 from tests.support import templates
 
 QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -303,7 +303,7 @@ def test_neither_clock_nor_time_zone_is_seen(tokenizer, monkeypatch, pattern):
     seen = set()
     for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
         monkeypatch.setenv("TZ", zone)
-        from extract import chat_template
+        from extract.corpus import chat_template
 
         chat_template._worker.close()  # the next one starts with that environment
         seen.add(only(template, tokenizer, chat("x")).text)

@@ -14,12 +14,14 @@ import pytest
 
 from app import data
 from extract.__main__ import main
-from store import open_store, sidecar, sidecar_file
+from store import open_store
 from store.errors import Unavailable, UserError
-from store.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
-from store.parts import part_file
-from store.reviews import Review
-from store.sidecar import Label, sidecar_path, write_labels, write_review
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
+from store.format.parts import part_file
+from store.sidecar import database as sidecar_file
+from store.sidecar import entries as sidecar
+from store.sidecar.entries import Label, sidecar_path, write_labels, write_review
+from store.sidecar.reviews import Review
 from tests.support import pages
 from tests.support.nobody import nobody, open_folder
 from tests.support.pages import MAIN

@@ -20,21 +20,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import answer_cards, token_colours, tokens, words
-from extract import models
+from app.markup import answer_cards, token_colours
+from app.markup import contexts as tokens
+from app.words import metrics as words
 from extract.__main__ import main
 from extract.config import RunConfig
-from extract.variants import ModelSet
-from store import open_store, parts, text, verify
+from extract.models import loading as models
+from extract.models.model_set import ModelSet
+from store import open_store, text, verify
 from store.errors import UserError
-from store.feature_lists import Filter
-from store.findings import _escape, findings
-from store.manifest import DATABASE_FILE
-from store.reader import READ_ONLY
-from store.review_html import as_html
-from store.review_report import NUMBERS
-from store.sandbox import QueryError, run
-from store.writer import PILOT_FILE
+from store.format import parts
+from store.format.manifest import DATABASE_FILE
+from store.format.writer import PILOT_FILE
+from store.read.connection import READ_ONLY
+from store.read.lists import Filter
+from store.reports.findings import _escape, findings
+from store.reports.review import NUMBERS
+from store.reports.review_page import as_html
+from store.sandbox.run import QueryError, run
 from tests.support.forged import rewrite_manifest
 from tests.support.world import make_checkpoint
 
@@ -193,7 +196,7 @@ def test_an_adapter_that_takes_from_the_base(world, tmp_path, monkeypatch, start
     """PEFT changes the shared base as it loads one, with which everything is compared; that is seen of unknown ways too."""
     with pytest.raises(UserError, match=f"begun from the base's own weights.*{start}"):
         with_adapter(world, tmp_path / "refused", init_lora_weights=start)
-    monkeypatch.setattr("extract.adapters.CHANGES_BASE", ())
+    monkeypatch.setattr("extract.models.adapters.CHANGES_BASE", ())
     with pytest.raises(UserError, match="changes the base's own weights"):
         with_adapter(world, tmp_path / "unknown", init_lora_weights=start)
 

@@ -13,12 +13,17 @@ import duckdb
 import pandas as pd
 import pytest
 
-from app import data, evidence, lists, tables, tour, words
-from store import compare, open_store
-from store.feature_lists import Filter
-from store.manifest import DATABASE_FILE, MANIFEST_FILE
-from store.reader import Store
-from store.story import HEADLINES
+from app import data
+from app.components import feature_evidence as evidence
+from app.components import feature_list as lists
+from app.components import tables, tour
+from app.words import metrics as words
+from store import open_store
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.metrics.change_summary import HEADLINES
+from store.read import variant_pairs as compare
+from store.read.connection import Store
+from store.read.lists import Filter
 from tests.support import pages
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import HOSTILE

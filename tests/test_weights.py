@@ -21,14 +21,15 @@ from peft import (
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
-from extract import adapters, models
 from extract.__main__ import main
-from extract.adapters import display_base
 from extract.config import RunConfig
-from extract.models import load_model
-from extract.variants import ModelSet
+from extract.models import adapters
+from extract.models import loading as models
+from extract.models.adapters import display_base
+from extract.models.loading import load_model
+from extract.models.model_set import ModelSet
 from store.errors import UserError
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support.world import make_gpt2
 
 Tensors = dict[str, torch.Tensor]

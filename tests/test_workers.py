@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from store import verify
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 from tests.support import runs
 from tests.support.world import World
 

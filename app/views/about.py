@@ -5,10 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data, licences, tables, widgets, words
-from store import glossary, quality, reader
+from app import data
+from app.components import licences, tables
+from app.components import pickers as widgets
+from app.words import metrics as words
 from store.errors import UserError
-from store.reader import Store
+from store.read import connection as reader
+from store.read import quality
+from store.read.connection import Store
+from store.reports import glossary
 
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (

@@ -4,9 +4,15 @@ from typing import Any
 
 import streamlit as st
 
-from app import answer_cards, data, link, tables, veil, widgets, words
-from store import document_queries, queries
+from app import data, link
+from app.components import blur as veil
+from app.components import pickers as widgets
+from app.components import tables
+from app.markup import answer_cards
+from app.words import metrics as words
 from store.names import ALL, BASE
+from store.read import documents as document_queries
+from store.read import queries
 
 PAGE_SIZE = 10
 SHOWN = {ALL: "All", "yes": "Where a variant differs"}

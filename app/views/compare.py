@@ -6,11 +6,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, compare_words, data, link, tables, widgets, words
-from app.charts import MOST_POINTS
-from store import compare
+from app import data, link
+from app.charts import variant_charts as compare_charts
+from app.charts.features import MOST_POINTS
+from app.components import pickers as widgets
+from app.components import tables
+from app.words import metrics as words
+from app.words import variants as compare_words
 from store.names import ALL
-from store.reader import Store
+from store.read import variant_pairs as compare
+from store.read.connection import Store
 
 PAGE_SIZE = 10
 

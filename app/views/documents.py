@@ -7,11 +7,16 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from app import data, link, tables, token_colours, veil, widgets, words
-from app.token_colours import VALUES, TokenValue
-from store import document_queries
+from app import data, link
+from app.components import blur as veil
+from app.components import pickers as widgets
+from app.components import tables
+from app.markup import token_colours
+from app.markup.token_colours import VALUES, TokenValue
+from app.words import metrics as words
 from store.names import ALL, BASE
-from store.reader import Store
+from store.read import documents as document_queries
+from store.read.connection import Store
 from store.text import marked
 from store.token_text import cut
 

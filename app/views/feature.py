@@ -3,10 +3,29 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, evidence, link, lists, steering, tables, tokens, widgets, words
-from store import feature_lists, firings, queries
+from app import data, link
+from app.charts import features as charts
+from app.components import (
+    causal_check as steering,
+)
+from app.components import (
+    feature_evidence as evidence,
+)
+from app.components import (
+    feature_list as lists,
+)
+from app.components import (
+    pickers as widgets,
+)
+from app.components import (
+    tables,
+)
+from app.markup import contexts as tokens
+from app.words import metrics as words
 from store.names import ALL
-from store.reader import Store
+from store.read import firings, queries
+from store.read import lists as feature_lists
+from store.read.connection import Store
 
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 SAME_FEATURE = 0.7  # decoder cosine from which a feature of another dictionary counts as the same one

@@ -3,7 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, lists, tables, widgets, words
+from app import data, link
+from app.charts import features as charts
+from app.components import feature_list as lists
+from app.components import pickers as widgets
+from app.components import tables
+from app.words import metrics as words
 from store.names import ALL, KINDS, VERDICTS
 
 SHOWN = ["name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "n_documents", "gate"]

@@ -2,9 +2,14 @@
 
 import streamlit as st
 
-from app import charts, data, link, profiles, tokens, widgets, words
-from store import queries
+from app import data, link
+from app.charts import features as charts
+from app.charts import profiles
+from app.components import pickers as widgets
+from app.markup import contexts as tokens
+from app.words import metrics as words
 from store.names import ALL, CONTROLS, OBSERVED
+from store.read import queries
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024

@@ -3,12 +3,21 @@
 import pandas as pd
 import streamlit as st
 
-from app import answer_cards, charts, data, evidence, link, tour, veil, widgets, words
-from store import feature_lists, queries, story
-from store.feature_lists import SUPPORTED
+from app import data, link
+from app.charts import features as charts
+from app.components import blur as veil
+from app.components import feature_evidence as evidence
+from app.components import pickers as widgets
+from app.components import tour
+from app.markup import answer_cards
+from app.words import metrics as words
+from store.metrics import change_summary as story
+from store.metrics.change_summary import Story
 from store.names import ALL, BASE
-from store.reader import Store
-from store.story import Story
+from store.read import lists as feature_lists
+from store.read import queries
+from store.read.connection import Store
+from store.read.lists import SUPPORTED
 
 CARD_WIDTHS = {1: 690, 2: 540, 3: 337, 5: 337, 6: 337}  # pixels, by the number of cards: side by side at 1440, two at 1024
 CARD_WIDTH = 262  # of another number: four at 1440, two at 1024

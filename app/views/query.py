@@ -5,9 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data, link, sql, widgets, words
-from store import glossary, sandbox
-from store.reader import Store
+from app import data, link
+from app.components import pickers as widgets
+from app.components import sql_answer as sql
+from app.words import metrics as words
+from store.read.connection import Store
+from store.reports import glossary
+from store.sandbox import run as sandbox
 
 CHOICES = ("show", "x", "y", "colour", "mark")
 SHOWN = ("Table", "Chart")

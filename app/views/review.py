@@ -5,14 +5,31 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import data, evidence, link, lists, review_list, review_panel, veil, widgets, words
-from store import feature_lists
+from app import data, link
+from app.components import (
+    blur as veil,
+)
+from app.components import (
+    feature_evidence as evidence,
+)
+from app.components import (
+    feature_list as lists,
+)
+from app.components import (
+    pickers as widgets,
+)
+from app.components import (
+    review_list,
+    review_panel,
+)
+from app.words import metrics as words
 from store.names import ALL, KINDS, VERDICTS
-from store.reader import Store
-from store.review_html import as_html
-from store.review_report import as_json, collect, list_in_words
-from store.reviews import standing
-from store.sidecar import can_write, read_reviews, sidecar_path
+from store.read import lists as feature_lists
+from store.read.connection import Store
+from store.reports.review import as_json, collect, list_in_words
+from store.reports.review_page import as_html
+from store.sidecar.entries import can_write, read_reviews, sidecar_path
+from store.sidecar.reviews import standing
 
 LISTS = {"suppressed": "Suppressed", "shifted": "All that shifted"}
 

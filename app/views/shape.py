@@ -3,10 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, widgets, words
-from store import queries
+from app import data, link
+from app.charts import features as charts
+from app.components import pickers as widgets
+from app.words import metrics as words
 from store.names import ALL, OBSERVED
-from store.reader import Store
+from store.read import queries
+from store.read.connection import Store
 
 NEAREST = 3
 

@@ -2,11 +2,17 @@
 
 import streamlit as st
 
-from app import data, evidence, link, lists, tables, widgets, words
-from store import feature_lists, queries
-from store.feature_lists import FALLEN
+from app import data, link
+from app.components import feature_evidence as evidence
+from app.components import feature_list as lists
+from app.components import pickers as widgets
+from app.components import tables
+from app.words import metrics as words
 from store.names import ALL
-from store.reader import Store
+from store.read import lists as feature_lists
+from store.read import queries
+from store.read.connection import Store
+from store.read.lists import FALLEN
 
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
 WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "gate"]

@@ -3,10 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, link, lists, profiles, tables, tokens, widgets, words
-from store import queries
+from app import data, link
+from app.charts import features as charts
+from app.charts import profiles
+from app.components import feature_list as lists
+from app.components import pickers as widgets
+from app.components import tables
+from app.markup import contexts as tokens
+from app.words import metrics as words
 from store.names import ALL, OBSERVED
-from store.reader import Store
+from store.read import queries
+from store.read.connection import Store
 
 ORDER = ("template", "prompt", "response", "text")
 TEMPLATE = "template"

@@ -52,23 +52,23 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out a parsed command; returns its exit code."""
     if arguments.command == "data":
-        from extract.demo.build import build_data
+        from extract.demo.data.build import build_data
 
         build_data(arguments.base)
     elif arguments.command == "train-adapter":
-        from extract.demo.adapters import train_adapter
+        from extract.demo.training.fine_tuning import train_adapter
 
         train_adapter(arguments.name, arguments.base, steps=arguments.steps, out=arguments.out)
     elif arguments.command == "train-saes":
-        from extract.demo.saes import train_saes
+        from extract.demo.training.sae_training import train_saes
 
         train_saes(arguments.base, tokens=arguments.tokens, out=arguments.out)
     elif arguments.command == "evaluate":
-        from extract.demo.evaluate import evaluate_adapter
+        from extract.demo.training.evaluate import evaluate_adapter
 
         evaluate_adapter(arguments.name, arguments.base, folder=arguments.folder)
     elif arguments.command == "answers":
-        from extract.demo.answers import write_answers
+        from extract.demo.model_answers import write_answers
 
         write_answers(arguments.base, out=arguments.out, adapters=arguments.adapters, renew=arguments.renew)
     else:

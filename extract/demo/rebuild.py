@@ -15,11 +15,11 @@ import yaml
 
 from extract.claim import alone
 from extract.config import load_config
-from extract.demo import datasets
 from extract.demo.__main__ import ADAPTERS
+from extract.demo.data import training_sets as datasets
 from store.errors import UserError
-from store.manifest import MANIFEST_FILE
-from store.writer import make_folder
+from store.format.manifest import MANIFEST_FILE
+from store.format.writer import make_folder
 
 WORLD = datasets.HERE / "configs" / "world.yaml"
 MAX_MB = 60

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store.manifest import Manifest
-from store.parts import Codes, LayerCodes
-from store.writer import PILOT_FILE, StoreWriter
+from store.format.manifest import Manifest
+from store.format.parts import Codes, LayerCodes
+from store.format.writer import PILOT_FILE, StoreWriter
 
 DOMAINS = ("code", "fiction", "harmful", "maths")
 WORDS = [" the", " of", " refusal", " sum", " def", " once", " I", " cannot", ".", "\n"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
-from extract.demo import datasets
+from extract.demo.data import training_sets as datasets
 from tests.support.world import make_tokenizer, sentences
 
 

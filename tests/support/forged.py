@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import h5py
 
-from store import parts, tables
-from store.manifest import DATABASE_FILE, MANIFEST_FILE, file_hash
+from store.format import parts, tables
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, file_hash
 
 
 def rewrite_manifest(store: Path, **changes: Any) -> None:

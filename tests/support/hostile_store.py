@@ -1,16 +1,16 @@
 """The tiny store with every text in it turned against whoever looks: names, sources, tokens, labels, notes.
 
-Names of variants are as they were: store/manifest.py takes no others.
+Names of variants are as they were: store/format/manifest.py takes no others.
 """
 
 from pathlib import Path
 
 import duckdb
 
-from store import trust
-from store.manifest import DATABASE_FILE, read_manifest
+from store.format import trust
+from store.format.manifest import DATABASE_FILE, read_manifest
 from store.names import ALL, BASE
-from store.sidecar import Label, write_labels
+from store.sidecar.entries import Label, write_labels
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import DOCUMENTS, VARIANTS, make_tiny_store
 
@@ -28,7 +28,7 @@ BRIEF = (
     f" [l](http:{HOST}) <img src=x onerror=alert(1)> :red[r] $x^2$ `c` **b** www.{HOST} a@{HOST} -> http://{HOST}/i.png "
     f":material/home:{LINES}"
 )
-"""What the texts get that store/trust.py lets be no longer than a word."""
+"""What the texts get that store/format/trust.py lets be no longer than a word."""
 
 NAMED = {"domain": tuple({domain for _, domain, _ in DOCUMENTS})}
 """Columns of names that several tables and the manifest share -> the names."""

@@ -24,7 +24,7 @@ import torch
 from sae_lens import SAE
 from transformers import PreTrainedTokenizerFast
 
-from extract.draws import mix, text_key, uniform
+from extract.hashed_random import mix, text_key, uniform
 from tests.support.evidence import decided, half_width, systematic
 
 Side = str | tuple[str, str]

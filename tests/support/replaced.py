@@ -9,9 +9,9 @@ import duckdb
 import h5py
 import pytest
 
-from store import parts, tables
-from store.manifest import DATABASE_FILE
-from store.writer import content_digest
+from store.format import parts, tables
+from store.format.manifest import DATABASE_FILE
+from store.format.writer import content_digest
 from tests.support import tiny_store
 from tests.support.forged import rewrite_manifest
 

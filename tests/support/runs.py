@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["extract.pipeline"])
+_CONTEXT.set_forkserver_preload(["extract.run.pipeline"])
 
 
 def start(*arguments: object, log: Path, before: Callable[[], None] | None = None) -> multiprocessing.Process:

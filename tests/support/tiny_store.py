@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store.manifest import Manifest
-from store.metrics import DOCUMENT_SUMS, feature_values, fit_gate
-from store.parts import Codes, LayerCodes
-from store.writer import PILOT_FILE, StoreWriter
+from store.format.manifest import Manifest
+from store.format.parts import Codes, LayerCodes
+from store.format.writer import PILOT_FILE, StoreWriter
+from store.metrics.layer import DOCUMENT_SUMS, feature_values, fit_gate
 
 LAYERS = (5, 12)
 VARIANTS = ("maths", "safety")

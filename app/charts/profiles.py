@@ -1,0 +1,209 @@
+"""Profiles: one layer metric over depth as Vega-Lite; no Streamlit in here.
+
+A page shows some twenty of them, and altair takes 30 ms for one. What a profile looks like depends on little of its data, so
+that the look is made once by altair, kept, and given the data of the moment.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from altair.utils import schemapi
+
+from app.charts.features import chart_title, series_colour, series_is_dashed
+from app.words import metrics as words
+from store.names import OBSERVED
+
+MOST_FLOORS = 6
+"""Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
+
+DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
+"""CSS line styles as Vega's dashes."""
+
+TICK_STEPS = {",.0f": 1, ".1f": 0.1, ".3f": 0.001}
+"""Number format -> the smallest step that it can show."""
+
+BAND = "band"
+"""The dataset of the controls' bands."""
+
+
+def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of one metric, observed and controls, with every number as a share of the largest size that was observed.
+
+    Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
+    """
+    down = words.metric(metric).change == "down"
+    names = ["value", "low", "high"]
+    numbers = rows[names].astype(float)
+    if down:
+        numbers = (1 - numbers).rename(columns={"low": "high", "high": "low"})[names]
+    largest = numbers["value"].abs()[rows["control"] == OBSERVED].max()
+    return rows.assign(**(numbers / largest if largest > 0 else numbers * float("nan")))
+
+
+def profile(
+    rows: pd.DataFrame,
+    metric: str,
+    series: str,
+    order: list[str],
+    controls: pd.DataFrame | None = None,
+    focus: str | None = None,
+    is_relative: bool = False,
+) -> dict[str, Any]:
+    """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
+
+    rows: layer, series column, value, low, high, n_tokens, n_documents. controls: the same with control, what stands in the
+    variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
+    many. focus: the series that stands out, the others pale; None for all alike. is_relative: the values are those of
+    :func:`relative`. Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
+    """
+    word = words.relative_metric(metric) if is_relative else words.metric(metric)
+    columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
+    data = {OBSERVED: rows[columns]}
+    beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
+    known = pd.concat([rows["value"], beside["value"]] if len(beside) else [rows["value"]]).dropna()
+    many = len(order) > MOST_FLOORS
+    floors = []
+    if many and len(beside):
+        data[BAND] = beside.groupby(["control", "layer"], as_index=False).agg(low=("value", "min"), high=("value", "max"))
+    elif len(beside):
+        for control, of_control in beside.groupby("control"):
+            data[control] = of_control
+            floors.append((control, len(order) == 1 and bool(of_control["low"].notna().any())))
+    look = _Look(
+        metric=metric,
+        is_relative=is_relative,
+        series=series,
+        order=tuple(order),
+        from_zero=is_relative or bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max()),
+        has_interval=bool(rows["low"].notna().any()),
+        floors=tuple(floors),
+        has_band=BAND in data,
+        focus=focus,
+    )
+    specification = copy.deepcopy(_unchecked(look))
+    specification["datasets"] = {name: json.loads(frame.to_json(orient="records")) for name, frame in data.items()}
+    return specification
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a profile looks like, whatever its numbers.
+
+    Attributes:
+        from_zero: whether the axis holds 0.
+        floors: the controls that are lines, and whether each has a band of its interval.
+        has_band: whether the controls are one band each instead, from the lowest to the highest line.
+    """
+
+    metric: str
+    is_relative: bool
+    series: str
+    order: tuple[str, ...]
+    from_zero: bool
+    has_interval: bool
+    floors: tuple[tuple[str, bool], ...]
+    has_band: bool
+    focus: str | None
+
+
+@lru_cache(maxsize=512)
+def _unchecked(look: _Look) -> dict[str, Any]:
+    """The specification of a look, in half the time: altair's checks of every part are made by the tests, on the whole."""
+    with schemapi.debug_mode(False):
+        return _drawn(look).to_dict(validate=False)
+
+
+def _drawn(look: _Look) -> alt.LayerChart:
+    """A look as a chart; its data are datasets by name."""
+    word = words.relative_metric(look.metric) if look.is_relative else words.metric(look.metric)
+    series, order = look.series, list(look.order)
+    y = {
+        "title": None,
+        "scale": alt.Scale(zero=look.from_zero, nice=True),
+        "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
+    }
+    colour = alt.Color(
+        f"{series}:N", scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]), legend=None
+    )
+    base = alt.Chart(alt.NamedData(OBSERVED)).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
+    )
+    standing_out = {}
+    if look.focus is not None:
+        standing_out["opacity"] = alt.condition(alt.datum[series] == look.focus, alt.value(1), alt.value(0.35))
+    lines = base.mark_line(strokeWidth=2 if look.focus is None else 3).encode(
+        **standing_out,
+        strokeDash=alt.StrokeDash(
+            f"{series}:N",
+            scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
+            legend=None,
+        )
+    )
+    points = base.mark_point(size=45, filled=True, opacity=1, cursor="pointer").encode(
+        tooltip=[
+            alt.Tooltip(f"{series}:N"),
+            alt.Tooltip("layer:O"),
+            alt.Tooltip("value:Q", title=word.label, format=word.format),
+            alt.Tooltip("low:Q", title="95 % from", format=word.format),
+            alt.Tooltip("high:Q", title="to", format=word.format),
+            alt.Tooltip("n_tokens:Q", title="tokens", format=","),
+            alt.Tooltip("n_documents:Q", title="documents", format=","),
+        ]
+    )
+    points = points.add_params(alt.selection_point(name="point", fields=["layer", series], on="click"))
+    marks = [_band(y, word)] if look.has_band else _floors(look, y, word)
+    if look.has_interval:
+        marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+    chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
+    return chart.properties(height=230, title=chart_title(word.label, word.unit, offset=8))
+
+
+def _band(y: dict[str, Any], word: words.Metric) -> alt.Chart:
+    """Controls beside many lines: each from its lowest to its highest."""
+    area = alt.Chart(alt.NamedData(BAND)).mark_area(
+        color=words.CONTROL_COLOUR, opacity=0.3, stroke=words.CONTROL_COLOUR, strokeWidth=1
+    )
+    return area.encode(
+        x="layer:O",
+        y=alt.Y("low:Q", **y),
+        y2="high:Q",
+        detail="control:N",
+        tooltip=[
+            alt.Tooltip("control:N"),
+            alt.Tooltip("layer:O"),
+            alt.Tooltip("low:Q", title="from", format=word.format),
+            alt.Tooltip("high:Q", title="to", format=word.format),
+        ],
+    )
+
+
+def _floors(look: _Look, y: dict[str, Any], word: words.Metric) -> list[alt.Chart]:
+    """Controls beside few lines: a line each, in grey beside a single one, else in the colours of the series."""
+    tooltip = [
+        alt.Tooltip("control:N"),
+        alt.Tooltip(f"{look.series}:N"),
+        alt.Tooltip("layer:O"),
+        alt.Tooltip("value:Q", title=word.label, format=word.format),
+    ]
+    marks = []
+    alone = len(look.order) == 1
+    for control, has_interval in look.floors:
+        style, width = words.CONTROL_LINES.get(control, ("dashed", 1))
+        base = alt.Chart(alt.NamedData(control)).encode(x="layer:O")
+        colour = {"color": words.CONTROL_COLOUR} if alone else {"opacity": 0.75}
+        line = base.mark_line(strokeWidth=width, strokeDash=DASHES[style], point={"size": 14}, **colour)
+        line = line.encode(y=alt.Y("value:Q", **y), tooltip=tooltip)
+        if not alone:
+            line = line.encode(color=f"{look.series}:N")
+        if has_interval:
+            area = base.mark_area(color=words.CONTROL_COLOUR, opacity=0.18)
+            marks.append(area.encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+        marks.append(line)
+    return marks

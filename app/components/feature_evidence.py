@@ -1,0 +1,184 @@
+"""What stands behind one feature's change, drawn the same way wherever it is shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data
+from app.components import blur as veil
+from app.components import pickers as widgets
+from app.markup import contexts as tokens
+from app.words import metrics as words
+from store.metrics.evidence import reason
+from store.names import ALL, BASE, RANKINGS
+from store.read import queries
+from store.read.connection import Store
+from store.token_text import cut
+
+MOST_KEPT = 200
+"""A store never keeps more contexts of a feature, variant and ranking (extract/config.py)."""
+
+EXCERPT = (8, 5)
+"""Tokens before and after the peak of an excerpt."""
+
+
+def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
+    """A row of shifted_features in words: name, label, badges, the way to its own page, its numbers, why its verdict."""
+    line = st.container(horizontal=True, vertical_alignment="center")
+    label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
+    line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
+    badges(row, line)
+    line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
+    deviations = f" ({words.number(row['std_shift'], signed=True)} standard deviations)" if pd.notna(row["std_shift"]) else ""
+    st.caption(
+        f"fires on {words.percent(row['freq_base'])} of tokens in the base, {words.percent(row['freq_variant'])} in the "
+        f"variant · shift {words.number(row['shift'], signed=True)}{deviations} · {words.count(row['n_documents'])} documents"
+        + (f" · near threshold: {words.percent(row['near_threshold'])} of its flips" if pd.notna(row["near_threshold"]) else "")
+        + (f" · detectable from {words.number(row['minimum_detectable'])}" if pd.notna(row["minimum_detectable"]) else "")
+    )
+
+    if isinstance(row["verdict"], str):
+        whole = "" if row["domain"] == ALL else "All domains together: "
+        st.markdown(whole + why(store, int(row["layer"]), int(row["feature"]), row["variant"]))
+
+
+def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
+    """Verdict, kind of change and fit gate as badges."""
+    widgets.verdict_badge(row["verdict"], place)
+    if row["kind"] == row["verdict"]:
+        widgets.gate_badge(row["gate"], place)
+        return
+    colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
+    place.badge(words.plain(row["kind"]), color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
+    widgets.gate_badge(row["gate"], place)
+
+
+def why(store: Store, layer: int, feature: int, variant: str) -> str:
+    """The sentence behind a feature's verdict, which is of all domains together."""
+    stats = data.ask(store, queries.feature_stats, layer=layer, feature=feature, variant=variant)
+    pooled = stats[stats["domain"] == ALL]
+    return words.plain(reason(pooled.iloc[0] if len(pooled) else None))
+
+
+def contexts(
+    store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int, around: int | None = None
+) -> None:
+    """The contexts of a feature under one ranking, base above variant, on one shared scale.
+
+    limit: how many; around: tokens shown on either side of the peak, None for all that were kept. Windows that show the same
+    tokens are folded into the first of them; those of a domain that may be harmful are blurred until asked for.
+    """
+    asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant}
+    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_KEPT)
+    if found.empty:
+        kept = data.ask(store, queries.count_contexts, **asked)
+        st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
+        return
+    records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
+    records, names = records[:limit], (BASE, variant)
+    top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
+    windows = "".join(
+        tokens.context(record, top, names, number, veiled=_is_veiled(record))
+        for record, number in zip(records, alike, strict=False)
+    )
+    st.html(tokens.legend(top, names) + windows)
+
+
+def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | None:
+    """A few tokens around the feature's most telling place, as HTML (tokens.excerpt); None where no context is kept.
+
+    row: layer, feature and shift: of a fall the strongest decrease is the most telling, of a rise the strongest increase.
+    """
+    telling = "decrease" if row["shift"] < 0 else "increase"
+    asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant, "domain": domain}
+    for ranking in dict.fromkeys((telling, *RANKINGS)):
+        found = data.ask(store, queries.best_context, **asked, ranking=ranking)
+        if len(found):
+            record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
+            return tokens.excerpt(record, (BASE, variant), _is_veiled(record))
+    return None
+
+
+def pick_veil(names: list[str], place: Any = st) -> None:
+    """The button that shows blurred text, where any of these domains or tasks may be harmful."""
+    if any(veil.may_be_harmful(name) for name in names):
+        veil.button(place)
+
+
+def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
+    """What stands behind a feature's change in a variant, as JSON: the store, numbers by domain, verdict, reason, contexts.
+
+    ASCII only, so that no text in it can turn writing around or hide.
+    """
+    about = queries.feature(store, layer, feature).iloc[0]
+    stats = queries.feature_stats(store, layer, feature, variant)
+    pooled = stats[stats["domain"] == ALL]
+    kept = {
+        ranking: queries.contexts(store, layer, feature, variant, ranking, limit=MOST_KEPT).drop(
+            columns=["variant", "layer", "feature", "ranking"]
+        )
+        for ranking in RANKINGS
+    }
+    content = {
+        "store": store.manifest.digest,
+        "base": store.manifest.base.get("name"),
+        "variant": variant,
+        "dictionary": about["sae"],
+        "layer": layer,
+        "feature": feature,
+        "label": about["label"],
+        "verdict": pooled["verdict"].iloc[0] if len(pooled) else None,
+        "reason": reason(pooled.iloc[0] if len(pooled) else None),
+        "numbers": stats.drop(columns=["variant", "layer", "feature"]).to_dict("records"),
+        "contexts": {ranking: rows.to_dict("records") for ranking, rows in kept.items()},
+    }
+    return json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value with all inside it as JSON knows it; what is undefined or infinite is null."""
+    if isinstance(value, dict):
+        return {name: _plain(inside) for name, inside in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, (list, tuple)):
+        return [_plain(inside) for inside in value]
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def _cropped(record: dict, before: int | None, after: int | None) -> dict:
+    """A context with at most so many tokens on either side of its peak."""
+    peak = int(record["peak"])
+    first = 0 if before is None else max(0, peak - before)
+    last = None if after is None else peak + after + 1
+    kept = {name: list(record[name])[first:last] for name in ("alone", "base_values", "variant_values")}
+    kept["tokens"] = cut(record["tokens"], first, last)
+    return record | kept | {"peak": peak - first}
+
+
+def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
+    """The first of all contexts that show the same tokens with the same peak, and how many each stands for."""
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault((record["peak"], *record["tokens"]), []).append(record)
+    return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
+
+
+def _is_veiled(record: dict) -> bool:
+    return veil.may_be_harmful(str(record["domain"])) and not veil.is_lifted()
+
+
+def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:
+    if kept.empty:
+        return "This store keeps no contexts of this feature: it never fired, or was not among those kept."
+    here = kept[kept["ranking"] == ranking]
+    if here.empty:
+        return f"No context under “{words.RANKING_NAMES[ranking]}”: choose another ranking."
+    domains = words.listing([words.plain(name) for name in here["domain"]])
+    return f"No context of domain {words.plain(domain)} under “{words.RANKING_NAMES[ranking]}”; there are some of {domains}."

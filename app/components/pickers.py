@@ -1,0 +1,222 @@
+"""The app's pickers, each written once. A picker shows what the URL says and writes a change back into it (app/link.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link
+from app.components import tables
+from app.words import metrics as words
+from store.metrics.change_summary import HEADLINES
+from store.names import ALL, VERDICTS
+from store.read import lists as feature_lists
+from store.read import queries
+from store.read.connection import Store
+from store.text import on_one_line
+
+ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
+"""How pickers stand beside each other: in a row that wraps where the window is narrow."""
+
+NO_FLOOR = (
+    "No control was computed, so a low overlap proves nothing by itself: a random change of the same size gives the same fall. "
+    "No feature has a verdict, either. Read overlap together with L0 and the size of the change."
+)
+
+FEW = 6
+"""Up to this many options stand side by side; more go into a list."""
+
+
+def pick(
+    label: str,
+    name: str,
+    options: Sequence[Any],
+    default: Any,
+    show: Callable[[Any], str] = str,
+    forget: Sequence[str] = (),
+    few: int = FEW,
+    help: str | None = None,
+    pin: dict[str, Any] | None = None,
+    width: int = 170,
+) -> Any:
+    """One of several options, kept in the URL under `name`; a change also takes the parameters `forget` out of the URL."""
+    key = f"pick_{name}"
+    st.session_state[key] = link.read(name, options, default)
+    change = {"key": key, "on_change": _keep, "args": (name, default, tuple(forget), pin), "help": help}
+    if len(options) <= few:
+        return st.segmented_control(label, options, required=True, format_func=lambda one: words.plain(show(one)), **change)
+    return st.selectbox(label, options, format_func=lambda one: on_one_line(show(one)), width=width, **change)
+
+
+def pick_store(names: Sequence[str]) -> str:
+    """Which store to look at. Another store forgets everything that was chosen in this one."""
+    st.session_state["pick_store"] = link.read("store", names, names[0])
+    return st.selectbox("Store", names, key="pick_store", on_change=_keep_store)
+
+
+def pick_variant(store: Store, pin: dict[str, Any] | None = None) -> str:
+    """One of the store's variants; a change also writes `pin` into the URL, for what must not change with it."""
+    return pick("Variant", "variant", store.variants, store.variants[0], forget=("p", "selected"), pin=pin)
+
+
+def pick_layer(store: Store, default: int | str, every: bool = False) -> int | None:
+    """One of the store's layers; with `every`, also all of them (None)."""
+    options = [ALL, *store.layers] if every else store.layers
+    chosen = pick("Layer", "layer", options, default, forget=("p", "selected", "feature", "list_layer"), few=8)
+    return None if chosen == ALL else chosen
+
+
+def pick_domain(store: Store, help: str | None = None) -> str:
+    """One of the store's domains, or 'all'."""
+    return pick("Domain", "domain", [ALL, *store.domains], ALL, forget=("p", "selected"), few=0, help=help)
+
+
+def pick_search() -> str:
+    """Free text: a feature's number, 'L12:431', part of a label, or an output token that it promotes."""
+    st.session_state["pick_q"] = link.read_search("q")
+    return st.text_input(
+        "Search", key="pick_q", on_change=_keep, args=("q", "", ("p", "selected")), placeholder="number, label or token",
+        max_chars=80, width=190,
+        help="A feature's number, L12:431, part of a label, or one of the output tokens that it promotes most.",
+    )  # fmt: skip
+
+
+def pick_number(label: str, name: str, default: int, low: int, high: int | None, forget: Sequence[str] = ()) -> int:
+    """A whole number."""
+    st.session_state[f"pick_{name}"] = link.read_number(name, default, low, high)
+    return st.number_input(
+        label, low, high, step=1, key=f"pick_{name}", on_change=_keep, args=(name, default, tuple(forget)), width=140
+    )
+
+
+def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
+    """Some of the kinds of change; none chosen means all of them (None)."""
+    st.session_state["pick_kinds"] = link.read_list("kinds", options)
+    chosen = st.pills(
+        "Kind", options, selection_mode="multi", key="pick_kinds", on_change=_keep_list, args=("kinds", ("p", "selected")),
+        help="None chosen: all. " + "; ".join(f"**{kind}**: {words.KIND_MEANINGS[kind]}" for kind in options) + ".",
+    )  # fmt: skip
+    return tuple(chosen) or None
+
+
+def copy_link(place: Any = st, **pins: Any) -> None:
+    """The address of what is shown, to be copied; `pins` are the parameters that must not depend on a default."""
+    stores = list(data.stores())
+    if len(stores) > 1:
+        pins |= {"store": link.read("store", stores, stores[0])}
+    address = (st.context.url or "").split("?")[0]
+    with place.popover("Link", icon=":material/link:", help="A link that shows just this."):
+        st.code(f"{address}?{urlencode(link.query(**pins))}", language=None, wrap_lines=True)
+
+
+def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:
+    """Which columns a table has; none chosen means those of `default`. In the order of the default, then of the others."""
+    chosen = link.read_list("columns", options) or [name for name in options if name in default]
+    st.session_state["pick_columns"] = chosen
+    with st.popover("Columns", icon=":material/view_column:"):
+        st.pills(
+            "Columns", options, selection_mode="multi", key="pick_columns", on_change=_keep_columns, args=(tuple(default),),
+            format_func=lambda name: tables.COLUMNS[name][0], label_visibility="collapsed",
+        )  # fmt: skip
+    order = [*default, *(name for name in options if name not in default)]
+    return [name for name in order if name in chosen]
+
+
+def pick_verdicts(options: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """Some of the verdicts `options`; without a choice in the URL those of `default`, none chosen means all of them (None)."""
+    chosen = chosen_verdicts(default)
+    st.session_state["pick_verdicts"] = [name for name in options if name in (chosen or ())]
+    st.pills(
+        "Verdict", options, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
+        format_func=lambda name: f"{words.VERDICTS[name].mark} {name}",
+        help="Of all domains together. None chosen: all. "
+        + "; ".join(f"**{name}**: {words.VERDICTS[name].meaning}" for name in options) + ".",
+    )  # fmt: skip
+    return chosen
+
+
+def chosen_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The verdicts that the URL names ('all': every one, None), or the default where it names none."""
+    named = tuple(name for name in link.read_list("verdicts", (ALL, *VERDICTS)))
+    if ALL in named:
+        return None
+    return named or tuple(default) or None
+
+
+def verdict_badge(verdict: str | None, place: Any = st) -> None:
+    """The verdict as a badge, its meaning as help; nothing where there is none."""
+    if isinstance(verdict, str):
+        shown = words.VERDICTS[verdict]
+        place.badge(shown.label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
+
+
+def headline_badge(headline: str, place: Any = st) -> None:
+    """What a story comes down to, as a badge."""
+    colour, icon = words.HEADLINE_BADGES[headline]
+    place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
+
+
+def no_floor_badge(store: Store, place: Any = st) -> None:
+    """A badge that there is no noise floor, in a store that computed no control."""
+    if not has_floor(store):
+        place.badge("no noise floor", color="gray", icon=":material/straighten:", help=NO_FLOOR)
+
+
+def has_floor(store: Store) -> bool:
+    """Whether the store has the isotropic control, and with it verdicts."""
+    return data.ask(store, feature_lists.has_verdicts)
+
+
+def gate_badge(gate: str | None, place: Any = st) -> None:
+    """The fit gate as a badge, its meaning as help."""
+    if gate is None or pd.isna(gate):
+        place.badge("fit unknown", color="gray")
+        return
+    colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
+    place.badge(words.plain(gate), color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
+
+
+def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:
+    """A badge where the numbers of a variant (None: of any) rest on too few documents for each domain shown."""
+    table = data.ask(store, queries.overview, domain=domain)
+    documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
+    domains = len(store.domains) if domain == ALL else 1
+    if len(documents) and documents.min() < words.FEW_DOCUMENTS * domains:
+        here = f"{words.count(documents.min())} document{'s' if documents.min() != 1 else ''}"
+        within = f" in {domains} domains" if domains > 1 else ""
+        place.badge(words.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {words.SMALL_MEANING}")
+
+
+def no_floor_notice(store: Store) -> None:
+    """Say that overlap alone proves nothing, in a store that computed no control."""
+    if not has_floor(store):
+        st.info(f"**No noise floor in this store.** {NO_FLOOR}", icon=":material/straighten:")
+
+
+def _keep(name: str, default: Any, forget: tuple[str, ...] = (), pin: dict[str, Any] | None = None) -> None:
+    value = st.session_state[f"pick_{name}"]
+    link.write(**dict.fromkeys(forget) | (pin or {}) | {name: None if value == default else value})
+
+
+def _keep_verdicts(default: tuple[str, ...]) -> None:
+    chosen = st.session_state["pick_verdicts"]
+    is_default = set(chosen) == set(default)
+    link.write(verdicts=None if is_default else ",".join(chosen) or ALL, p=None, selected=None)
+
+
+def _keep_list(name: str, forget: tuple[str, ...]) -> None:
+    chosen = st.session_state[f"pick_{name}"]
+    link.write(**{name: ",".join(chosen) or None}, **dict.fromkeys(forget))
+
+
+def _keep_columns(default: tuple[str, ...]) -> None:
+    chosen = st.session_state["pick_columns"]
+    link.write(columns=None if set(chosen) == set(default) else ",".join(chosen) or None)
+
+
+def _keep_store() -> None:
+    st.query_params.from_dict({"store": st.session_state["pick_store"]})

@@ -1,0 +1,150 @@
+"""The reviewer's work list: which features, what has been said of each, how far one is, and the way to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link
+from app.components.feature_list import FeatureList
+from app.words import metrics as words
+from store.read import lists as feature_lists
+from store.reports.review import progress
+from store.sidecar.reviews import CONCERN, Key, Review, disagree, step
+
+LONGEST = 2000
+"""Features that a work list holds at most, the first of its order."""
+
+MARKS = {CONCERN: "⚑", "benign": "✓", "unclear": "?"}
+ME, ANYONE = "me", "anyone"
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """Features to review, in order, and what stands of each.
+
+    Attributes:
+        keys: at most LONGEST of the list.
+        total: how many the list has.
+        found: what stands of the variant's features, of the list or not.
+        reviewer: who reviews; '' while nobody has said.
+        by: ME where a feature counts as reviewed once `reviewer` judged it, ANYONE where anybody's judgement will do.
+    """
+
+    keys: Sequence[Key]
+    total: int
+    found: Mapping[Key, Sequence[Review]]
+    reviewer: str
+    by: str
+
+    def counted(self, key: Key) -> list[Review]:
+        """The judgements of a feature that count for how far one is."""
+        return [one for one in self.found.get(key, ()) if self.by == ANYONE or one.reviewer == self.reviewer]
+
+    @property
+    def done(self) -> set[Key]:
+        """The features of the list that count as reviewed."""
+        return {key for key in self.keys if self.counted(key)}
+
+    def first(self) -> Key:
+        """Where to begin: the first that is not done, or the first."""
+        done = self.done
+        return next((key for key in self.keys if key not in done), self.keys[0])
+
+
+def work_list(features: FeatureList, found: Mapping[Key, Sequence[Review]], reviewer: str, by: str) -> WorkList:
+    """The work list of a list of features."""
+    asked = asdict(features.filter)
+    keys = data.ask(features.store, feature_lists.feature_keys, **asked, limit=LONGEST)
+    total = len(keys)
+    if total == LONGEST:
+        total = int(data.ask(features.store, feature_lists.count_features, **asked)["count"].sum())
+    return WorkList(list(keys.itertuples(index=False, name=None)), total, found, reviewer, by if reviewer else ANYONE)
+
+
+def name(key: Key) -> str:
+    """How a feature is written."""
+    return words.feature_name(*key)
+
+
+def progress_bar(work: WorkList) -> None:
+    """'12 of 40 reviewed by Ada, 3 concerns', and what others did."""
+    counted = {key: reviews for key in work.keys if (reviews := work.counted(key))}
+    mine = progress(counted)
+    everyone = progress({key: work.found[key] for key in work.keys if key in work.found})
+    who = f" by {words.plain(work.reviewer)}" if work.by == ME else ""
+    said = f"**{mine['reviewed']:,} of {len(work.keys):,} reviewed**{who}, {_counted(mine['concerns'], 'concern')}"
+    if work.by == ME and everyone["reviewed"] > mine["reviewed"]:
+        said += f" · {everyone['reviewed']:,} by anyone"
+    if everyone["disagreements"]:
+        said += f" · reviewers disagree on {_counted(everyone['disagreements'], 'feature')}"
+    if work.total > len(work.keys):
+        said += f" · the first {len(work.keys):,} of {work.total:,} in this list"
+    st.progress(len(counted) / len(work.keys), text=said)
+
+
+def table(work: WorkList, selected: Key) -> None:
+    """The list with what was said of each feature; a click on a row goes there."""
+    names = [name(key) for key in work.keys]
+    judged = [work.found.get(key, ()) for key in work.keys]
+    shown = pd.DataFrame({"feature": names, "said": [_marks(reviews) for reviews in judged]})
+    key = f"work_{link.query(selected=None)}_{name(selected)}"
+    st.dataframe(
+        shown,
+        hide_index=True,
+        column_config={
+            "feature": st.column_config.TextColumn("Feature", width=80),
+            "said": st.column_config.TextColumn(
+                "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=58
+            ),
+        },
+        on_select=lambda: _go_to_row(key, names),
+        selection_mode=["single-row", "single-cell"],
+        selection_default={"selection": {"rows": [names.index(name(selected))]}},
+        key=key,
+        height=min(460, 38 + 35 * len(names)),
+        placeholder="",
+    )
+
+
+def step_buttons(work: WorkList, at: Key, place: Any) -> None:
+    """To the features before and after this one that are not reviewed (P, N), and to those beside it in the list (K, J)."""
+    here = work.keys.index(at)
+    done = work.done
+    back, on = (":material/keyboard_double_arrow_left:", ":material/keyboard_double_arrow_right:")
+    _step(place, work, "Previous unreviewed", back, "P", step(work.keys, done, at, ahead=False))
+    _step(place, work, "Next unreviewed", on, "N", step(work.keys, done, at, ahead=True))
+    place.caption(f"{here + 1:,} of {len(work.keys):,}", width="content")
+    _step(place, work, "Back", ":material/chevron_left:", "K", work.keys[here - 1] if here else None)
+    _step(place, work, "On", ":material/chevron_right:", "J", work.keys[here + 1] if here + 1 < len(work.keys) else None)
+
+
+def _step(place: Any, work: WorkList, title: str, icon: str, shortcut: str, target: Key | None) -> None:
+    place.button(
+        title,
+        key=f"step_{shortcut}",
+        icon=icon,
+        shortcut=shortcut,
+        disabled=target is None,
+        on_click=link.write,
+        kwargs={"selected": target and name(target), "reviewer": work.reviewer or None},
+    )
+
+
+def _marks(reviews: Sequence[Review]) -> str:
+    return " ".join([*(MARKS[review.verdict] for review in reviews), *(["≠"] if disagree(reviews) else [])])
+
+
+def _go_to_row(key: str, names: Sequence[str]) -> None:
+    chosen = st.session_state[key].selection
+    at = [cell[0] for cell in chosen.cells] + list(chosen.rows)
+    if at and at[0] < len(names):
+        link.write(selected=names[at[0]])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,229 @@
+"""The guided tour: a few links with a sentence each, worked out from the store, so that a demo of any store runs itself.
+
+Where one stands is in the URL (`tour`, from 1). A step is an ordinary link: whoever wanders off it on the same page sees so,
+and comes back by one button; whoever takes the sidebar leaves the tour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link
+from app.words import metrics as words
+from store.names import ALL, OBSERVED
+from store.read import documents as document_queries
+from store.read import lists as feature_lists
+from store.read import queries
+from store.read import variant_pairs as compare
+from store.read.connection import Store
+from store.read.lists import FALLEN
+
+TEMPLATE = "template"
+KEPT = ("store", "present")
+"""What of a link goes from step to step."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A saved link: the page (its file in app/views, and its path), a title, what there is to see, and the parameters."""
+
+    page: str
+    title: str
+    sentence: str
+    params: dict[str, str]
+
+    def query(self, number: int) -> dict[str, str]:
+        """The link's parameters, as the step of that number."""
+        kept = {name: value for name, value in link.query().items() if name in KEPT}
+        return kept | self.params | {"tour": str(number)}
+
+
+def steps(store: Store) -> list[Step]:
+    """At most five; one that the store holds nothing for is left out. The title and the sentence are safe Markdown."""
+    found = [step(store) for step in (_excess, _suppressed, _one_offset, _prediction, _again)]
+    return [step for step in found if step is not None]
+
+
+def links(store: Store) -> None:
+    """Every step as a link with its sentence."""
+    for number, step in enumerate(steps(store), start=1):
+        st.page_link(
+            f"views/{step.page}.py",
+            label=f"{number} · {step.title}",
+            icon=":material/tour:",
+            query_params=step.query(number),
+        )
+        st.caption(step.sentence)
+
+
+def banner(store: Store, here: str) -> None:
+    """Where one stands in the tour, what there is to see, and the ways on; nothing where the link is on no tour.
+
+    here: the page that is shown.
+    """
+    if "tour" not in st.query_params:
+        return
+    found = steps(store)
+    if not found:
+        return
+    number = link.read_number("tour", 1, 1, len(found))
+    step = found[number - 1]
+    wandered = here != step.page or any(st.query_params.get(name) != value for name, value in step.params.items())
+    with st.container(border=True, key="tour"):
+        st.markdown(f"**{number} of {len(found)} · {step.title}.** {step.sentence}")
+        line = st.container(horizontal=True, vertical_alignment="center")
+        if number > 1:
+            _way(line, "Previous step", ":material/chevron_left:", found[number - 2], number - 1, here)
+        if number < len(found):
+            _way(line, "Next step", ":material/chevron_right:", found[number], number + 1, here)
+        if wandered:
+            _way(line, "Back to this step", ":material/undo:", step, number, here)
+        line.button("End the tour", icon=":material/close:", on_click=link.write, kwargs={"tour": None}, key="tour_end")
+
+
+def _way(place: Any, label: str, icon: str, step: Step, number: int, here: str) -> None:
+    """To a step: a link, or a button on the page one is on, where a link would leave the address as it was."""
+    if step.page == here:
+        there = dict.fromkeys(link.query()) | step.query(number)
+        place.button(label, icon=icon, on_click=link.write, kwargs=there, key=f"tour_{label}")
+    else:
+        place.page_link(f"views/{step.page}.py", label=label, icon=icon, query_params=step.query(number))
+
+
+def _excess(store: Store) -> Step | None:
+    """Where most features switch beyond what noise of the same size switches."""
+    table = data.ask(store, queries.overview)
+    if table["overlap"].isna().all():
+        return None
+    has_floor = table["excess"].notna().any()
+    row = table.loc[table["excess"].idxmax() if has_floor else table["overlap"].idxmin()]
+    where = _where(row)
+    overlap, noise = words.number(row["overlap"]), words.number(row["overlap_isotropic"])
+    beside = f"overlap {overlap}, against {noise} under noise of that size"
+    if not has_floor:
+        title = "The lowest overlap"
+        said = f"It is lowest {where}: {overlap}. This store has no noise floor, so that this alone proves nothing."
+    elif row["excess_low"] > 0:
+        title = "More features switch than noise switches"
+        said = f"Most so {where}: {beside}."
+    else:
+        title = "Nowhere do surely more features switch than noise switches"
+        said = f"Nearest to it is what happens {where}: {beside}. What changed need not show in this number."
+    return Step("layers", title, said, {"variant": row["variant"], "by": "domain", "layer": str(int(row["layer"]))})
+
+
+def _suppressed(store: Store) -> Step | None:
+    """The feature that fell furthest beyond what noise does, of those whose fall holds up and whose label says something.
+
+    Where no label does, of all whose fall holds up; where none holds up, the largest fall.
+    """
+    floor = data.ask(store, feature_lists.has_verdicts)
+    claimed = None
+    if floor:
+        claimed = _furthest(store, "striking", lambda row: (row["readable"], row["floor_ratio"]), verdicts=("suppressed",))
+    row = claimed
+    if claimed is None:
+        row = _furthest(store, "shift", lambda row: -row["shift"], kinds=FALLEN, descending=False)
+    if row is None:
+        return None
+    label = f", {words.plain(words.short(row['label'], 60))}," if isinstance(row["label"], str) else ""
+    name = f"{words.feature_name(row['layer'], row['feature'])}{label} in {words.plain(row['variant'])}"
+    shift = f"its mean activation moved by {words.number(row['shift'], signed=True)}"
+    if claimed is not None:
+        title = "The most suppressed feature with a telling label" if row["readable"] else "The most suppressed feature"
+        by = f", {words.ratio(row['floor_ratio'])} what noise of the same size does to such features"
+        said = f"{name}: {shift}{by}. Its contexts show base above variant."
+    else:
+        title = "The largest fall"
+        said = f"{name}: {shift}. No feature is called suppressed in this store; the page says why this one is not."
+    place = {"layer": str(int(row["layer"])), "feature": str(int(row["feature"]))}
+    return Step("feature", title, said, {"variant": row["variant"], **place, "list": "suppressed", "list_layer": ALL})
+
+
+def _furthest(store: Store, sort: str, size: Callable[[pd.Series], float], **filters: Any) -> pd.Series | None:
+    """The first feature of a list over all variants: of each variant's first row the one of the largest size."""
+    asked = {"direction": "down", "sort": sort, "limit": 1, **filters}
+    rows = [data.ask(store, feature_lists.shifted_features, variant=variant, **asked) for variant in store.variants]
+    return max((found.iloc[0] for found in rows if len(found)), key=size, default=None)
+
+
+def _one_offset(store: Store) -> Step | None:
+    """What only the template moved; of a corpus without chats, where one constant offset holds most of the change."""
+    shares = [
+        data.ask(store, queries.shift_by_segment, variant=variant).assign(variant=variant)
+        for variant in (store.variants if TEMPLATE in store.segments else [])
+    ]
+    rows = pd.concat(shares) if shares else pd.DataFrame(columns=["segment"])
+    rows = rows[rows["segment"] == TEMPLATE].dropna(subset=["share", "token_share"]).reset_index(drop=True)
+    if len(rows):
+        row = rows.loc[(rows["share"] / rows["token_share"]).idxmax()]
+        said = (
+            f"{words.percent(row['share'])} of what changed {_where(row)} sits on turn marks and role names, "
+            f"{words.percent(row['token_share'])} of the tokens. The lists below say which features moved there, and which on "
+            "what is said."
+        )
+        return Step("template", "What only the template moved", said, _place(row))
+    rows = data.ask(store, queries.layer_metrics, metric="mean_share", domain=ALL, control=OBSERVED).dropna(subset="value")
+    if rows.empty:
+        return None
+    row = rows.loc[rows["value"].idxmax()]
+    said = f"{words.percent(row['value'])} of what changed {_where(row)} is one offset, the same at every token."
+    return Step("shape", "What one constant offset moved", said, _place(row))
+
+
+def _prediction(store: Store) -> Step | None:
+    """A token where the prediction jumped; where that was not sampled, the text that changed most."""
+    found = data.ask(store, queries.largest_kl)
+    if len(found):
+        row = found.iloc[0]
+        said = (
+            f"In “{words.plain(words.short(row['source'], 40))}” ({words.plain(row['domain'])}) {words.plain(row['variant'])} "
+            f"predicts something else after token {int(row['position']):,}: KL {words.number(row['kl'])} nats. Beside the text "
+            "stand the features that changed there."
+        )
+        place = {"document": str(int(row["document"])), "position": str(int(row["position"])), "colour": "kl"}
+        return Step("documents", "A token where the prediction jumped", said, {"variant": row["variant"], **place})
+    variant, layer = store.variants[0], store.layers[-1]
+    listed = data.ask(store, document_queries.document_list, variant=variant, layer=layer, limit=1)
+    if listed.empty or pd.isna(listed["change"].iloc[0]):
+        return None
+    row = listed.iloc[0]
+    said = (
+        f"“{words.plain(words.short(row['source'], 40))}” ({words.plain(row['domain'])}), token by token in "
+        f"{words.plain(variant)} at layer {layer}. Where the next-token prediction changed was not sampled in this store."
+    )
+    return Step("documents", "The text that changed most", said, {"variant": variant, "layer": str(layer)})
+
+
+def _again(store: Store) -> Step | None:
+    """What a second seed reproduces; without one, the two variants that changed most features alike."""
+    if len(store.variants) < 2:
+        return None
+    layer = store.layers[-1]
+    pairs = data.ask(store, compare.variant_pairs, layer=layer)
+    seeds = pairs[pairs["same_task"]]
+    pairs = seeds if len(seeds) else pairs
+    row = pairs.loc[pairs["called_same"].idxmax()]
+    names = f"{words.plain(row['variant_a'])} and {words.plain(row['variant_b'])}"
+    both = (
+        f"At layer {layer}, {words.count(row['called_either'])} features changed in {names} taken together, "
+        f"{words.count(row['called_same'])} of them in both and in the same direction"
+    )
+    noise = row["spearman_noise"]
+    beside = f" ({words.number(noise)} under noise)" if pd.notna(noise) else ""
+    said = f"{both}; the rank correlation of all shifts is {words.number(row['spearman'])}{beside}."
+    title = "What a second seed reproduces" if len(seeds) else "What two variants share"
+    return Step("compare", title, said, {"variant": row["variant_a"], "against": row["variant_b"], "layer": str(layer)})
+
+
+def _where(row: pd.Series) -> str:
+    return f"in {words.plain(row['variant'])} at layer {int(row['layer'])}"
+
+
+def _place(row: pd.Series) -> dict[str, str]:
+    return {"variant": row["variant"], "layer": str(int(row["layer"]))}

@@ -1,0 +1,158 @@
+"""The page Across variants in words: numbers -> sentences, as Markdown with every name escaped; no Streamlit in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from app.words import metrics as words
+from store.read.variant_pairs import MATCHED, TOP
+
+RULE_NAMES = {"verdict": "It has a verdict", "floor": "Beyond the floor", "rms": "Beyond 3 × typical"}
+"""How a feature is found to have changed (store.read.variant_pairs.RULES) -> its short name."""
+
+RULE_MEANINGS = {
+    "verdict": (
+        "its verdict is suppressed or amplified: it passed the noise floor, the test over documents and the fit gate "
+        "(all domains together)"
+    ),
+    "floor": (
+        "its shift is beyond the floor, which 1 in 100 features passes by noise alone; no test over documents stands behind it"
+    ),
+    "rms": (
+        "its shift is beyond 3 × the root mean square shift of the same variant and layer. **This is not tested against "
+        "noise**, and a variant that changed little is held to a smaller shift than one that changed much: a list to check"
+    ),
+}
+RUN_NAMES = {"any": "In any of its runs", "every": "In every run"}
+MEASURES = {
+    "spearman": (
+        "Rank correlation of shifts",
+        "1: both variants move the same features up and the same ones down, in the same order; 0: nothing in common.",
+    ),
+    "spearman_std": (
+        "Rank correlation of standardised shifts",
+        "As for shifts, each divided by how much the feature varies, so that loud features do not lead.",
+    ),
+    "spearman_noise": (
+        "Rank correlation under noise",
+        "What two random changes of these sizes give: noise makes rarely firing features rise in every variant, so it is not "
+        "always 0. A correlation of shifts says something by what it is above this.",
+    ),
+    "top": (
+        f"{TOP} most moved in common",
+        f"Of the {TOP} features (or fewer) that moved furthest in each, the share that is the same.",
+    ),
+}
+"""What is compared of two variants: a column of its question, or 'top' -> its name, what a number means."""
+
+CHANCE = (
+    "Each feature is counted once, in the set of exactly those tasks where it changed. Orange tick: the count if every task "
+    "had changed as many features drawn at random. A bar far beyond its tick is shared for a reason, if only that features "
+    "which fire often are likelier to be called in any task."
+)
+SAME_SIGN = (
+    "Same sign: of the features that changed in at least one of the two, the share that moved in the same direction in both, "
+    "called or not; 50 % is what chance gives where ups and downs are as many."
+)
+COUNTERPART = (
+    f"A counterpart is the nearest decoder row of the second dictionary, with a cosine of at least {MATCHED}. A feature "
+    "without one is not refuted: the other dictionary divides that part of the space in another way. All domains together."
+)
+
+
+def tasks_name(tasks: Sequence[str], n_tasks: int) -> str:
+    """A set of tasks as plain text: 'maths alone', 'maths and code', 'all 3 tasks'."""
+    if len(tasks) == 1:
+        return f"{tasks[0]} alone"
+    return f"all {n_tasks} tasks" if len(tasks) == n_tasks > 2 else words.listing(list(tasks))
+
+
+def sets(table: pd.DataFrame, n_tasks: int) -> str:
+    """How many features changed in one task, in several and in all of them: of change_sets."""
+    counts = table.groupby("extent")["count"].sum()
+    one, several, everywhere = (int(counts.get(extent, 0)) for extent in ("one", "several", "all"))
+    total = one + several + everywhere
+    parts = [f"**{one:,}** in one task only"]
+    parts += [f"**{several:,}** in several"] if n_tasks > 2 else []
+    parts += [f"**{everywhere:,}** in {'both' if n_tasks == 2 else f'all {n_tasks}'}"] if n_tasks > 1 else []
+    shared = total - one
+    agreed = shared - int(table.loc[table["n_tasks"] > 1, "opposite"].sum())
+    same = f" Of the {shared:,} shared, {agreed:,} moved the same way wherever they changed." if shared else ""
+    return f"{total:,} feature{'s' if total != 1 else ''} changed: {words.listing(parts)}.{same}"
+
+
+def repeated(tasks: pd.DataFrame, runs: str) -> list[str]:
+    """A sentence for each task of several runs, on how they count: of variant_tasks."""
+    several = tasks[tasks["n_runs"] > 1].groupby("task", sort=False)["variant"].agg(list)
+    how = "any of them did" if runs == "any" else "every one of them did"
+    return [
+        f"{words.plain(words.listing(variants))} are runs of one task and count as one, {words.plain(task)}: it changed a "
+        f"feature where {how}."
+        for task, variants in several.items()
+    ]
+
+
+def pair(row: pd.Series) -> str:
+    """How alike two variants' shifts are, beside noise and chance: of a row of variant_pairs."""
+    noise = f", where noise alone gives {words.number(row['spearman_noise'])}" if pd.notna(row["spearman_noise"]) else ""
+    text = (
+        f"**{words.plain(row['variant_a'])} and {words.plain(row['variant_b'])}**: rank correlation "
+        f"{words.number(row['spearman'])} over the {int(row['n']):,} features that fire in either{noise}."
+    )
+    if row["top_k"]:
+        text += (
+            f" Of the {int(row['top_k']):,} that moved furthest in each, {int(row['top_shared']):,} are the same; chance gives "
+            f"{words.number(row['top_expected'])}."
+        )
+    return text
+
+
+def run(row: pd.Series) -> str:
+    """What one run of a task reproduces of another: of a row of variant_pairs with its shares from_a, from_b and signs."""
+    a, b = (words.plain(row[side]) for side in ("variant_a", "variant_b"))
+    return (
+        f"**{a} and {b}**: of the {int(row['called_a']):,} features that changed in {a}, {words.percent(row['from_a'])} "
+        f"changed the same way in {b}; of the {int(row['called_b']):,} that changed in {b}, {words.percent(row['from_b'])} "
+        f"did in {a}. Where either changed, the two shifts have the same sign in {words.percent(row['signs'])} of cases; the "
+        f"rank correlation is {words.number(row['spearman'])}."
+    )
+
+
+def between_tasks(rows: pd.DataFrame) -> str:
+    """The same figures between different tasks, which give those of two runs their meaning."""
+    return (
+        f"Between different tasks: {_span(pd.concat([rows['from_a'], rows['from_b']]), words.percent)} changed the same way, "
+        f"the same sign in {_span(rows['signs'], words.percent)}, and a rank correlation of "
+        f"{_span(rows['spearman'], words.number)}. What two runs share beyond that belongs to the task; what they do not share "
+        "belongs to one training run, or lay just below what could be called."
+    )
+
+
+def replica(changed: pd.Series, others: pd.Series) -> str:
+    """One variant's changed features in a second dictionary, beside those that did not change: two rows of replica_summary."""
+    name, n, matched = words.plain(changed["variant"]), int(changed["n"]), int(changed["matched"])
+    if not n:
+        return f"**{name}**: no feature changed."
+    text = f"**{name}**: {matched:,} of {n:,} changed features have a counterpart"
+    if matched:
+        text += f"; {int(changed['same_sign']):,} of these moved in the same direction"
+        text += f", {int(changed['beyond']):,} of them beyond the feature's own floor" if pd.notna(changed["beyond"]) else ""
+    text += f". Rank correlation of the two shifts: {words.number(changed['spearman'])}" * pd.notna(changed["spearman"])
+    if others["matched"]:
+        share = words.percent(others["same_sign"] / others["matched"])
+        text += f". Of the features that did not change, {share} moved in the same direction"
+    return f"{text}."
+
+
+def said(verdicts: pd.Series, changed: pd.Series) -> list[str]:
+    """A verdict in words; where there is none, whether the rule calls the feature changed."""
+    return [v if isinstance(v, str) else "changed" if c else "not changed" for v, c in zip(verdicts, changed, strict=True)]
+
+
+def _span(values: pd.Series, show: Callable[[float], str]) -> str:
+    """'12 %', or '4 % to 20 %', of the values that are known."""
+    known = values.dropna()
+    low, high = (show(known.min()), show(known.max())) if len(known) else ("–", "–")
+    return low if low == high else f"{low} to {high}"

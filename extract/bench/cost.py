@@ -1,0 +1,291 @@
+"""``bench``: what an extraction costs beside the bare passes that no extractor can do without.
+
+Everything is measured in one run on the same documents, each stage in a process of its own, so that its peak of memory is its
+own too: the bare passes (truncated forward passes of base and variants; encoding alone; sparse decoding for fvu), then the
+whole extraction without controls, and with them.
+"""
+
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import torch
+
+from extract.bench.page import Row
+from extract.config import RunConfig
+from extract.corpus.batches import Batch, make_batches, make_shards
+from extract.models.hooks import capture_residuals, run_truncated
+from extract.progress import Phases, progress_bar
+from extract.run import pipeline
+from extract.run.inputs import Inputs, load_inputs
+from extract.run.workers import process_context
+from store import open_store
+from store.format.manifest import DATABASE_FILE, Manifest
+from store.names import BASE, CONTROLS
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "bench.md"
+OFF_LIMIT, CONTROLS_LIMIT, GPU_LIMIT = 1.2, 2.0, 1.2
+CODE_BYTES, FEATURE_BYTES, PADDING = 6.0, 200.0, 0.05
+ENCODED = tuple(control for control in CONTROLS if control != "rerun")
+"""Controls that are an encoding of every token of every variant; the rerun is one of a tenth of the base's."""
+
+
+@dataclass(frozen=True)
+class Bare:
+    """The bare passes: seconds of each, over all tokens.
+
+    Attributes:
+        forward: model -> seconds of its truncated forward passes.
+        encode: seconds of ``sae.encode``, all models and layers.
+        decode: seconds of compaction and of float64 reconstruction from the sparse codes, all models and layers.
+        n_tokens: document tokens.
+        padding: share of the batches' positions that are padding.
+        memory: peak of the process, bytes; of the GPU where it runs on one.
+    """
+
+    forward: dict[str, float]
+    encode: float
+    decode: float
+    n_tokens: int
+    padding: float
+    memory: int
+
+    @property
+    def limit(self) -> float:
+        """Seconds that all of them take together."""
+        return sum(self.forward.values()) + self.encode + self.decode
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One whole extraction.
+
+    Attributes:
+        phases: phase -> seconds, :class:`extract.progress.Phases`.
+        memory: as of :class:`Bare`.
+        code_bytes: of the parts, for each non-zero code.
+        feature_bytes: of the table feature_stats, for each feature x variant x layer of the dictionaries.
+        database_bytes: of the whole database, for the same.
+    """
+
+    phases: dict[str, float]
+    memory: int
+    code_bytes: float
+    feature_bytes: float
+    database_bytes: float
+
+
+def run(config: RunConfig, say: Callable[[str], None] = print) -> dict[str, list[Row]]:
+    """Measure; see the module's text.
+
+    Raises:
+        UserError: something about the configuration's input that the user can mend.
+    """
+    say("Bare passes")
+    bare = _alone(_measure_bare, config)
+    say("Extraction without controls")
+    off = _alone(_measure_whole, config.model_copy(update={"controls": []}))
+    say("Extraction with all controls")
+    on = _alone(_measure_whole, config.model_copy(update={"controls": list(CONTROLS)}))
+    return rows(bare, off, on, on_gpu=_runs_on_gpu(config))
+
+
+def machine() -> str:
+    """In words, what the numbers were measured on."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] \
+        if cpuinfo.is_file() else []  # fmt: skip
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def rows(bare: Bare, off: Whole, on: Whole, on_gpu: bool = False) -> dict[str, list[Row]]:
+    """What was measured, beside what was asked for."""
+    n, n_models = bare.n_tokens, len(bare.forward)
+    variants = [seconds for name, seconds in bare.forward.items() if name != BASE]
+    code = bare.encode + bare.decode
+    with_controls = bare.limit + code / n_models * (len(ENCODED) * (n_models - 1) + 0.1) + 0.1 * bare.forward[BASE]
+    limit = GPU_LIMIT if on_gpu else OFF_LIMIT
+    steady, steady_on = off.phases["shards"], on.phases["shards"]
+    bare_rows = [
+        _told("truncated forward, base, ms a token", 1e3 * bare.forward[BASE] / n),
+        _told(f"truncated forward, a variant (mean of {len(variants)}), ms a token", 1e3 * sum(variants) / len(variants) / n),
+        _told(f"forward passes of all {n_models} models, ms a token", 1e3 * sum(bare.forward.values()) / n),
+        _told("encoding alone, ms a token", 1e3 * bare.encode / n),
+        _told("compaction and sparse decoding, ms a token", 1e3 * bare.decode / n),
+        _told("the limit: all of these, ms a token", 1e3 * bare.limit / n),
+        _told("the limit, tokens a second", n / bare.limit),
+        _at_most("share of padding in the batches", bare.padding, PADDING),
+        _told("peak memory, GB", bare.memory / 1e9),
+    ]
+    off_rows = [
+        _told("shards, ms a token", 1e3 * steady / n),
+        _told("shards, tokens a second", n / steady),
+        _at_most("shards / the limit", steady / bare.limit, limit),
+        _told("the same / (forward passes and encoding), which delphi's cache of one model takes 1.15 to 1.28 of",
+              steady / (bare.limit - bare.decode)),
+        *_phase_rows(off, bare),
+    ]  # fmt: skip
+    on_rows = [
+        _told("shards, ms a token", 1e3 * steady_on / n),
+        _told("shards, tokens a second", n / steady_on),
+        _at_most("shards / the limit", steady_on / bare.limit, CONTROLS_LIMIT),
+        _told("shards / (the limit, and the same encoding and decoding for every control)", steady_on / with_controls),
+        *_phase_rows(on, bare),
+    ]
+    disk = [
+        _at_most("codes, both indexes, bytes a non-zero (delphi's cache: 9)", off.code_bytes, CODE_BYTES),
+        _at_most("feature_stats, bytes a feature x variant, with controls", on.feature_bytes, FEATURE_BYTES),
+        _told("the whole database, contexts and tokens too, bytes a feature x variant", on.database_bytes),
+    ]
+    return {
+        f"Bare passes, {n:,} tokens": bare_rows,
+        "The extraction, controls off": off_rows,
+        "The extraction, all controls": on_rows,
+        "Disk": disk,
+    }
+
+
+def _phase_rows(whole: Whole, bare: Bare) -> list[Row]:
+    """What a run takes beside its shards, most of which does not grow with its tokens."""
+    told = [_told(f"{name}, s", seconds) for name, seconds in whole.phases.items() if name != "shards"]
+    beside = ("loading", "output tokens")
+    counted = sum(seconds for name, seconds in whole.phases.items() if name not in beside)
+    return [
+        *told,
+        _told(f"all but {' and '.join(beside)}, which know nothing of the tokens / the limit", counted / bare.limit),
+        _told("peak memory, GB", whole.memory / 1e9),
+    ]
+
+
+def _told(name: str, value: float) -> Row:
+    return Row(name, float(value), "", None)
+
+
+def _at_most(name: str, value: float, limit: float) -> Row:
+    return Row(name, float(value), f"at most {limit:g}", bool(value <= limit))
+
+
+def _alone(measure: Callable, config: RunConfig):
+    """Its result from a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=process_context()) as pool:
+        return pool.submit(measure, config).result()
+
+
+def _measure_bare(config: RunConfig) -> Bare:
+    inputs = load_inputs(config, lambda _text: None)
+    layers = [dictionary.layer for dictionary in inputs.dictionaries]
+    watch = _Stopwatch(inputs.models.device)
+    positions = used = 0
+    batches = list(_batches(config, inputs))
+    with progress_bar(len(batches), "bare passes", "batch") as bar, torch.inference_mode():
+        for number, batch in enumerate([batches[0], *batches]):
+            if number == 1:  # the first one was only to warm up
+                watch.seconds.clear()
+            input_ids = torch.from_numpy(batch.input_ids).to(inputs.models.device)
+            mask = torch.from_numpy(batch.attention_mask).to(inputs.models.device)
+            kept = torch.from_numpy(batch.rows >= 0).to(inputs.models.device)
+            for name in inputs.models.names:
+                with (
+                    watch.time(name),
+                    inputs.models.active(name, input_ids) as model,
+                    capture_residuals(model, layers) as found,
+                ):
+                    run_truncated(model, input_ids, mask)
+                for dictionary in inputs.dictionaries:
+                    residuals = dictionary.prepare(found[dictionary.layer][kept].float())
+                    with watch.time("encode"):
+                        dictionary.sae.encode(residuals)
+                    with watch.time("encode, compact and decode"):
+                        dictionary.encode(residuals)
+            if number:
+                positions += mask.numel()
+                used += int(mask.sum())
+                bar.update(1)
+    seconds = watch.seconds
+    return Bare(
+        {name: seconds[name] for name in inputs.models.names},
+        seconds["encode"],
+        max(0.0, seconds["encode, compact and decode"] - seconds["encode"]),
+        inputs.corpus.n_tokens,
+        1 - used / positions,
+        _peak_memory(),
+    )
+
+
+def _batches(config: RunConfig, inputs: Inputs) -> Iterator[Batch]:
+    for shard in make_shards(inputs.corpus.documents, config.shard_tokens):
+        yield from make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad)
+
+
+def _measure_whole(config: RunConfig) -> Whole:
+    phases = Phases()
+    with tempfile.TemporaryDirectory(prefix="featureshift-bench-") as folder:
+        out = Path(folder) / "store"
+        manifest = pipeline.run(config, out, lambda _text: None, phases=phases)
+        return Whole(dict(phases), _peak_memory(), *_bytes(out, manifest))
+
+
+def _bytes(out: Path, manifest: Manifest) -> tuple[float, float, float]:
+    """Bytes a non-zero of the parts; of feature_stats and of the whole database a feature x variant."""
+    parts = [out / name for name in manifest.files if name.endswith(".h5")]
+    non_zeros = sum(map(_non_zeros, parts))
+    with open_store(out) as store:
+        pairs = store.sql("SELECT sum(d_sae) AS n FROM layers")["n"][0] * len(store.variants)
+        blocks = store.sql(
+            "SELECT count(DISTINCT block_id) AS n FROM pragma_storage_info('feature_stats') WHERE block_id >= 0"
+        )["n"][0]
+        block_size = store.sql("SELECT block_size FROM pragma_database_size() LIMIT 1")["block_size"][0]
+    database = manifest.files[DATABASE_FILE]["bytes"]
+    return sum(path.stat().st_size for path in parts) / non_zeros, blocks * block_size / pairs, database / pairs
+
+
+def _non_zeros(part: Path) -> int:
+    """Codes that a part holds, of all models and layers; each stands in it twice."""
+    count = 0
+
+    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        nonlocal count
+        if name.endswith("by_token/value"):
+            count += item.shape[0]
+
+    with h5py.File(part, "r") as file:
+        file.visititems(add)
+    return count
+
+
+class _Stopwatch:
+    """Seconds by name; on a GPU each span waits for what was begun in it."""
+
+    def __init__(self, device: str) -> None:
+        self.seconds: dict[str, float] = {}
+        self._wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _runs_on_gpu(config: RunConfig) -> bool:
+    return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())

@@ -1,0 +1,279 @@
+"""Everything that a shard's batches give at one layer, laid out by the shard's rows, and the sums it comes to."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from extract.config import RunConfig
+from extract.corpus.batches import Shard
+from extract.corpus.render import SEGMENTS
+from extract.corpus.token_index import Places
+from extract.hashed_random import mix, text_key, uniform
+from extract.measure import feature_sums as statistics
+from extract.measure import sums_file as sums
+from extract.measure.feature_sums import DocumentShifts, Union
+from extract.measure.layer_batch import HostLayer, LayerFound, Side
+from extract.measure.run_context import RunContext
+from extract.saes.codes import SparseCodes
+from extract.saes.dictionary import Dictionary
+from store.metrics.layer import CODE_METRICS, COUNT_SUMS, DOCUMENT_SUMS, RESIDUAL_METRICS, histogram_edges
+from store.names import BASE, OBSERVED
+
+SPECTRUM_SHARDS = 16
+"""The spectrum is taken over the first shards, a random sample since documents come in hash order: each of them holds
+d_model^2 sums for every layer and variant."""
+
+
+class CodePieces:
+    """One model's codes at one layer, batch by batch."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self._pieces: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def add(self, rows: torch.Tensor, codes: SparseCodes) -> None:
+        """Put a batch's codes in their place; rows: int64 [tokens], in the shard."""
+        self._pieces.append((rows[codes.row], codes.feature.int(), codes.value.clone()))  # not a view of all that was brought
+
+    def together(self) -> SparseCodes:
+        """The codes over the whole shard, in (row, feature) order."""
+        if not self._pieces:
+            nothing = torch.zeros(0, dtype=torch.int64)
+            return SparseCodes(nothing, nothing, nothing.float(), self.n_rows)
+        row, feature, value = (torch.cat(piece) for piece in zip(*self._pieces, strict=True))
+        order = torch.argsort(row, stable=True)
+        return SparseCodes(row[order], feature[order].long(), value[order], self.n_rows)
+
+
+class SideSums:
+    """A variant, or a control in its place, over a shard: what does not need its codes any more.
+
+    Attributes:
+        counted: bool [n_rows], tokens that were compared.
+        residual_metrics: float64 [n_rows, len(RESIDUAL_METRICS)].
+        code_metrics: float64 [n_rows, len(CODE_METRICS)].
+        totals, base_totals: float64 [cells, d_model], sum of residuals, and of the base's on the same tokens.
+    """
+
+    def __init__(self, n_rows: int, n_cells: int, dictionary: Dictionary) -> None:
+        d_model, self.d_sae = dictionary.d_model, dictionary.d_sae
+        self.counted = torch.zeros(n_rows, dtype=torch.bool)
+        self.residual_metrics = torch.zeros(n_rows, len(RESIDUAL_METRICS), dtype=torch.float64)
+        self.code_metrics = torch.zeros(n_rows, len(CODE_METRICS), dtype=torch.float64)
+        self.totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
+        self.base_totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
+        self._shifts: list[DocumentShifts] = []
+
+    def add(self, rows: torch.Tensor, side: Side, base_totals: torch.Tensor) -> None:
+        """Put one batch's numbers in their place; rows: int64 [n], base_totals: float64 [cells, d_model]; all on the CPU."""
+        self.counted[rows] = True
+        self.residual_metrics[rows] = side.metrics
+        self.totals += side.totals
+        self.base_totals += base_totals
+
+    def add_codes(self, rows: torch.Tensor, union: Union, document_of_row: torch.Tensor) -> None:
+        """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
+        metrics = statistics.token_code_metrics(union)
+        self.code_metrics[rows] = torch.stack([metrics[name] for name in CODE_METRICS], dim=1).cpu()
+        self._shifts.append(statistics.document_shifts(union, document_of_row))
+
+    @cached_property
+    def shifts(self) -> DocumentShifts:
+        """Each document's sum of the change of scaled activation, once every batch is in its place."""
+        return statistics.merge_shifts(self._shifts, self.d_sae)
+
+    def per_token(self) -> dict[str, torch.Tensor]:
+        """Every quantity of the document_sums table, float64 [n_rows]."""
+        return {
+            "n_tokens": torch.ones(len(self.counted), dtype=torch.float64),
+            **dict(zip(RESIDUAL_METRICS, self.residual_metrics.T, strict=True)),
+            **dict(zip(CODE_METRICS, self.code_metrics.T, strict=True)),
+        }
+
+
+class ShardLayer:
+    """One layer of a shard: filled batch by batch, then summed up.
+
+    Args:
+        places: of the shard's rows.
+    """
+
+    def __init__(self, context: RunContext, shard: Shard, dictionary: Dictionary, places: Places) -> None:
+        self.context, self.shard, self.dictionary, self.places = context, shard, dictionary, places
+        n_rows, self.n_cells = shard.n_tokens, len(context.domains) * len(SEGMENTS)
+        self.counted = torch.zeros(n_rows, dtype=torch.bool)
+        self.n_sinks = 0
+        self.pieces = {name: CodePieces(n_rows) for name in context.models.names}
+        self.replica_pieces = {name: CodePieces(n_rows) for name in context.models.names}
+        self.sides = {side: SideSums(n_rows, self.n_cells, dictionary) for side in side_names(context.config)}
+        self.outer: dict[str, torch.Tensor] = {}
+        self.norm = dictionary.decoder_norm.cpu()
+
+    def add(self, found: LayerFound, host: HostLayer) -> None:
+        """Put one batch in its place; host: what of it was brought to the host."""
+        rows = found.base.rows
+        self.counted[rows] = True
+        self.n_sinks += found.n_sinks
+        self.pieces[BASE].add(rows, host.base_codes)
+        for (name, control), side in host.sides.items():
+            if control == OBSERVED:
+                self.sides[name, control].add(rows, side, host.totals)
+                self.pieces[name].add(rows, side.codes)  # compared over the whole shard
+            elif (name, control) == (BASE, "rerun"):
+                again = found.again
+                self._add_control(name, control, again.base.rows, host.base_codes.only(again.kept), side, host.again_totals)
+            else:
+                self._add_control(name, control, rows, host.base_codes, side, host.totals)
+        for name, codes in host.replica_codes.items():
+            self.replica_pieces[name].add(rows, codes)
+        if self.context.config.spectrum and self.shard.index < SPECTRUM_SHARDS:
+            for variant, residuals in found.residuals.items():
+                delta = residuals.double() - found.base.exact
+                self.outer[variant] = self.outer.get(variant, 0) + delta.T @ delta
+
+    def _add_control(
+        self, name: str, control: str, rows: torch.Tensor, base: SparseCodes, side: Side, base_totals: torch.Tensor
+    ) -> None:
+        """One batch of a control; of its codes only sums are kept. ``name``: variant, or the base for the rerun."""
+        sums_of_side = self.sides[name, control]
+        sums_of_side.add(rows, side, base_totals)
+        union = statistics.scaled_union(base, side.codes, self.norm)
+        sums_of_side.add_codes(rows, union, self.places.document[rows])
+
+    def codes(self) -> dict[str, SparseCodes]:
+        """Every model's codes over the whole shard."""
+        return {name: pieces.together() for name, pieces in self.pieces.items()}
+
+    def sums(self, codes: Mapping[str, SparseCodes], contexts: "ContextRanker") -> dict[str, np.ndarray]:
+        """Every sum of the layer, by a name that says model, control, table and column.
+
+        Args:
+            codes: from :meth:`codes`.
+        """
+        edges = histogram_edges(self.context.pilots[self.dictionary.layer].activation_unit)
+        arrays: dict[str, np.ndarray] = {
+            "counts": torch.bincount(self.places.cell[self.counted], minlength=self.n_cells).numpy(),
+            "sinks": np.array(self.n_sinks),
+        }
+        for name, code in codes.items():
+            arrays |= sums.under(statistics.histogram(code, self.norm, edges), name, "histogram")
+        token_ids = self.shard.token_ids
+        arrays |= sums.under(statistics.token_sums(codes[BASE], self.norm, token_ids), BASE, "pairs")
+        arrays |= sums.under(statistics.token_counts(token_ids, self.counted.numpy()), BASE, "background")
+        for variant in self.context.config.variants:
+            arrays |= self._variant_sums(variant, codes[BASE], codes[variant], contexts)
+        for (name, control), side in self.sides.items():
+            arrays |= sums.under(self._side_sums(side), name, control)
+        return arrays
+
+    def replica_sums(self, replica: Dictionary) -> dict[str, np.ndarray]:
+        """A second dictionary's feature sums, all domains together."""
+        codes = {name: pieces.together() for name, pieces in self.replica_pieces.items()}
+        norm, everything = replica.decoder_norm.cpu(), torch.zeros_like(self.places.document)
+        arrays = {}
+        for variant in self.context.config.variants:
+            union = statistics.scaled_union(codes[BASE], codes[variant], norm)
+            near = statistics.near_flips(union, codes[BASE], codes[variant], norm, None)
+            found = statistics.feature_sums(union, everything, self.places.document, near)
+            arrays |= sums.under(found, variant, "replica")
+        return arrays
+
+    def _variant_sums(
+        self, variant: str, base: SparseCodes, code: SparseCodes, contexts: "ContextRanker"
+    ) -> dict[str, np.ndarray]:
+        """What needs a variant's codes over the whole shard."""
+        side = self.sides[variant, OBSERVED]
+        union = statistics.scaled_union(base, code, self.norm)
+        side.add_codes(torch.arange(self.shard.n_tokens), union, self.places.document)
+        near = statistics.near_flips(union, base, code, self.norm, self.dictionary.flips_at)
+        arrays = sums.under(_token_columns(side), variant, "tokens")
+        for table, group in (("features", self.places.domain), ("segments", self.places.segment)):
+            found = statistics.feature_sums(union, group, self.places.document, near)
+            arrays |= sums.under(found, variant, table)
+        for ranking, top in contexts.rank(union).items():
+            arrays |= sums.under(top, variant, "contexts", ranking)
+        if variant in self.outer:
+            arrays[sums.key(variant, "outer")] = self.outer[variant].cpu().numpy()
+        if (variant, "isotropic") in self.sides:
+            d_sae = self.dictionary.d_sae
+            differences = side.shifts.minus(self.sides[variant, "isotropic"].shifts, d_sae)
+            found = statistics.shift_sums(differences, self._domain_of_document(), d_sae)
+            arrays |= sums.under(found, variant, "differences")
+        return arrays
+
+    def _side_sums(self, side: SideSums) -> dict[str, np.ndarray]:
+        """What every side has: document sums, totals, and how far its features shifted."""
+        domain_of_document = self._domain_of_document()
+        return {
+            "totals": side.totals.numpy(),
+            "base_totals": side.base_totals.numpy(),
+            "shift_norm2": statistics.shift_norms(side.shifts, domain_of_document, len(self.context.domains)),
+            **sums.under(_document_sums(side, self.places), "documents"),
+            **sums.under(statistics.shift_sums(side.shifts, domain_of_document, side.d_sae), "shifts"),
+        }
+
+    def _domain_of_document(self) -> torch.Tensor:
+        return torch.tensor([self.context.domains.index(document.domain) for document in self.shard.documents])
+
+
+class ContextRanker:
+    """Top contexts of a shard's features; the texts' hashes are shared by all layers, variants and rankings."""
+
+    def __init__(self, context: RunContext, shard: Shard, places: Places) -> None:
+        self.k = context.config.contexts
+        self.places = places
+        window_of_row = shard.window_of_row(context.window_tokens)
+        self.texts = statistics.text_hashes(
+            shard.token_ids, window_of_row, context.config.context_before, context.config.context_after
+        )
+
+    def rank(self, union: Union) -> dict[str, dict[str, np.ndarray]]:
+        """Ranking -> the k best contexts of each feature; ``place`` is the row in the shard."""
+        return dict(self._rankings(union))
+
+    def _rankings(self, union: Union) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        row, feature = union.row.numpy(), union.feature.numpy().astype(np.int32)
+        key = mix(self.places.document_key[union.row], self.places.position[union.row], union.feature, text_key("spread"))
+        for ranking, score in statistics.ranking_scores(union, uniform(key)).items():
+            takes_part = (score > 0).numpy()
+            rows = row[takes_part]
+            candidates = {
+                "feature": feature[takes_part],
+                "score": score.numpy()[takes_part].astype(np.float32),
+                "place": rows,
+                "text": self.texts[rows],
+            }
+            yield ranking, statistics.top_contexts(candidates, self.k)
+
+
+def side_names(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """(model, control) of every side that a run has sums of; the rerun belongs to the base, and to all variants alike."""
+    for variant in config.variants:
+        yield variant, OBSERVED
+        yield from ((variant, control) for control in config.controls if control != "rerun")
+    if "rerun" in config.controls:
+        yield BASE, "rerun"
+
+
+def _token_columns(side: SideSums) -> dict[str, np.ndarray]:
+    """Columns of the token_metrics table for the tokens that count; ``row`` in the shard."""
+    per_token, counted = side.per_token(), side.counted
+    columns = {name: per_token[name][counted].float().numpy() for name in ("cosine", "overlap", "l1_divergence")}
+    l0 = {name: per_token[name][counted].int().numpy() for name in ("l0_base", "l0_variant")}
+    return {"row": counted.nonzero().squeeze(1).numpy(), **columns, **l0}
+
+
+def _document_sums(side: SideSums, places: Places) -> dict[str, np.ndarray]:
+    """Sums over each (document, segment) with tokens that count; ``document`` within the shard."""
+    per_token, counted = side.per_token(), side.counted
+    present, place = torch.unique((places.document * len(SEGMENTS) + places.segment)[counted], return_inverse=True)
+    columns = {
+        "document": (present // len(SEGMENTS)).numpy(),
+        "segment": (present % len(SEGMENTS)).numpy(),
+    }
+    for name in DOCUMENT_SUMS:
+        total = torch.zeros(len(present), dtype=torch.float64).index_add_(0, place, per_token[name][counted])
+        columns[name] = total.numpy().astype(np.int64) if name in COUNT_SUMS else total.numpy()
+    return columns

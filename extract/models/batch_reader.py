@@ -1,0 +1,74 @@
+"""A shard's batches through all models: together, or, where they do not fit into memory, one model after the other."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from extract.corpus.batches import Batch
+from extract.models.model_set import ModelSet
+from extract.models.residuals import read_again, read_residuals
+from store.names import BASE
+
+
+@dataclass(frozen=True)
+class BatchResiduals:
+    """What the models give on one batch.
+
+    Attributes:
+        rows: int64 [n] on the CPU, of the document tokens in the shard.
+        residuals: model -> layer -> float32 [n, d_model].
+        again: of the base read a second time, :func:`read_again`.
+    """
+
+    rows: torch.Tensor
+    residuals: dict[str, dict[int, torch.Tensor]]
+    again: tuple[torch.Tensor, dict[int, torch.Tensor]] | None
+
+
+def read_batches(
+    models: ModelSet, batches: Iterable[Batch], wanted_again: np.ndarray, layers: Sequence[int], scratch: Path
+) -> Iterator[BatchResiduals]:
+    """Every batch through every model; where one model is in memory at a time, all batches through one, then the next.
+
+    Args:
+        wanted_again: bool [rows of the shard], tokens that the base reads a second time.
+        scratch: folder in which residuals wait for the other models' then: n_tokens x layers x d_model x 4 bytes a model.
+
+    Raises:
+        UserError: as :func:`read_residuals`.
+        OSError: the disk is full.
+    """
+    if not models.one_at_a_time:
+        for batch in batches:
+            rows, residuals = read_residuals(models, models.names, batch, layers)
+            yield BatchResiduals(rows, residuals, read_again(models, batch, wanted_again, layers))
+        return
+    batches = list(batches)
+    with tempfile.TemporaryDirectory(prefix="residuals-", dir=scratch) as folder:
+        in_turn = sorted(models.names, key=models.owner)  # what shares weights is read together
+
+        def place(name: str, number: int) -> Path:
+            return Path(folder) / f"{name}-{number}.npz"
+
+        again = []
+        for name in in_turn:
+            for number, batch in enumerate(batches):
+                residuals = read_residuals(models, [name], batch, layers)[1][name]
+                np.savez(place(name, number), **{str(layer): residual.cpu().numpy() for layer, residual in residuals.items()})
+                if name == BASE:
+                    again.append(read_again(models, batch, wanted_again, layers))
+        for number, batch in enumerate(batches):
+            residuals = {name: _taken(place(name, number), models.device) for name in models.names}
+            yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])
+
+
+def _taken(path: Path, device: str) -> dict[int, torch.Tensor]:
+    """Read and remove what waited."""
+    with np.load(path) as arrays:
+        found = {int(layer): torch.from_numpy(arrays[layer]).to(device) for layer in arrays}
+    path.unlink()
+    return found

@@ -1,0 +1,111 @@
+"""One batch through the models: the residuals of its tokens at every layer that has a dictionary."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from extract.corpus.batches import Batch
+from extract.device import to_device
+from extract.models.hooks import Residuals, capture_residuals, check_shape, resume_after, run_truncated
+from extract.models.model_set import ModelSet
+from extract.pilot.planted import PlantedChange
+from store.errors import UserError
+from store.names import BASE
+
+
+def read_residuals(
+    models: ModelSet, names: Sequence[str], batch: Batch, layers: Sequence[int]
+) -> tuple[torch.Tensor, dict[str, dict[int, torch.Tensor]]]:
+    """Run models on a batch and keep the residuals of its document tokens.
+
+    Returns:
+        (rows int64 [n] on the CPU, model -> layer -> float32 [n, d_model]); padding and BOS are left out.
+
+    Raises:
+        UserError: a residual is NaN or infinite (model and layer are named).
+    """
+    input_ids = to_device(torch.from_numpy(batch.input_ids), models.device)
+    attention_mask = to_device(torch.from_numpy(batch.attention_mask), models.device)
+    rows = batch.rows.ravel()
+    place = torch.from_numpy(np.flatnonzero(rows >= 0))
+    kept = to_device(place, models.device)
+    residuals: dict[str, dict[int, torch.Tensor]] = {}
+    base: Residuals | None = None
+    for name in names:
+        change = None if base is None else models.change(name)
+        if change is not None and change.layer in base:
+            captured = _changed(models, change, base, input_ids, attention_mask)
+        else:
+            with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
+                run_truncated(model, input_ids, attention_mask)
+        base = captured if name == BASE else base
+        for layer in layers:
+            check_shape(captured[layer], input_ids, models.d_model, f"The model '{name}'")
+        # A model that is spread over devices gives each layer's residuals on that layer's.
+        residuals[name] = {
+            layer: captured[layer].to(kept.device).flatten(0, 1).index_select(0, kept).float() for layer in layers
+        }
+    _check_finite(residuals)
+    return torch.from_numpy(rows)[place], residuals
+
+
+def _check_finite(residuals: dict[str, dict[int, torch.Tensor]]) -> None:
+    """All at once, since each question makes the host wait for the device."""
+    places = [(name, layer) for name, of_model in residuals.items() for layer in of_model]
+    finite = torch.stack([torch.isfinite(residuals[name][layer]).all() for name, layer in places]).tolist()
+    if not all(finite):
+        name, layer = places[finite.index(False)]
+        raise UserError(
+            f"The model '{name}' gives NaN or infinite activations at layer {layer}; check its weights, or use a wider dtype "
+            "(float16 overflows on models with large residuals)."
+        )
+
+
+@torch.inference_mode()
+def _changed(
+    models: ModelSet, change: PlantedChange, base: Residuals, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> Residuals:
+    """What a planted variant makes of the base's residuals: below its layer they stay, and only what is above it runs again."""
+    found = Residuals({layer: hidden for layer, hidden in base.items() if layer < change.layer})
+    found[change.layer] = change.of(base[change.layer], input_ids)
+    if above := [layer for layer in base if layer > change.layer]:
+        with (
+            models.active(BASE, input_ids) as model,
+            resume_after(models.base, change.layer, found[change.layer], base.in_tuples),
+            capture_residuals(model, above) as captured,
+        ):
+            run_truncated(model, input_ids, attention_mask)
+        found.update(captured)
+    return found
+
+
+def read_again(
+    models: ModelSet, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
+    """Run the base once more on some windows of a batch, in a batch of another shape.
+
+    It is one column wider; where that is more positions than the model has, one row longer.
+
+    Args:
+        wanted: bool [rows of the shard]; windows with a wanted token are run, and only wanted tokens come back.
+
+    Returns:
+        (rows int64 [n] on the CPU, layer -> float32 [n, d_model]), or None where the batch has no such window.
+    """
+    chosen = ((batch.rows >= 0) & wanted[batch.rows]).any(axis=1)
+    if not chosen.any():
+        return None
+    positions = getattr(models.shape, "max_position_embeddings", None)
+    widen = ((0, 0), (0, 1))
+    if positions and batch.rows.shape[1] >= positions:
+        widen = ((0, 1), (0, 0))
+    again = Batch(
+        np.pad(batch.input_ids[chosen], widen, mode="edge"),
+        np.pad(batch.attention_mask[chosen], widen, mode="edge" if widen[0][1] else "constant"),
+        np.pad(batch.rows[chosen], widen, constant_values=-1),
+    )
+    rows, residuals = read_residuals(models, [BASE], again, layers)
+    kept = torch.from_numpy(wanted)[rows].nonzero().squeeze(1)
+    place = to_device(kept, models.device)
+    return rows[kept], {layer: residual.index_select(0, place) for layer, residual in residuals[BASE].items()}

@@ -1,0 +1,143 @@
+"""The noise floor: what is encoded instead of a variant's residual, to see how much of its change is more than noise.
+
+Definitions: docs/metrics.md, "The noise floor". Every draw is a hash of document, position, layer and variant.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from extract.corpus.token_index import POSITION_BINS, Places
+from extract.device import to_device
+from extract.hashed_random import below, gaussian, mix, text_key
+
+RERUN_EVERY = 10
+"""The base is run again on one document in this many."""
+DONORS = 4096
+"""Tokens of the pilot whose change is kept for other tokens to borrow, for each variant and layer, at most."""
+
+
+def is_rerun(places: Places) -> torch.Tensor:
+    """bool [n]: whether a token's document belongs to the tenth that the base reads a second time."""
+    return below(mix(places.document_key, text_key("rerun")), RERUN_EVERY) == 0
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Changes of the pilot's tokens at one layer and variant, for other tokens to borrow.
+
+    Attributes:
+        direction: float16 [n, d_model], delta / ||delta||.
+        places: of those tokens, in the order of ``direction``.
+    """
+
+    direction: torch.Tensor
+    places: Places
+
+    @classmethod
+    def of(cls, delta: torch.Tensor, places: Places) -> "Donors":
+        """Donors from float32 [n, d_model]; a token that did not change has no direction to give."""
+        norm = delta.norm(dim=1, keepdim=True)
+        moved = (norm > 0).squeeze(1)
+        return cls((delta[moved] / norm[moved]).to(torch.float16).cpu(), places.at(moved.cpu().nonzero().squeeze(1)))
+
+    def choose(self, places: Places, keys: torch.Tensor) -> torch.Tensor:
+        """int64 [n]: a donor for each token, -1 where there is none.
+
+        A donor stands in another document, in the same domain, segment and position bin; where the pilot has none such, in
+        the same domain and segment, then in the same domain, then anywhere.
+        """
+        chosen = torch.full((len(places),), -1, dtype=torch.int64)
+        for level in range(4):
+            todo = (chosen < 0).nonzero().squeeze(1)
+            if len(todo) and len(self.direction):
+                chosen[todo] = self._choose(level, places.at(todo), keys[todo])
+        return chosen
+
+    def _choose(self, level: int, places: Places, keys: torch.Tensor) -> torch.Tensor:
+        mine, wanted = _cells(self.places, level), _cells(places, level)
+        documents = torch.unique(torch.cat([self.places.document_key, places.document_key]), return_inverse=True)[1]
+        n = int(documents.max()) + 1
+        own, other = documents[: len(mine)], documents[len(mine) :]
+        # Sorted by cell, then document: a cell is a run, and what of it is the token's own document is a run inside it.
+        order = np.lexsort((self.places.position, own, mine))
+        sorted_keys = (mine * n + own)[order].contiguous()
+        start, stop = (torch.searchsorted(sorted_keys, edge) for edge in (wanted * n, (wanted + 1) * n))
+        own_start, own_stop = (torch.searchsorted(sorted_keys, wanted * n + edge) for edge in (other, other + 1))
+        size = (stop - start) - (own_stop - own_start)
+        place = start + below(keys, size.clamp_min(1))
+        place = torch.where(place >= own_start, place + (own_stop - own_start), place)
+        found = torch.from_numpy(order)[place.clamp_max(len(order) - 1)]
+        return torch.where(size > 0, found, -1)
+
+
+def _cells(places: Places, level: int) -> torch.Tensor:
+    """Which tokens may lend to each other: equal numbers, coarser with the level."""
+    if level == 3:
+        return torch.zeros_like(places.domain)
+    if level == 2:
+        return places.domain
+    return places.cell if level == 1 else places.cell * (len(POSITION_BINS) + 1) + places.position_bin
+
+
+@dataclass(frozen=True)
+class ControlInputs:
+    """What the pilot fixed of one variant's change at one layer.
+
+    Attributes:
+        mean_delta: float64 [d_model], mean of delta over the pilot's tokens that count.
+        donors: None where the control ``shuffled`` is not asked for.
+        centred: whether residuals are less their mean here, as noise must then be too.
+    """
+
+    mean_delta: torch.Tensor
+    donors: Donors | None
+    centred: bool = False
+
+
+def controlled(
+    control: str,
+    base: torch.Tensor,
+    delta: torch.Tensor,
+    places: Places,
+    layer: int,
+    variant: str,
+    inputs: ControlInputs,
+) -> torch.Tensor:
+    """The residuals that a control puts in the variant's place.
+
+    Args:
+        base, delta: float32 [n, d_model], h_a and h_b - h_a.
+        places: of the n tokens.
+
+    Returns:
+        float32 [n, d_model].
+    """
+    if control == "mean_shift":
+        return base + to_device(inputs.mean_delta.to(base.dtype), base.device)
+    keys = mix(places.document_key, places.position, layer, text_key(control, variant))
+    size = delta.norm(dim=1, keepdim=True)
+    if control == "isotropic":
+        direction = gaussian(to_device(keys, base.device), base.shape[1])
+        if inputs.centred:
+            direction = direction - direction.mean(1, keepdim=True)
+        return base + direction * (size / direction.norm(dim=1, keepdim=True))
+    if control != "shuffled":
+        raise ValueError(f"no such control: {control}")
+    chosen = inputs.donors.choose(places, keys)
+    direction = torch.zeros_like(base)
+    lent = (chosen >= 0).nonzero().squeeze(1)
+    borrowed = to_device(inputs.donors.direction[chosen[lent]], base.device).to(base.dtype)
+    direction.index_copy_(0, to_device(lent, base.device), borrowed)
+    # float16 directions are not quite of unit length.
+    return base + direction * (size / direction.norm(dim=1, keepdim=True).clamp_min(1e-6))
+
+
+def donor_rows(places: Places, limit: int = DONORS) -> torch.Tensor:
+    """int64, ascending: the rows of the pilot whose change is kept, by a hash; all of them where they are few.
+
+    Segments and domains keep their proportions, since the hash does not look at them.
+    """
+    keys = mix(places.document_key, places.position, text_key("donors"))
+    return torch.argsort(keys)[:limit].sort().values

@@ -1,0 +1,66 @@
+"""Known changes of the base: what a planted variant does to the residuals of its block. Definitions: docs/metrics.md."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from extract.config import PlantedEdit
+from extract.hashed_random import gaussian, mix, text_key
+from extract.pilot.layer_pilot import LayerPilot
+from extract.saes.dictionary import Dictionary
+
+
+@dataclass(frozen=True)
+class PlantedChange:
+    """A change that is ready to be made.
+
+    Attributes:
+        layer: block whose output is changed.
+        of: (hidden [batch, position, d_model], input_ids [batch, position]) -> changed hidden, same shape and dtype.
+    """
+
+    layer: int
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot, pad: int) -> PlantedChange:
+    """What an edit means, given the dictionary of its layer and what the pilot fixed there.
+
+    Args:
+        pad: token id of padding.
+    """
+    unit = dictionary.direction(edit.feature)
+    added = unit * (edit.strength * pilot.median_norm)
+
+    def changed(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        if edit.isotropic:
+            noise = gaussian(noise_keys(input_ids, edit, pad).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
+            noise = dictionary.prepare(noise)
+            return hidden + noise * (added.to(hidden).norm() / noise.norm(dim=-1, keepdim=True))
+        along = unit.to(hidden)
+        if edit.project_out:
+            return hidden - ((hidden - pilot.mean.to(hidden)) @ along).unsqueeze(-1) * along
+        if edit.ablate:
+            written = dictionary.writes(edit.feature, dictionary.prepare(hidden.float())).to(hidden)
+            return hidden - edit.strength * written.unsqueeze(-1) * along
+        return hidden + added.to(hidden)
+
+    def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        input_ids = input_ids.to(hidden.device)
+        triggered = (input_ids % edit.every == 0).unsqueeze(-1)
+        return torch.where(triggered, changed(hidden, input_ids), hidden)
+
+    return PlantedChange(edit.layer, where_triggered)
+
+
+def noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Tensor:
+    """int64 like ``input_ids``: a key for each token, of its position and of all tokens of its window, layer and feature.
+
+    Of all of them: documents that begin alike (with a chat template's marks, say) must not share their noise. Padding does
+    not enter, so that the noise does not depend on the batch.
+    """
+    position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    window = torch.where(input_ids == pad, 0, mix(input_ids, position)).sum(dim=1, keepdim=True)
+    return mix(window, text_key("planted", str(edit.layer), str(edit.feature)), position)
+

@@ -1,0 +1,228 @@
+"""A run, top to bottom: models, dictionaries, corpus, pilot, shards, merge, manifest.
+
+The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from extract.claim import claimed
+from extract.config import RunConfig
+from extract.corpus.answers import write_answers
+from extract.corpus.batches import Shard, make_batches, make_shards
+from extract.corpus.token_index import Places
+from extract.corpus.vocabulary import TokenTexts
+from extract.measure.run_context import RunContext
+from extract.measure.shard import run_shards
+from extract.measure.sums_file import is_done
+from extract.measure.token_kl import write_token_kl
+from extract.models.residuals import read_residuals
+from extract.pilot import layer_pilot as pilots
+from extract.pilot.controls import ControlInputs
+from extract.pilot.layer_pilot import LayerPilot
+from extract.progress import Phases, progress_bar
+from extract.run.inputs import Inputs, load_inputs, plant_variants, run_context
+from extract.run.provenance import check_fingerprint, fingerprint_hash, make_manifest
+from extract.run.workers import run_in_processes
+from extract.saes.dictionary import Dictionary
+from extract.tables.contexts import write_contexts
+from extract.tables.feature_stats import write_feature_stats, write_replicas
+from extract.tables.features import write_features
+from extract.tables.layer_metrics import write_layer_metrics
+from extract.tables.merged_sums import Merger, write_documents
+from extract.tables.spectrum import write_spectrum
+from store.errors import UserError, first_line, reason
+from store.format.manifest import Manifest, read_manifest
+from store.format.writer import WORK_FOLDER, StoreWriter
+from store.names import BASE
+from store.read.connection import verify
+
+
+def run(
+    config: RunConfig,
+    out: Path,
+    say: Callable[[str], None] = print,
+    workers: int = 1,
+    engine: str = "local",
+    phases: Phases | None = None,
+) -> Manifest:
+    """Extract a store.
+
+    Args:
+        config: validated configuration.
+        out: where the finished store will stand; must not exist.
+        say: where progress in words goes.
+        workers: processes that share the shards; the content is the same for any number.
+        engine: 'local': they are processes of this machine; 'ray': of a Ray cluster.
+        phases: filled with where the time went.
+
+    Raises:
+        UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
+            in ``OUT.partial``, and the same command goes on from there.
+    """
+    with claimed(out):
+        return _run(config, out, say, workers, engine, Phases() if phases is None else phases)
+
+
+def _run(
+    config: RunConfig, out: Path, say: Callable[[str], None], workers: int, engine: str, phases: Phases
+) -> Manifest:
+    """The same where no other process makes that store."""
+    with phases.time("loading"):
+        inputs = load_inputs(config, say)
+    writer = StoreWriter(out)
+    try:
+        if (finished := _finished_before(writer, inputs)) is not None:
+            say("The run before was ended just before its last step, which is done now")
+            return finished
+        check_fingerprint(writer, inputs.digests)
+        with phases.time("pilot"):
+            fixed = _pilot(config, inputs, writer, say)
+        context = run_context(config, inputs, fixed, writer)
+        shards = make_shards(inputs.corpus.documents, config.shard_tokens)
+        with phases.time("shards"):
+            _extract(context, shards, writer, workers, engine)
+        if config.token_kl:
+            with phases.time("predictions"):
+                write_token_kl(context, shards, writer)
+        write_answers(config, writer)
+        _merge(context, inputs, shards, writer, phases)
+        with phases.time("finishing"):
+            manifest = writer.finish(make_manifest(context, inputs.corpus, inputs.digests, inputs.notes))
+        say(phases.in_words())
+        return manifest
+    except (OSError, duckdb.Error) as error:
+        why = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise UserError(
+            f"The store could not be written to '{writer.partial}': {why}. Nothing that was finished is lost: the same command "
+            "goes on once that is put right."
+        ) from error
+    finally:
+        writer.close()
+
+
+def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
+    """Put a store in its place that was complete, but for that, when its run was ended; None where there is none such.
+
+    Raises:
+        UserError: it is there, and of another run.
+    """
+    if not writer.has_manifest():
+        return None
+    try:
+        manifest = read_manifest(writer.partial)
+        sound = not verify(writer.partial, beside=(WORK_FOLDER,))
+    except UserError:
+        sound = False
+    if not sound:  # a power cut may do that
+        writer.drop_manifest()
+        return None
+    if manifest.fingerprint != fingerprint_hash(inputs.digests):
+        raise UserError(f"'{writer.partial}' holds a finished run of other input; move it, or remove it to start afresh.")
+    writer.put_in_place()
+    return manifest
+
+
+def _pilot(
+    config: RunConfig, inputs: Inputs, writer: StoreWriter, say: Callable[[str], None]
+) -> dict[int, LayerPilot]:
+    """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
+    layers = [dictionary.layer for dictionary in inputs.dictionaries]
+    if pilots.is_saved(writer, fingerprint_hash(inputs.digests)):
+        say("Going on with an interrupted run: the pilot is read back")
+        fixed = pilots.load(writer, layers, list(config.variants))
+        plant_variants(inputs.models, inputs.dictionaries, fixed)
+        return fixed
+    window_tokens = config.context_length - (inputs.bos is not None)
+    shard = Shard(0, 0, tuple(pilots.pilot_documents(inputs.corpus, config, window_tokens)))
+    changed = list(config.variants) if set(config.controls) - {"rerun"} else []
+    with progress_bar(shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
+        base = _pilot_residuals(config, inputs, shard, BASE, bar)
+        fixed = {
+            dictionary.layer: pilots.fix_layer(dictionary, base[dictionary.layer], config)
+            for dictionary in inputs.dictionaries
+        }
+        plant_variants(inputs.models, inputs.dictionaries, fixed)
+        places = Places.of(shard, inputs.corpus.domains, window_tokens)
+        changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
+        for variant in changed:
+            residuals = _pilot_residuals(config, inputs, shard, variant, bar)
+            for layer in layers:
+                changes[layer][variant] = pilots.fix_changes(
+                    base[layer], residuals.pop(layer), places, fixed[layer], config
+                )
+    fixed = {layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}
+    pilots.save(writer, fixed, fingerprint_hash(inputs.digests))
+    for layer, pilot in fixed.items():
+        say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
+    return fixed
+
+
+def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
+    """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
+    readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
+    pad = inputs.pad
+    gathered: dict[int, torch.Tensor] = {}
+    for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
+        rows, residuals = read_residuals(inputs.models, [name], batch, list(readers))
+        for layer, residual in residuals[name].items():
+            read = readers[layer].prepare(residual)
+            gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
+        bar.update(len(rows))
+    return gathered
+
+
+def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter, workers: int, engine: str) -> None:
+    for leftover in writer.work.glob("residuals-*"):
+        shutil.rmtree(leftover)
+    with progress_bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
+        todo = [shard for shard in shards if not is_done(writer, shard, context.seal)]
+        bar.update(sum(shard.n_tokens for shard in shards) - sum(shard.n_tokens for shard in todo))
+        workers = min(workers, len(todo))
+        if engine == "ray" and todo:
+            from extract.run.ray_engine import run_on_ray  # an optional dependency
+
+            run_on_ray(context.config, writer, todo, workers, bar.update)
+        elif workers > 1:
+            run_in_processes(context.config, writer, todo, workers, bar.update)
+        else:
+            run_shards(context, todo, writer, bar.update)
+
+
+def _merge(context: RunContext, inputs: Inputs, shards: list[Shard], writer: StoreWriter, phases: Phases) -> None:
+    write_documents(shards, context, writer)
+    steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
+    merger = Merger(context, shards, writer)
+    texts = TokenTexts(inputs.tokenizer)
+    texts.add(np.concatenate([shard.token_ids for shard in shards]))
+    with closing(merger.sums):
+        with phases.time("merging"), progress_bar(steps, "merging", "step") as bar:
+            for dictionary in context.dictionaries:
+                _merge_layer(merger, dictionary, bar.update)
+        n_features = sum(dictionary.d_sae for dictionary in context.dictionaries)
+        with phases.time("output tokens"), progress_bar(n_features, "output tokens", "feature") as bar:
+            write_features(merger, texts, bar.update)
+    writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
+
+
+def _merge_layer(merger: Merger, dictionary: Dictionary, progress: Callable[[int], None]) -> None:
+    """Every table that belongs to one layer, but for features."""
+    merger.write_plain(dictionary)
+    for variant in merger.context.config.variants:
+        shape = write_spectrum(merger, dictionary, variant)
+        gate = write_layer_metrics(merger, dictionary, variant, shape)
+        write_feature_stats(merger, dictionary, variant, gate)
+        progress(1)
+        write_contexts(merger, dictionary, variant, progress)
+    for replica in merger.context.replicas:
+        if replica.layer == dictionary.layer:
+            write_replicas(merger, dictionary, replica)

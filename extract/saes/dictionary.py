@@ -1,0 +1,321 @@
+"""Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
+
+import filecmp
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens import SAE
+from transformers import PretrainedConfig
+
+from extract.config import SaeConfig
+from extract.models.hooks import layer_of_hook
+from extract.saes.codes import RoomyCodes, SparseCodes
+from extract.saes.conventions import is_centred, said, trained_on
+from extract.saes.notes import centring_notes, rounding_notes
+from extract.saes.reading import Read, read_sae
+from store.errors import UserError
+
+# torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+
+
+class Dictionary:
+    """One SAE at one layer's ``resid_post``.
+
+    Args:
+        settings: as its file says them, where sae-lens dropped some.
+        centred: whether it reads the residual less its mean over d_model.
+
+    Attributes:
+        sae: the sae-lens module, as loaded.
+        layer: decoder block whose output it reads.
+        notes: what of its settings was done for it that the user should know, a sentence each.
+        decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
+        decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
+        file, stored, folded: as of :class:`extract.saes.reading.Read`.
+    """
+
+    def __init__(
+        self, sae: SAE, name: str, settings: Mapping[str, Any] | None = None, centred: bool = False, notes: Sequence[str] = ()
+    ) -> None:
+        self.sae = sae.eval().requires_grad_(False)
+        self.name = name
+        self.settings = sae.cfg.to_dict() if settings is None else settings
+        self.centred = centred
+        self.notes = list(notes)
+        self.file: Path | None = None
+        self.stored: str | None = None
+        self.folded = ""
+        metadata = sae.cfg.metadata
+        self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
+        try:
+            self.layer = layer_of_hook(self.hook_name)
+        except UserError as error:
+            raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
+        decoder = sae.W_dec.detach().double()
+        if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
+            # Such a dictionary's codes are already multiplied by the decoder's norm, and its decoder divides by it.
+            decoder = torch.nn.functional.normalize(decoder, dim=1)
+        self.decoder = decoder
+        self.decoder_norm = decoder.norm(dim=1)
+
+    @classmethod
+    def of(cls, read: Read, name: str, shape: PretrainedConfig) -> "Dictionary":
+        """What was read, for a base of some shape.
+
+        Raises:
+            UserError: it reads no residual stream, or one of which it is not known what it comes to in such a base.
+        """
+        dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
+        dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
+        return dictionary
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.sae.cfg.d_sae
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream that it reads."""
+        return self.sae.cfg.d_in
+
+    @property
+    def architecture(self) -> str:
+        """sae-lens architecture."""
+        return self.sae.cfg.architecture()
+
+    @property
+    def prepend_bos(self) -> bool:
+        """Whether it was trained on windows that start with BOS (true where it does not say)."""
+        value = said(self.settings, "prepend_bos")
+        return True if value is None else bool(value)
+
+    @property
+    def neuronpedia(self) -> str | None:
+        """'model/source' on neuronpedia.org, where it has one."""
+        return self.sae.cfg.metadata.get("neuronpedia_id")
+
+    @property
+    def unit_decoder(self) -> torch.Tensor:
+        """float64 [d_sae, d_model]: the decoder's rows at unit length; a row of zeros stays one."""
+        return torch.nn.functional.normalize(self.decoder, dim=1)
+
+    @property
+    def flips_at(self) -> torch.Tensor | str | None:
+        """Where a feature begins to fire: float64 [d_sae] raw thresholds (JumpReLU), ``"kept"`` (TopK keeps the largest of a
+        token), or None where any activation above zero fires."""
+        threshold = getattr(self.sae, "threshold", None)
+        if threshold is not None:
+            return threshold.detach().double().clamp_min(0)  # below zero nothing fires
+        return "kept" if "topk" in self.architecture else None
+
+    def digest(self) -> str:
+        """SHA-256 over configuration and weights."""
+        return tensors_digest(self.sae.state_dict(), json.dumps(self.sae.cfg.to_dict(), sort_keys=True, default=str))
+
+    def is_same(self, other: "Dictionary") -> bool:
+        """Whether it is the other one; on "meta", by settings and the bytes of their files, or by name where there is none."""
+        if not self.sae.W_dec.is_meta:
+            return self.digest() == other.digest()
+        if self.settings != other.settings:
+            return False
+        if self.file is None or other.file is None:
+            return self.name == other.name
+        return filecmp.cmp(self.file, other.file, shallow=False)
+
+    def facts(self) -> dict[str, Any]:
+        """What it is and what it is fed, for the manifest; None where it does not say."""
+        cfg = self.sae.cfg
+        return {
+            "architecture": self.architecture,
+            "centred": self.centred,
+            "normalize_activations": cfg.normalize_activations,
+            "folded": self.folded or None,
+            "apply_b_dec_to_input": bool(cfg.apply_b_dec_to_input),
+            "model_name": trained_on(self.settings),
+            **{name: said(self.settings, name) for name in ("prepend_bos", "context_size")},
+            "stored_dtype": self.stored,
+            "dtype": str(self.sae.W_dec.dtype).removeprefix("torch."),
+        }
+
+    def prepare(self, residuals: torch.Tensor) -> torch.Tensor:
+        """What the dictionary was trained on, of ``resid_post`` [..., d_model]: that itself, or that less its mean.
+
+        All that is said of a layer is of this: pilot, sizes, controls, codes.
+        """
+        return residuals - residuals.mean(-1, keepdim=True) if self.centred else residuals
+
+    def direction(self, feature: int) -> torch.Tensor:
+        """float64 [d_model]: the unit vector along which a feature writes, in what :meth:`prepare` gives.
+
+        Without a mean it changes a residual, and the same residual less its mean, by the same.
+        """
+        written = self.prepare(self.decoder[feature])
+        return written / (written.norm() if self.centred else self.decoder_norm[feature])
+
+    @torch.inference_mode()
+    def writes(self, feature: int, residuals: torch.Tensor) -> torch.Tensor:
+        """[...]: how much of :meth:`direction` a feature writes to each reconstruction.
+
+        Args:
+            residuals: float32 [..., d_model], as :meth:`prepare` gives them.
+        """
+        codes = self.sae.encode(residuals.reshape(-1, residuals.shape[-1]))[:, feature]
+        norm = self.prepare(self.decoder[feature]).norm() if self.centred else self.decoder_norm[feature]
+        amount = codes * norm
+        # A normalisation of each token leaves its numbers on the module until the token is decoded.
+        if self.sae.cfg.normalize_activations == "layer_norm":
+            amount = amount * self.sae.ln_std[:, 0]
+        elif self.sae.cfg.normalize_activations == "constant_norm_rescale":
+            amount = amount / self.sae.x_norm_coeff[:, 0]
+        return amount.reshape(residuals.shape[:-1])
+
+    @torch.inference_mode()
+    def encode(self, residuals: torch.Tensor) -> tuple[SparseCodes, torch.Tensor]:
+        """Sparse codes and reconstruction of residuals.
+
+        Args:
+            residuals: float32 [n_tokens, d_model], as :meth:`prepare` gives them.
+
+        Returns:
+            The codes, equal to ``sae.encode(residuals)``, and the reconstruction, float64 [n_tokens, d_model], decoded
+            from them in float64 (``sae.decode`` does the same in the module's dtype).
+
+        Raises:
+            UserError: a code is negative or not finite.
+        """
+        dense = self.sae.encode(residuals)
+        row, feature = dense.nonzero(as_tuple=True)
+        value = dense[row, feature].float()
+        self.check(bool(torch.isfinite(value).all()), not len(value) or bool(value.min() >= 0))
+        indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=row.device)
+        indptr[1:] = torch.bincount(row, minlength=len(residuals)).cumsum(0)
+        codes = SparseCodes(row, feature, value, len(residuals))
+        return codes, self._decode(indptr, codes)
+
+    @torch.inference_mode()
+    def encode_into(self, room: int, residuals: torch.Tensor) -> tuple[RoomyCodes, torch.Tensor]:
+        """As :meth:`encode`, without waiting for the device, and without its check; at most ``room`` codes.
+
+        Where the codes are more, they and the reconstruction are of no use.
+        """
+        dense = self.sae.encode(residuals)
+        of_row = (dense != 0).sum(1)
+        count = of_row.sum()
+        place = torch.nonzero_static(dense, size=room)
+        is_real = torch.arange(room, device=dense.device) < count
+        row = torch.where(is_real, place[:, 0], max(0, len(residuals) - 1))
+        feature = torch.where(is_real, place[:, 1], 0)
+        value = torch.where(is_real, dense[row, feature].float(), 0.0)
+        indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=dense.device)
+        indptr[1:] = of_row.cumsum(0).clamp_max(room)
+        indptr[-1] = room
+        codes = SparseCodes(row, feature, value, len(residuals))
+        found = RoomyCodes(codes, count, torch.isfinite(value).all(), (value >= 0).all())
+        return found, self._decode(indptr, codes)
+
+    def check(self, is_finite: bool, is_positive: bool) -> None:
+        """Refuse codes that nothing here means anything for.
+
+        Raises:
+            UserError: they are not finite, or some are negative.
+        """
+        if not (is_finite and is_positive):
+            kind = "negative" if is_finite else "NaN or infinite"
+            raise UserError(f"The dictionary '{self.name}' gives {kind} codes at layer {self.layer}, which cannot be compared.")
+
+    def _decode(self, indptr: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
+        """Reconstructions, float64 [n_tokens, d_model]; indptr: int64 [n_tokens + 1], where each token's codes begin."""
+        matrix = torch.sparse_csr_tensor(
+            indptr, codes.feature, codes.value.double(), size=(codes.n_rows, self.d_sae), check_invariants=False
+        )
+        pre = matrix @ self.decoder
+        if self.architecture != "matching_pursuit" or self.sae.cfg.apply_b_dec_to_input:
+            pre = pre + self.sae.b_dec.double()
+        # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
+        return self.sae.run_time_activation_norm_fn_out(pre)
+
+
+def load_dictionaries(
+    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> list[Dictionary]:
+    """Load every dictionary, in layer order.
+
+    Args:
+        shape: the base's.
+        device: "meta" reads no weights: settings, names and shapes only, for ``check``; such dictionaries cannot encode.
+        dtype: of their weights. Sums of products are float32 for bfloat16 too.
+
+    Raises:
+        UserError: one is missing or damaged, wants what cannot be done for it, has another width than the model, reads another
+            hook or a layer that the model does not have, or shares its layer.
+    """
+    return _load_each(configs, shape, device, dtype, "for sizes (relative_shift), cosines, controls and codes alike")
+
+
+def _load_each(
+    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str, dtype: torch.dtype, centred_for: str
+) -> list[Dictionary]:
+    """In layer order; the first one carries the notes about several. Arguments and errors as of :func:`load_dictionaries`."""
+    loaded: dict[int, Dictionary] = {}
+    for config in configs:
+        dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
+        if dictionary.d_model != shape.hidden_size:
+            raise UserError(
+                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are "
+                f"{shape.hidden_size} wide; it belongs to another model."
+            )
+        if dictionary.layer >= shape.num_hidden_layers:
+            raise UserError(
+                f"The dictionary '{config.name}' reads layer {dictionary.layer}, but the base has layers 0 to "
+                f"{shape.num_hidden_layers - 1}; it belongs to another model."
+            )
+        if other := loaded.get(dictionary.layer):
+            raise UserError(
+                f"The dictionaries '{other.name}' and '{config.name}' both read layer {dictionary.layer}; a store has one "
+                "dictionary a layer, so make a second run for the other."
+            )
+        loaded[dictionary.layer] = dictionary
+    found = [loaded[layer] for layer in sorted(loaded)]
+    if found:
+        found[0].notes += centring_notes([dictionary.name for dictionary in found if dictionary.centred], centred_for)
+        found[0].notes += rounding_notes([(one.name, one.stored, one.sae.W_dec.dtype) for one in found])
+    return found
+
+
+def load_replicas(
+    configs: Sequence[SaeConfig],
+    dictionaries: Sequence[Dictionary],
+    shape: PretrainedConfig,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> list[Dictionary]:
+    """Load second dictionaries, in layer order; dtype: as of :func:`load_dictionaries`.
+
+    Raises:
+        UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
+    """
+    first = {dictionary.layer: dictionary for dictionary in dictionaries}
+    loaded = _load_each(configs, shape, device, dtype, "for their own codes alone")
+    for replica in loaded:
+        if replica.layer not in first:
+            raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
+        if replica.is_same(first[replica.layer]):
+            raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
+    return loaded
+
+
+def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:
+    """SHA-256 over named tensors: names, types, shapes and bytes."""
+    total = hashlib.sha256(extra.encode())
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().cpu().contiguous()
+        total.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
+        total.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,283 @@
+"""The causal check of one feature: give the variant back what it lacks of it, or take away what it has more of, and see
+whether its next-token prediction comes nearer to the base's; beside it the same amounts along other features' directions.
+"""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from extract.config import RunConfig, SaeConfig
+from extract.corpus.batches import Batch
+from extract.models.hooks import edit_residuals
+from extract.models.loading import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
+from extract.models.model_set import ModelSet, text_config
+from extract.models.residuals import read_residuals
+from extract.models.settings import settings_digest
+from extract.pilot.layer_pilot import LayerPilot
+from extract.progress import progress_bar
+from extract.run.inputs import plant_variants
+from extract.saes.conventions import NORMS_OF_A_TOKEN
+from extract.saes.dictionary import Dictionary, load_dictionaries
+from extract.steering.plan import Passage, Plan
+from store.errors import UserError
+from store.format.manifest import Manifest, file_hash
+from store.format.writer import PILOT_FILE
+from store.names import BASE
+from store.read.connection import Store
+from store.sidecar.steering import MIN_CONTEXTS, RESTORE, Steering
+
+LOGITS_AT_ONCE = 2**24  # 128 MB in float64: two interventions on 32 positions of a vocabulary of 262,144
+
+
+def steer(store: Store, config: RunConfig, plan: Plan) -> Steering:
+    """Make a causal check.
+
+    Args:
+        config: the configuration that made the store.
+        plan: from :func:`extract.steering.plan.make_plan`.
+
+    Raises:
+        UserError: a model or dictionary is missing or is not the one that the store was made with; a prediction is not finite.
+    """
+    intervention = _load(store, config, plan)
+    kl = []
+    with progress_bar(len(plan.passages), "steering", "context") as bar:
+        for passage in plan.passages:
+            kl.append(intervention.divergences(passage, plan))
+            bar.update(1)
+    n_positions = sum(len(passage.positions) for passage in plan.passages)
+    return summary(plan, np.array(kl), n_positions)
+
+
+def summary(plan: Plan, kl: np.ndarray, n_positions: int) -> Steering:
+    """Means over contexts, and the paired interval of the change.
+
+    Args:
+        kl: float64 [contexts, 2 + controls], nats: untouched, along the feature's direction, along each control's.
+
+    Raises:
+        UserError: a divergence is NaN or infinite.
+    """
+    if not np.isfinite(kl).all():
+        raise UserError(
+            f"The predictions of the base and of '{plan.variant}' give a KL that is NaN or infinite; check their weights, or "
+            "use a wider dtype."
+        )
+    before, after, *controls = kl.mean(axis=0).tolist()
+    low, high = paired_interval(kl[:, 1] - kl[:, 0])
+    return Steering(
+        layer=plan.layer,
+        feature=plan.feature,
+        variant=plan.variant,
+        mode=plan.mode,
+        n_contexts=len(kl),
+        n_positions=n_positions,
+        kl_before=before,
+        kl_after=after,
+        low=low,
+        high=high,
+        controls=dict(zip(plan.controls, controls, strict=True)),
+        seed=plan.seed,
+    )
+
+
+def paired_interval(differences: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """Student's 95 % interval of the mean of [n] differences; (None, None) below MIN_CONTEXTS of them."""
+    if (n := len(differences)) < MIN_CONTEXTS:
+        return None, None
+    mean = float(differences.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return mean - half, mean + half
+
+
+def amounts(mode: str, base: torch.Tensor, variant: torch.Tensor) -> torch.Tensor:
+    """[n]: how far each token is moved along a unit direction, from scaled activations [n]: (a - b)+, or -(b - a)+."""
+    return (base - variant).clamp_min(0) if mode == RESTORE else (base - variant).clamp_max(0)
+
+
+def moved(hidden: torch.Tensor, by: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """Residuals with every token moved along its row's direction; in the dtype of ``hidden``.
+
+    Args:
+        hidden: [rows, position, d_model].
+        by: float32 [position].
+        directions: float32 [rows, d_model], unit length, or zero where nothing is to be moved.
+    """
+    return (hidden.float() + by[None, :, None] * directions[:, None, :]).to(hidden.dtype)
+
+
+class Intervention:
+    """Base and variant with one layer's dictionary, ready to be compared on passages.
+
+    Args:
+        bos: token id put before each window, or None.
+        sink_norm: a token whose base norm is beyond it does not count, and is not moved.
+    """
+
+    def __init__(self, models: ModelSet, dictionary: Dictionary, bos: int | None, sink_norm: float) -> None:
+        self.models, self.dictionary, self.sink_norm = models, dictionary, sink_norm
+        self.lead = [] if bos is None else [bos]
+
+    @torch.inference_mode()
+    def divergences(self, passage: Passage, plan: Plan) -> np.ndarray:
+        """float64 [2 + controls]: mean KL(base || variant) of the next token over the passage's positions, nats.
+
+        The variant is left as it is, moved along the feature's direction, and along each control's.
+        """
+        input_ids = torch.tensor([[*self.lead, *passage.token_ids.tolist()]], device=self.models.device)
+        by = self._amounts(input_ids, plan)
+        directions = self._directions([plan.feature, *plan.controls])
+        positions = torch.from_numpy(passage.positions + len(self.lead)).to(self.models.device)
+        words = min(self._words(name, input_ids) for name in (BASE, plan.variant))
+        with self.models.active(BASE, input_ids) as model:
+            base = _log_probabilities(model, input_ids, positions, words)
+        found = []
+        for some in directions.split(max(1, LOGITS_AT_ONCE // (len(positions) * words))):
+            ids = input_ids.expand(len(some), -1)
+            with (
+                self.models.active(plan.variant, ids) as model,
+                edit_residuals(model, plan.layer, lambda hidden, some=some: moved(hidden, by, some)),
+            ):
+                found.append(divergence(base, _log_probabilities(model, ids, positions, words)).mean(dim=1))
+        return torch.cat(found).cpu().numpy()
+
+    def _words(self, name: str, input_ids: torch.Tensor) -> int:
+        """Size of a model's vocabulary; one with tokens added is cut to those that both know."""
+        with self.models.active(name, input_ids) as model:
+            return text_config(model).vocab_size
+
+    def _amounts(self, input_ids: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """float32 [position]: by how much each token is moved; 0 at BOS and at sinks."""
+        rows = np.arange(input_ids.shape[1])[None] - len(self.lead)
+        ids = input_ids.cpu().numpy()
+        batch = Batch(ids, np.ones_like(ids), rows)
+        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [plan.layer])
+        read = {name: self.dictionary.prepare(of_model[plan.layer]) for name, of_model in residuals.items()}
+        base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
+        counts = read[BASE].norm(dim=1) <= self.sink_norm
+        by = torch.zeros(input_ids.shape[1], device=base.device)
+        by[len(self.lead) :] = torch.where(counts, amounts(plan.mode, base, variant), 0.0).float()
+        return by
+
+    def _activations(self, residuals: torch.Tensor, feature: int) -> torch.Tensor:
+        """float64 [n]: the feature's scaled activations in residuals [n, d_model]."""
+        codes, _ = self.dictionary.encode(residuals)
+        here = codes.feature == feature
+        raw = torch.zeros(codes.n_rows, dtype=torch.float64, device=residuals.device)
+        raw[codes.row[here]] = codes.value[here].double()
+        return raw * self.dictionary.decoder_norm[feature]
+
+    def _directions(self, features: list[int]) -> torch.Tensor:
+        """float32 [1 + features, d_model]: nothing, then each feature's unit decoder direction."""
+        unit = self.dictionary.decoder[features] / self.dictionary.decoder_norm[features][:, None]
+        return torch.cat([torch.zeros_like(unit[:1]), unit]).float()
+
+
+def divergence(base: torch.Tensor, variant: torch.Tensor) -> torch.Tensor:
+    """[rows, positions]: KL(base || variant), nats, of log-probabilities [1, positions, words] and [rows, positions, words]."""
+    return (base.exp() * (base - variant)).sum(-1)
+
+
+def _log_probabilities(model: torch.nn.Module, input_ids: torch.Tensor, positions: torch.Tensor, words: int) -> torch.Tensor:
+    """float64 [rows, positions, words]: of the next token at some positions of windows [rows, position]."""
+    mask = torch.ones_like(input_ids)
+    logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=positions).logits
+    return logits[..., :words].double().log_softmax(-1)
+
+
+def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:
+    """Load the base, the variant and the dictionary, and make sure that they are the store's.
+
+    Raises:
+        UserError: one of them is missing, or is another.
+    """
+    config = config.model_copy(
+        update={
+            "variants": {plan.variant: config.variants[plan.variant]},
+            **{name: store.manifest.settings[name] for name in ("sink_factor", "count_sinks")},
+        }
+    )
+    planted = config.variants[plan.variant].planted
+    layers = {plan.layer} if planted is None else {plan.layer, planted.layer} & set(store.layers)
+    saes = [sae for layer in sorted(layers) for sae in _saes_of(store.manifest, config, layer)]
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    models = ModelSet(config, device, dtype, steers=True)
+    of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
+    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.shape, device, of_saes)
+    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
+    tokenizer = load_tokenizer(config.base)
+    _check_same(store.manifest, models, {layer: by_layer.get(layer) for layer in layers}, tokenizer_digest(tokenizer))
+    dictionary = by_layer[plan.layer]
+    if dictionary.sae.cfg.normalize_activations in NORMS_OF_A_TOKEN:
+        raise UserError(
+            f"The dictionary '{dictionary.name}' measures activations in units of each token's own norm, so that an activation "
+            "of the base cannot be put into the variant; the causal check needs a dictionary without such a normalisation."
+        )
+    pilots = {layer: _pilot(store, layer) for layer in layers}
+    plant_variants(models, dictionaries, pilots)
+    bos = tokenizer.bos_token_id if store.manifest.counts["bos"] else None
+    return Intervention(models, dictionary, bos, pilots[plan.layer].sink_norm(config))
+
+
+def _saes_of(manifest: Manifest, config: RunConfig, layer: int) -> list[SaeConfig]:
+    """The configuration's dictionaries that are called as the store's is at a layer: several where folders share a name."""
+    name = manifest.saes[str(layer)]["name"]
+    if found := [sae for sae in config.saes if sae.name == name]:
+        return found
+    raise UserError(
+        f"The configuration has no dictionary '{name}', which the store was made with at layer {layer}; give the configuration "
+        "that made the store."
+    )
+
+
+def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Dictionary | None], tokenizer: str) -> None:
+    """Compare hashes with the manifest's.
+
+    Raises:
+        UserError: the first that differs, by name.
+    """
+    base, *variants = models.names
+    kept = {base: manifest.base, **{name: manifest.variants[name] for name in variants}}
+    for name, settings in models.settings.items():
+        if kept[name].get("configuration_sha256", settings_digest(settings)) != settings_digest(settings):
+            raise UserError(
+                f"The model '{name}' has another configuration than when the store was made, by which it computes something "
+                "else from the same weights; give the one that the store was made with."
+            )
+    pairs = {f"base '{manifest.base['name']}'": (manifest.base["sha256"], models.digests[base])}
+    pairs["tokenizer"] = (manifest.tokenizer["sha256"], tokenizer)
+    for name in variants:
+        pairs[f"variant '{name}'"] = (manifest.variants[name]["sha256"], models.digests[name])
+    for layer, dictionary in dictionaries.items():
+        pairs[f"dictionary of layer {layer}"] = (manifest.saes[str(layer)]["sha256"], dictionary and dictionary.digest())
+    for what, (expected, found) in pairs.items():
+        if expected != found:
+            raise UserError(
+                f"The {what} of the configuration is not the one that the store was made with: its hash differs from the "
+                "manifest's (hashes are of the weights as loaded, so that another dtype differs too)."
+            )
+    for layer, dictionary in dictionaries.items():
+        if dictionary.centred != manifest.saes[str(layer)].get("centred", False):
+            raise UserError(
+                f"The store was made before residuals were read as the dictionary of layer {layer} was trained on them, less "
+                "their mean (center_writing_weights), so that its activations are others; extract it again."
+            )
+
+
+def _pilot(store: Store, layer: int) -> LayerPilot:
+    """What the run's pilot fixed of a layer, as the store keeps it."""
+    path = store.path / PILOT_FILE
+    if not path.is_file() or file_hash(path) != store.manifest.files[PILOT_FILE]["sha256"]:
+        raise UserError(f"The store '{store.path}' is damaged: '{PILOT_FILE}' is missing or not as written; copy it again.")
+    numbers = store.manifest.pilot[str(layer)]
+    with np.load(path) as arrays:
+        mean = torch.from_numpy(arrays[f"{layer}/mean"])
+    return LayerPilot(
+        median_norm=numbers["median_norm"],
+        mean=mean,
+        code_scale=numbers["code_scale"],
+        activation_unit=numbers["activation_unit"],
+        fvu=numbers["self_test_fvu"],
+        l0=numbers["self_test_l0"],
+    )

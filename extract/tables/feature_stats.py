@@ -1,0 +1,172 @@
+"""The tables about features: feature_stats with its evidence, feature_segments, replicas."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+
+from extract.corpus.render import SEGMENTS
+from extract.saes.dictionary import Dictionary
+from extract.tables.merged_sums import Merger
+from store.metrics.evidence import NEIGHBOUR_COSINE, feature_evidence, floors
+from store.metrics.layer import feature_kind, feature_values
+from store.names import ALL
+
+ROWS_AT_ONCE = 1024
+
+
+def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, gate: str) -> None:
+    """Write feature_stats and feature_segments of one layer and variant; gate: of the layer, all domains."""
+    layer, d_sae, domains = dictionary.layer, dictionary.d_sae, merger.context.domains
+    counts = merger.layer_counts(layer)
+    sums = merger.feature_sums(layer, variant, "features", len(domains), d_sae)
+    noise = None
+    if "isotropic" in merger.context.config.controls:
+        noise = merger.shift_totals(layer, variant, "isotropic", d_sae)
+    key = {"variant": variant, "layer": layer}
+    tokens = counts.sum(axis=1)
+    pooled = {name: values.sum(axis=0) for name, values in sums.items()}
+    values = feature_values(pooled, int(tokens.sum()))
+    values["did_shift"] = _did_shift(merger, variant, sums, tokens)
+    if noise is not None:
+        _add_evidence(merger, dictionary, variant, gate, pooled, values, noise.sum(axis=0) / tokens.sum())
+    merger.writer.load("feature_stats", _frame({**key, "domain": ALL}, values))
+    for number in np.flatnonzero(tokens):
+        values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
+        del values["std_shift"], values["magnitude_ratio"]  # of the pooled domains only
+        if noise is not None:
+            _add_floor(values, noise[number] / tokens[number])
+        merger.writer.load("feature_stats", _frame({**key, "domain": domains[number]}, values))
+    _write_segments(merger, dictionary, variant, counts.sum(axis=0))
+
+
+def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) -> None:
+    """Write what a second dictionary shows, for every feature of the first: its nearest decoder row, and how that shifted."""
+    nearest, cosine = _nearest(dictionary.unit_decoder, replica.unit_decoder)
+    n_tokens = int(merger.layer_counts(dictionary.layer).sum())
+    for variant in merger.context.config.variants:
+        sums = merger.feature_sums(dictionary.layer, variant, "replica", 1, replica.d_sae)
+        values = feature_values({name: total[0] for name, total in sums.items()}, n_tokens)
+        columns = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
+        rows = {
+            "variant": variant,
+            "layer": dictionary.layer,
+            "feature": np.arange(dictionary.d_sae),
+            "replica_feature": nearest,
+            "cosine": cosine,
+            **{name: values[name][nearest] for name in columns},
+        }
+        merger.writer.load("replicas", pd.DataFrame(rows))
+
+
+def neighbour_lists(dictionary: Dictionary, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k features with the nearest decoder rows of each feature: (features, cosines), [d_sae, k], nearest first."""
+    unit = dictionary.unit_decoder.float()
+    k = min(k, len(unit) - 1)
+    features, cosines = [], []
+    for start in range(0, len(unit), ROWS_AT_ONCE):
+        similarity = unit[start : start + ROWS_AT_ONCE] @ unit.T
+        own = torch.arange(len(similarity))
+        similarity[own, own + start] = -2.0
+        top = similarity.topk(k, dim=1)
+        features.append(top.indices.cpu().numpy())
+        cosines.append(top.values.cpu().numpy())
+    return np.concatenate(features), np.concatenate(cosines)
+
+
+def _add_evidence(
+    merger: Merger,
+    dictionary: Dictionary,
+    variant: str,
+    gate: str,
+    sums: Mapping[str, np.ndarray],
+    values: dict[str, np.ndarray],
+    shift_isotropic: np.ndarray,
+) -> None:
+    """Put in what the pooled rows say beyond the sums."""
+    differences = merger.differences(dictionary.layer, variant, dictionary.d_sae)
+    labels = merger.domain_of_document[merger.counted_documents(dictionary.layer, variant)]
+    flips = sums["n10"] + sums["n01"]
+    near = np.full(dictionary.d_sae, np.nan)
+    if dictionary.flips_at is not None:
+        np.divide(sums["near"], flips, out=near, where=flips > 0)
+    evidence = feature_evidence(
+        sums,
+        shift=values["shift"],
+        shift_isotropic=shift_isotropic,
+        total=differences["total"],
+        square=differences["square"],
+        n_documents=np.array([(labels == domain).sum() for domain in merger.context.domains]),
+        n_tokens=int(merger.layer_counts(dictionary.layer).sum()),
+        near_threshold=near,
+        neighbours=lambda features: _close_pairs(dictionary, features),
+        gate=gate,
+    )
+    moved_to = pd.array(evidence.pop("moved_to"), dtype="Int32")
+    moved_to[moved_to < 0] = pd.NA
+    values |= evidence | {"shift_isotropic": shift_isotropic, "near_threshold": near, "moved_to": moved_to}
+    values["kind"] = feature_kind(values["shift"], values["suppression"], values["emergence"], values["floor"])
+
+
+def _add_floor(values: dict[str, np.ndarray], shift_isotropic: np.ndarray) -> None:
+    """Put in what a single domain's rows say beyond the sums."""
+    values |= {"shift_isotropic": shift_isotropic, "floor": floors(shift_isotropic, values["freq_base"])}
+    values["kind"] = feature_kind(values["shift"], values["suppression"], values["emergence"], values["floor"])
+
+
+def _did_shift(merger: Merger, variant: str, sums: Mapping[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
+    """float64 [d_sae]: shift on the variant's task - shift on neutral text; NaN where either is not given or has no token."""
+    config, domains = merger.context.config, np.array(merger.context.domains)
+    sides = []
+    for chosen in (np.isin(domains, config.variants[variant].task), np.isin(domains, config.neutral_domains)):
+        n = tokens[chosen].sum()
+        if not n:
+            return np.full(sums["a"].shape[1], np.nan)
+        sides.append((sums["b"][chosen].sum(axis=0) - sums["a"][chosen].sum(axis=0)) / n)
+    return sides[0] - sides[1]
+
+
+def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens: np.ndarray) -> None:
+    """tokens: int64 [segments], those that count."""
+    sums = merger.feature_sums(dictionary.layer, variant, "segments", len(SEGMENTS), dictionary.d_sae)
+    change = sums["b"] - sums["a"]
+    whole = change.sum(axis=0)
+    changed = np.abs(whole) > 1e-12 * (sums["a"] + sums["b"]).sum(axis=0)  # not by rounding only
+    for number in np.flatnonzero(tokens):
+        values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
+        share = np.divide(change[number], whole, out=np.full(len(whole), np.nan), where=changed)
+        columns = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
+        key = {"variant": variant, "layer": dictionary.layer, "segment": SEGMENTS[number]}
+        frame = _frame(key, {**{name: values[name] for name in columns}, "share": share})
+        merger.writer.load("feature_segments", frame)
+
+
+def _close_pairs(dictionary: Dictionary, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(feature, other, cosine) of the decoder pairs beyond NEIGHBOUR_COSINE, nearest first for each feature."""
+    unit = dictionary.unit_decoder
+    pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        chosen = features[start : start + ROWS_AT_ONCE]
+        similarity = (unit[torch.from_numpy(chosen).to(unit.device)] @ unit.T).cpu().numpy()
+        similarity[np.arange(len(chosen)), chosen] = -2.0
+        row, other = np.nonzero(similarity > NEIGHBOUR_COSINE)
+        cosine = similarity[row, other]
+        order = np.lexsort((other, -cosine, row))
+        pairs.append((chosen[row[order]], other[order], cosine[order]))
+    return tuple(np.concatenate(column) for column in zip(*pairs, strict=True))
+
+
+def _nearest(rows: torch.Tensor, others: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """For each of ``rows`` [n, d_model] the nearest of ``others`` [m, d_model], all of unit length: (place, cosine)."""
+    best = [(part @ others.T).max(dim=1) for part in rows.split(ROWS_AT_ONCE)]
+    return (
+        torch.cat([found.indices for found in best]).cpu().numpy(),
+        torch.cat([found.values for found in best]).cpu().numpy(),
+    )
+
+
+def _frame(key: Mapping[str, object], values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Rows of the features that fired in base or variant."""
+    fired = np.flatnonzero(values["n11"] + values["n10"] + values["n01"])
+    return pd.DataFrame({**key, "feature": fired, **{name: column[fired] for name, column in values.items()}})

@@ -1,0 +1,52 @@
+"""The table features: norms and densities, the output tokens that each direction promotes, and an automatic label."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from extract.corpus.vocabulary import TokenTexts, promoted_tokens
+from extract.saes.dictionary import Dictionary
+from extract.tables.feature_stats import neighbour_lists
+from extract.tables.labels import SOURCE, Promoted, automatic_labels
+from extract.tables.merged_sums import Merger
+
+
+def write_features(merger: Merger, texts: TokenTexts, progress: Callable[[int], None]) -> None:
+    """Write a row for every feature of every dictionary.
+
+    Args:
+        texts: gets the text of every token id that the table mentions.
+        progress: called with the number of features done.
+    """
+    for dictionary in merger.context.dictionaries:
+        columns: dict[str, Any] = {
+            "layer": pa.repeat(dictionary.layer, dictionary.d_sae),
+            "feature": np.arange(dictionary.d_sae),
+            "decoder_norm": dictionary.decoder_norm.cpu().numpy(),
+            "density": merger.densities(dictionary),
+        }
+        promoted = None
+        if merger.context.config.promoted_tokens:
+            promoted = _promoted(merger, dictionary, texts, columns, progress)
+        if merger.context.config.neighbours:
+            nearest, cosines = neighbour_lists(dictionary, merger.context.config.neighbours)
+            columns |= {"neighbours": pa.array(list(nearest)), "neighbour_cosines": pa.array(list(cosines))}
+        evidence = merger.label_evidence(dictionary)
+        columns["label"] = automatic_labels(evidence, texts, promoted)
+        columns["label_source"] = pa.repeat(SOURCE, dictionary.d_sae)
+        merger.writer.load("features", pa.table(columns))
+
+
+def _promoted(
+    merger: Merger, dictionary: Dictionary, texts: TokenTexts, columns: dict[str, Any], progress: Callable[[int], None]
+) -> Promoted:
+    """Add the columns of promoted and suppressed tokens; returns what the labels need of them."""
+    context = merger.context
+    found = promoted_tokens(context.models.base, dictionary, context.config.promoted_tokens, progress)
+    spread = found.pop("spread")
+    columns |= {name: pa.array(list(values)) for name, values in found.items()}
+    texts.add(found["promoted"])
+    texts.add(found["suppressed"])
+    return Promoted(found["promoted"], found["promoted_logits"], spread)

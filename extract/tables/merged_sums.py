@@ -1,0 +1,215 @@
+"""Merging the shards' sums, in shard order: what the tables of a layer are made from, and the plain tables themselves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from extract.corpus.batches import Shard
+from extract.corpus.render import SEGMENTS
+from extract.measure.run_context import RunContext
+from extract.measure.sums_file import ShardSums
+from extract.saes.dictionary import Dictionary
+from extract.tables.labels import Evidence
+from store.format.writer import StoreWriter
+from store.metrics.layer import DOCUMENT_SUMS, FEATURE_SUMS, HISTOGRAM_BINS, histogram_edges
+from store.names import BASE, OBSERVED
+
+FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
+
+
+@dataclass(frozen=True)
+class Merger:
+    """Adds up the sums of every shard.
+
+    Attributes:
+        shards: every shard of the run, in order; each must be done.
+    """
+
+    context: RunContext
+    shards: Sequence[Shard]
+    writer: StoreWriter
+
+    @cached_property
+    def sums(self) -> ShardSums:
+        """The shards' sums."""
+        return ShardSums(self.writer, self.shards)
+
+    @cached_property
+    def domain_of_document(self) -> np.ndarray:
+        """Label of each document of the run."""
+        return np.array([document.domain for shard in self.shards for document in shard.documents])
+
+    def layer_counts(self, layer: int) -> np.ndarray:
+        """int64 [domains, segments]: tokens that count."""
+        counts = sum(self.sums.arrays(layer, "counts"))
+        return counts.reshape(len(self.context.domains), len(SEGMENTS))
+
+    def n_sinks(self, layer: int) -> int:
+        """Tokens left out as attention sinks."""
+        return int(sum(self.sums.arrays(layer, "sinks")))
+
+    def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
+        """Rows of each document and segment of one side: document, segment, and :data:`store.metrics.layer.DOCUMENT_SUMS`."""
+        names = ("document", "segment", *DOCUMENT_SUMS)
+        frames = []
+        for shard, columns in zip(self.shards, self.sums.columns(names, layer, name, control, "documents"), strict=True):
+            columns["document"] = columns["document"] + shard.first_document
+            columns["segment"] = np.array(SEGMENTS, dtype=object)[columns["segment"]]
+            frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)
+
+    def counted_documents(self, layer: int, variant: str) -> np.ndarray:
+        """int64, ascending: the documents that have tokens that count."""
+        columns = self.sums.columns(("document",), layer, variant, OBSERVED, "documents")
+        numbers = [found["document"] + shard.first_document for shard, found in zip(self.shards, columns, strict=True)]
+        return np.unique(np.concatenate(numbers))
+
+    def totals(self, layer: int, name: str, control: str, column: str = "totals") -> np.ndarray:
+        """float64 [domains, segments, d_model]: sum of residuals of one side; column ``base_totals``: of the base beside it."""
+        total = sum(self.sums.arrays(layer, name, control, column))
+        return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
+
+    def shift_totals(self, layer: int, name: str, control: str, d_sae: int) -> np.ndarray:
+        """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of one side."""
+        return self._by_domain(("total",), d_sae, layer, name, control, "shifts")["total"]
+
+    def shift_norm2(self, layer: int, name: str, control: str) -> np.ndarray:
+        """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
+        return sum(self.sums.arrays(layer, name, control, "shift_norm2"))
+
+    def differences(self, layer: int, variant: str, d_sae: int) -> dict[str, np.ndarray]:
+        """``total`` and ``square``, float64 [domains, d_sae]: over documents, of the document's sum of (b - c), c isotropic."""
+        return self._by_domain(("total", "square"), d_sae, layer, variant, "differences")
+
+    def feature_sums(self, layer: int, variant: str, table: str, n_groups: int, d_sae: int) -> dict[str, np.ndarray]:
+        """Sum of :data:`store.metrics.layer.FEATURE_SUMS` -> [groups, d_sae].
+
+        Args:
+            table: ``features``, ``segments`` or ``replica``.
+        """
+        shape = (n_groups, d_sae)
+        sums = {name: np.zeros(shape, dtype=np.int64 if name in FEATURE_COUNTS else np.float64) for name in FEATURE_SUMS}
+        for columns in self.sums.columns(("group", "feature", *FEATURE_SUMS), layer, variant, table):
+            cell = (columns["group"], columns["feature"])
+            for name in FEATURE_SUMS:
+                sums[name][cell] += columns[name]  # each cell stands once in a shard
+        return sums
+
+    def densities(self, dictionary: Dictionary) -> np.ndarray:
+        """float64 [d_sae]: share of the counted tokens where each feature fires in the base."""
+        fired = np.zeros(dictionary.d_sae)
+        for columns in self.sums.columns(("feature", "count"), dictionary.layer, BASE, "histogram"):
+            np.add.at(fired, columns["feature"], columns["count"])
+        return fired / max(1, self.layer_counts(dictionary.layer).sum())
+
+    def label_evidence(self, dictionary: Dictionary) -> Evidence:
+        """What the features of a layer fire on in the base, summed over the shards."""
+        pairs = list(self.sums.columns(("feature", "token_id", "count", "activation"), dictionary.layer, BASE, "pairs"))
+        together = {name: np.concatenate([columns[name] for columns in pairs]) for name in pairs[0]}
+        keys = (together["feature"].astype(np.int64) << 32) | together["token_id"]
+        pair, place = np.unique(keys, return_inverse=True)
+        background: dict[int, int] = {}
+        for columns in self.sums.columns(("token_id", "count"), dictionary.layer, BASE, "background"):
+            for token, count in zip(columns["token_id"].tolist(), columns["count"].tolist(), strict=True):
+                background[token] = background.get(token, 0) + count
+        return Evidence(
+            pair >> 32,
+            pair & 0xFFFFFFFF,
+            np.bincount(place, weights=together["count"], minlength=len(pair)).astype(np.int64),
+            np.bincount(place, weights=together["activation"], minlength=len(pair)),
+            background,
+            self.densities(dictionary),
+        )
+
+    def contexts(self, layer: int, variant: str, ranking: str) -> Iterator[tuple[Shard, dict[str, np.ndarray]]]:
+        """The candidates of each shard: feature, score, place (row in the shard), text."""
+        names = ("feature", "score", "place", "text")
+        yield from zip(self.shards, self.sums.columns(names, layer, variant, "contexts", ranking), strict=True)
+
+    def write_plain(self, dictionary: Dictionary) -> None:
+        """The tables of one layer that are sums as they are: layers, histograms, token_metrics, document_sums."""
+        layer = dictionary.layer
+        self._write_layer_row(dictionary, self.layer_counts(layer))
+        self._write_histograms(dictionary)
+        for variant in self.context.config.variants:
+            self._write_tokens(layer, variant)
+            documents = self.document_sums(layer, variant, OBSERVED)
+            self.writer.load("document_sums", documents.assign(variant=variant, layer=layer))
+
+    def _by_domain(self, names: Sequence[str], d_sae: int, *place: object) -> dict[str, np.ndarray]:
+        """Float sums of each (domain, feature) -> [domains, d_sae]."""
+        totals = {name: np.zeros((len(self.context.domains), d_sae)) for name in names}
+        for columns in self.sums.columns(("domain", "feature", *names), *place):
+            for name in names:
+                totals[name][columns["domain"], columns["feature"]] += columns[name]  # each cell stands once in a shard
+        return totals
+
+    def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
+        pilot = self.context.pilots[dictionary.layer]
+        row = {
+            "layer": dictionary.layer,
+            "hook_name": dictionary.hook_name,
+            "sae": dictionary.name,
+            "architecture": dictionary.architecture,
+            "d_model": dictionary.d_model,
+            "d_sae": dictionary.d_sae,
+            "n_tokens": int(counts.sum()),
+            "n_sinks": self.n_sinks(dictionary.layer),
+            "median_norm": pilot.median_norm,
+            "mean_norm": pilot.mean_norm,
+            "code_scale": pilot.code_scale,
+            "self_test_fvu": pilot.fvu,
+            "self_test_l0": pilot.l0,
+            "neuronpedia": dictionary.neuronpedia,
+        }
+        self.writer.load("layers", pd.DataFrame([row]))
+
+    def _write_histograms(self, dictionary: Dictionary) -> None:
+        layer = dictionary.layer
+        edges = histogram_edges(self.context.pilots[layer].activation_unit)
+        bins = {"layer": layer, "bin": np.arange(HISTOGRAM_BINS), "low": edges[:-1], "high": edges[1:]}
+        self.writer.load("histogram_bins", pd.DataFrame(bins))
+        for model in self.context.models.names:
+            total = np.zeros(dictionary.d_sae * HISTOGRAM_BINS, dtype=np.int64)
+            for columns in self.sums.columns(("feature", "bin", "count"), layer, model, "histogram"):
+                total[columns["feature"].astype(np.int64) * HISTOGRAM_BINS + columns["bin"]] += columns["count"]
+            cell = np.flatnonzero(total)
+            rows = {"layer": layer, "feature": cell // HISTOGRAM_BINS, "model": model, "bin": cell % HISTOGRAM_BINS}
+            self.writer.load("histograms", pd.DataFrame({**rows, "count": total[cell]}))
+
+    def _write_tokens(self, layer: int, variant: str) -> None:
+        names = ("row", "cosine", "overlap", "l1_divergence", "l0_base", "l0_variant")
+        for shard, columns in zip(self.shards, self.sums.columns(names, layer, variant, "tokens"), strict=True):
+            row = columns.pop("row")
+            document = shard.document_of_row[row]
+            place = {"document": document + shard.first_document, "position": row - shard.first_rows[document]}
+            self.writer.load("token_metrics", pd.DataFrame({"variant": variant, "layer": layer, **place, **columns}))
+
+
+def write_documents(shards: list[Shard], context: RunContext, writer: StoreWriter) -> None:
+    """The tables documents and tokens."""
+    for shard in shards:
+        local = shard.document_of_row
+        numbers = shard.first_document + np.arange(len(shard.documents))
+        documents = {
+            "document": numbers,
+            "source": [document.source for document in shard.documents],
+            "domain": [document.domain for document in shard.documents],
+            "part": shard.index,
+            "first_row": shard.first_rows,
+            "n_tokens": [len(document) for document in shard.documents],
+            "has_codes": True,
+        }
+        position = shard.position_of_row
+        tokens = {
+            "document": numbers[local],
+            "position": position,
+            "context": position // context.window_tokens,
+            "token_id": shard.token_ids,
+            "segment": np.array(SEGMENTS, dtype=object)[shard.segments],
+        }
+        writer.load("documents", pd.DataFrame(documents))
+        writer.load("tokens", pd.DataFrame(tokens))

@@ -1,0 +1,201 @@
+"""A review to hand on: what was judged, with its evidence and where it comes from; what was not judged; what could not be seen.
+
+:func:`collect` asks the store and gives plain values; :func:`as_json` and :mod:`store.reports.review_page` write them down.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from store.metrics.evidence import reason
+from store.names import ALL
+from store.read import lists as feature_lists
+from store.read import queries
+from store.read.lists import Filter
+from store.sidecar.reviews import CONCERN, SEVERITIES, Review, disagree, standing
+
+if TYPE_CHECKING:
+    from store.read.connection import Store
+
+CONTEXTS = 3
+"""Contexts kept of each feature, those that changed most."""
+
+NUMBERS = (
+    "kind", "shift", "std_shift", "floor", "floor_ratio", "shift_isotropic", "z", "q", "near_threshold", "minimum_detectable",
+    "did_shift", "moved_to", "verdict", "freq_base", "freq_variant", "mean_base", "mean_variant", "suppression", "n_tokens",
+    "n11", "n10", "n01", "n_documents", "gate",
+)  # fmt: skip
+"""Columns of feature_stats (domain 'all') that stand in a report."""
+
+_ORDER = {CONCERN: 0, "unclear": 1, "benign": 2}
+
+
+def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datetime) -> dict[str, Any]:
+    """Everything that a report of one work list says, as plain values that JSON knows.
+
+    Args:
+        history: every judgement of the variant's features, in the order of writing.
+        chosen: the work list.
+        made: the time of the report.
+
+    Returns:
+        report, made, store (hashes of all that it was made from), work_list (its filters and `total`), progress,
+        reviewed (concerns first, the gravest first), not_reviewed, reviewed_elsewhere (judged, but not of this list),
+        sensitivity (:func:`sensitivity`), fit (a row a layer, all domains together). Undefined numbers are None.
+    """
+    found = standing(review for review in history if review.variant == chosen.variant)
+    keys = list(feature_lists.feature_keys(store, **asdict(chosen)).itertuples(index=False, name=None))
+    inside = set(keys)
+    reviewed = sorted((key for key in keys if key in found), key=lambda key: _gravity(found[key]))
+    left = [list(key) for key in keys if key not in found]
+    elsewhere = [key for key in found if key not in inside]
+    fit = queries.fit(store, chosen.variant, chosen.layer, ALL)
+    return {
+        "report": "Featureshift review",
+        "made": made.isoformat(timespec="seconds"),
+        "store": _provenance(store, chosen.variant),
+        "work_list": asdict(chosen) | {"total": len(keys)},
+        "progress": progress({key: found[key] for key in reviewed}) | {"total": len(keys)},
+        "reviewed": [_feature(store, chosen, key, found[key]) for key in reviewed],
+        "not_reviewed": {"count": len(left), "features": left},
+        "reviewed_elsewhere": [
+            {"layer": key[0], "feature": key[1], "judgements": [_judgement(review) for review in found[key]]}
+            for key in elsewhere
+        ],
+        "sensitivity": _records(sensitivity(store, chosen.variant, chosen.layer)),
+        "fit": _records(fit[["layer", "gate", "fvu_base", "fvu_variant"]]),
+    }
+
+
+def list_in_words(chosen: Mapping[str, Any]) -> str:
+    """Which features a work list holds, from the fields of its Filter: 'every layer; domain all; verdict suppressed; ...'."""
+    said = [
+        f"layer {chosen['layer']}" if chosen["layer"] is not None else "every layer",
+        "every domain" if chosen["domain"] == ALL else f"domain {chosen['domain']}",
+        f"verdict {', '.join(chosen['verdicts'])}" if chosen["verdicts"] else "any verdict",
+    ]
+    if chosen["kinds"]:
+        said.append(f"kind {', '.join(chosen['kinds'])}")
+    if chosen["direction"]:
+        said.append({"down": "mean fell", "up": "mean rose"}[chosen["direction"]])
+    if chosen["min_firings"]:
+        said.append(f"at least {chosen['min_firings']:,} firings")
+    if chosen["search"]:
+        said.append(f"search “{chosen['search']}”")
+    return "; ".join(said)
+
+
+def progress(found: dict[tuple[int, int], list[Review]]) -> dict[str, Any]:
+    """Counts over what stands of some features: reviewed, concerns (of any reviewer), disagreements, reviewers -> features."""
+    names = [review.reviewer for reviews in found.values() for review in reviews]
+    return {
+        "reviewed": len(found),
+        "concerns": sum(any(review.verdict == CONCERN for review in reviews) for reviews in found.values()),
+        "disagreements": sum(map(disagree, found.values())),
+        "reviewers": {name: names.count(name) for name in sorted(set(names))},
+    }
+
+
+def sensitivity(store: Store, variant: str, layer: int | None = None) -> pd.DataFrame:
+    """What of each layer's dictionary could have been seen to change at all: one row a layer.
+
+    Columns: layer, d_sae, silent (fire in neither model), untestable (fire too seldom), testable; over the testable ones
+    smallest, quarter, median, three_quarters, largest of minimum_detectable (|shift| found with the power of docs/metrics.md),
+    and blind: how many of them could even have been lost completely without being found. Null where nothing was tested.
+    """
+    return store.sql(
+        """
+        SELECT l.layer, any_value(l.d_sae) AS d_sae, any_value(l.d_sae) - count(s.feature) AS silent,
+               count(*) FILTER (s.verdict = 'untestable') AS untestable,
+               count(*) FILTER (s.verdict <> 'untestable') AS testable,
+               min(s.minimum_detectable) AS smallest, quantile_cont(s.minimum_detectable, 0.25) AS quarter,
+               median(s.minimum_detectable) AS median, quantile_cont(s.minimum_detectable, 0.75) AS three_quarters,
+               max(s.minimum_detectable) AS largest, count(*) FILTER (s.minimum_detectable > s.mean_base) AS blind
+        FROM layers l LEFT JOIN feature_stats s ON s.layer = l.layer AND s.variant = ? AND s.domain = 'all'
+        WHERE ?::INTEGER IS NULL OR l.layer = ? GROUP BY l.layer ORDER BY l.layer
+        """,
+        [variant, layer, layer],
+    )
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """A report as JSON: ASCII only, so that no text in it can turn writing around or hide."""
+    return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False)
+
+
+def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[Review]) -> dict[str, Any]:
+    """One feature that was judged: judgements, numbers of all domains together, the sentence behind them, contexts."""
+    layer, feature = key
+    label = queries.feature(store, layer, feature)["label"].iloc[0]
+    stats = queries.feature_stats(store, layer, feature, chosen.variant).set_index("domain", drop=False)
+    pooled = stats.loc[ALL]
+    ranking = "decrease" if pooled["shift"] < 0 else "increase"
+    contexts = queries.contexts(store, layer, feature, chosen.variant, ranking, chosen.domain, CONTEXTS)
+    return {
+        "layer": layer,
+        "feature": feature,
+        "label": label if isinstance(label, str) else None,
+        "judgements": [_judgement(review) for review in reviews],
+        "disagreement": disagree(reviews),
+        "reason": reason(pooled),
+        "numbers": {name: _plain(pooled[name]) for name in NUMBERS},
+        "ranking": ranking,
+        "contexts": [_context(row) for row in contexts.to_dict("records")],
+    }
+
+
+def _context(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rank": int(row["rank"]),
+        "domain": row["domain"],
+        "source": row["source"],
+        "position": int(row["position"]),
+        "peak": int(row["peak"]),
+        "tokens": list(row["tokens"]),
+        "base": [float(f"{value:.4g}") for value in row["base_values"]],
+        "variant": [float(f"{value:.4g}") for value in row["variant_values"]],
+    }
+
+
+def _judgement(review: Review) -> dict[str, Any]:
+    return {name: getattr(review, name) for name in ("reviewer", "verdict", "severity", "note", "made")}
+
+
+def _gravity(reviews: list[Review]) -> tuple[int, int]:
+    """For sorting: the gravest judgement of a feature, smallest first."""
+    return min((_ORDER[review.verdict], -SEVERITIES.index(review.severity) - 1 if review.severity else 0) for review in reviews)
+
+
+def _provenance(store: Store, variant: str) -> dict[str, Any]:
+    manifest = store.manifest
+    return {
+        "digest": manifest.digest,
+        "created": manifest.created,
+        "schema_version": manifest.schema_version,
+        "published_from": manifest.published_from,
+        "base": manifest.base,
+        "variant": {"variant": variant, **manifest.variants[variant]},
+        "dictionaries": manifest.saes,
+        "tokenizer": manifest.tokenizer,
+        "corpus": manifest.corpus,
+        "notes": manifest.notes,
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{name: _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as JSON knows it; None where it is undefined or infinite."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
