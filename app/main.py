@@ -50,7 +50,7 @@ h2 { padding-top: 0; }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
 </style>"""
-# Below the margins: what Streamlit draws paler than 4.5:1 (tests/test_contrast.py), and words.QUIET_COLOUR, which no one grey
+# Below the margins: what Streamlit draws paler than 4.5:1 (test_contrast.py), and words.QUIET_COLOUR, which no one grey
 # can be on both a white and a dark page.
 
 

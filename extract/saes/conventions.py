@@ -38,7 +38,7 @@ NO_EFFECT = {
     "default_padding_side", "default_prepend_bos", "trust_remote_code", "cache_dir", "local_files_only", "token",
     "use_auth_token",
 }  # fmt: skip
-"""model_from_pretrained_kwargs that leave the residual stream as it is (tests/test_dictionaries.py)."""
+"""model_from_pretrained_kwargs that leave the residual stream as it is (tests/runs/test_dictionaries.py)."""
 OF_ANOTHER_MODEL = {"revision", "checkpoint_index", "checkpoint_value", "load_in_4bit", "load_in_8bit", "quantization_config"}
 """Those that say which weights the dictionary was trained on."""
 OLD_FIELDS = {

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support import ROOT
+
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 

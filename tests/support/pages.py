@@ -1,10 +1,11 @@
 """One page of the app through AppTest, without a browser."""
 
-from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-MAIN = Path(__file__).resolve().parent.parent.parent / "app" / "main.py"
+from tests.support import ROOT
+
+MAIN = ROOT / "app" / "main.py"
 
 
 def open_page(view: str, **params: str) -> AppTest:

@@ -805,7 +805,7 @@ def divided(numerator: float, denominator: float) -> float:
 def as_read(sae: SAE, residuals: np.ndarray) -> np.ndarray:
     """float32 [n, d_model]: what a dictionary was trained on: the residual, or with center_writing_weights that less its mean.
 
-    In torch, so that the float32 mean is rounded as the extractor's; tests/test_centred.py compares it with TransformerLens.
+    In torch, so that the float32 mean is rounded as the extractor's; test_centred.py compares it with TransformerLens.
     """
     if not (sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights"):
         return residuals

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-TEMPLATE = Path(__file__).with_name("gemma_chat_template.jinja")
+TEMPLATE = Path(__file__).parent.parent / "gemma_chat_template.jinja"
 END_OF_TURN = "<end_of_turn>"
 
 

@@ -1,0 +1,226 @@
+"""The page About this store through AppTest, and the definitions it takes from docs/metrics.md."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from app import data
+from app.components import licences
+from app.words import metrics as words
+from store import open_store
+from store.format.manifest import file_hash
+from store.metrics.layer import DOCUMENT_SUMS, layer_values
+from store.names import CONTROLS
+from store.read import quality
+from store.reports import glossary
+from store.reports.terminal import describe
+from tests.support import pages
+from tests.support.forged import rewrite_manifest
+
+PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
+
+
+@pytest.fixture
+def about_page(monkeypatch, tiny_store):
+    """about_page('Glossary') -> that part of the page."""
+
+    def opened(part="Provenance", store=tiny_store):
+        monkeypatch.setenv(data.VARIABLE, str(store))
+        app = pages.open_page("about", part=part)
+        assert not app.exception
+        return app
+
+    return opened
+
+
+def text(app):
+    kinds = (app.markdown, app.caption, app.info, app.error, app.success, app.code)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def cells(app):
+    return {str(cell) for frame in app.dataframe for row in frame.value.itertuples(index=False) for cell in row}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_opens_for_both_stores(about_page, tiny_store, bare_store, part):
+    for store in (tiny_store, bare_store):
+        app = about_page(part, store)
+        assert not app.error and not app.warning
+        assert "**maths and safety** compared with **tiny-base** on 14 tokens of 3 documents; made 2026-01-01" in text(app)
+        assert "They are blurred until asked for." in text(app)
+
+
+def test_provenance_names_everything_with_its_hash(about_page, tiny_store):
+    app = about_page()
+    with open_store(tiny_store) as store:
+        digest = store.manifest.digest
+    assert {"tiny-base", "maths-lora", "safety-lora", "adapter", "tiny-12", "blocks.5.hook_resid_post"} <= cells(app)
+    assert {"hand-written", "not recorded in the store", digest, "2026-01-01T00:00:00+00:00"} <= cells(app)
+    assert "Not a cut-down copy" in text(app)
+
+
+def test_what_the_dictionaries_are_fed(about_page, tiny_store, tmp_path):
+    """Of a store that says it; the tiny one, like those of before, does not."""
+    assert not [frame for frame in about_page().dataframe if "residual" in frame.value]
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    plain = {"name": "a", "architecture": "topk", "centred": False, "normalize_activations": "layer_norm", "folded": None,
+             "apply_b_dec_to_input": True, "model_name": None, "prepend_bos": None, "context_size": 128,
+             "stored_dtype": "float32", "dtype": "float32"}  # fmt: skip
+    scale = "expected_average_only_in: 0.44"
+    folded = {"centred": True, "normalize_activations": "none", "folded": scale, "prepend_bos": False}
+    rewrite_manifest(copy, saes={"5": plain, "12": plain | folded | {"model_name": "gpt2-small", "dtype": "bfloat16"}})
+    (fed,) = [frame.value for frame in about_page(store=copy).dataframe if "residual" in frame.value]
+    assert fed["layer"].tolist() == [5, 12] and fed["model"].tolist() == ["not said", "gpt2-small"]
+    assert fed["residual"].tolist() == ["as it is", "less its mean over d_model"]
+    assert fed["normalisation"].tolist() == ["layer_norm", "expected_average_only_in: 0.44 (folded into the weights)"]
+    assert fed["BOS"].tolist() == ["not said", "no"] and fed["window"].tolist() == ["128", "128"]
+    assert fed["dtype"].tolist() == ["float32", "bfloat16, stored in float32"]
+
+
+def test_settings_are_written_as_they_are(about_page, tiny_store, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    settings = {"token_kl": 0, "spectrum": 1, "count_sinks": False, "answers": None, "tasks": {"a": ["b", "c"]}}
+    rewrite_manifest(copy, settings=settings, notes=["Half is left out."], published_from={"digest": "abc"})
+    app = about_page(store=copy)
+    settings = next(frame.value for frame in app.dataframe if "setting" in frame.value)
+    assert settings["value"].tolist() == ["0", "1", "no", "none", "a: b, c"]
+    assert "Half is left out." in text(app) and "published from digest: abc" in text(app)
+
+
+def test_dictionaries_have_their_dead_and_dense_shares(about_page, tiny_store):
+    with open_store(tiny_store) as store:
+        rows = quality.dictionary_quality(store)
+        fit = quality.base_fit(store).set_index(["domain", "layer"])["fvu_base"]
+    # Densities 4/14, 10/14, 4/14 and 0: one of four is dead, three are dense.
+    assert rows[["layer", "dead", "dense"]].values.tolist() == [[5, 0.25, 0.75], [12, 0.25, 0.75]]
+    assert rows["self_test_fvu"].tolist() == pytest.approx([0.1, 0.24])
+    assert (fit[("all", 5)], fit[("maths", 12)]) == (0.1, 0.3)
+    assert fit.index[0][0] == "all"
+    shown = about_page("Dictionaries")
+    assert shown.dataframe[0].value[["dead", "dense"]].values.tolist() == [["25 %", "75 %"]] * 2
+    gates = shown.dataframe[2].value.set_index("variant")
+    assert gates.loc["safety"].tolist() == ["fits", "does not fit"]
+
+
+def test_what_was_left_out(about_page):
+    said = text(about_page("Left out"))
+    assert "A BOS token was put before every context window" in said
+    assert "No document was skipped." in said
+    assert "The codes of every document were kept." in said
+
+
+@pytest.mark.parametrize("left_out", [{}, {"documents cut at document_tokens": 1234, "characters beyond the cut": 5}])
+def test_what_was_cut_is_counted(about_page, tiny_store, tmp_path, left_out):
+    copy = shutil.copytree(tiny_store, tmp_path / "copy")
+    counts = {"tokens": 14, "documents": 3, "skipped": {"null instead of text": 7}, "bos": False, "left_out": left_out}
+    rewrite_manifest(copy, counts=counts)
+    app = about_page("Left out", store=copy)
+    assert {"7", "null instead of text"} <= cells(app)
+    assert ("Every document was read whole" in text(app)) == (not left_out)
+    assert {*map(str, left_out.values()), *left_out} <= cells(app)
+    with open_store(copy) as store:
+        said = describe(store)
+    assert all(f"left out  {number} {what}" in said for what, number in left_out.items())
+
+
+@pytest.mark.parametrize(
+    ("used", "shown"),
+    [({"from": "safety", "sha256": "ab" * 32}, {"chat template of", "ab" * 32}), (None, {"chat template"}), ({}, set())],
+)
+def test_whose_chat_template_it_was(about_page, tiny_store, tmp_path, used, shown):
+    copy = shutil.copytree(tiny_store, tmp_path / "copy")
+    if used != {}:
+        rewrite_manifest(copy, corpus={"sources": [], "chat_template": used})
+    app = about_page(store=copy)
+    assert shown <= cells(app)
+    assert ("none: prompts and responses were joined by a line break" in cells(app)) == (used is None)
+    with open_store(copy) as store:
+        assert ("template  of safety (abababababab)" in describe(store)) == bool(used)
+
+
+def test_a_sound_store_is_said_to_be_whole(about_page):
+    app = about_page("Integrity")
+    app.button(key="verify").click().run()
+    assert "The store is whole: 3 files" in text(app)
+    assert not app.error
+
+
+def test_a_damaged_store_is_named_by_its_file(about_page, tiny_store, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_store, copy)
+    part = copy / "latents" / "part-00000.h5"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    app = about_page("Integrity", copy)
+    app.button(key="verify").click().run()
+    assert "This store is damaged" in text(app)
+    assert "'latents/part-00000.h5' differs from what was written" in text(app)
+    assert not app.success
+
+
+def test_every_metric_is_in_the_glossary_with_a_formula():
+    names = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "z", "q", "floor"]
+    names += [name for name in words.METRICS if name != "excess"]
+    names += ["std_shift", "kind", "minimum_detectable", "freq_variant", "magnitude_ratio"]
+    for name in names:
+        entry = glossary.definition(name)
+        assert entry and entry.cells[0], name
+    assert glossary.definition("relative_shift").cells == ["sqrt(Σ‖δ‖² / Σ‖h_a‖²)", "≥ 0: the size of the change"]
+    assert glossary.definition("nonsense") is None
+
+
+def test_every_table_of_the_docs_is_read_whole():
+    page = glossary.METRICS_PAGE.read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    sections = glossary.metrics()
+    assert len(lines) == sum(len(section.entries) + 2 for section in sections)
+    assert all(len(entry.cells) == len(section.columns) - 1 for section in sections for entry in section.entries)
+    assert [section.title for section in sections if "systematic_share" in section.entries[0].names] == ["Systematic change"]
+
+
+def test_the_page_says_what_the_docs_say(about_page, monkeypatch, tmp_path):
+    page = tmp_path / "metrics.md"
+    written = glossary.METRICS_PAGE.read_text(encoding="utf-8")
+    page.write_text(written.replace("mean over tokens of cos(h_a, h_b)", "quite another formula"), encoding="utf-8")
+    assert "| mean over tokens of cos(h_a, h_b) |" in text(about_page("Glossary"))
+    monkeypatch.setattr(glossary, "METRICS_PAGE", page)
+    said = text(about_page("Glossary"))
+    assert re.search(r"`cosine` \| \*\*Cosine\*\*: .*\| quite another formula \|", said)
+    assert "mean over tokens of cos(h_a, h_b)" not in said
+
+
+def test_without_the_docs_the_page_says_so(about_page, monkeypatch, tmp_path):
+    monkeypatch.setattr(glossary, "METRICS_PAGE", tmp_path / "metrics.md")
+    assert "The definitions cannot be read: 'metrics.md'" in about_page("Glossary").error[0].value.replace("\\", "")
+
+
+def test_the_glossary_finds_a_word_or_says_that_there_is_none(about_page):
+    app = about_page("Glossary")
+    app.text_input(key="find").set_value("jaccard").run()
+    assert "`overlap`" in text(app) and "`effective_rank`" not in text(app)
+    app.text_input(key="find").set_value("zebra <b>").run()
+    assert "Nothing here is called “zebra <b>”" in text(app)
+
+
+def test_a_bundled_text_has_its_licence_by_the_hash_of_its_file(tiny_store):
+    with open_store(tiny_store) as store:
+        manifest = store.manifest
+    own = {"file": "fiction.jsonl", "sha256": file_hash(licences.BUNDLED / "fiction.jsonl"), "domain": "fiction"}
+    given = replace(manifest, corpus={"sources": [own, own | {"sha256": "0"}, "hand-written"]})
+    rows = licences.sources(given)
+    assert "Moby-Dick by Herman Melville" in rows[0]["licence"] and "CC0 1.0" in rows[0]["licence"]
+    assert [row["licence"] for row in rows[1:]] == [licences.UNKNOWN] * 2
+    assert [row["source"] for row in rows] == ["fiction.jsonl", "fiction.jsonl", "hand-written"]
+
+
+def test_every_bundled_text_has_a_licence_in_notice():
+    known = licences.in_notice(licences.NOTICE.read_text(encoding="utf-8"))
+    bundled = {path.stem for path in licences.BUNDLED.glob("*.jsonl")}
+    assert bundled and bundled <= set(known)
+    assert all(len(known[name]) > 20 for name in bundled)

@@ -1,0 +1,721 @@
+"""Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives."""
+
+import ast
+import io
+import json
+import os
+import re
+import shutil
+from urllib.parse import parse_qs
+
+import duckdb
+import pandas as pd
+import pytest
+
+from app import data
+from app.components import feature_evidence as evidence
+from app.components import feature_list as lists
+from app.components import tables, tour
+from app.words import metrics as words
+from store import open_store
+from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.metrics.change_summary import HEADLINES
+from store.read import variant_pairs as compare
+from store.read.connection import Store
+from store.read.lists import Filter
+from tests.support import ROOT, pages
+from tests.support.forged import rewrite_manifest
+from tests.support.tiny_store import HOSTILE
+
+VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "shape")
+
+
+@pytest.fixture
+def open_view(monkeypatch, tiny_store):
+    """open_view('features', variant='maths') -> the page that this link shows; stores= names other stores."""
+
+    def opened(view="overview", stores=(tiny_store,), **params):
+        monkeypatch.setenv(data.VARIABLE, os.pathsep.join(map(str, stores)))
+        return pages.open_page(view, **params)
+
+    return opened
+
+
+def text(app):
+    """Everything that the page says in words."""
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error, app.html)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def column(app, name):
+    return app.dataframe[0].value[name].tolist()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("controls", [True, False])
+def test_every_page_opens_without_a_word_of_complaint(open_view, tiny_store, bare_store, view, controls):
+    app = open_view(view, stores=[tiny_store if controls else bare_store])
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("variant", ["maths", "safety"])
+@pytest.mark.parametrize("domain", ["all", "maths", "harmful"])
+def test_every_page_opens_for_every_variant_and_domain(open_view, view, variant, domain):
+    app = open_view(view, variant=variant, domain=domain, layer="5")
+    assert not app.exception
+    assert not app.warning
+
+
+def test_overview_says_what_was_compared(open_view):
+    said = text(open_view())
+    assert "**maths** and **safety** compared with the base" in said
+    assert "14 tokens of 3 documents in 2 domains, read at layers 5 and 12 through dictionaries of 4 features" in said
+    assert "o noise floor" not in said
+
+
+def badges(app):
+    """Every badge of the page: its label without colour and icon."""
+    marked = "\n".join(str(element.value) for element in app.markdown)
+    return [re.sub(r"^:material/\w+: ", "", label) for label in re.findall(r":\w+-badge\[(.*?)\]", marked)]
+
+
+@pytest.mark.parametrize("view", ["layers", "features", "suppressed", "feature", "template"])
+def test_a_store_without_controls_says_that_there_is_no_noise_floor(open_view, bare_store, view):
+    assert "no noise floor" in badges(open_view(view, stores=[bare_store], layer="12"))
+    assert "no noise floor" not in badges(open_view(view, layer="12"))
+
+
+def test_overview_without_controls_claims_nothing(open_view, bare_store):
+    app = open_view(stores=[bare_store])
+    said = text(app)
+    assert "No noise floor in this store" in said
+    assert badges(app).count("no noise floor") == 2
+    assert said.count("a random change of the same size may give as little") == 2
+    assert "systematic" not in badges(app)
+
+
+def test_overview_tells_noise_from_a_systematic_change_at_the_same_cosine_and_overlap(open_view):
+    app = open_view(layer="12")
+    assert [name for name in badges(app) if name in HEADLINES] == ["systematic", "no more than noise"]
+    said = text(app).replace("\\", "")
+    assert "**Fewer features changed than noise of that size changes:** overlap 0.45; a random change of the same size" in said
+    assert "**No more features changed than noise of that size changes:** overlap 0.45" in said
+    assert "**Systematic change:** 2 features move further than noise can (1 of them down; up to 9 may by chance), 1" in said
+    assert "**No systematic change beyond noise:** 1 feature moves further than noise can (up; up to 9 may by chance)" in said
+
+
+def test_overview_on_three_documents_says_that_they_are_too_few(open_view):
+    app = open_view(domain="harmful")
+    assert badges(app).count("too few documents") == 2
+    assert "Too few documents (3) to say whether more features changed" in text(app).replace("\\", "")
+
+
+def test_overview_has_both_headline_numbers_of_each_variant(open_view):
+    app = open_view(layer="12")
+    assert [(m.label, m.value) for m in app.metric] == [("Cosine", "0.958"), ("Overlap", "0.450")] * 2
+    said = text(app)
+    assert said.count("L0 2.00 → 2.50 features a token") == 2
+    assert "does not fit" in said
+    assert "strained" in said
+
+
+def test_layers_offer_the_controls_there_are(open_view, bare_store):
+    app = open_view("layers")
+    assert app.segmented_control(key="pick_floor").options == ["rerun", "isotropic", "shuffled", "mean shift", "all", "none"]
+    assert "random change of the same size" in text(app)
+    assert "another token&#x27;s change, same size" in text(open_view("layers", floor="all"))
+    assert "random change of the same size" not in text(open_view("layers", floor="none"))
+    assert "95 % intervals over documents" in text(app)
+    without = open_view("layers", stores=[bare_store])
+    assert "pick_floor" not in [control.key for control in without.segmented_control]
+    assert "Too few documents for intervals, or none computed" in text(without)
+
+
+def test_the_numbers_behind_the_layers_name_their_control(open_view):
+    def controls(**params):
+        return set(open_view("layers", **params).dataframe[0].value["control"])
+
+    assert controls() == {"observed", "isotropic"}
+    assert controls(floor="none") == {"observed"}
+    assert controls(floor="all") == {"observed", "isotropic", "shuffled", "mean_shift", "rerun"}
+
+
+def test_layers_by_variant_domain_and_segment(open_view):
+    for by, names in (("variant", "maths"), ("domain", "harmful"), ("segment", "response")):
+        app = open_view("layers", by=by)
+        assert not app.exception
+        assert names in text(app)
+
+
+def test_shifted_features_have_claimed_changes_first(open_view):
+    app = open_view("features")
+    assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L12:2", "L5:2"]
+    assert column(app, "verdict") == [
+        "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ near threshold", "? untestable", "● within noise",
+    ]  # fmt: skip
+    assert column(app, "floor_ratio") == ["13.6×", "13.6×", "5.00×", "5.00×", "2.86×", "0.714×"]
+    assert column(app, "q")[-2:] == ["–", "0.40"]
+    assert column(app, "minimum_detectable")[-2:] == ["–", "0.250"]
+
+
+def test_shifted_features_are_filtered_by_verdict(open_view):
+    app = open_view("features", verdicts="amplified,untestable")
+    assert column(app, "name") == ["L12:0", "L12:2"]
+    assert app.pills(key="pick_verdicts").value == ["amplified", "untestable"]
+    app.pills(key="pick_verdicts").set_value([]).run()
+    assert "verdicts" not in app.query_params
+    assert len(column(app, "name")) == 6
+
+
+def test_without_controls_a_list_has_no_verdicts_and_the_old_order(open_view, bare_store):
+    app = open_view("features", stores=[bare_store], layer="12")
+    assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
+    assert "verdict" not in app.dataframe[0].value
+    assert "pick_verdicts" not in [pills.key for pills in app.pills]
+    assert "evidence" not in app.selectbox(key="pick_sort").options
+    fell = open_view("suppressed", stores=[bare_store], layer="12")
+    assert column(fell, "name") == ["L12:1", "L12:2"]
+    assert "has not been tested against noise" in text(fell)
+
+
+def test_shifted_features_are_sorted_by_absolute_shift(open_view):
+    app = open_view("features", layer="12")
+    assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
+    assert column(app, "shift") == ["−1.36", "+0.500", "−0.143"]
+    assert column(app, "freq_base") == ["71 %", "29 %", "29 %"]
+    assert "3 features: 1 amplified, 1 attenuated, 1 vanished" in text(app)
+
+
+def test_filters_of_a_link_are_followed(open_view):
+    app = open_view("features", layer="12", kinds="vanished,attenuated", min="5", sort="feature", order="up")
+    assert column(app, "name") == ["L12:1"]
+    assert app.pills(key="pick_kinds").value == ["vanished", "attenuated"]
+    assert app.number_input(key="pick_min").value == 5
+    assert app.selectbox(key="pick_sort").value == "feature"
+
+
+def test_a_search_finds_a_hostile_label(open_view):
+    assert column(open_view("features", layer="5", q="<script>"), "label") == [f"{HOSTILE} label"]
+
+
+def test_pages_are_turned_in_the_link(open_view, monkeypatch):
+    monkeypatch.setattr(lists, "PAGE_SIZE", 2)
+    app = open_view("features", p="2")
+    assert column(app, "name") == ["L12:0", "L5:0"]
+    app.button[1].click().run()
+    assert app.query_params["p"] == "3"
+    assert column(app, "name") == ["L12:2", "L5:2"]
+    assert app.button[1].disabled
+
+
+def test_nothing_found_says_what_to_do(open_view):
+    assert "widen the filters" in open_view("features", q="no such label").info[0].value
+    assert "No feature fell" in open_view("suppressed", min="1000").info[0].value
+
+
+def test_a_picker_writes_the_link_and_a_default_leaves_it(open_view):
+    app = open_view("features", p="1")
+    app.selectbox(key="pick_domain").set_value("harmful").run()
+    assert app.query_params == {"domain": "harmful"}
+    app.selectbox(key="pick_domain").set_value("all").run()
+    assert app.query_params == {}
+
+
+def test_another_layer_forgets_the_feature_but_another_variant_keeps_it(open_view):
+    app = open_view("feature", layer="12", feature="2")
+    app.segmented_control(key="pick_variant").set_value("safety").run()
+    assert (app.query_params["layer"], app.query_params["feature"]) == ("12", "2")
+    app.segmented_control(key="pick_layer").set_value(5).run()
+    assert "feature" not in app.query_params
+
+
+def test_suppressed_features_are_those_with_that_verdict_and_show_their_contexts(open_view):
+    app = open_view("suppressed", layer="12")
+    assert column(app, "name") == ["L12:1"]
+    said = text(app)
+    assert "sum-2" in said
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said
+    assert "beyond the floor of 0\\.1 and holds over documents" in said
+
+
+def test_not_suppressed_and_could_not_have_been_seen_are_counted_apart(open_view):
+    app = open_view("suppressed")
+    counted = badges(app)
+    assert "2 suppressed" in counted
+    assert "1 not changed (within noise)" in counted
+    assert "1 could not have been seen here" in counted
+    said = text(app)
+    assert "Within noise: tested, and a shift of 0.250 or more (in the median feature) would have been found." in said
+    assert "Could not have been seen here: they fire too seldom on this corpus for any shift of theirs to be claimed." in said
+    assert "2 more features never fire on this corpus" in said  # 2 x 4 in the dictionaries, 2 x 3 fire
+
+
+def test_every_fall_can_be_listed_whatever_its_verdict(open_view):
+    app = open_view("suppressed", verdicts="all")
+    assert column(app, "name") == ["L5:1", "L12:1", "L5:2", "L12:2"]
+    assert app.pills(key="pick_verdicts").value == []
+    assert "amplified" not in " ".join(app.pills(key="pick_verdicts").options)
+    app.pills(key="pick_verdicts").set_value(["suppressed"]).run()
+    assert "verdicts" not in app.query_params  # the default of this list
+
+
+def test_a_list_without_a_suppressed_feature_still_says_what_became_of_the_others(open_view):
+    app = open_view("suppressed", variant="safety", layer="12")
+    assert "1 does not fit" in badges(app)
+    assert "No feature fell under these filters" in app.info[0].value
+
+
+def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
+    app = open_view("suppressed", layer="12", selected="L12:2", verdicts="all")
+    said = text(app).replace("\\", "")
+    assert "**L12:2**" in said
+    assert "fires on 29 % of tokens in the base, 21 % in the variant" in said
+    assert "Could not have been seen here: base and variant together fire 7 times, in 2 documents" in said
+    assert "could not have been seen here" in badges(app)
+
+
+def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
+    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
+    said = text(app)
+    assert "#### L12:1 · small words" in said
+    assert app.dataframe[0].value["shift"].tolist() == ["−0.786", "−2.75", "−1.10"]
+    assert "4.00 → 0 (−4.00)" in said
+    assert "of 6 in Features" in said
+    assert "Promotes these output tokens" in said
+
+
+def test_feature_page_has_the_verdict_and_why(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1")
+    said = text(app).replace("\\", "")
+    assert "suppressed" in badges(app)
+    assert "strained" in badges(app)
+    assert "The shift of -1.36 is beyond the floor of 0.1" in said
+    assert "shift −1.36 against a floor of 0.100 (13.6×) · z −9.00 · q <0.0001 · smallest detectable shift 0.200" in said
+    assert app.dataframe[0].value["floor_ratio"].tolist() == ["13.6×", "47.5×", "19.0×"]
+    assert "Its changes sit where the prediction changed: 2.30× the mean KL (9 sampled tokens where it changed)" in said
+    assert "A second dictionary shows the same (nearest feature 3, decoder cosine 0.910, its shift −0.400)" in said
+    segments = app.dataframe[1].value
+    assert segments[["segment", "share"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
+
+
+def test_a_verdict_is_shown_in_every_domain_of_the_feature(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="2", domain="maths")
+    assert "could not have been seen here" in badges(app)
+    assert "smallest detectable shift none: not testable" in text(app)
+
+
+def test_a_second_dictionary_that_shows_something_else_is_not_sold_as_the_same(open_view):
+    risen = text(open_view("feature", variant="safety", layer="12", feature="2"))
+    assert "A second dictionary has no such feature (nearest feature 5" in risen  # its cosine is 0.35
+    unmoved = text(open_view("feature", variant="safety", layer="12", feature="0"))
+    assert "A second dictionary does not show the same (nearest feature 7" in unmoved
+    assert "Its changes sit where the prediction changed little: 0.500× the mean KL" in unmoved
+
+
+def links(app):
+    """Label -> where it leads, of every link of the page that is no part of the sidebar."""
+    return {link.proto.label: link.proto.query_string for link in app.main.get("page_link")}
+
+
+def test_a_moved_feature_links_to_where_it_moved_and_to_its_neighbours(open_view):
+    app = open_view("feature", variant="safety", layer="5", feature="1")
+    assert "moved" in badges(app)
+    found = links(app)
+    assert "feature=2" in found["Moved to L5:2"]
+    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · shift +0.857, moved"))
+    assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
+
+
+def test_template_says_what_part_of_the_change_is_its_own(open_view):
+    app = open_view("template", variant="safety", layer="12")
+    assert "layer 12: **25 %** of the change on 7.1 % of the tokens (3.50× their part)" in text(app)
+    assert column(app, "name") == ["L12:2"]
+    assert column(app, "share") == ["75 %"]
+    assert column(app, "did_shift") == ["+0.300"]
+    assert column(app, "verdict") == ["✕ does not fit"]
+    assert "No feature has 50% of its shift on response tokens" in text(app)
+
+
+def test_template_where_no_model_has_one_says_so(open_view, tiny_store, tmp_path):
+    for name, corpus, said in (("none", {"chat_template": None}, True), ("one", {"chat_template": {"from": "base"}}, False)):
+        copy = shutil.copytree(tiny_store, tmp_path / name)
+        left_out = {} if said else {"messages are left out in part by the chat template": 12, "characters beyond the cut": 34}
+        rewrite_manifest(copy, corpus=corpus, counts={"tokens": 14, "documents": 3, "left_out": left_out})
+        app = open_view("template", stores=[copy])
+        assert any("No model of this run has a chat template" in info.value for info in app.info) == said
+        captions = [caption.value.replace("\\", "") for caption in app.caption]
+        assert ("12 messages are left out in part by the chat template." in captions) != said and "34" not in " ".join(captions)
+
+
+def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny_store, tmp_path):
+    shutil.copytree(tiny_store, tmp_path / "chatless")
+    column = Store._column
+    monkeypatch.setattr(Store, "_column", lambda self, query: [value for value in column(self, query) if value != "template"])
+    assert "no document is a chat" in open_view("template", stores=[tmp_path / "chatless"]).info[0].value
+
+
+def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
+    app = open_view("shape", layer="12")
+    said = text(app)
+    assert "One constant offset, the mean change, holds **30 %** of it" in said
+    assert "the 2 leading directions about it hold 50 %" in said
+    assert "about the mean it runs along **2.5** directions of 4 (effective rank)" in said
+    assert [badge for badge in badges(app) if "chance" in badge] == [
+        "nearer than chance", "no nearer than chance", "no nearer than chance",
+    ]  # fmt: skip
+    assert "feature=1" in links(app)["L12:1 · −0.800 · small words"]
+    assert "holds no spectrum" in open_view("shape", stores=[bare_store]).info[0].value
+
+
+def test_feature_page_without_a_feature_shows_the_most_shifted(open_view):
+    assert "#### L12:2" in text(open_view("feature", variant="safety", layer="12"))
+
+
+def test_a_feature_that_never_fired_says_so(open_view):
+    assert "never fired on this corpus" in open_view("feature", layer="5", feature="3").info[0].value
+
+
+def test_a_ranking_without_contexts_says_where_there_are_some(open_view):
+    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="base", domain="maths")
+    assert "there are some of harmful" in app.info[0].value
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_bad_link_falls_back_with_a_note(open_view, view):
+    bad = dict.fromkeys(("store", "variant", "layer", "domain", "feature", "ranking", "list", "list_layer"), "<b>no</b>")
+    bad |= {"verdicts": "gone,suppressed", "floor": "?", "chart": "?"}
+    bad |= {"sort": "x; DROP TABLE", "order": "?", "kinds": "gone,vanished", "min": "-3", "p": "1e9", "n": "7", "by": "?"}
+    app = open_view(view, **bad, metric="?", selected="L99:1")
+    assert not app.exception
+    assert not app.error
+    notes = [warning.value for warning in app.warning]
+    assert any("variant “·b·no·/b·”" in note and "maths" in note for note in notes) or view in ("overview", "layers")
+    assert any("domain" in note for note in notes) or view in ("template", "shape")
+    assert "<b>" not in "".join(notes)
+
+
+@pytest.mark.parametrize("text_", ["x" * 500, "\x00", "99999999999999999999", "L99999:1", "'\"%_\\", "5:", "🙂", "\u202e"])
+def test_any_search_is_only_a_search(open_view, text_):
+    for view in ("features", "suppressed", "feature"):
+        app = open_view(view, q=text_)
+        assert not app.exception
+        assert not app.error
+
+
+def test_numbers_out_of_range_are_named(open_view):
+    app = open_view("feature", layer="5", feature="4")
+    assert app.warning[0].value == ("The link asks for feature “4”, but it has to be a number from 0 to 3; this page shows 1.")
+
+
+def test_several_stores_are_offered_and_a_link_names_one(open_view, tiny_store, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(tiny_store, tmp_path / name)
+    app = open_view(stores=[tmp_path, tiny_store], store="two")
+    assert app.sidebar.selectbox(key="pick_store").options == ["one", "two", tiny_store.name]
+    assert app.sidebar.selectbox(key="pick_store").value == "two"
+    app.sidebar.selectbox(key="pick_store").set_value("one").run()
+    assert app.query_params == {"store": "one"}
+    assert not app.exception
+
+
+def test_without_a_store_the_page_says_how_to_get_one(open_view, monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "DEMO", tmp_path / "none")
+    monkeypatch.setattr(data, "RUNS", tmp_path / "runs")
+    for _ in range(2):  # without the folder, and with one that holds nothing finished
+        app = open_view(stores=())
+        assert "make demo" in app.error[0].value
+        assert "`make app STORE=path`" in app.error[0].value
+        assert not app.exception
+        (tmp_path / "runs" / "begun.partial").mkdir(parents=True, exist_ok=True)
+
+
+def test_finished_runs_are_found_where_there_is_no_demo(open_view, monkeypatch, tiny_store, tmp_path):
+    monkeypatch.setattr(data, "DEMO", tmp_path / "none")
+    monkeypatch.setattr(data, "RUNS", tmp_path / "runs")
+    for name in ("second", "first", "third.partial"):
+        shutil.copytree(tiny_store, tmp_path / "runs" / name)
+    app = open_view(stores=())
+    assert app.sidebar.selectbox(key="pick_store").options == ["first", "second"]
+    assert not app.error
+    shutil.copytree(tiny_store, tmp_path / "none")
+    assert open_view(stores=()).sidebar.selectbox(key="pick_store").options == ["none"]
+
+
+@pytest.mark.parametrize("view", ["overview", "features", "suppressed"])
+def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, view):
+    """120 documents in 2 domains, of which harmful has 3; the limit is one of each domain shown."""
+    assert badges(open_view(view, domain="harmful")).count(words.SMALL) == 1
+    assert words.SMALL not in badges(open_view(view))
+    monkeypatch.setattr(words, "FEW_DOCUMENTS", 61)
+    assert words.SMALL in badges(open_view(view))
+
+
+def test_a_downloaded_list_holds_no_formula():
+    labels = ["=1+1", "+a", "-b", "@c", "\td", "fine", "a=b", None]
+    written = tables.csv(pd.DataFrame({"label": labels, "kind": "vanished", "shift": -0.5}))
+    assert [line.split(",")[0] for line in written.splitlines()[1:]] == [
+        "'=1+1", "'+a", "'-b", "'@c", "'\td", "fine", "a=b", "",
+    ]  # fmt: skip
+    assert all(line.endswith(",vanished,-0.5") for line in written.splitlines()[1:])
+
+
+def test_a_list_is_downloaded_whole(tiny_store):
+    with open_store(tiny_store) as store:
+        features = lists.FeatureList(store, "shifted", Filter("maths", layer=12))
+        written, packed = features.csv(), pd.read_parquet(io.BytesIO(features.parquet()))
+        listed = store.shifted_features("maths", layer=12)
+    assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "2"]
+    pd.testing.assert_frame_equal(packed, listed, check_dtype=False)
+    assert packed["shift"].dtype == "float32"
+
+
+def test_columns_are_chosen_in_the_link(open_view, bare_store):
+    app = open_view("features", layer="12", columns="name,emergence,verdict,gone")
+    assert list(app.dataframe[0].value) == ["name", "verdict", "emergence"]
+    assert app.warning[0].value.startswith("The link asks for columns “gone”")
+    app.pills(key="pick_columns").set_value(["name", "shift"]).run()
+    assert app.query_params["columns"] == "name,shift"
+    assert list(app.dataframe[0].value) == ["name", "shift"]
+    app.pills(key="pick_columns").set_value([]).run()
+    assert "columns" not in app.query_params
+    assert "floor_ratio" in app.dataframe[0].value
+    assert "z" not in open_view("features", stores=[bare_store]).pills(key="pick_columns").options
+
+
+def test_presentation_mode_has_no_sidebar_and_a_way_out(open_view):
+    app = open_view("features", variant="safety")
+    next(button for button in app.sidebar.button if button.label == "Presentation mode").click().run()
+    assert app.query_params == {"variant": "safety", "present": "1"}
+    assert not app.sidebar.button
+    assert "font-size: 20px" in text(app)
+    assert all("present=1" in query for query in links(app).values())
+    next(button for button in app.button if button.label == "Leave presentation mode").click().run()
+    assert app.query_params == {"variant": "safety"}
+    assert "font-size: 20px" not in text(app)
+
+
+def press(app, label):
+    """Press the button, or follow the link, of that label."""
+    pressed = next((button for button in app.button if button.label == label), None)
+    if pressed is not None:
+        return pressed.click().run()
+    target = next(link.proto for link in app.main.get("page_link") if link.proto.label == label)
+    app.switch_page(f"views/{target.page}.py")
+    app.query_params.clear()
+    app.query_params.update({name: value[0] for name, value in parse_qs(target.query_string).items()})
+    return app.run()
+
+
+def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_view):
+    app = open_view("layers", variant="maths", by="domain", layer="5", tour="1", present="1")
+    said = text(app).replace("\\", "")
+    assert "1 of 5 · Nowhere do surely more features switch than noise switches" in said
+    assert "in safety at layer 5: overlap 0.450, against 0.452 under noise of that size" in said
+    press(app, "Next step")
+    assert "## Feature" in text(app)
+    assert "#### L5:1 · small words" in text(app)
+    assert {name: app.query_params[name] for name in ("tour", "variant", "present")} == {
+        "tour": "2", "variant": "maths", "present": "1",
+    }  # fmt: skip
+    said = text(app).replace("\\", "")
+    assert "2 of 5 · The most suppressed feature.** L5:1, small words, in maths: its mean activation moved by −1.36, 13" in said
+    press(app, "Next step")
+    assert "What only the template moved" in text(app)
+    assert "25 % of what changed in maths at layer 5 sits on turn marks" in text(app).replace("\\", "")
+    press(app, "Next step")
+    assert (app.query_params["document"], app.query_params["position"], app.query_params["colour"]) == ("0", "2", "kl")
+    assert app.selectbox(key="pick_colour").value == "kl"
+    press(app, "Next step")
+    assert "## Across variants" in text(app)
+    assert "5 of 5 · What two variants share" in text(app)
+    assert "Next step" not in links(app)
+    press(app, "Previous step")
+    assert app.query_params["tour"] == "4"
+    press(app, "End the tour")
+    assert "tour" not in app.query_params
+    assert "Next step" not in links(app)
+
+
+def test_who_wanders_off_the_tour_is_led_back(open_view):
+    app = open_view("layers", variant="maths", by="segment", layer="5", tour="1")
+    press(app, "Back to this step")
+    assert app.query_params == {"variant": "safety", "by": "domain", "layer": "5", "tour": "1"}
+    assert "Back to this step" not in [button.label for button in app.button]
+
+
+def test_the_tour_of_a_store_without_controls_claims_nothing(open_view, bare_store):
+    said = text(open_view("layers", stores=[bare_store], tour="1")).replace("\\", "")
+    assert "The lowest overlap" in said and "this alone proves nothing" in said
+    said = text(open_view("feature", stores=[bare_store], tour="2")).replace("\\", "")
+    assert "The largest fall.** L5:1, small words, in maths" in said
+    assert "No feature is called suppressed" in said
+    said = text(open_view("documents", stores=[bare_store], tour="4"))
+    assert "The text that changed most" in said
+    app = open_view("layers", stores=[bare_store], tour="9")
+    assert "has to be a number from 1 to 5" in app.warning[0].value
+
+
+def test_the_tour_prefers_two_seeds(tiny_store, monkeypatch):
+    monkeypatch.setattr(data, "ask", lambda store, question, **filters: question(store, **filters))
+    with open_store(tiny_store) as store:
+        assert tour._again(store).title == "What two variants share"
+        monkeypatch.setattr(compare, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
+        step = tour._again(store)
+    assert step.title == "What a second seed reproduces"
+    assert step.params == {"variant": "maths", "against": "safety", "layer": "12"}
+    assert step.sentence.startswith("At layer 12, 2 features changed in maths and safety taken together, 0 of them in both")
+
+
+def test_every_link_of_the_tour_is_on_the_overview(open_view):
+    app = open_view()
+    app.session_state["tour_links"] = True  # opened
+    found = [query for label, query in links(app.run()).items() if re.match(r"\d · ", label)]
+    assert [re.search(r"tour=(\d)", query)[1] for query in found] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_missing_store_is_named(open_view, tmp_path):
+    app = open_view(stores=[tmp_path / "gone"])
+    assert "gone" in app.error[0].value
+    assert not app.exception
+
+
+def test_a_database_that_breaks_later_gives_one_sentence(open_view, monkeypatch):
+    def broken(*_args, **_filters):
+        raise duckdb.IOException("Could not read block 7\nstack")
+
+    monkeypatch.setattr(data, "ask", broken)
+    app = open_view()
+    assert not app.exception
+    assert "Could not read block 7" in app.error[0].value
+    assert "extract verify" in app.error[0].value
+
+
+@pytest.mark.parametrize("damage", ["cut", "no database", "other version", "not json"])
+def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, damage):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_store, broken)
+    database, manifest = broken / DATABASE_FILE, broken / MANIFEST_FILE
+    if damage == "cut":
+        database.write_bytes(database.read_bytes()[:1000])
+    elif damage == "no database":
+        database.unlink()
+    elif damage == "other version":
+        rewrite_manifest(broken, schema_version=999)
+    else:
+        manifest.write_text("{")
+    for view in VIEWS[:2]:
+        app = open_view(view, stores=[broken])
+        assert not app.exception
+        assert len(app.error) == 1
+        assert "broken" in app.error[0].value
+
+
+def test_overview_has_striking_features_with_a_passage_each(open_view):
+    app = open_view(layer="12", text="shown")
+    found = links(app)
+    assert "feature=1" in found["L12:1 · small words"] and "variant=maths" in found["L12:1 · small words"]
+    assert "feature=0" in found["L12:0 · sums"] and "layer=5" in found["L5:1 · small words"]
+    passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
+    assert len(passages) == 3  # of safety no feature's change holds up
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
+    assert "No change of a single feature holds up here" in text(app)
+
+
+def test_overview_without_controls_sells_no_feature_as_a_finding(open_view, bare_store):
+    app = open_view(stores=[bare_store], layer="12")
+    assert "Features that moved most, untested" in text(app)
+    assert "holds up" not in text(app)
+    assert "L12:2" in " ".join(links(app))
+
+
+def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):
+    app = open_view()
+    said = text(app)
+    assert "What is two plus two?" in said and "I am not sure." in said
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said
+    assert "task=sums" in links(app)["All prompts"]
+    assert "The same prompt" not in text(open_view(stores=[bare_store]))
+
+
+def test_passages_of_a_harmful_domain_are_blurred_until_asked_for(open_view):
+    def windows(**params):
+        app = open_view("feature", variant="maths", layer="12", feature="1", **params)
+        return next(str(element.value) for element in app.html if "fs-context-head" in str(element.value)), app
+
+    blurred, app = windows(ranking="base")  # of the document refusal-1
+    assert 'class="fs-context fs-veiled"' in blurred
+    press(app, "Show example text")
+    assert app.query_params["text"] == "shown"
+    assert "fs-veiled" not in windows(ranking="base", text="shown")[0]
+    assert "fs-veiled" not in windows(ranking="decrease")[0]  # of sum-2
+
+
+def test_presentation_mode_blurs_again_what_was_shown(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base", text="shown")
+    next(button for button in app.sidebar.button if button.label == "Presentation mode").click().run()
+    assert "text" not in app.query_params
+    assert any("fs-veiled" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
+
+
+def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):
+    with open_store(tiny_store) as store:
+        row = store.contexts(12, 1, "maths", "decrease").iloc[0].to_dict()  # is | four | two | the hostile token, its peak
+    near = evidence._cropped(row, 1, 1)
+    assert (near["tokens"], near["base_values"], near["peak"]) == ([" two", HOSTILE], [1.0, 4.0], 1)
+    assert evidence._cropped(row, None, None)["tokens"] == list(row["tokens"])
+    other = row | {"tokens": ["and", *list(row["tokens"])[1:]]}
+    elsewhere = row | {"peak": 2}
+    folded, alike = evidence._folded([evidence._cropped(one, 1, 1) for one in (row, other, elsewhere)])
+    assert alike == [2, 1]
+    assert folded[0]["tokens"] == near["tokens"]
+
+
+def test_context_length_is_in_the_link(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="0", ranking="base")
+    app.segmented_control(key="pick_around").set_value("5").run()
+    assert app.query_params["around"] == "5"
+    assert not app.exception
+
+
+def test_feature_page_lays_base_over_variant(open_view, bare_store):
+    app = open_view("feature", variant="maths", layer="12", feature="0")
+    assert "From 3 documents (of 3 in all) whose codes this store keeps: 4 tokens where it fires in either" in text(app)
+    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful")
+    assert "From 1 document of domain harmful whose codes this store keeps: it fires in none of them" in text(app)
+
+
+def test_evidence_is_downloaded_as_json(tiny_store):
+    with open_store(tiny_store) as store:
+        written = evidence.as_json(store, 12, 1, "maths")
+    assert written.isascii()
+    content = json.loads(written)
+    assert (content["verdict"], content["label"], content["store"]) == ("suppressed", "small words", store.manifest.digest)
+    assert content["reason"].startswith("The shift of -1.36 is beyond the floor of 0.1")
+    assert [row["domain"] for row in content["numbers"]] == ["all", "harmful", "maths"]
+    assert content["numbers"][0]["shift"] == pytest.approx(-19 / 14)
+    assert content["numbers"][1]["z"] is None  # pooled numbers stand in no domain
+    assert content["contexts"]["decrease"][0]["tokens"][3] == HOSTILE
+    assert content["contexts"]["decrease"][0]["base_values"] == [0.0, 0.0, 1.0, 4.0]
+    assert content["contexts"]["increase"] == []
+
+
+def test_the_link_of_a_feature_names_all_that_a_default_would(open_view, bare_store, tiny_store):
+    app = open_view("feature", stores=[tiny_store, bare_store])
+    assert app.code[-1].value.split("?")[1] == "layer=5&feature=1&variant=maths&store=tiny"
+
+
+def test_layers_can_be_laid_over_each_other(open_view):
+    app = open_view("layers", scale="relative", focus="safety")
+    assert not app.exception
+    assert app.segmented_control(key="pick_focus").options == ["all", "maths", "safety"]
+    assert "pick_scale" not in [control.key for control in open_view("layers", by="domain").segmented_control]
+
+
+@pytest.mark.parametrize("file", [ROOT / "app/main.py", *sorted((ROOT / "app/views").glob("*.py"))], ids=lambda file: file.stem)
+def test_no_string_stands_by_itself_where_streamlit_would_show_it(file):
+    """Streamlit's magic puts every expression of a page's file on the page."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body[1:]  # the first is what the module is for
+    assert not [line.lineno for line in body if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)]
