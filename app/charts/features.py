@@ -69,7 +69,7 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    down = word.change == "down"
+    down = word.sign < 0
     cells = alt.Chart(rows).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=160)),

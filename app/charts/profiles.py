@@ -38,7 +38,7 @@ def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
     """
-    down = words.metric(metric).change == "down"
+    down = words.metric(metric).sign < 0
     names = ["value", "low", "high"]
     numbers = rows[names].astype(float)
     if down:
@@ -81,7 +81,7 @@ def profile(
         is_relative=is_relative,
         series=series,
         order=tuple(order),
-        from_zero=is_relative or bool(word.low == 0 and len(known) > 0 and known.min() < 0.35 * known.max()),
+        from_zero=is_relative or bool(word.is_never_negative and len(known) > 0 and known.min() < 0.35 * known.max()),
         has_interval=bool(rows["low"].notna().any()),
         floors=tuple(floors),
         has_band=BAND in data,
@@ -162,7 +162,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
     if look.has_interval:
         marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
     chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
-    return chart.properties(height=230, title=chart_title(word.label, word.unit, offset=8))
+    return chart.properties(height=230, title=chart_title(word.label, word.scale, offset=8))
 
 
 def _band(y: dict[str, Any], word: words.Metric) -> alt.Chart:

@@ -8,6 +8,7 @@ from app.charts import profiles
 from app.components import pickers as widgets
 from app.markup import contexts as tokens
 from app.words import metrics as words
+from store.metrics import catalogue
 from store.names import ALL, CONTROLS, OBSERVED
 from store.read import queries
 
@@ -82,8 +83,9 @@ if observed["low"].notna().any():
 else:
     st.caption("Too few documents for intervals, or none computed. Click a point for the features behind it.")
 metrics = set(observed["metric"])
-others = tuple(sorted(metrics - {name for _, names in words.PANELS for name in names}))
-for heading, names in (*words.PANELS, ("More", others)):
+panels = catalogue.panels()
+others = sorted(metrics - {name for names in panels.values() for name in names})
+for heading, names in (panels | {"More": others}).items():
     shown = [name for name in names if name in metrics]
     if not shown:
         continue

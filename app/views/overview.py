@@ -193,7 +193,7 @@ clicked = st.altair_chart(
 word = words.metric(metric)
 darker = "a larger change" if word.is_change else "a higher value"
 st.caption(
-    f"{word.label} ({word.unit}), domain {words.plain(domain)}: darker is {darker}. Click a cell for that variant's profile."
+    f"{word.label} ({word.scale}), domain {words.plain(domain)}: darker is {darker}. Click a cell for that variant's profile."
 )
 if clicked.selection.get("cell"):
     cell = clicked.selection["cell"][0]

@@ -1,11 +1,15 @@
-"""The app's words: what each metric is called, its unit and range, and how a number is printed."""
+"""The app's words: how a number is printed, what verdicts, controls and kinds are called; metrics: store/metrics/catalogue.py."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from store.metrics import catalogue
+from store.metrics.catalogue import Metric
 from store.text import markdown, on_one_line
 
 MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
@@ -157,84 +161,28 @@ SORT_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric of layer_metrics. `change`: 'down' where a lower value is a larger change, 'up' where a higher one is."""
-
-    label: str
-    unit: str
-    question: str
-    change: str = "up"
-    low: float | None = None
-    high: float | None = None
-    format: str = ".3f"
-
-    @property
-    def is_change(self) -> bool:
-        """Whether the metric compares the two models, rather than describing one of them."""
-        return not self.label.startswith(("L0", "FVU"))
-
-
-METRICS = {
-    "cosine": Metric("Cosine", "−1 to 1", "Do the two models' residuals point the same way?", "down", high=1),
-    "centred_cosine": Metric("Centred cosine", "−1 to 1", "The same once the shared mean is taken away.", "down", high=1),
-    "mean_alignment": Metric(
-        "Mean alignment", "share of the base's norm", "How large the shared mean is that flatters the raw cosine.", "up", 0, 1
-    ),
-    "relative_shift": Metric("Relative shift", "share of the base's norm", "How big is the change?", "up", 0),
-    "overlap": Metric("Overlap", "Jaccard, 0 to 1", "Are the same features on?", "down", 0, 1),
-    "weighted_overlap": Metric("Weighted overlap", "0 to 1", "The same, weak flips counting little.", "down", 0, 1),
-    "latent_cosine": Metric("Latent cosine", "0 to 1", "Do the two models' codes point the same way?", "down", 0, 1),
-    "l1_divergence": Metric(
-        "L1 divergence", "scaled activation per token", "How much activation moved?", "up", 0, format=",.3~r"
-    ),
-    "l0_base": Metric("L0 in base", "features per token", "How many features are on, in the base?", "up", 0, format=".1f"),
-    "l0_variant": Metric(
-        "L0 in variant", "features per token", "How many features are on, in the variant?", "up", 0, format=".1f"
-    ),
-    "l0_inflation": Metric("L0 inflation", "variant / base", "Noise lights up more features; does this?", "up", 0),
-    "fvu_base": Metric("FVU in base", "share unexplained", "How much the dictionary misses, in the base.", "up", 0),
-    "fvu_variant": Metric("FVU in variant", "share unexplained", "Does the dictionary still fit the variant?", "up", 0),
-    "delta_coverage": Metric(
-        "Delta coverage", "share, may be negative", "How much of the change can the dictionary express?", "up", high=1
-    ),
-    "no_code_share": Metric("Tokens without a code", "share of tokens", "How often nothing is on at all.", "up", 0),
-    "systematic_share": Metric(
-        "Systematic share", "share of the latent change", "Does the change point the same way on every token?", "up", high=1
-    ),
-    "n_beyond_noise": Metric(
-        "Features beyond noise", "features", "How many move further than noise moves any?", "up", 0, format=",.0f"
-    ),
-    "share_beyond_noise": Metric("Their share", "share of all |shift|", "How much of the shift is theirs?", "up", 0, 1),
-    "effective_rank": Metric(
-        "Effective rank", "directions", "Along how many directions does the change run?", "up", 0, format=".1f"
-    ),
-    "mean_share": Metric("Share of the mean", "share of Σ‖δ‖²", "How much of the change is one constant offset?", "up", 0, 1),
-    "excess": Metric(
-        "Overlap below its floor", "control − observed", "Do more features change than noise of that size changes?", "up",
-        format="+.3f",
-    ),
-}
-PANELS = (
-    ("How large is the change", ("cosine", "centred_cosine", "relative_shift", "mean_alignment")),
-    ("Are the same features on", ("overlap", "weighted_overlap", "latent_cosine", "l1_divergence")),
-    ("More than noise", ("n_beyond_noise", "share_beyond_noise", "systematic_share", "l0_inflation")),
-    ("How many features are on", ("l0_base", "l0_variant", "no_code_share")),
-    ("Does the dictionary fit", ("fvu_base", "fvu_variant", "delta_coverage")),
-    ("Shape of the change", ("effective_rank", "mean_share")),
-)
+METRICS: Mapping[str, Metric] = ChainMap(
+    {
+        "excess": Metric(
+            "Overlap below its floor", "", None, "Do more features change than noise of that size changes?", "",
+            "control − observed", format="+.3f",
+        )
+    },
+    catalogue.METRICS,
+)  # fmt: skip
+"""Those of the catalogue, and what the app makes of one."""
 
 
 def metric(name: str) -> Metric:
     """The metric of that name; one that this app has no words for keeps its name."""
-    return METRICS.get(name) or Metric(short(on_one_line(name.replace("_", " ")), 40).capitalize(), "", "")
+    return METRICS.get(name) or Metric(short(on_one_line(name.replace("_", " ")), 40).capitalize(), "", None, "", "")
 
 
 def relative_metric(name: str) -> Metric:
     """The metric as a share of its largest value (profiles.relative), where a higher one is always a larger change."""
     known = metric(name)
-    label = f"1 − {known.label.lower()}" if known.change == "down" else known.label
-    return Metric(label, "share of the largest", known.question, low=None if known.low is None else 0, format=".2f")
+    label = f"1 − {known.label.lower()}" if known.sign < 0 else known.label
+    return replace(known, label=label, unit="share of the largest", low=0, high=None, sign=1, format=".2f")
 
 
 def number(value: float | None, signed: bool = False) -> str:

@@ -13,9 +13,9 @@ from scipy import stats
 
 from extract.bench.page import Row
 from extract.bench.planted_truth import planted_on_the_base
+from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.evidence import POWER, Q, feature_evidence
 from store.metrics.intervals import excess_intervals, intervals
-from store.metrics.layer import EXCESS_SIGN, layer_values
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "bench-truth.md"
 
@@ -358,8 +358,12 @@ def _truth(law: SyntheticLaw, rng: np.random.Generator) -> dict[str, float]:
     of_variant, of_control = (
         law.values({name: np.concatenate([part[name] for part in side]) for name in side[0]}) for side in parts
     )
-    signs = {name: sign for name, sign in EXCESS_SIGN.items() if name in of_variant}
-    return {**of_variant, **{f"{name} excess": sign * (of_variant[name] - of_control[name]) for name, sign in signs.items()}}
+    excess = {
+        f"{name} excess": METRICS[name].excess(value, of_control[name])
+        for name, value in of_variant.items()
+        if METRICS[name].has_excess
+    }
+    return of_variant | excess
 
 
 SECTIONS: dict[str, Callable[[bool], list[Row]]] = {

@@ -16,7 +16,6 @@ from extract.device import to_device
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.codes import RoomyCodes, SparseCodes
 from extract.saes.dictionary import Dictionary
-from store.metrics.layer import RESIDUAL_METRICS
 
 Codes = SparseCodes | RoomyCodes
 
@@ -41,12 +40,12 @@ class Side:
 
     Attributes:
         codes: raw codes.
-        metrics: float64 [n, len(RESIDUAL_METRICS)], in their order.
+        metrics: the quantities that need the residuals, by their column of document_sums: float64 [n] each.
         totals: float64 [cells, d_model], sum of the residuals of each (domain, segment).
     """
 
     codes: Codes
-    metrics: torch.Tensor
+    metrics: Mapping[str, torch.Tensor]
     totals: torch.Tensor
 
 
@@ -112,7 +111,7 @@ class LayerBatch:
 
     @cached_property
     def own_metrics(self) -> dict[str, torch.Tensor]:
-        """Those of RESIDUAL_METRICS that are the base's alone, float64 [n] each: the same beside every side."""
+        """Those of :attr:`Side.metrics` that are the base's alone, float64 [n] each: the same beside every side."""
         return {
             "base_norm2": self.exact.square().sum(1),
             "base_centred2": self.centred.square().sum(1),
@@ -124,7 +123,7 @@ class LayerBatch:
         codes, reconstruction = encode(self.dictionary, residuals, self.room)
         variant = residuals.double()
         centred, delta = variant - self._mean, variant - self.exact
-        columns = self.own_metrics | {
+        metrics = self.own_metrics | {
             "cosine": _cosine(self.exact, variant),
             "centred_cosine": _cosine(self.centred, centred),
             "variant_norm2": variant.square().sum(1),
@@ -133,7 +132,7 @@ class LayerBatch:
             "variant_error2": (variant - reconstruction).square().sum(1),
             "delta_error2": (delta - (reconstruction - self.reconstruction)).square().sum(1),
         }
-        return Side(codes, torch.stack([columns[name] for name in RESIDUAL_METRICS], dim=1), self._totals(variant))
+        return Side(codes, metrics, self._totals(variant))
 
     def only(self, kept: torch.Tensor) -> "LayerBatch":
         """Some of the tokens; kept: int64 on the CPU, which of the n."""
@@ -199,7 +198,7 @@ class LayerFound:
         if self.again:
             found.append(self.again.base.totals)
         for side in self.sides.values():
-            found += [side.metrics, side.totals, *_parts(side.codes)]
+            found += [*side.metrics.values(), side.totals, *_parts(side.codes)]
         for codes in self.replica_codes.values():
             found += _parts(codes)
         return found
@@ -220,7 +219,7 @@ class LayerFound:
         again_totals = next(given) if self.again else None
         sides = {}
         for key, side in self.sides.items():
-            metrics, side_totals = next(given), next(given)
+            metrics, side_totals = {name: next(given) for name in side.metrics}, next(given)
             sides[key] = Side(self._taken(self.base.dictionary, side.codes, given, needed), metrics, side_totals)
         replica_codes = {
             name: self._taken(self.replica, codes, given, needed) for name, codes in self.replica_codes.items()

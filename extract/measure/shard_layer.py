@@ -18,7 +18,8 @@ from extract.measure.layer_batch import HostLayer, LayerFound, Side
 from extract.measure.run_context import RunContext
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
-from store.metrics.layer import CODE_METRICS, COUNT_SUMS, DOCUMENT_SUMS, RESIDUAL_METRICS, histogram_edges
+from store.format.tables import COUNT_SUMS, DOCUMENT_SUMS
+from store.metrics.layer import histogram_edges
 from store.names import BASE, OBSERVED
 
 SPECTRUM_SHARDS = 16
@@ -52,31 +53,27 @@ class SideSums:
 
     Attributes:
         counted: bool [n_rows], tokens that were compared.
-        residual_metrics: float64 [n_rows, len(RESIDUAL_METRICS)].
-        code_metrics: float64 [n_rows, len(CODE_METRICS)].
         totals, base_totals: float64 [cells, d_model], sum of residuals, and of the base's on the same tokens.
     """
 
     def __init__(self, n_rows: int, n_cells: int, dictionary: Dictionary) -> None:
         d_model, self.d_sae = dictionary.d_model, dictionary.d_sae
         self.counted = torch.zeros(n_rows, dtype=torch.bool)
-        self.residual_metrics = torch.zeros(n_rows, len(RESIDUAL_METRICS), dtype=torch.float64)
-        self.code_metrics = torch.zeros(n_rows, len(CODE_METRICS), dtype=torch.float64)
         self.totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
         self.base_totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
+        self._metrics: dict[str, torch.Tensor] = {}
         self._shifts: list[DocumentShifts] = []
 
     def add(self, rows: torch.Tensor, side: Side, base_totals: torch.Tensor) -> None:
         """Put one batch's numbers in their place; rows: int64 [n], base_totals: float64 [cells, d_model]; all on the CPU."""
         self.counted[rows] = True
-        self.residual_metrics[rows] = side.metrics
+        self._put(rows, side.metrics)
         self.totals += side.totals
         self.base_totals += base_totals
 
     def add_codes(self, rows: torch.Tensor, union: Union, document_of_row: torch.Tensor) -> None:
         """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
-        metrics = statistics.token_code_metrics(union)
-        self.code_metrics[rows] = torch.stack([metrics[name] for name in CODE_METRICS], dim=1).cpu()
+        self._put(rows, statistics.token_code_metrics(union))
         self._shifts.append(statistics.document_shifts(union, document_of_row))
 
     @cached_property
@@ -86,11 +83,15 @@ class SideSums:
 
     def per_token(self) -> dict[str, torch.Tensor]:
         """Every quantity of the document_sums table, float64 [n_rows]."""
-        return {
-            "n_tokens": torch.ones(len(self.counted), dtype=torch.float64),
-            **dict(zip(RESIDUAL_METRICS, self.residual_metrics.T, strict=True)),
-            **dict(zip(CODE_METRICS, self.code_metrics.T, strict=True)),
-        }
+        if not self.counted.any():
+            return dict.fromkeys(DOCUMENT_SUMS, torch.zeros(len(self.counted), dtype=torch.float64))
+        return {"n_tokens": torch.ones(len(self.counted), dtype=torch.float64), **self._metrics}
+
+    def _put(self, rows: torch.Tensor, metrics: Mapping[str, torch.Tensor]) -> None:
+        for name, values in metrics.items():
+            if name not in self._metrics:
+                self._metrics[name] = torch.zeros(len(self.counted), dtype=torch.float64)
+            self._metrics[name][rows] = values.cpu()
 
 
 class ShardLayer:

@@ -11,8 +11,10 @@ from extract.corpus.render import SEGMENTS
 from extract.measure.shard_layer import side_names
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
+from store.format.tables import DOCUMENT_SUMS
+from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.intervals import excess_intervals, intervals
-from store.metrics.layer import DOCUMENT_SUMS, beyond_noise, fit_gate, layer_values, systematic_share
+from store.metrics.layer import beyond_noise, fit_gate, systematic_share
 from store.names import ALL, BASE, OBSERVED
 
 Margin = tuple[str, str]
@@ -193,8 +195,8 @@ class _Rows:
                     continue
                 cells = _systematic(side, domain, isotropic if control != "rerun" else None)
                 if control != "rerun":  # it is of other documents
-                    share = cells["systematic_share"]
-                    share["excess"] = own["systematic_share"]["value"] - share["value"]
+                    share, metric = cells["systematic_share"], METRICS["systematic_share"]
+                    share["excess"] = metric.excess(own["systematic_share"]["value"], share["value"])
                 yield from self.rows((domain, ALL), control, side.groups[domain, ALL], cells)
 
     def cells(self, group: Group) -> dict[str, dict[str, float]]:

@@ -13,8 +13,9 @@ from extract.measure.run_context import RunContext
 from extract.measure.sums_file import ShardSums
 from extract.saes.dictionary import Dictionary
 from extract.tables.labels import Evidence
+from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import StoreWriter
-from store.metrics.layer import DOCUMENT_SUMS, FEATURE_SUMS, HISTOGRAM_BINS, histogram_edges
+from store.metrics.layer import FEATURE_SUMS, HISTOGRAM_BINS, histogram_edges
 from store.names import BASE, OBSERVED
 
 FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
@@ -52,7 +53,7 @@ class Merger:
         return int(sum(self.sums.arrays(layer, "sinks")))
 
     def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
-        """Rows of each document and segment of one side: document, segment, and :data:`store.metrics.layer.DOCUMENT_SUMS`."""
+        """Rows of each document and segment of one side: document, segment, and :data:`store.format.tables.DOCUMENT_SUMS`."""
         names = ("document", "segment", *DOCUMENT_SUMS)
         frames = []
         for shard, columns in zip(self.shards, self.sums.columns(names, layer, name, control, "documents"), strict=True):

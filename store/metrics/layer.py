@@ -1,5 +1,7 @@
 """From additive sums to numbers. Pure numpy; nothing here reads a file or knows a model.
 
+Metrics of a layer: store/metrics/catalogue.py.
+
 Notation, as in docs/metrics.md: base model A and variant B on the same tokens; residuals ``h_a``, ``h_b`` and
 ``delta = h_b - h_a``; scaled codes ``a``, ``b`` (raw code x ||W_dec,j||); N tokens that count.
 """
@@ -10,96 +12,13 @@ import numpy as np
 
 from store.names import KINDS
 
-RESIDUAL_METRICS = (
-    "cosine",
-    "centred_cosine",
-    "base_norm2",
-    "variant_norm2",
-    "base_centred2",
-    "variant_centred2",
-    "delta_norm2",
-    "base_error2",
-    "variant_error2",
-    "delta_error2",
-)
-"""Per-token quantities that need the residuals themselves."""
-
-CODE_METRICS = (
-    "overlap",
-    "minimum",
-    "maximum",
-    "latent_cosine",
-    "n_latent_cosine",
-    "l1_divergence",
-    "code_delta_norm2",
-    "l0_base",
-    "l0_variant",
-)
-"""Per-token quantities that need only the codes."""
-
-DOCUMENT_SUMS = ("n_tokens", *RESIDUAL_METRICS, *CODE_METRICS)
-"""Columns of the table document_sums, each a sum over the counted tokens of one document and segment."""
-
-COUNT_SUMS = ("n_tokens", "n_latent_cosine", "l0_base", "l0_variant")
-"""Those of :data:`DOCUMENT_SUMS` that are counts (int64); the others are float64."""
-
 FEATURE_SUMS = ("n11", "n10", "n01", "n_documents", "near", "a", "b", "a2", "b2", "both_a", "both_b")
 """Per feature and domain: tokens where it fires in both / base only / variant only, documents where it fires in either,
 of the tokens where one side only fires those where it does so near the threshold, sums of a, b, a^2, b^2 over all tokens,
 and of a and b over the tokens where both fire."""
 
-EXCESS_SIGN = {
-    "overlap": -1,
-    "weighted_overlap": -1,
-    "latent_cosine": -1,
-    "delta_coverage": -1,
-    "l1_divergence": 1,
-    "l0_variant": 1,
-    "l0_inflation": 1,
-    "fvu_variant": 1,
-    "systematic_share": 1,
-}
-"""excess = sign x (observed - control): positive always says that more changed than under the control."""
-
 HISTOGRAM_BINS = 32
 """Half-octave bins over 2^-8 .. 2^8 times the layer's activation unit."""
-
-
-def layer_values(
-    sums: Mapping[str, float], base_total_norm2: float, variant_total_norm2: float, mean_norm: float
-) -> dict[str, float]:
-    """Every layer metric of one group of tokens.
-
-    Args:
-        sums: one number for each of :data:`DOCUMENT_SUMS`, summed over the group.
-        base_total_norm2: ||sum_t h_a||^2 over the group's tokens.
-        variant_total_norm2: ||sum_t h_b||^2.
-        mean_norm: ||mu||, the norm of the base's mean residual in the pilot.
-
-    Returns:
-        Metric name -> value; NaN where there is nothing to divide by. Norms are in the residual stream's own units,
-        ``l1_divergence`` in scaled activation per token, ``l0_*`` in features per token; the others have no unit.
-    """
-    n = sums["n_tokens"]
-    fvu_base = _fvu(sums["base_error2"], sums["base_norm2"], base_total_norm2, n)
-    fvu_variant = _fvu(sums["variant_error2"], sums["variant_norm2"], variant_total_norm2, n)
-    return {
-        "cosine": _ratio(sums["cosine"], n),
-        "centred_cosine": _ratio(sums["centred_cosine"], n),
-        "mean_alignment": _ratio(mean_norm, np.sqrt(_ratio(sums["base_norm2"], n))),
-        "relative_shift": np.sqrt(_ratio(sums["delta_norm2"], sums["base_norm2"])),
-        "overlap": _ratio(sums["overlap"], n),
-        "weighted_overlap": _ratio(sums["minimum"], sums["maximum"]),
-        "latent_cosine": _ratio(sums["latent_cosine"], sums["n_latent_cosine"]),
-        "l1_divergence": _ratio(sums["l1_divergence"], n),
-        "l0_base": _ratio(sums["l0_base"], n),
-        "l0_variant": _ratio(sums["l0_variant"], n),
-        "l0_inflation": _ratio(sums["l0_variant"], sums["l0_base"]),
-        "fvu_base": fvu_base,
-        "fvu_variant": fvu_variant,
-        "delta_coverage": 1.0 - _ratio(sums["delta_error2"], sums["delta_norm2"]),
-        "no_code_share": 1.0 - _ratio(sums["n_latent_cosine"], n),
-    }
 
 
 def fit_gate(fvu_base: float, fvu_variant: float) -> str:
@@ -216,12 +135,6 @@ def histogram_edges(activation_unit: float) -> np.ndarray:
 def power_of_two(value: float) -> float:
     """The power of two nearest to a positive number (in the logarithm); 1 where there is none."""
     return float(2.0 ** np.round(np.log2(value))) if value > 0 else 1.0
-
-
-def _fvu(error2: float, norm2: float, total_norm2: float, n: float) -> float:
-    """sum ||h - dec||^2 / sum ||h - mean(h)||^2; NaN where the tokens do not differ by more than float64 rounding."""
-    variance = norm2 - _ratio(total_norm2, n)
-    return _ratio(error2, variance) if variance > 1e-12 * norm2 else float("nan")
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -11,7 +11,8 @@ from app.components import licences
 from app.words import metrics as words
 from store import open_store
 from store.format.manifest import file_hash
-from store.metrics.layer import DOCUMENT_SUMS, layer_values
+from store.format.tables import DOCUMENT_SUMS
+from store.metrics.catalogue import layer_values
 from store.names import CONTROLS
 from store.read import quality
 from store.reports import glossary

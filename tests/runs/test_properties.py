@@ -11,8 +11,10 @@ from extract.measure import feature_sums as statistics
 from extract.saes.dictionary import SparseCodes
 from store.format import parts
 from store.format.parts import Codes, LayerCodes
+from store.format.tables import DOCUMENT_SUMS
 from store.metrics import layer as metrics
-from store.metrics.layer import DOCUMENT_SUMS, FEATURE_SUMS
+from store.metrics.catalogue import layer_values
+from store.metrics.layer import FEATURE_SUMS
 
 ANY = settings(
     deadline=None, max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -309,7 +311,7 @@ def test_feature_metrics_keep_to_their_ranges(pair):
 @given(st.dictionaries(st.sampled_from(DOCUMENT_SUMS), SUM), SUM, SUM)
 def test_layer_metrics_of_any_sums_are_numbers_or_undefined(sums, total_a, total_b):
     """Never infinite, never an error, whatever is zero."""
-    found = metrics.layer_values({name: sums.get(name, 0.0) for name in DOCUMENT_SUMS}, total_a, total_b, 1.0)
+    found = layer_values({name: sums.get(name, 0.0) for name in DOCUMENT_SUMS}, total_a, total_b, 1.0)
     assert all(np.isfinite(value) or np.isnan(value) for value in found.values())
     assert metrics.fit_gate(found["fvu_base"], found["fvu_variant"]) in ("fits", "strained", "does not fit")
 

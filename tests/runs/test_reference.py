@@ -26,7 +26,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from extract.__main__ import main
 from store import open_store, verify
 from store.format import parts
+from store.format.tables import DOCUMENT_SUMS
 from store.metrics import layer as metrics
+from store.metrics.catalogue import layer_values
 from store.names import VERDICTS
 from store.read.connection import Store
 from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
@@ -318,7 +320,7 @@ def test_fit(run: Run) -> None:
 def test_document_sums(run: Run) -> None:
     """Every additive sum of every document and segment, and no column without a reference."""
     expected = run.truth.table("document_sums")
-    assert set(metrics.DOCUMENT_SUMS) <= set(expected.columns)
+    assert set(DOCUMENT_SUMS) <= set(expected.columns)
     key = ["variant", "layer", "document", "segment"]
     assert_same(stored(run, "document_sums", expected.columns), expected, key, FLOAT32)
 
@@ -749,12 +751,12 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
 
 def sums(**given: float) -> dict[str, float]:
     """Additive sums of a group, all 1 but for those given."""
-    return dict.fromkeys(metrics.DOCUMENT_SUMS, 1) | given
+    return dict.fromkeys(DOCUMENT_SUMS, 1) | given
 
 
 def test_layer_values_by_hand() -> None:
     """Four tokens with round numbers; each expected value worked out as a fraction."""
-    found = metrics.layer_values(
+    found = layer_values(
         sums(
             n_tokens=4, cosine=3, centred_cosine=-1, base_norm2=100, variant_norm2=144, delta_norm2=4, base_error2=8,
             variant_error2=36, delta_error2=5, overlap=2.5, minimum=6, maximum=8, latent_cosine=1.5, n_latent_cosine=3,
@@ -792,14 +794,14 @@ def test_l1_and_weighted_overlap_are_one_curve() -> None:
     w = Fraction(1 + 0 + 2, 3 + 4 + 2)
     relative = Fraction(2 + 4 + 0) / (Fraction(5 + 7) / 2)
     assert relative == 2 * (1 - w) / (1 + w)
-    assert metrics.layer_values(sums(minimum=np.minimum(a, b).sum(), maximum=np.maximum(a, b).sum()), 0, 0, 0)[
+    assert layer_values(sums(minimum=np.minimum(a, b).sum(), maximum=np.maximum(a, b).sum()), 0, 0, 0)[
         "weighted_overlap"
     ] == pytest.approx(float(w))
 
 
 def test_layer_values_without_anything_to_divide_by() -> None:
     """No code anywhere and no change: undefined is NaN, never 0 or infinity."""
-    found = metrics.layer_values(
+    found = layer_values(
         sums(minimum=0, maximum=0, latent_cosine=0, n_latent_cosine=0, l0_base=0, l0_variant=0, delta_norm2=0, delta_error2=0),
         1, 1, 1,
     )  # fmt: skip

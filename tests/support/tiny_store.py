@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from store.format.manifest import Manifest
 from store.format.parts import Codes, LayerCodes
+from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
-from store.metrics.layer import DOCUMENT_SUMS, feature_values, fit_gate
+from store.metrics.layer import feature_values, fit_gate
 
 LAYERS = (5, 12)
 VARIANTS = ("maths", "safety")

@@ -8,8 +8,8 @@ import yaml
 from extract.__main__ import _parser
 from extract.config import RunConfig, describe_fields
 from store import open_store
-from store.format.tables import SCHEMA_SQL
-from store.metrics.layer import DOCUMENT_SUMS, layer_values
+from store.format.tables import DOCUMENT_SUMS, SCHEMA_SQL
+from store.metrics.catalogue import layer_values
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ def test_every_metric_has_a_profile_and_a_map(metric):
     spec = profiles.profile(layer_rows(), metric, "variant", ["maths"])
     alt.LayerChart.from_dict(spec)  # checks it against Vega-Lite's schema
     assert spec["title"]["text"] == words.METRICS[metric].label
-    assert spec["title"]["subtitle"] == words.METRICS[metric].unit
+    assert spec["title"]["subtitle"] == words.METRICS[metric].scale
     assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
 
 

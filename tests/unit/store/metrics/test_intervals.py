@@ -5,12 +5,14 @@ import pytest
 from scipy import stats
 
 from extract.bench.truth import SIZES, SyntheticLaw, coverage
+from store.format.tables import DOCUMENT_SUMS
+from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.evidence import strata
 from store.metrics.intervals import excess_intervals, intervals
-from store.metrics.layer import DOCUMENT_SUMS, EXCESS_SIGN, layer_values
 
 LAW = SyntheticLaw.of(SIZES, spread=1.0, seed=0)
 WITHOUT_INTERVAL = "systematic_share"
+EXCESS_SIGN = {name: metric.sign for name, metric in METRICS.items() if metric.has_excess}
 
 
 def drawn(seed, times=1):

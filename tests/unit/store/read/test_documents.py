@@ -19,8 +19,8 @@ from app.words import metrics as words
 from store import UserError, open_store
 from store.format.manifest import Manifest
 from store.format.parts import Codes, LayerCodes
+from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
-from store.metrics.layer import DOCUMENT_SUMS
 from tests.support import pages
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '" onmouseover="alert(2)'
