@@ -12,7 +12,6 @@ COPY requirements-app.txt ./
 RUN pip install --no-cache-dir --requirement requirements-app.txt
 COPY .streamlit .streamlit
 COPY app app
-COPY docs docs
 COPY LICENSE NOTICE ./
 COPY store store
 USER 1000

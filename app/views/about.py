@@ -10,10 +10,10 @@ from app.components import licences, tables
 from app.components import pickers as widgets
 from app.words import metrics as words
 from store.errors import UserError
+from store.metrics.definitions import Section, names, sections
 from store.read import connection as reader
 from store.read import quality
 from store.read.connection import Store
-from store.reports import glossary
 
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (
@@ -251,35 +251,31 @@ def integrity(store: Store) -> None:
     )
 
 
-def in_app(names: list[str]) -> str:
-    """What the app calls a metric or column, and asks by it; empty where it shows none of them."""
+def in_app(defined: list[str]) -> str:
+    """What the app calls a metric or column; empty where it shows none of them."""
     found = []
-    for name in names:
+    for name in defined:
         if name in words.METRICS:
-            found.append(f"**{words.METRICS[name].label}**: {words.METRICS[name].question}")
+            found.append(f"**{words.METRICS[name].label}**")
         elif name in tables.COLUMNS:
             found.append(f"**{tables.COLUMNS[name][0]}**")
     return " · ".join(found)
 
 
 def definitions(store: Store) -> None:
-    """Every definition of docs/metrics.md that contains the words looked for; all of them where none are."""
-    st.caption("From docs/metrics.md, the one place where they are written.")
+    """Every definition that contains the words looked for; all of them where none are."""
+    st.caption("The tables of docs/metrics.md.")
     sought = st.text_input("Find", key="find", placeholder="a name or a word, e.g. overlap").strip().lower()
     found = False
-    for section in glossary.metrics():
-        rows = [
-            entry for entry in section.entries
-            if not sought or sought in " ".join([*entry.names, *entry.cells, in_app(entry.names)]).lower()
-        ]  # fmt: skip
+    for section in sections():
+        rows = [(row[0], in_app(names(row)), *row[1:]) for row in section.rows]
+        rows = [row for row in rows if sought in " ".join(row).lower()]
         if not rows:
             continue
         found = True
-        titles = [section.columns[0], "in the app", *section.columns[1:]]
-        lines = [titles, ["---"] * len(titles)]
-        lines += [[", ".join(f"`{name}`" for name in row.names), in_app(row.names), *row.cells] for row in rows]
+        shown = Section(section.title, (section.columns[0], "in the app", *section.columns[1:]), tuple(rows))
         st.markdown(f"#### {section.title}")
-        st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        st.markdown(shown.markdown())
     if not found:
         st.info(f"Nothing here is called “{words.plain(sought)}”: try a shorter word.", icon=":material/search_off:")
     st.caption("Tables and columns are described on the page Query.")

@@ -1,4 +1,4 @@
-"""The page About this store through AppTest, and the definitions it takes from docs/metrics.md."""
+"""The page About this store through AppTest, and the definitions it shares with docs/metrics.md."""
 
 import re
 import shutil
@@ -12,14 +12,15 @@ from app.words import metrics as words
 from store import open_store
 from store.format.manifest import file_hash
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics.catalogue import layer_values
+from store.metrics import definitions
+from store.metrics.catalogue import METRICS, layer_values
 from store.names import CONTROLS
 from store.read import quality
-from store.reports import glossary
 from store.reports.terminal import describe
-from tests.support import pages
+from tests.support import ROOT, pages
 from tests.support.forged import rewrite_manifest
 
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 
 
@@ -166,39 +167,41 @@ def test_a_damaged_store_is_named_by_its_file(about_page, tiny_store, tmp_path):
 
 
 def test_every_metric_is_in_the_glossary_with_a_formula():
-    names = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "z", "q", "floor"]
-    names += [name for name in words.METRICS if name != "excess"]
-    names += ["std_shift", "kind", "minimum_detectable", "freq_variant", "magnitude_ratio"]
-    for name in names:
-        entry = glossary.definition(name)
-        assert entry and entry.cells[0], name
-    assert glossary.definition("relative_shift").cells == ["sqrt(Σ‖δ‖² / Σ‖h_a‖²)", "≥ 0: the size of the change"]
-    assert glossary.definition("nonsense") is None
+    expected = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "z", "q", "floor"]
+    expected += [name for name in words.METRICS if name != "excess"]
+    expected += ["std_shift", "kind", "minimum_detectable", "freq_variant", "magnitude_ratio"]
+    defined = {name: row for section in definitions.sections() for row in section.rows for name in definitions.names(row)}
+    for name in expected:
+        assert defined[name][1], name
+    assert defined["relative_shift"][1:] == (
+        "sqrt(Σ‖δ‖² / Σ‖h_a‖²)", "share of the base's norm, ≥ 0", "–", "How big is the change?",
+    )  # fmt: skip
+    assert defined["overlap"][2:4] == ("Jaccard, 0 … 1", "control − observed")
+    assert defined["delta_coverage"][2] == "share, may be negative, ≤ 1"
 
 
-def test_every_table_of_the_docs_is_read_whole():
-    page = glossary.METRICS_PAGE.read_text(encoding="utf-8")
+def test_every_table_of_the_docs_is_what_the_code_defines():
+    """Mended by 'python -m store.metrics.definitions docs/metrics.md'."""
+    page = METRICS_PAGE.read_text(encoding="utf-8")
+    assert definitions.written(page) == page
     lines = [line for line in page.splitlines() if line.startswith("|")]
-    sections = glossary.metrics()
-    assert len(lines) == sum(len(section.entries) + 2 for section in sections)
-    assert all(len(entry.cells) == len(section.columns) - 1 for section in sections for entry in section.entries)
-    assert [section.title for section in sections if "systematic_share" in section.entries[0].names] == ["Systematic change"]
+    sections = definitions.sections()
+    assert len(lines) == sum(len(section.rows) + 2 for section in sections)
+    assert all(len(row) == len(section.columns) for section in sections for row in section.rows)
 
 
-def test_the_page_says_what_the_docs_say(about_page, monkeypatch, tmp_path):
-    page = tmp_path / "metrics.md"
-    written = glossary.METRICS_PAGE.read_text(encoding="utf-8")
-    page.write_text(written.replace("mean over tokens of cos(h_a, h_b)", "quite another formula"), encoding="utf-8")
+def test_a_page_without_a_place_for_a_table_is_refused():
+    page = METRICS_PAGE.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="no place for the table 'Systematic change'"):
+        definitions.written(page.replace("<!-- table: Systematic change -->", ""))
+
+
+def test_the_page_says_what_the_catalogue_says(about_page, monkeypatch):
     assert "| mean over tokens of cos(h_a, h_b) |" in text(about_page("Glossary"))
-    monkeypatch.setattr(glossary, "METRICS_PAGE", page)
+    monkeypatch.setitem(METRICS, "cosine", replace(METRICS["cosine"], definition="quite another formula"))
     said = text(about_page("Glossary"))
-    assert re.search(r"`cosine` \| \*\*Cosine\*\*: .*\| quite another formula \|", said)
+    assert re.search(r"`cosine` \| \*\*Cosine\*\* \| quite another formula \|", said)
     assert "mean over tokens of cos(h_a, h_b)" not in said
-
-
-def test_without_the_docs_the_page_says_so(about_page, monkeypatch, tmp_path):
-    monkeypatch.setattr(glossary, "METRICS_PAGE", tmp_path / "metrics.md")
-    assert "The definitions cannot be read: 'metrics.md'" in about_page("Glossary").error[0].value.replace("\\", "")
 
 
 def test_the_glossary_finds_a_word_or_says_that_there_is_none(about_page):
