@@ -121,8 +121,7 @@ def _catalog(connection: duckdb.DuckDBPyConnection, _manifest: Manifest, _n_byte
 @cache
 def _made() -> dict[str, str]:
     """Table -> the statement that makes it, in DuckDB's own words."""
-    with duckdb.connect(":memory:") as connection:
-        connection.execute(tables.SCHEMA_SQL)
+    with tables.create(":memory:") as connection:
         return {name: sql for _, name, sql in connection.execute(_CATALOG).fetchall()}
 
 

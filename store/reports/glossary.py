@@ -1,10 +1,11 @@
-"""What each table and column means, read from where it is written: schema.sql. Metrics: store/metrics/definitions.py."""
+"""What each table and column means: the comments that schema.sql gives them. Metrics: store/metrics/definitions.py."""
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
-from store.format.tables import SCHEMA_SQL, TABLE_KEYS
+import duckdb
+
+from store.format import tables
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of schema.sql: the comment above it, its columns in order, and the columns that name a row."""
+    """A table of schema.sql: its comment, its columns in order, and the columns that name a row."""
 
     name: str
     comment: str
@@ -29,27 +30,21 @@ class Table:
 
 @cache
 def schema() -> dict[str, Table]:
-    """Every table of schema.sql by name, in its order."""
-    found = re.finditer(r"((?:^--[^\n]*\n)*)^CREATE TABLE (\w+) \(\n(.*?)^\);", SCHEMA_SQL, re.DOTALL | re.MULTILINE)
+    """Every table of schema.sql by name, in its order; a store's own comments, which may be a stranger's, are not asked."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(tables.SCHEMA_SQL)
+        comments = connection.execute("SELECT table_name, coalesce(comment, '') FROM duckdb_tables() ORDER BY table_oid")
+        comments = comments.fetchall()
+        columns = connection.execute(
+            "SELECT table_name, column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE NOT internal "
+            "ORDER BY column_index"
+        ).fetchall()
     return {
-        match[2]: Table(match[2], _comment(match[1]), _columns(match[3], TABLE_KEYS[match[2]]), TABLE_KEYS[match[2]])
-        for match in found
+        table: Table(
+            table,
+            comment,
+            [Column(name, kind, name in tables.TABLE_KEYS[table], said) for of, name, kind, said in columns if of == table],
+            tables.TABLE_KEYS[table],
+        )
+        for table, comment in comments
     }
-
-
-def _comment(lines: str) -> str:
-    return " ".join(line.lstrip("- ").strip() for line in lines.splitlines())
-
-
-def _columns(body: str, key: list[str]) -> list[Column]:
-    """A comment on a line of its own is about every column after it, and stands in brackets behind theirs."""
-    columns, about = [], ""
-    for line in body.splitlines():
-        code, _, comment = (part.strip() for part in line.partition("--"))
-        if not code:
-            about = comment.rstrip(".")
-            continue
-        name, kind = re.match(r"(\w+)\s+(\w+(?:\[\])?)", code).groups()
-        said = f"{comment} ({about})" if about and comment else comment or about
-        columns.append(Column(name, kind, name in key, said))
-    return columns

@@ -4,7 +4,10 @@ import ast
 import io
 import json
 import re
+import shutil
+from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -12,7 +15,8 @@ import pytest
 from app import data
 from app.components import sql_answer as sql
 from store import open_store
-from store.format import tables
+from store.format import tables, trust
+from store.format.manifest import DATABASE_FILE
 from store.reports import glossary
 from store.sandbox import run as sandbox
 from store.sandbox.run import Answer
@@ -242,14 +246,32 @@ def test_the_schema_shown_is_the_database_s():
         assert [column.name for column in table.columns if column.key] == [n for n in tables._columns(name) if n in table.key]
 
 
-def test_comments_are_read_where_they_stand():
+def test_comments_are_those_of_the_schema():
     described = glossary.schema()
     assert described["feature_stats"].comment.startswith("A row only where the feature fired")
     columns = {column.name: column for column in described["feature_stats"].columns}
     assert columns["mean_base"].comment == "mean scaled activation over the N tokens"
     assert columns["suppression"].comment == "null where the base never fires"
-    assert columns["std_shift"].comment.endswith("(From here on pooled: null but for domain 'all')")
+    assert columns["std_shift"].comment.endswith("(null but for domain 'all')")
     assert columns["mean_variant"].comment == "mean of b"
+
+
+def test_a_store_carries_the_comments_and_is_the_same_without(tiny_store, tmp_path):
+    """As the shipped store is, which was written before there were any."""
+    copy = Path(shutil.copy(tiny_store / DATABASE_FILE, tmp_path))
+    with open_store(tiny_store) as store, duckdb.connect(str(copy)) as database:
+        carried = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal AND comment IS NOT NULL"
+        found = database.execute(carried).fetchall()
+        described = glossary.schema().values()
+        assert set(found) == {(t.name, c.name, c.comment) for t in described for c in t.columns if c.comment}
+        digest = tables.digest(database)
+        for table, column, _ in found:
+            database.execute(f"COMMENT ON COLUMN {table}.{column} IS NULL")
+        for table in tables.TABLE_KEYS:
+            database.execute(f"COMMENT ON TABLE {table} IS NULL")
+        assert not database.execute(carried).fetchall()
+        assert tables.digest(database) == digest
+        assert trust.first_fault(database, store.manifest, copy.stat().st_size) is None
 
 
 def test_the_page_shows_a_tables_columns(query_page):

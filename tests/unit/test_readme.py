@@ -8,8 +8,9 @@ import yaml
 from extract.__main__ import _parser
 from extract.config import RunConfig, describe_fields
 from store import open_store
-from store.format.tables import DOCUMENT_SUMS, SCHEMA_SQL
+from store.format.tables import DOCUMENT_SUMS
 from store.metrics.catalogue import layer_values
+from store.reports import glossary
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,10 +72,9 @@ def test_every_metric_is_defined_in_the_docs():
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     for name in layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0):
         assert f"`{name}`" in text, name
-    table = re.search(r"CREATE TABLE feature_stats \((.*?)\n\);", SCHEMA_SQL, re.DOTALL)[1]
-    for column in re.findall(r"^    (\w+) ", table, re.MULTILINE):
-        if column not in ("variant", "layer", "domain", "feature"):
-            assert column in text, column
+    for column in glossary.schema()["feature_stats"].columns:
+        if column.name not in ("variant", "layer", "domain", "feature"):
+            assert column.name in text, column.name
 
 
 def test_every_column_of_the_schema_is_commented_or_says_it_itself():
@@ -82,10 +82,9 @@ def test_every_column_of_the_schema_is_commented_or_says_it_itself():
     plain = {"variant", "layer", "domain", "feature", "segment", "document", "position", "bin", "token_id", "fvu_base",
              "fvu_variant", "freq_variant", "n_documents", "n_tokens", "suppressed_logits",
              "l0_base", "l0_variant"}  # fmt: skip
-    for line in SCHEMA_SQL.splitlines():
-        column = re.match(r"    (\w+) +[A-Z\[\]]+", line)
-        if column and "--" not in line:
-            assert column[1] in plain, line
+    for table in glossary.schema().values():
+        for column in table.columns:
+            assert column.comment or column.name in plain, (table.name, column.name)
 
 
 def test_the_notebook_lines_work(tiny_store):
