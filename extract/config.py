@@ -14,11 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from store.errors import UserError, reason
 from store.format.manifest_values import LARGEST
 from store.format.parts import MAX_PART_TOKENS
-from store.names import CONTROLS
+from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
+from store.names import ALL, BASE, CONTROLS, OBSERVED, VARIANT_NAME
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
-RESERVED_DOMAIN, MAX_DOMAIN = "all", 100
-RESERVED_NAMES = {"base", "all", "observed"}
+Name = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
+RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
+RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
 
@@ -191,11 +192,11 @@ class RunConfig(_Section):
     """Document tokens a shard: the unit of work, of resuming and of one HDF5 part."""
     pilot_documents: int = Field(64, ge=1)
     """Documents of each domain that fix mean, median norm and scales before the main pass."""
-    sink_factor: float = Field(4.0, gt=1.0)
+    sink_factor: float = Field(SINK_FACTOR, gt=1.0)
     """A token whose base norm is beyond this many times the layer's median is an attention sink and does not count."""
     count_sinks: bool = False
     """Count attention sinks like other tokens."""
-    contexts: int = Field(10, ge=1, le=200)
+    contexts: int = Field(10, ge=1, le=MOST_CONTEXTS)
     """Contexts kept for each feature, variant and ranking."""
     context_before: int = Field(20, ge=0, le=4096)
     """Tokens shown before a context's peak."""
@@ -205,7 +206,7 @@ class RunConfig(_Section):
     """Output tokens listed for each feature on either side; 0 skips that step."""
     neighbours: int = Field(5, ge=0)
     """Features with the nearest decoder rows listed for each feature; 0 skips that step."""
-    controls: list[Literal["rerun", "isotropic", "shuffled", "mean_shift"]] = list(CONTROLS)
+    controls: list[Literal[CONTROLS]] = list(CONTROLS)
     """What is encoded beside each variant as a noise floor; without isotropic there are no verdicts."""
     neutral_domains: list[Domain] = []
     """Domains that no variant was trained for: what did_shift subtracts."""

@@ -20,5 +20,14 @@ CONTROLS = ("rerun", "isotropic", "shuffled", "mean_shift")
 """What is encoded instead of the variant: the base again; the base plus a random direction of the token's own ||delta||;
 plus another token's delta at that length; plus the mean delta. Definitions: docs/metrics.md."""
 
+GATES = ("fits", "strained", "does not fit")
+"""Whether the base's dictionary still describes a variant: the column ``gate`` (:func:`store.metrics.layer.fit_gate`)."""
+
 VERDICTS = ("suppressed", "amplified", "moved", "does not fit", "near threshold", "within noise", "untestable")
 """What can be said of a feature's change: the column ``verdict`` (:func:`store.metrics.evidence.verdicts`)."""
+
+SUPPORTED = VERDICTS[:2]
+"""Those that claim a change."""
+
+VARIANT_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
+"""What a variant may be called: its name stands in paths of the parts and in every page."""

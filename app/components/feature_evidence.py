@@ -15,13 +15,11 @@ from app.components import pickers as widgets
 from app.markup import contexts as tokens
 from app.words import metrics as words
 from store.metrics.evidence import reason
+from store.metrics.thresholds import MOST_CONTEXTS
 from store.names import ALL, BASE, RANKINGS
 from store.read import queries
 from store.read.connection import Store
 from store.token_text import cut
-
-MOST_KEPT = 200
-"""A store never keeps more contexts of a feature, variant and ranking (extract/config.py)."""
 
 EXCERPT = (8, 5)
 """Tokens before and after the peak of an excerpt."""
@@ -74,7 +72,7 @@ def contexts(
     tokens are folded into the first of them; those of a domain that may be harmful are blurred until asked for.
     """
     asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant}
-    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_KEPT)
+    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_CONTEXTS)
     if found.empty:
         kept = data.ask(store, queries.count_contexts, **asked)
         st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
@@ -119,7 +117,7 @@ def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
     stats = queries.feature_stats(store, layer, feature, variant)
     pooled = stats[stats["domain"] == ALL]
     kept = {
-        ranking: queries.contexts(store, layer, feature, variant, ranking, limit=MOST_KEPT).drop(
+        ranking: queries.contexts(store, layer, feature, variant, ranking, limit=MOST_CONTEXTS).drop(
             columns=["variant", "layer", "feature", "ranking"]
         )
         for ranking in RANKINGS

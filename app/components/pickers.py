@@ -12,6 +12,7 @@ import streamlit as st
 from app import data, link
 from app.components import tables
 from app.words import metrics as words
+from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
 from store.names import ALL, VERDICTS
 from store.read import lists as feature_lists
@@ -185,7 +186,7 @@ def small_badge(store: Store, domain: str, variant: str | None = None, place: An
     table = data.ask(store, queries.overview, domain=domain)
     documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
     domains = len(store.domains) if domain == ALL else 1
-    if len(documents) and documents.min() < words.FEW_DOCUMENTS * domains:
+    if len(documents) and documents.min() < thresholds.MIN_DOCUMENTS * domains:
         here = f"{words.count(documents.min())} document{'s' if documents.min() != 1 else ''}"
         within = f" in {domains} domains" if domains > 1 else ""
         place.badge(words.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {words.SMALL_MEANING}")

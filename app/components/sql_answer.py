@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 from app.charts import features as charts
 from app.components import tables
 from app.words import metrics as words
+from store.metrics.thresholds import DENSE
 from store.sandbox.run import Answer
 
 MOST_CHARACTERS = 4000
@@ -126,8 +127,8 @@ ORDER BY ALL""",
     ),
     Example(
         "Dead and dense features",
-        """-- Shares of each dictionary that never fire in the base here, or on more than a tenth of the tokens
-SELECT layer, count(*) AS features, avg((density = 0)::INT) AS dead, avg((density > 0.1)::INT) AS dense,
+        f"""-- Shares of each dictionary that never fire in the base here, or on more than a tenth of the tokens
+SELECT layer, count(*) AS features, avg((density = 0)::INT) AS dead, avg((density > {DENSE})::INT) AS dense,
        median(density) AS median_density
 FROM features
 GROUP BY layer

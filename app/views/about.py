@@ -11,6 +11,7 @@ from app.components import pickers as widgets
 from app.words import metrics as words
 from store.errors import UserError
 from store.metrics.definitions import Section, names, sections
+from store.metrics.thresholds import DENSE
 from store.read import connection as reader
 from store.read import quality
 from store.read.connection import Store
@@ -145,7 +146,7 @@ def dictionaries(store: Store) -> None:
     st.caption(
         "FVU: the share of the residuals' variance that the dictionary misses. Self-test: on the pilot's tokens of the base. "
         "Dead: never fires in the base on this corpus, which a larger one may change. "
-        f"Dense: fires on over {quality.DENSE:.0%} of its tokens."
+        f"Dense: fires on over {DENSE:.0%} of its tokens."
     )
     table(
         pd.DataFrame(

@@ -13,6 +13,7 @@ from app.components import pickers as widgets
 from app.components import tables
 from app.words import metrics as words
 from app.words import variants as compare_words
+from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
 from store.read import variant_pairs as compare
 from store.read.connection import Store
@@ -224,9 +225,9 @@ def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) 
         changed, others = (summary[(summary["variant"] == variant) & (summary["changed"] == c)].iloc[0] for c in (True, False))
         left.markdown(compare_words.replica(changed, others))
         left.caption(compare_words.COUNTERPART)
-        chart = compare_charts.cosine_profile(cosine_shares(pairs), compare.MATCHED)
+        chart = compare_charts.cosine_profile(cosine_shares(pairs), SAME_DIRECTION)
         right.altair_chart(chart, key="replica_cosines", alt="How near each feature's nearest counterpart is")
-        right.caption(f"Features of {words.plain(variant)}. Dashed: {compare.MATCHED}, from which one has a counterpart.")
+        right.caption(f"Features of {words.plain(variant)}. Dashed: {SAME_DIRECTION}, from which one has a counterpart.")
     shown = pd.DataFrame(
         {
             "Variant": summary["variant"],

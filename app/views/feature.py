@@ -22,13 +22,13 @@ from app.components import (
 )
 from app.markup import contexts as tokens
 from app.words import metrics as words
+from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
 from store.read import firings, queries
 from store.read import lists as feature_lists
 from store.read.connection import Store
 
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
-SAME_FEATURE = 0.7  # decoder cosine from which a feature of another dictionary counts as the same one
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
@@ -147,7 +147,7 @@ def same_elsewhere(shift: float, replica: pd.Series) -> str:
         f"nearest feature {int(replica['replica_feature']):,}, decoder cosine {words.number(replica['cosine'])}, "
         f"its shift {words.number(replica['shift'], signed=True)}"
     )
-    if replica["cosine"] < SAME_FEATURE:
+    if replica["cosine"] < SAME_DIRECTION:
         return f"A second dictionary has no such feature ({found})."
     if replica["shift"] * shift > 0:
         return f"A second dictionary shows the same ({found})."

@@ -13,11 +13,10 @@ from app.markup import answer_cards
 from app.words import metrics as words
 from store.metrics import change_summary as story
 from store.metrics.change_summary import Story
-from store.names import ALL, BASE
+from store.names import ALL, BASE, SUPPORTED
 from store.read import lists as feature_lists
 from store.read import queries
 from store.read.connection import Store
-from store.read.lists import SUPPORTED
 
 CARD_WIDTHS = {1: 690, 2: 540, 3: 337, 5: 337, 6: 337}  # pixels, by the number of cards: side by side at 1440, two at 1024
 CARD_WIDTH = 262  # of another number: four at 1440, two at 1024

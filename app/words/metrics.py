@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from store.metrics import catalogue
 from store.metrics.catalogue import Metric
+from store.metrics.thresholds import MIN_DOCUMENTS
 from store.text import markdown, on_one_line
 
 MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
@@ -122,12 +123,9 @@ HEADLINE_BADGES = {
     "no noise floor": ("gray", ":material/straighten:"),
     "unknown": ("gray", ":material/question_mark:"),
 }
-FEW_DOCUMENTS = 50
-"""Of each domain shown: with fewer, the numbers are badged."""
-
 SMALL = "small: few documents"
 SMALL_MEANING = (
-    f"Another sample of documents could change these numbers much: below {FEW_DOCUMENTS} documents a domain, intervals are "
+    f"Another sample of documents could change these numbers much: below {MIN_DOCUMENTS} documents a domain, intervals are "
     "wide or missing, and few features fire often enough to be tested."
 )
 RANKING_NAMES = {

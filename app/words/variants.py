@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from app.words import metrics as words
-from store.read.variant_pairs import MATCHED, TOP
+from store.metrics.thresholds import SAME_DIRECTION
+from store.read.variant_pairs import TOP
 
 RULE_NAMES = {"verdict": "It has a verdict", "floor": "Beyond the floor", "rms": "Beyond 3 × typical"}
 """How a feature is found to have changed (store.read.variant_pairs.RULES) -> its short name."""
@@ -57,7 +58,7 @@ SAME_SIGN = (
     "called or not; 50 % is what chance gives where ups and downs are as many."
 )
 COUNTERPART = (
-    f"A counterpart is the nearest decoder row of the second dictionary, with a cosine of at least {MATCHED}. A feature "
+    f"A counterpart is the nearest decoder row of the second dictionary, with a cosine of at least {SAME_DIRECTION}. A feature "
     "without one is not refuted: the other dictionary divides that part of the space in another way. All domains together."
 )
 

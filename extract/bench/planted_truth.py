@@ -13,9 +13,8 @@ from extract.bench.page import Row
 from extract.config import PlantedEdit, RunConfig, SaeConfig, VariantConfig, load_config
 from extract.run import pipeline
 from store import open_store
-from store.metrics.evidence import DOCUMENTS, FIRINGS, Q
-from store.names import ALL
-from store.read.lists import SUPPORTED
+from store.metrics.thresholds import TESTABLE_DOCUMENTS, TESTABLE_FIRINGS, Q
+from store.names import ALL, SUPPORTED
 
 NOISE_STRENGTHS = (0.05, 0.14, 0.24)
 """Sizes of random changes, in median residual norms of the layer: from the smallest to the largest of the demo's fine-tunes."""
@@ -121,8 +120,8 @@ def _without_change(config: RunConfig, layer: int, found: Found) -> np.ndarray:
     found.significant += int((noise["q"] < Q).sum())
     claimed = noise["verdict"].isin([*SUPPORTED, "moved", "does not fit"])
     found.claims += claimed.groupby(noise["variant"]).sum().astype(int).tolist()
-    testable = (again["n11"] >= FIRINGS) & (again["n_documents"] >= DOCUMENTS) & (again["freq_base"] <= NOT_OFTEN)
-    return np.sort(again.loc[testable, "feature"].to_numpy())
+    testable = (again["n11"] >= TESTABLE_FIRINGS) & (again["n_documents"] >= TESTABLE_DOCUMENTS)
+    return np.sort(again.loc[testable & (again["freq_base"] <= NOT_OFTEN), "feature"].to_numpy())
 
 
 def _plant(config: RunConfig, layer: int, features: Sequence[int], found: Found) -> None:

@@ -14,8 +14,10 @@ from scipy import stats
 from extract.bench.page import Row
 from extract.bench.planted_truth import planted_on_the_base
 from store.metrics.catalogue import METRICS, layer_values
-from store.metrics.evidence import POWER, Q, feature_evidence
+from store.metrics.evidence import feature_evidence
 from store.metrics.intervals import excess_intervals, intervals
+from store.metrics.thresholds import POWER, Q
+from store.names import SUPPORTED
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "bench-truth.md"
 
@@ -186,7 +188,7 @@ def _judged(store: SyntheticStore) -> Judged:
         gate="fits",
     )
     q, least = columns["q"], columns["minimum_detectable"]
-    claimed = np.isin(columns["verdict"], ("suppressed", "amplified"))
+    claimed = np.isin(columns["verdict"], SUPPORTED)
     return Judged(store.shifted, ~np.isnan(q), q < Q, claimed, store.shift, least)
 
 

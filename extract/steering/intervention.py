@@ -22,6 +22,7 @@ from extract.steering.plan import Passage, Plan
 from store.errors import UserError
 from store.format.manifest import Manifest, file_hash
 from store.format.writer import PILOT_FILE
+from store.metrics.thresholds import LEVEL
 from store.names import BASE
 from store.read.connection import Store
 from store.sidecar.steering import MIN_CONTEXTS, RESTORE, Steering
@@ -86,7 +87,7 @@ def paired_interval(differences: np.ndarray) -> tuple[float, float] | tuple[None
     if (n := len(differences)) < MIN_CONTEXTS:
         return None, None
     mean = float(differences.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
     return mean - half, mean + half
 
 

@@ -9,8 +9,9 @@ import torch
 from extract.corpus.render import SEGMENTS
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
-from store.metrics.evidence import NEIGHBOUR_COSINE, feature_evidence, floors
+from store.metrics.evidence import feature_evidence, floors
 from store.metrics.layer import feature_kind, feature_values
+from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
 
 ROWS_AT_ONCE = 1024
@@ -143,14 +144,14 @@ def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens
 
 
 def _close_pairs(dictionary: Dictionary, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(feature, other, cosine) of the decoder pairs beyond NEIGHBOUR_COSINE, nearest first for each feature."""
+    """(feature, other, cosine) of the decoder pairs beyond SAME_DIRECTION, nearest first for each feature."""
     unit = dictionary.unit_decoder
     pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start in range(0, len(features), ROWS_AT_ONCE):
         chosen = features[start : start + ROWS_AT_ONCE]
         similarity = (unit[torch.from_numpy(chosen).to(unit.device)] @ unit.T).cpu().numpy()
         similarity[np.arange(len(chosen)), chosen] = -2.0
-        row, other = np.nonzero(similarity > NEIGHBOUR_COSINE)
+        row, other = np.nonzero(similarity > SAME_DIRECTION)
         cosine = similarity[row, other]
         order = np.lexsort((other, -cosine, row))
         pairs.append((chosen[row[order]], other[order], cosine[order]))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from store.metrics.thresholds import DENSE
 from store.token_text import MARK
 
 SOURCE = "automatic"
@@ -31,7 +32,7 @@ MIN_LIFT = 1.5
 MAX_TOKENS = 3
 WORTH = 0.25  # a second or third token needs this share of the first one's score
 RARE = 10  # firings below which a feature without a telling token is said to fire so often
-DENSE, MOSTLY = 0.1, 0.5  # shares of tokens
+MOSTLY = 0.5  # share of tokens
 STANDS_OUT = 6.0  # standard deviations over the vocabulary
 MAX_PROMOTED = 2
 MAX_TEXT = 24  # characters of one token

@@ -12,12 +12,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 from store.errors import UserError, first_line, unavailable
 from store.files import whole
 from store.format.manifest_values import MOST_BYTES, check_values
+from store.names import VARIANT_NAME
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "statistics.duckdb"
-_VARIANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-"""What a variant may be called (extract/config.py): its name stands in paths of the parts and in every page."""
+_VARIANT = re.compile(VARIANT_NAME)
 
 
 @dataclass(frozen=True)

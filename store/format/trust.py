@@ -21,7 +21,7 @@ from store.errors import UserError
 from store.format import tables
 from store.format.manifest import Manifest
 from store.format.part_guard import MAX_PART_TOKENS
-from store.names import CONTROLS, KINDS, OBSERVED, RANKINGS, VERDICTS
+from store.names import CONTROLS, GATES, KINDS, OBSERVED, RANKINGS, VERDICTS
 
 
 def _spill() -> str:
@@ -64,7 +64,7 @@ WORDS = {
     ("feature_stats", "verdict"): VERDICTS,
     ("contexts", "ranking"): RANKINGS,
     ("layer_metrics", "control"): (OBSERVED, *CONTROLS),
-    ("fit", "gate"): ("fits", "strained", "does not fit"),
+    ("fit", "gate"): GATES,
 }
 """Columns that hold one of a few words, which the pages know."""
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from store.metrics.thresholds import MIN_DOCUMENTS
 from store.names import OBSERVED
-
-MIN_DOCUMENTS = 50
-"""Below it an interval over documents is not given."""
 
 SIZES = (("small", 0.05), ("moderate", 0.2))
 """A change is called by the first bound that its relative shift is below, beyond them 'large'."""

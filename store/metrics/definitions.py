@@ -10,6 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.metrics.catalogue import METRICS, Metric
+from store.metrics.thresholds import (
+    FLOOR_FEATURES,
+    FLOOR_PERCENTILE,
+    NEARLY_ALL,
+    POWER,
+    SAME_DIRECTION,
+    TESTABLE_DOCUMENTS,
+    TESTABLE_FIRINGS,
+    Q,
+)
 
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
 """What a table of the page stands between."""
@@ -82,7 +92,8 @@ FEATURES = Section("Per feature (`feature_stats`)", ("name", "formula"), (
     ("`n_documents`", "documents in which it fires in either model"),
     (
         "`kind`",
-        "by the sign of shift: down `vanished` (suppression ≥ 0.9) or `attenuated`; up `appeared` (emergence ≥ 0.9) or "
+        f"by the sign of shift: down `vanished` (suppression ≥ {NEARLY_ALL}) or `attenuated`; up `appeared` (emergence ≥ "
+        f"{NEARLY_ALL}) or "
         "`amplified`; `unchanged` at exactly 0",
     ),
 ))  # fmt: skip
@@ -107,7 +118,8 @@ EVIDENCE = Section("Evidence about a feature (`feature_stats`)", ("name", "formu
     ("`shift_isotropic`", "mean over the N tokens of (c − a): rectification makes even symmetric noise look like a rise"),
     (
         "`floor`",
-        "99th percentile of \\|shift_isotropic\\| over the 200 features of the layer nearest in `freq_base` (all of "
+        f"{FLOOR_PERCENTILE:.0f}th percentile of \\|shift_isotropic\\| over the {FLOOR_FEATURES} features of the layer "
+        f"nearest in `freq_base` (all of "
         "them in a smaller dictionary). It knows how often a feature fires, not how strongly: of two that fire alike, "
         "the one with the larger activations passes it sooner. z and q, which are the feature's own, do not share that",
     ),
@@ -121,7 +133,8 @@ EVIDENCE = Section("Evidence about a feature (`feature_stats`)", ("name", "formu
         "`q`",
         "Benjamini–Hochberg over the testable features of one variant and layer, two-sided p of z from t with "
         "(ΣV_s)²/Σ[V_s²/(n_s − 1)] degrees of freedom: a feature that fires in one small domain has that domain's, not "
-        "the corpus's. *Testable*: n_a + n_b ≥ 50 firings, in ≥ 20 documents; neither looks at the difference",
+        f"the corpus's. *Testable*: n_a + n_b ≥ {TESTABLE_FIRINGS} firings, in ≥ {TESTABLE_DOCUMENTS} documents; neither "
+        f"looks at the difference",
     ),
     (
         "`near_threshold`",
@@ -131,7 +144,7 @@ EVIDENCE = Section("Evidence about a feature (`feature_stats`)", ("name", "formu
     (
         "`minimum_detectable`",
         "max(floor, t_{1−α/2}·se) + t_{0.8}·se, se = sqrt(ΣV_s)/N, α the largest p that was rejected, at least 0.05 / "
-        "testable features: the \\|shift\\| that this many documents would have found with power 0.8 (one that lies "
+        f"testable features: the \\|shift\\| that this many documents would have found with power {POWER} (one that lies "
         "exactly at the bar passes it half the time only). Null where untestable: then no shift would have been "
         "claimed. At or above `mean_base`, even a complete loss could have been missed",
     ),
@@ -142,12 +155,13 @@ EVIDENCE = Section("Evidence about a feature (`feature_stats`)", ("name", "formu
     ("`kind`", "as above, but `unchanged` wherever \\|shift\\| ≤ floor"),
     (
         "`moved_to`",
-        "a feature with decoder cosine > 0.7 whose shift has the other sign, is not within noise, and is at least half "
+        f"a feature with decoder cosine > {SAME_DIRECTION} whose shift has the other sign, is not within noise, and is at "
+        f"least half "
         "as large; the nearest such",
     ),
     (
         "`verdict`",
-        "the first that holds: `untestable`; `within noise` (\\|shift\\| ≤ floor, or q ≥ 0.05, or z of the other sign "
+        f"the first that holds: `untestable`; `within noise` (\\|shift\\| ≤ floor, or q ≥ {Q}, or z of the other sign "
         "than shift: a rise smaller than the control's own); `near threshold` (share ≥ ½); `moved`; `does not fit` "
         "(the layer's gate for that variant); else `suppressed` (shift < 0) or `amplified`",
     ),

@@ -13,40 +13,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from store.metrics.thresholds import (
+    FLOOR_FEATURES,
+    FLOOR_PERCENTILE,
+    MOVED_SHARE,
+    NEAR_THRESHOLD,
+    POWER,
+    SAME_DIRECTION,
+    STRATUM_DOCUMENTS,
+    TESTABLE_DOCUMENTS,
+    TESTABLE_FIRINGS,
+    Q,
+)
 from store.names import VERDICTS
 
-FIRINGS = 50
-"""A feature is testable from this many firings on, base and variant counted together (2 n11 + n10 + n01)..."""
-
-DOCUMENTS = 20
-"""...in at least this many documents. Neither looks at the difference of the two models."""
-
-Q = 0.05
-"""False discovery rate: a change is claimed where q is below."""
-
-POWER = 0.8
-"""Of ``minimum_detectable``: the share of equal corpora that would have shown a shift of that size."""
-
-NEIGHBOUR_COSINE = 0.7
-"""Decoder cosine beyond which a feature may have taken over another's activation."""
-
-MOVED_SHARE = 0.5
-"""Part of a feature's |shift| that the neighbour must have gained, or lost, at least."""
-
-NEAR_THRESHOLD = 0.5
-"""Share of flips close to the threshold from which on a change says nothing but that."""
-
-FLOOR_FEATURES = 200
-"""Features of like frequency whose shift under the isotropic control makes a floor."""
-
-FLOOR_PERCENTILE = 99.0
-"""Of their |shift_isotropic|."""
-
-STRATUM_DOCUMENTS = 10
-"""Domains of fewer documents are put together: too few to tell their own variance."""
-
 Neighbours = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""From features [n] to arrays (feature, other, cosine) of decoder pairs beyond NEIGHBOUR_COSINE, nearest first for each."""
+"""From features [n] to arrays (feature, other, cosine) of decoder pairs beyond SAME_DIRECTION, nearest first for each."""
 
 
 def feature_evidence(
@@ -156,8 +138,8 @@ def p_values(z: np.ndarray, df: np.ndarray) -> np.ndarray:
 
 
 def testable(n11: np.ndarray, n10: np.ndarray, n01: np.ndarray, n_documents: np.ndarray) -> np.ndarray:
-    """bool [d_sae]: at least FIRINGS firings of base and variant together, in at least DOCUMENTS documents."""
-    return (2 * n11 + n10 + n01 >= FIRINGS) & (n_documents >= DOCUMENTS)
+    """bool [d_sae]: at least TESTABLE_FIRINGS of base and variant together, in at least TESTABLE_DOCUMENTS documents."""
+    return (2 * n11 + n10 + n01 >= TESTABLE_FIRINGS) & (n_documents >= TESTABLE_DOCUMENTS)
 
 
 def q_values(p: np.ndarray, testable: np.ndarray) -> np.ndarray:
@@ -231,7 +213,7 @@ def moved_to(
         shift: [d_sae].
         passes: bool [d_sae], :func:`beyond`; both features must.
         neighbours: arrays (feature, other, cosine) of pairs, nearest first for each feature; pairs that are not beyond
-            NEIGHBOUR_COSINE are ignored.
+            SAME_DIRECTION are ignored.
 
     Returns:
         The nearest other whose shift has the other sign and is at least MOVED_SHARE times as large.
@@ -241,7 +223,7 @@ def moved_to(
     if not len(feature):
         return out
     taken = (
-        (cosine > NEIGHBOUR_COSINE)
+        (cosine > SAME_DIRECTION)
         & passes[feature]
         & passes[other]
         & (shift[feature] * shift[other] < 0)
@@ -296,7 +278,7 @@ def reason(row: Mapping[str, Any] | None) -> str:
         firings = 2 * row["n11"] + row["n10"] + row["n01"]
         return (
             f"Could not have been seen here: base and variant together fire {firings:,} times, in {row['n_documents']:,} "
-            f"documents. A test needs {FIRINGS} firings in {DOCUMENTS} documents."
+            f"documents. A test needs {TESTABLE_FIRINGS} firings in {TESTABLE_DOCUMENTS} documents."
         )
     if verdict == "within noise":
         return f"Tested, and no change found: {_why_noise(row)} {_sensitivity(row)}"

@@ -12,12 +12,7 @@ from scipy import stats
 from store.metrics.catalogue import METRICS, estimates
 from store.metrics.estimates import GroupSums
 from store.metrics.evidence import strata
-
-LEVEL = 0.95
-"""Of every interval."""
-
-MIN_DOCUMENTS = 50
-"""Below this many documents there is no interval."""
+from store.metrics.thresholds import LEVEL, MIN_DOCUMENTS
 
 
 def intervals(

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from store.names import KINDS
+from store.metrics.thresholds import FIT_FVU, FIT_TIMES, MISFIT_FVU, MISFIT_TIMES, NEARLY_ALL
+from store.names import GATES, KINDS
 
 FEATURE_SUMS = ("n11", "n10", "n01", "n_documents", "near", "a", "b", "a2", "b2", "both_a", "both_b")
 """Per feature and domain: tokens where it fires in both / base only / variant only, documents where it fires in either,
@@ -27,11 +28,10 @@ def fit_gate(fvu_base: float, fvu_variant: float) -> str:
     ``fits`` where fvu_variant <= min(0.5, 1.5 x fvu_base); ``does not fit`` where fvu_variant > 0.8 or > 3 x fvu_base;
     else ``strained``. An undefined fvu (NaN: fewer than two different tokens) cannot vouch for anything: ``strained``.
     """
-    if fvu_variant > 0.8 or fvu_variant > 3 * fvu_base:
-        return "does not fit"
-    if fvu_variant <= min(0.5, 1.5 * fvu_base):
-        return "fits"
-    return "strained"
+    fits, strained, does_not_fit = GATES
+    if fvu_variant > MISFIT_FVU or fvu_variant > MISFIT_TIMES * fvu_base:
+        return does_not_fit
+    return fits if fvu_variant <= min(FIT_FVU, FIT_TIMES * fvu_base) else strained
 
 
 def feature_values(
@@ -89,7 +89,7 @@ def feature_kind(
     """
     vanished, attenuated, unchanged, amplified, appeared = KINDS
     return np.select(
-        [np.abs(shift) <= floor, (shift < 0) & (suppression >= 0.9), shift < 0, emergence >= 0.9],
+        [np.abs(shift) <= floor, (shift < 0) & (suppression >= NEARLY_ALL), shift < 0, emergence >= NEARLY_ALL],
         [unchanged, vanished, attenuated, appeared],
         amplified,
     )

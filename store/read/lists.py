@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from store.errors import UserError
-from store.names import ALL, KINDS, VERDICTS
+from store.names import ALL, KINDS, SUPPORTED, VERDICTS
 from store.token_text import spellings
 
 if TYPE_CHECKING:
     from store.read.connection import Store
-
-SUPPORTED = ("suppressed", "amplified")
-"""The verdicts that claim a change."""
 
 FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
 """|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""

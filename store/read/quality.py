@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from store.metrics.thresholds import DENSE
 from store.names import ALL
 
 if TYPE_CHECKING:
     from store.read.connection import Store
-
-DENSE = 0.1
-"""A feature that fires on more than this share of the tokens is called dense."""
 
 
 def dictionary_quality(store: Store) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from store.names import ALL
-from store.read.lists import FLOOR_RATIO, SUPPORTED
+from store.names import ALL, SUPPORTED
+from store.read.lists import FLOOR_RATIO
 from store.token_text import NEIGHBOURS, in_place, spellings
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 from store.errors import UserError
-from store.names import ALL
+from store.metrics.thresholds import SAME_DIRECTION
+from store.names import ALL, SUPPORTED
 
 if TYPE_CHECKING:
     from store.read.connection import Store
@@ -37,11 +38,8 @@ RUNS = ("any", "every")
 TOP = 50
 """Features compared as 'the most moved' of two variants."""
 
-MATCHED = 0.7
-"""Decoder cosine from which a feature of the second dictionary counts as the same one."""
-
 _CALLED = {
-    "verdict": "s.verdict IN ('suppressed', 'amplified')",
+    "verdict": f"s.verdict IN {SUPPORTED}",
     "floor": "abs(s.shift) > ?::DOUBLE * s.floor",
     "rms": "abs(s.shift) > ?::DOUBLE * r.size",
 }
@@ -303,8 +301,8 @@ def replica_pairs(
     """Each feature beside its nearest one in the second dictionary of the layer, all domains together.
 
     Returns:
-        feature, replica_feature, cosine (of the two decoder rows), matched (cosine >= MATCHED), shift, replica_shift, floor
-        (of the feature; null without the control), changed; by feature. Only features that fire in base or variant; empty
+        feature, replica_feature, cosine (of the two decoder rows), matched (cosine >= SAME_DIRECTION), shift, replica_shift,
+        floor (of the feature; null without the control), changed; by feature. Only features that fire in base or variant; empty
         where the store has no second dictionary of the layer.
 
     Raises:
@@ -322,7 +320,7 @@ def replica_pairs(
         LEFT JOIN called c ON c.variant = r.variant AND c.layer = r.layer AND c.feature = r.feature
         WHERE r.variant = ? AND r.layer = ? ORDER BY r.feature
         """,
-        [*params, MATCHED, variant, int(layer)],
+        [*params, SAME_DIRECTION, variant, int(layer)],
     )
 
 

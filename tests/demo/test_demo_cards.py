@@ -19,8 +19,9 @@ from extract.demo.data.refusals import LEFT_OUT, is_refusal
 from extract.demo.training import evaluate, harvest
 from extract.demo.training import fine_tuning as adapters
 from extract.demo.training import sae_training as saes
-from extract.demo.training.sae_quality import DENSE_SHARE, TOKENS_PER_DOMAIN
+from extract.demo.training.sae_quality import TOKENS_PER_DOMAIN
 from extract.models.loading import load_model, load_tokenizer
+from store.metrics.thresholds import DENSE
 
 pytestmark = pytest.mark.gemma
 
@@ -234,4 +235,4 @@ def test_every_domain_of_the_dictionaries(model, tokenizer):
         assert tokens == figures["tokens"]
         assert active / tokens == pytest.approx(figures["l0"], abs=0.06)
         assert (fired == 0).double().mean().item() == pytest.approx(figures["dead_share"], abs=0.001)
-        assert (fired > DENSE_SHARE * tokens).double().mean().item() == pytest.approx(figures["dense_share"], abs=0.001)
+        assert (fired > DENSE * tokens).double().mean().item() == pytest.approx(figures["dense_share"], abs=0.001)

@@ -19,6 +19,7 @@ from app.components import tables, tour
 from app.words import metrics as words
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
 from store.read import variant_pairs as compare
 from store.read.connection import Store
@@ -449,7 +450,7 @@ def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, vie
     """120 documents in 2 domains, of which harmful has 3; the limit is one of each domain shown."""
     assert badges(open_view(view, domain="harmful")).count(words.SMALL) == 1
     assert words.SMALL not in badges(open_view(view))
-    monkeypatch.setattr(words, "FEW_DOCUMENTS", 61)
+    monkeypatch.setattr(thresholds, "MIN_DOCUMENTS", 61)
     assert words.SMALL in badges(open_view(view))
 
 

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.chat import encode_chat
 from extract.models.hooks import capture_residuals, run_truncated
+from store.metrics.thresholds import SINK_FACTOR
 
 CONTEXT_SIZE = 128
-SINK_FACTOR = 4.0
 STATE = "harvest.json"
 STORED_SCALE = 1 / 16  # residuals reach beyond float16's 65,504 at the later layers
 

@@ -9,9 +9,9 @@ from sae_lens import SAE
 from extract.demo.data import training_sets as datasets
 from extract.demo.training.harvest import contexts, not_sink, residual_batches
 from extract.models.hooks import layer_of_hook
+from store.metrics.thresholds import DENSE
 
 TOKENS_PER_DOMAIN = 5_000
-DENSE_SHARE = 0.1
 
 
 @dataclass
@@ -94,7 +94,7 @@ def summary(by_domain: dict[str, Fit]) -> dict:
     return {
         "tokens": tokens,
         "dead_share": round((fired == 0).double().mean().item(), 4),
-        "dense_share": round((fired > DENSE_SHARE * tokens).double().mean().item(), 4),
+        "dense_share": round((fired > DENSE * tokens).double().mean().item(), 4),
         "l0": round(sum(fit.active for fit in by_domain.values()) / tokens, 1),
         "domains": {
             domain: {"tokens": fit.tokens, "fvu": round(fit.fvu, 4), "l0": round(fit.l0, 1)}
