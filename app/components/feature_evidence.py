@@ -14,7 +14,7 @@ from app.components import blur as veil
 from app.components import pickers as widgets
 from app.markup import contexts as tokens
 from app.words import metrics as words
-from store.metrics.evidence import reason
+from store.metrics.reasons import reason
 from store.metrics.thresholds import MOST_CONTEXTS
 from store.names import ALL, BASE, RANKINGS
 from store.read import queries

@@ -14,7 +14,7 @@ from scipy import stats
 from extract.bench.page import Row
 from extract.bench.planted_truth import planted_on_the_base
 from store.metrics.catalogue import METRICS, layer_values
-from store.metrics.evidence import feature_evidence
+from store.metrics.evidence import PooledChange, feature_evidence
 from store.metrics.intervals import excess_intervals, intervals
 from store.metrics.thresholds import POWER, Q
 from store.names import SUPPORTED
@@ -71,17 +71,11 @@ class SyntheticStore:
     """What a merge knows of one variant and layer, and the truth.
 
     Attributes:
-        sums, shift, shift_isotropic, total, square, n_documents, n_tokens: arguments of ``feature_evidence``.
+        change: what ``feature_evidence`` takes.
         shifted: bool [d_sae], whether b has another law than c.
     """
 
-    sums: dict[str, np.ndarray]
-    shift: np.ndarray
-    shift_isotropic: np.ndarray
-    total: np.ndarray
-    square: np.ndarray
-    n_documents: np.ndarray
-    n_tokens: int
+    change: PooledChange
     shifted: np.ndarray
 
 
@@ -161,35 +155,26 @@ def _summed(document, feature, domain, n, a, b, c, shifted) -> SyntheticStore:
         "n01": per_feature((a == 0) & (b > 0)).astype(np.int64),
         "n_documents": (per_document((a > 0) | (b > 0)) > 0).sum(axis=0),
     }
-    return SyntheticStore(
+    change = PooledChange(
         sums,
-        per_feature(b - a) / n_tokens,
-        per_feature(c - a) / n_tokens,
-        member @ difference,
-        member @ difference**2,
-        np.bincount(domain),
-        n_tokens,
-        shifted,
+        shift=per_feature(b - a) / n_tokens,
+        shift_isotropic=per_feature(c - a) / n_tokens,
+        near_threshold=np.full(d_sae, np.nan),
+        total=member @ difference,
+        square=member @ difference**2,
+        n_documents=np.bincount(domain),
+        n_tokens=n_tokens,
     )
+    return SyntheticStore(change, shifted)
 
 
 def _judged(store: SyntheticStore) -> Judged:
-    d_sae = len(store.shift)
     columns = feature_evidence(
-        store.sums,
-        shift=store.shift,
-        shift_isotropic=store.shift_isotropic,
-        total=store.total,
-        square=store.square,
-        n_documents=store.n_documents,
-        n_tokens=store.n_tokens,
-        near_threshold=np.full(d_sae, np.nan),
-        neighbours=lambda features: (np.empty(0, int), np.empty(0, int), np.empty(0)),
-        gate="fits",
+        store.change, neighbours=lambda features: (np.empty(0, int), np.empty(0, int), np.empty(0)), gate="fits"
     )
     q, least = columns["q"], columns["minimum_detectable"]
     claimed = np.isin(columns["verdict"], SUPPORTED)
-    return Judged(store.shifted, ~np.isnan(q), q < Q, claimed, store.shift, least)
+    return Judged(store.shifted, ~np.isnan(q), q < Q, claimed, store.change.shift, least)
 
 
 def _fdr_row(name: str, shares: Sequence[float]) -> Row:

@@ -9,7 +9,7 @@ import torch
 from extract.corpus.render import SEGMENTS
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
-from store.metrics.evidence import feature_evidence, floors
+from store.metrics.evidence import PooledChange, feature_evidence, floors
 from store.metrics.layer import feature_kind, feature_values
 from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
@@ -92,18 +92,17 @@ def _add_evidence(
     near = np.full(dictionary.d_sae, np.nan)
     if dictionary.flips_at is not None:
         np.divide(sums["near"], flips, out=near, where=flips > 0)
-    evidence = feature_evidence(
+    change = PooledChange(
         sums,
         shift=values["shift"],
         shift_isotropic=shift_isotropic,
+        near_threshold=near,
         total=differences["total"],
         square=differences["square"],
         n_documents=np.array([(labels == domain).sum() for domain in merger.context.domains]),
         n_tokens=int(merger.layer_counts(dictionary.layer).sum()),
-        near_threshold=near,
-        neighbours=lambda features: _close_pairs(dictionary, features),
-        gate=gate,
     )
+    evidence = feature_evidence(change, lambda features: _close_pairs(dictionary, features), gate)
     moved_to = pd.array(evidence.pop("moved_to"), dtype="Int32")
     moved_to[moved_to < 0] = pd.NA
     values |= evidence | {"shift_isotropic": shift_isotropic, "near_threshold": near, "moved_to": moved_to}

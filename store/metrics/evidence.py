@@ -7,10 +7,9 @@ every D_d would be symmetric about 0. Definitions: docs/metrics.md, "Evidence ab
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from store.metrics.thresholds import (
@@ -31,48 +30,56 @@ Neighbours = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """From features [n] to arrays (feature, other, cosine) of decoder pairs beyond SAME_DIRECTION, nearest first for each."""
 
 
-def feature_evidence(
-    sums: Mapping[str, np.ndarray],
-    *,
-    shift: np.ndarray,
-    shift_isotropic: np.ndarray,
-    total: np.ndarray,
-    square: np.ndarray,
-    n_documents: np.ndarray,
-    n_tokens: int,
-    near_threshold: np.ndarray,
-    neighbours: Neighbours,
-    gate: str,
-) -> dict[str, np.ndarray]:
-    """Everything that feature_stats says of the pooled domains beyond the sums; the whole chain in one place.
+@dataclass(frozen=True)
+class PooledChange:
+    """How the features of one layer changed in one variant, all domains together; a, b, c: base, variant, isotropic control.
 
-    Args:
+    Attributes:
         sums: n11, n10, n01, n_documents, each [d_sae], over all domains.
         shift: [d_sae] mean of b - a over the counted tokens.
         shift_isotropic: [d_sae] mean of c - a over the same tokens.
+        near_threshold: [d_sae] share of the flips that are close to the threshold; NaN where there is none.
         total, square: float64 [domains, d_sae], sums over the documents of each domain of D_d and of D_d^2.
         n_documents: int [domains], all documents of each domain with counted tokens.
         n_tokens: N, counted tokens of all domains.
-        near_threshold: [d_sae] share of the flips that are close to the threshold; NaN where there is none.
+    """
+
+    sums: Mapping[str, np.ndarray]
+    shift: np.ndarray
+    shift_isotropic: np.ndarray
+    near_threshold: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+    n_documents: np.ndarray
+    n_tokens: int
+
+
+def feature_evidence(change: PooledChange, neighbours: Neighbours, gate: str) -> dict[str, np.ndarray]:
+    """Everything that feature_stats says of the pooled domains beyond the sums; the whole chain in one place.
+
+    Args:
         neighbours: called once, with the features that go beyond noise.
         gate: the fit gate of this variant and layer, all domains together.
 
     Returns:
         Column -> array [d_sae]: floor, z, q, minimum_detectable (NaN where undefined), moved_to (-1 for none), verdict.
     """
-    z, se, df = document_z(total, square, n_documents)
+    sums, shift = change.sums, change.shift
+    z, se, df = document_z(change.total, change.square, change.n_documents)
     p = p_values(z, df)
     can_test = testable(sums["n11"], sums["n10"], sums["n01"], sums["n_documents"])
     q = q_values(p, can_test)
-    floor = floors(shift_isotropic, (sums["n11"] + sums["n10"]) / max(1, n_tokens))
+    floor = floors(change.shift_isotropic, (sums["n11"] + sums["n10"]) / max(1, change.n_tokens))
     passes = beyond(shift, floor, z, q)
     target = moved_to(shift, passes, neighbours(np.flatnonzero(passes)))
-    verdict = verdicts(shift, passes=passes, testable=can_test, near_threshold=near_threshold, moved_to=target, gate=gate)
+    verdict = verdicts(
+        shift, passes=passes, testable=can_test, near_threshold=change.near_threshold, moved_to=target, gate=gate
+    )
     return {
         "floor": floor,
         "z": z,
         "q": q,
-        "minimum_detectable": minimum_detectable(se, df, n_tokens, p, q, can_test, floor),
+        "minimum_detectable": minimum_detectable(se, df, change.n_tokens, p, q, can_test, floor),
         "moved_to": np.where(verdict == "moved", target, -1),
         "verdict": verdict,
     }
@@ -260,70 +267,3 @@ def verdicts(
         [untestable, within_noise, near, moved, does_not_fit, suppressed],
         amplified,
     )
-
-
-def reason(row: Mapping[str, Any] | None) -> str:
-    """Why a feature's verdict is what it is, in plain sentences with the numbers that decided.
-
-    Args:
-        row: its row of feature_stats, domain 'all' (a mapping or a pandas Series); None where it has none, because it
-            never fired.
-    """
-    if row is None:
-        return "Could not have been seen here: on this corpus it fires neither in the base nor in the variant."
-    verdict = row["verdict"]
-    if pd.isna(verdict):
-        return "No verdict: there is no isotropic control to compare with."
-    if verdict == "untestable":
-        firings = 2 * row["n11"] + row["n10"] + row["n01"]
-        return (
-            f"Could not have been seen here: base and variant together fire {firings:,} times, in {row['n_documents']:,} "
-            f"documents. A test needs {TESTABLE_FIRINGS} firings in {TESTABLE_DOCUMENTS} documents."
-        )
-    if verdict == "within noise":
-        return f"Tested, and no change found: {_why_noise(row)} {_sensitivity(row)}"
-    beyond_floor = f"The shift of {row['shift']:+.3g} is beyond the floor of {row['floor']:.3g}"
-    change = f"{beyond_floor} and holds over documents ({_test(row)})"
-    if verdict == "near threshold":
-        return (
-            f"{change}, but {row['near_threshold']:.0%} of the tokens where it starts or stops firing are within 5 % of its "
-            "threshold: a small change of any kind would look the same."
-        )
-    if verdict == "moved":
-        direction = "rose" if row["shift"] < 0 else "fell"
-        return f"{change}, while feature {int(row['moved_to'])}, with a similar decoder direction, {direction} in its place."
-    if verdict == "does not fit":
-        return f"{change}, but at this layer the dictionary does not reconstruct the variant: features there prove nothing."
-    return f"{change}."
-
-
-def _why_noise(row: Mapping[str, Any]) -> str:
-    """Which condition of :func:`beyond` failed, the first in its order."""
-    if abs(row["shift"]) <= row["floor"]:
-        return (
-            f"its shift of {row['shift']:+.3g} is within the floor of {row['floor']:.3g}, what a random change of the same "
-            "size does to features of like frequency."
-        )
-    if pd.isna(row["z"]):
-        return f"its shift of {row['shift']:+.3g} is the same as under a random change, document by document."
-    if row["q"] >= Q:
-        return f"its shift of {row['shift']:+.3g} does not differ from a random change's over documents ({_test(row)})."
-    return (
-        f"its shift of {row['shift']:+.3g} is on the same side as a random change's of that size "
-        f"({row['shift_isotropic']:+.3g}), and smaller."
-    )
-
-
-def _sensitivity(row: Mapping[str, Any]) -> str:
-    """From where on a change would have been found; a complete loss is a shift of -mean_base."""
-    least, mean = row["minimum_detectable"], row["mean_base"]
-    found = f"A shift of {least:.3g} or more would have been found {POWER:.0%} of the time"
-    if least > mean:
-        return f"{found}; its mean in the base is {mean:.3g}, so that even a complete loss may not have been seen."
-    return f"{found}: a loss of {least / mean:.0%} of its mean in the base."
-
-
-def _test(row: Mapping[str, Any]) -> str:
-    q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.2g}"
-    return f"z = {row['z']:.1f}, {q}"
-

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from store.metrics.evidence import reason
+from store.metrics.reasons import reason
 from store.names import ALL
 from store.read import lists as feature_lists
 from store.read import queries

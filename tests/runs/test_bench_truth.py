@@ -24,7 +24,7 @@ RESULTS = {"A section": [Row("a", 0.5, "at most 1", True), Row("b", 2.0, "at mos
 def test_unshifted_features_are_exchangeable_with_their_control():
     """Over 40 stores the mean of (sum of b - c) / its own spread is 0 for them, and far from it for many of the others."""
     stores = list(synthetic_stores(SMALL_SIZES, 40, share_shifted=0.2, seed=7, d_sae=100))
-    totals = np.array([store.total.sum(axis=0) for store in stores])
+    totals = np.array([store.change.total.sum(axis=0) for store in stores])
     t = totals.mean(axis=0) / (totals.std(axis=0, ddof=1) / 40**0.5)
     shifted = stores[0].shifted
     assert shifted.sum() == 20
@@ -34,11 +34,11 @@ def test_unshifted_features_are_exchangeable_with_their_control():
 
 def test_a_synthetic_stores_sums_agree():
     """Counts, totals and shifts are of the same tokens."""
-    store = next(synthetic_stores(SMALL_SIZES, 1, share_shifted=0.2, seed=8, d_sae=50))
-    assert store.n_documents.tolist() == list(SMALL_SIZES)
-    assert store.total.sum(axis=0) / store.n_tokens == pytest.approx(store.shift - store.shift_isotropic)
-    assert (store.square >= store.total**2 / store.n_documents[:, None] - 1e-9).all()
-    assert (store.sums["n_documents"] <= sum(SMALL_SIZES)).all()
+    change = next(synthetic_stores(SMALL_SIZES, 1, share_shifted=0.2, seed=8, d_sae=50)).change
+    assert change.n_documents.tolist() == list(SMALL_SIZES)
+    assert change.total.sum(axis=0) / change.n_tokens == pytest.approx(change.shift - change.shift_isotropic)
+    assert (change.square >= change.total**2 / change.n_documents[:, None] - 1e-9).all()
+    assert (change.sums["n_documents"] <= sum(SMALL_SIZES)).all()
 
 
 def test_no_more_false_discoveries_than_asked_for():

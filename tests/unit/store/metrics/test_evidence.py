@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from store.metrics import evidence
+from store.metrics import evidence, reasons
 from store.metrics.layer import beyond_noise, feature_kind, systematic_share
 from store.names import VERDICTS
 
@@ -222,10 +222,10 @@ def whole_chain(documents, n_documents, sums, **changed):
         "n_documents": np.array([n_documents]),
         "n_tokens": 1000,
         "near_threshold": np.full(len(documents), NAN),
-        "neighbours": lambda features: (np.zeros(0, int), np.zeros(0, int), np.zeros(0)),
-        "gate": "fits",
     }
-    return evidence.feature_evidence(sums, **(arguments | changed))
+    given = {name: changed.pop(name) for name in tuple(changed) if name in arguments}
+    other = {"neighbours": lambda features: (np.zeros(0, int), np.zeros(0, int), np.zeros(0)), "gate": "fits"} | changed
+    return evidence.feature_evidence(evidence.PooledChange(sums, **(arguments | given)), **other)
 
 
 def counts(n, fires=True):
@@ -296,16 +296,16 @@ def test_every_reason_names_what_decided(changed, parts):
     """From a dict and from a row of a DataFrame alike."""
     row = ROW | changed
     for given in (row, pd.DataFrame([row]).iloc[0]):
-        text = evidence.reason(given)
+        text = reasons.reason(given)
         assert all(part in text for part in parts), text
         assert "nan" not in text.lower()
 
 
 def test_not_seen_and_not_there_never_read_alike():
-    unseen = [evidence.reason(None), evidence.reason(ROW | {"verdict": "untestable"})]
+    unseen = [reasons.reason(None), reasons.reason(ROW | {"verdict": "untestable"})]
     assert all(text.startswith("Could not have been seen here") for text in unseen)
     for verdict in set(VERDICTS) - {"untestable"}:
-        assert "not have been seen here" not in evidence.reason(ROW | {"verdict": verdict, "moved_to": 1})
+        assert "not have been seen here" not in reasons.reason(ROW | {"verdict": verdict, "moved_to": 1})
 
 
 def test_systematic_share_by_hand():
