@@ -5,7 +5,7 @@ import pytest
 
 from app.words import metrics as words
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics import catalogue
+from store.metrics import catalogue, definitions
 from store.metrics.catalogue import METRICS, Metric, layer_values
 from store.metrics.estimates import Estimate
 from store.metrics.intervals import excess_intervals, intervals
@@ -42,6 +42,10 @@ def test_a_metric_of_the_catalogue_alone_has_value_interval_excess_and_words(mad
     assert words.metric("moved_codes").label == "Moved codes" and words.metric("moved_codes").scale == "share of codes"
     assert words.relative_metric("moved_codes").label == "1 − moved codes"
     assert catalogue.panels()["Made up"] == ["moved_codes"]
+    defined = {row[0]: row[1:] for section in definitions.sections() for row in section.rows}
+    assert defined["`moved_codes`"] == (
+        "sqrt(1 − mean ‖b − a‖₁ / max)", "share of codes, 0 … 1", "control − observed", "Is this made up?",
+    )  # fmt: skip
 
 
 def test_functions_of_an_estimate_carry_its_influence_by_their_derivative():
