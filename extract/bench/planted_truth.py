@@ -84,7 +84,7 @@ def planted_on_the_base(quick: bool) -> list[Row]:
     draw of it; a planted feature must come first. Features are drawn among those that can be tested and do not fire often: of a
     dead one the encoder need not answer to the decoder's direction.
     """
-    from extract.__main__ import DEMO_CONFIG
+    from extract.demo import DEMO_CONFIG
 
     config = load_config(DEMO_CONFIG).model_copy(update={"tokens": 6000 if quick else 12_000})
     saes = {int(sae.name.removeprefix("layer_")): sae for sae in config.saes}

@@ -15,7 +15,7 @@ import yaml
 
 from extract.claim import alone
 from extract.config import load_config
-from extract.demo.__main__ import ADAPTERS
+from extract.demo import ADAPTERS
 from extract.demo.data import training_sets as datasets
 from store.errors import UserError
 from store.format.manifest import MANIFEST_FILE

@@ -7,7 +7,7 @@ import pytest
 
 from app import data
 from app.components import causal_check as steering
-from extract.__main__ import _parser
+from extract.__main__ import app as extract_app
 from store import open_store
 from store.sidecar.entries import write_steering
 from store.sidecar.steering import Steering
@@ -47,9 +47,9 @@ def test_without_a_result_the_page_names_a_command_that_parses(feature_page, own
     line = next(line for line in said.splitlines() if "No causal check yet" in line)
     words = line.split("`")[1].split()
     assert words[:3] == ["python", "-m", "extract"]
-    options = _parser().parse_args(words[3:])
-    assert (options.layer, options.feature, options.variant) == (12, 1, "safety")
-    assert Path(options.store) == own
+    _, given, _ = extract_app.parse_args(words[3:], exit_on_error=False)
+    assert (given.arguments["layer"], given.arguments["feature"], given.arguments["variant"]) == (12, 1, "safety")
+    assert Path(given.arguments["store"]) == own
     assert "Causal check**" not in said
 
 

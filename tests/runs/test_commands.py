@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from extract.__main__ import main
+from extract.__main__ import app, main
+from extract.demo.__main__ import app as demo_app
+from extract.demo.__main__ import main as demo_main
 from store.files import check_writable, write_text
 from tests.support import ROOT
 from tests.support.powers import give_up_override
@@ -245,6 +247,41 @@ def test_a_folder_that_is_gone(tmp_path):
     ended = subprocess.run(["sh", "-c", line], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120)
     said = ended.stderr.decode()
     assert ended.returncode == 2 and "Traceback" not in said and said.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "command is missing"), ("nope", '"nope"'), ("--bogus", "--bogus"), ("run", "CONFIG"), ("run x", "--out"),
+        ("run x y --out z", "'y'"), ("run x --out", "--out"), ("run x --out y --bogus", "--bogus"),
+        ("run x --out y --workers 1.5", '"1.5"'), ("run x --out y --engine [red]z", '"[red]z"'), ("fields x", "'x'"),
+        ("steer a b --layer x --feature 1 --variant c", "--layer"), ("publish x --out y --max-mb z", '"z"'),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_told_in_a_sentence(line, says, capsys):
+    assert main(line.split()) == 2
+    told = capsys.readouterr()
+    assert not told.out and re.fullmatch(r"error: .+ See '.*--help'\.\n", told.err) and says in told.err
+
+
+@pytest.mark.parametrize("line", ["train-adapter nope", "--base", "data x", "rebuild --out x", "answers --renew"])
+def test_a_wrong_line_of_the_demo_is_told_in_a_sentence(line, capsys):
+    assert demo_main(line.split()) == 2
+    assert re.fullmatch(r"error: .+ See '.*--help'\.\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("width", [20, 100])
+@pytest.mark.parametrize(("run", "names"), [(main, list(app)), (demo_main, list(demo_app))])
+def test_the_help_of_every_command_is_plain_and_narrow(run, names, width, capsys, monkeypatch):
+    """No boxes, no colours, nothing about shell completion; every argument is explained."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for line in [["--help"], *([name, "--help"] for name in names if not name.startswith("-"))]:
+        assert run(line) == 0
+        told = capsys.readouterr()
+        assert told.out.isascii() and "\x1b" not in told.out and "completion" not in told.out and not told.err
+        assert "--debug" in told.out and max(map(len, told.out.splitlines())) <= max(width, 50)
+        assert not re.search(r"^  (--)?[\w-]+( [A-Z]+)?$", told.out, re.MULTILINE)
 
 
 def test_a_fault_of_ours_is_told_as_one(monkeypatch, capsys, tiny_store):

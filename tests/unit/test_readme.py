@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from extract.__main__ import _parser
+from extract.__main__ import app
 from extract.config import RunConfig, describe_fields
 from store import open_store
 from store.format.tables import DOCUMENT_SUMS
@@ -19,8 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.
 
 def commands() -> set[str]:
     """Names of the command line's commands."""
-    actions = [action for action in _parser()._actions if hasattr(action, "choices") and action.choices]
-    return set(actions[0].choices)
+    return {name for name in app if not name.startswith("-")}
 
 
 def test_every_command_is_in_the_readme_or_the_changelog():

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from extract.__main__ import _parser as extract_parser
+from extract.__main__ import app as extract_app
+from extract.command_line import parse
 from extract.config import load_config
-from extract.demo import rebuild
-from extract.demo.__main__ import ADAPTERS, main
-from extract.demo.__main__ import parser as demo_parser
+from extract.demo import ADAPTERS, rebuild
+from extract.demo.__main__ import app as demo_app
+from extract.demo.__main__ import main
 from extract.demo.data import training_sets as datasets
 
 BASE = "some/base"
@@ -47,7 +48,11 @@ def test_every_command_is_one_that_can_be_given(cache):
     for step in every:
         module, *arguments = step.command
         assert module in ("extract", "extract.demo")
-        (extract_parser() if module == "extract" else demo_parser()).parse_args(arguments)
+        if module == "extract":
+            parse(extract_app, arguments)
+        else:
+            assert arguments[:2] == ["--base", BASE]
+            parse(demo_app, arguments[2:])
         assert step.minutes > 0
     assert [step.command[-3] for step in every if "train-adapter" in step.command] == list(ADAPTERS)
     assert all(BASE in step.command for step in every if step.command[0] == "extract.demo")
