@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import link
+from app import ROOT, link
 from store.errors import UserError, unavailable
 from store.files import Identity, identity
 from store.format.manifest import MANIFEST_FILE
@@ -19,7 +19,6 @@ from store.read.connection import Store, open_store
 from store.sandbox import run as sandbox
 from store.sidecar.entries import labels_state, sidecar_path
 
-ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "store" / "demo"
 RUNS = ROOT / "runs"
 VARIABLE = "FEATURESHIFT_STORES"

@@ -163,9 +163,10 @@ def publish(store: Path, /, *, out: Path, max_mb: float = 60) -> int:
         out: the copy to make; must not exist
         max_mb: the most its files may have together, in 10^6 bytes
     """
+    from extract.progress import progress_bar
     from extract.publish import publish, size
 
-    manifest = publish(store, out, max_mb)
+    manifest = publish(store, out, max_mb, progress_bar)
     print("\n".join(manifest.notes))
     print(f"Store written to {out}: {size(out) / 1e6:.1f} MB, digest {manifest.digest[:16]}")
     return DONE

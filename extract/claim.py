@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.errors import UserError
+from store.errors import UserError, reason
 from store.format.writer import check_free, make_folder
 
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -41,7 +41,7 @@ def alone(place: Path) -> Iterator[None]:
     try:
         handle = _take(path)
     except OSError as error:
-        raise UserError(f"The folder '{place.parent}' cannot be written ({error.strerror}); choose another place.") from error
+        raise UserError(f"The folder '{place.parent}' cannot be written: {reason(error)}.") from error
     if handle is None:
         raise UserError(f"Another process is writing '{place}' at this moment; wait until it is done, or choose another place.")
     try:

@@ -16,6 +16,7 @@ from store.format.manifest_values import LARGEST
 from store.format.parts import MAX_PART_TOKENS
 from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, OBSERVED, VARIANT_NAME
+from store.text import printable
 
 Name = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
 RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
@@ -246,13 +247,13 @@ def load_config(path: str | Path) -> RunConfig:
     except UnicodeDecodeError as error:
         raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number that is none is a ValueError
-        raise UserError(f"The configuration '{file}' is not valid YAML: {_one_line(str(error))}") from error
+        raise UserError(f"The configuration '{file}' is not valid YAML: {printable(str(error))}") from error
     if not isinstance(content, dict):
         raise UserError(f"The configuration '{file}' must be a mapping of fields such as base, variants, saes, corpus.")
     try:
         content = _absolute_paths(content, file.resolve().parent)
     except (OSError, ValueError, RuntimeError) as error:
-        said = _one_line(str(error))[:200]
+        said = printable(str(error))[:200]
         raise UserError(f"The configuration '{file}' holds a path that cannot be one: {said}.") from error
     try:
         return RunConfig.model_validate(content)
@@ -324,8 +325,4 @@ def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _describe(problem: dict[str, Any]) -> str:
     place = ".".join(str(step) for step in problem["loc"] if step != "[key]") or "the file"
-    return _one_line(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return printable(f"{place}: {problem['msg'].removeprefix('Value error, ')}")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from store import Store, open_store
-from store.errors import UserError
+from store.errors import UserError, first_line, unavailable
 from store.sidecar.entries import Label, write_labels
+from store.text import printable
 
 MAX_LABEL = 2_000  # characters
 MAX_AT_ONCE = 2**30  # bytes of one line, or of a file that is read as a whole
@@ -94,22 +95,17 @@ def _checked(store: Store, records: Iterator[Record]) -> tuple[list[Label], int]
         if key in labels and record.alone:
             raise UserError(f"{record.where}: feature {record.feature} of layer {record.layer} is labelled a second time.")
         repeated += key in labels
-        labels.setdefault(key, Label(*key, _clean(record), _one_line(record.origin)))
+        labels.setdefault(key, Label(*key, _clean(record), printable(record.origin)))
     return list(labels.values()), repeated
 
 
 def _clean(record: Record) -> str:
-    text = _one_line(record.label)
+    text = printable(record.label)
     if not text:
         raise UserError(f"{record.where}: the label of feature {record.feature} is empty.")
     if len(text) > MAX_LABEL:
         raise UserError(f"{record.where}: the label has {len(text):,} characters; at most {MAX_LABEL:,} are kept.")
     return text
-
-
-def _one_line(text: str) -> str:
-    """Without control characters, to be stored anywhere. What it says is not trusted: whoever shows it escapes it."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _records(file: Path) -> Iterator[Record]:
@@ -251,8 +247,10 @@ def _lines(file: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         place = f"{file}, line {number}" if number else str(file)
         raise UserError(f"{place}: this is not {error.encoding.upper()} text; save the file as UTF-8.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"The labels '{file}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"The labels '{file}' cannot be read: {first_line(error)}; fetch or write the file anew.") from error
+    except OSError as error:
+        raise unavailable(f"The labels '{file}'", error) from error
 
 
 def _utf16(stream: BinaryIO, file: Path) -> str:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from extract.claim import claimed
-from extract.progress import progress_bar
 from store import Store, files, open_store
 from store.errors import UserError, reason
 from store.exchange.subset import Cut, copy_subset, steps
@@ -14,6 +16,9 @@ from store.format.writer import StoreWriter
 from store.sidecar import entries as sidecar
 
 MB = 1_000_000
+Progress = Callable[[int, str, str], AbstractContextManager[Any]]
+"""How many steps, of what, in which unit -> what is told of each by its ``update``, as a bar of tqdm is."""
+
 ROUNDS = (
     Cut(contexts=10, features=300, tokens=2000),
     Cut(contexts=8, features=200, tokens=1000),
@@ -34,7 +39,7 @@ def ladder() -> list[Cut]:
     return cuts
 
 
-def publish(store: Path, out: Path, max_mb: float) -> Manifest:
+def publish(store: Path, out: Path, max_mb: float, progress: Progress | None = None) -> Manifest:
     """Write a copy of a store that is small enough to share.
 
     The first cut of :func:`ladder` that fits is kept; sizes fall along it, so it is found by halving. Everything is made
@@ -44,6 +49,7 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
 
     Args:
         max_mb: the most that the files of the copy may have together, in millions of bytes.
+        progress: shows how far each copy is; else nothing does.
 
     Raises:
         UserError: the store cannot be read, ``out`` exists or is being made, the disk is full, or the smallest cut does not
@@ -55,7 +61,7 @@ def publish(store: Path, out: Path, max_mb: float) -> Manifest:
             _clear(scratch)
             scratch.mkdir()
             with open_store(store) as source:
-                manifest, folder = _largest_that_fits(source, scratch, max_mb)
+                manifest, folder = _largest_that_fits(source, scratch, max_mb, progress)
                 source.snapshot.check()
                 if checks := sidecar.read_steering(store, source.manifest.digest):
                     sidecar.write_steering(out, manifest.digest, *checks)
@@ -80,13 +86,13 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _largest_that_fits(source: Store, scratch: Path, max_mb: float) -> tuple[Manifest, Path]:
+def _largest_that_fits(source: Store, scratch: Path, max_mb: float, progress: Progress | None = None) -> tuple[Manifest, Path]:
     cuts = ladder()
     found: dict[int, Manifest] = {}
     low, high, trial = 0, len(cuts) - 1, 0  # the wanted cut lies in low .. high; what was asked for is tried first
     while True:
         folder = scratch / str(trial)
-        manifest = _write(source, folder, cuts[: trial + 1], max_mb)
+        manifest = _write(source, folder, cuts[: trial + 1], max_mb, progress)
         if size(folder) <= max_mb * MB:
             found, high = {trial: manifest}, trial
         elif trial == len(cuts) - 1:
@@ -102,13 +108,13 @@ def _largest_that_fits(source: Store, scratch: Path, max_mb: float) -> tuple[Man
         trial = len(cuts) - 1 if not found else (low + high) // 2
 
 
-def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float) -> Manifest:
+def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float, progress: Progress | None) -> Manifest:
     """One copy by the last of the cuts; the others are those that were too large."""
     writer = StoreWriter(folder)
     cut = cuts[-1]
     try:
-        with progress_bar(steps(source, cut), "publishing", "step") as bar:
-            kept = copy_subset(source, writer, cut, bar.update)
+        with progress(steps(source, cut), "publishing", "step") if progress else nullcontext() as bar:
+            kept = copy_subset(source, writer, cut, bar.update if bar else lambda _steps: None)
         notes = [*source.manifest.notes, *_notes(source, cut, kept), *_shrunk(cut, max_mb)]
         changed = dataclasses.replace(source.manifest, notes=notes, published_from={"digest": source.manifest.digest})
         return writer.finish(changed)

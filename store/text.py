@@ -41,6 +41,11 @@ def on_one_line(text: str) -> str:
     return "".join(" " if c in "\n\r\t" else _number(c) if _hidden(c) else c for c in text)
 
 
+def printable(text: str) -> str:
+    """One line for storing anywhere: what cannot be printed as a space, runs of spaces as one. It is not escaped by that."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def marked(text: str) -> str:
     """Not HTML: line breaks, tabs and invisible characters shown as marks, as :func:`visible` does."""
     return "".join(VISIBLE.get(c) or (_number(c) if _hidden(c) else c) for c in text)

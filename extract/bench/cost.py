@@ -19,6 +19,7 @@ from pathlib import Path
 import h5py
 import torch
 
+from extract import ROOT
 from extract.bench.page import Row
 from extract.config import RunConfig
 from extract.corpus.batches import Batch, make_batches, make_shards
@@ -31,7 +32,7 @@ from store import open_store
 from store.format.manifest import DATABASE_FILE, Manifest
 from store.names import BASE, CONTROLS
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "bench.md"
+PAGE = ROOT / "docs" / "bench.md"
 OFF_LIMIT, CONTROLS_LIMIT, GPU_LIMIT = 1.2, 2.0, 1.2
 CODE_BYTES, FEATURE_BYTES, PADDING = 6.0, 200.0, 0.05
 ENCODED = tuple(control for control in CONTROLS if control != "rerun")

@@ -6,11 +6,11 @@ Each section makes data whose answer is known, sends it through the functions th
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from extract import ROOT
 from extract.bench.page import Row
 from extract.bench.planted_truth import planted_on_the_base
 from store.metrics.catalogue import METRICS, layer_values
@@ -19,7 +19,7 @@ from store.metrics.intervals import excess_intervals, intervals
 from store.metrics.thresholds import POWER, Q
 from store.names import SUPPORTED
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "bench-truth.md"
+PAGE = ROOT / "docs" / "bench-truth.md"
 
 SIZES = (4, 8, 12, 15, 20, 25, 36, 45, 60, 75)
 """Documents of each domain of a synthetic store: 300, in domains of very different size."""

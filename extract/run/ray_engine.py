@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from extract import ROOT
 from extract.config import RunConfig
 from extract.corpus.batches import Shard
 from extract.run.workers import ShardWorker, threads_each
@@ -91,14 +92,13 @@ def _connect():
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _check_reachable(address)
-    root = str(Path(__file__).resolve().parent.parent.parent)
     try:
         ray.init(
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level="error",
-            runtime_env={"env_vars": {"PYTHONPATH": root}},
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"at '{address}'" if address else "to be started here"

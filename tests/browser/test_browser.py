@@ -6,7 +6,8 @@ import re
 import pytest
 
 from app.words import metrics as words
-from tests.support.browser import ROOT, click_row, served, settle, visit
+from tests.support import ROOT
+from tests.support.browser import click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
 
 SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))

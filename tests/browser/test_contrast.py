@@ -3,8 +3,8 @@
 import pytest
 
 from tests.browser.test_browser import PAGES
-from tests.support import contrast
-from tests.support.browser import ROOT, served, settle
+from tests.support import ROOT, contrast
+from tests.support.browser import served, settle
 
 pytestmark = pytest.mark.browser
 

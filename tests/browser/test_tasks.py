@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import ROOT, click_row, served, settle, visit
+from tests.support import ROOT
+from tests.support.browser import click_row, served, settle, visit
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.browser import ROOT, browser, served, settle, window  # noqa: F401
+from tests.support import ROOT
+from tests.support.browser import browser, served, settle, window  # noqa: F401
 
 pytestmark = pytest.mark.browser
 

@@ -212,7 +212,7 @@ def test_the_first_cut_that_fits_is_found(fits_from, tmp_path, monkeypatch):
     """Against any threshold, with the sizes made up: at most six copies are written."""
     written = []
 
-    def write(_source, folder, cuts, _max_mb):
+    def write(_source, folder, cuts, *_others):
         folder.mkdir()
         written.append(len(cuts) - 1)
         (folder / "file").write_bytes(b"." * (100 - len(cuts)))

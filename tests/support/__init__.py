@@ -1,6 +1,6 @@
-"""What the tests share: small worlds and stores, browsers, references."""
+"""What several tests make or ask."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-"""The project's root."""
+"""The repository's folder."""
