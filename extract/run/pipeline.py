@@ -6,7 +6,7 @@ The output is written to ``NAME.partial``; running the same command again goes o
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -47,6 +47,26 @@ from store.names import BASE
 from store.read.connection import verify
 
 
+@dataclass
+class Run:
+    """A run under way: what its phases share.
+
+    Attributes:
+        times: where the time goes.
+        context: what the shards share; there from the phase ``pilot`` on.
+    """
+
+    config: RunConfig
+    inputs: Inputs
+    writer: StoreWriter
+    say: Callable[[str], None]
+    workers: int
+    engine: str
+    times: Phases
+    shards: list[Shard]
+    context: RunContext | None = None
+
+
 def run(
     config: RunConfig,
     out: Path,
@@ -85,19 +105,12 @@ def _run(
             say("The run before was ended just before its last step, which is done now")
             return finished
         check_fingerprint(writer, inputs.digests)
-        with phases.time("pilot"):
-            fixed = _pilot(config, inputs, writer, say)
-        context = run_context(config, inputs, fixed, writer)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
-        with phases.time("shards"):
-            _extract(context, shards, writer, workers, engine)
-        if config.token_kl:
-            with phases.time("predictions"):
-                write_token_kl(context, shards, writer)
-        write_answers(config, writer)
-        _merge(context, inputs, shards, writer, phases)
+        state = Run(config, inputs, writer, say, workers, engine, phases, shards)
+        for phase in PHASES.values():
+            phase(state)
         with phases.time("finishing"):
-            manifest = writer.finish(make_manifest(context, inputs.corpus, inputs.digests, inputs.notes))
+            manifest = writer.finish(make_manifest(state.context, inputs.corpus, inputs.digests, inputs.notes))
         say(phases.in_words())
         return manifest
     except (OSError, duckdb.Error) as error:
@@ -130,6 +143,73 @@ def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
         raise UserError(f"'{writer.partial}' holds a finished run of other input; move it, or remove it to start afresh.")
     writer.put_in_place()
     return manifest
+
+
+def fix_pilot(run: Run) -> None:
+    """The small first pass, which fixes what all shards share."""
+    with run.times.time("pilot"):
+        fixed = _pilot(run.config, run.inputs, run.writer, run.say)
+    run.context = run_context(run.config, run.inputs, fixed, run.writer)
+
+
+def extract_shards(run: Run) -> None:
+    """The shards that are not there yet, here or in other processes."""
+    writer, context, shards = run.writer, run.context, run.shards
+    for leftover in writer.work.glob("residuals-*"):
+        shutil.rmtree(leftover)
+    n_tokens = sum(shard.n_tokens for shard in shards)
+    with run.times.time("shards"), progress_bar(n_tokens, "extracting", "token") as bar:
+        todo = [shard for shard in shards if not is_done(writer, shard, context.seal)]
+        bar.update(n_tokens - sum(shard.n_tokens for shard in todo))
+        workers = min(run.workers, len(todo))
+        if run.engine == "ray" and todo:
+            from extract.run.ray_engine import run_on_ray  # an optional dependency
+
+            run_on_ray(context.config, writer, todo, workers, bar.update)
+        elif workers > 1:
+            run_in_processes(context.config, writer, todo, workers, bar.update)
+        else:
+            run_shards(context, todo, writer, bar.update)
+
+
+def compare_predictions(run: Run) -> None:
+    """The pass over next-token predictions, where the configuration asks for it."""
+    if run.config.token_kl:
+        with run.times.time("predictions"):
+            write_token_kl(run.context, run.shards, run.writer)
+
+
+def add_answers(run: Run) -> None:
+    """The file of answers to fixed prompts, where there is one."""
+    write_answers(run.config, run.writer)
+
+
+def merge_shards(run: Run) -> None:
+    """The shards' sums and contexts, as the store's tables."""
+    context, shards, writer = run.context, run.shards, run.writer
+    write_documents(shards, context, writer)
+    steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
+    merger = Merger(context, shards, writer)
+    texts = TokenTexts(run.inputs.tokenizer)
+    texts.add(np.concatenate([shard.token_ids for shard in shards]))
+    with closing(merger.sums):
+        with run.times.time("merging"), progress_bar(steps, "merging", "step") as bar:
+            for dictionary in context.dictionaries:
+                _merge_layer(merger, dictionary, bar.update)
+        n_features = sum(dictionary.d_sae for dictionary in context.dictionaries)
+        with run.times.time("output tokens"), progress_bar(n_features, "output tokens", "feature") as bar:
+            write_features(merger, texts, bar.update)
+    writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
+
+
+PHASES: dict[str, Callable[[Run], None]] = {
+    "pilot": fix_pilot,
+    "shards": extract_shards,
+    "predictions": compare_predictions,
+    "answers": add_answers,
+    "merging": merge_shards,
+}
+"""The phases of a run, in their order. What one has finished is kept, so that a run may be ended before any of them."""
 
 
 def _pilot(
@@ -179,39 +259,6 @@ def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str,
             gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
         bar.update(len(rows))
     return gathered
-
-
-def _extract(context: RunContext, shards: list[Shard], writer: StoreWriter, workers: int, engine: str) -> None:
-    for leftover in writer.work.glob("residuals-*"):
-        shutil.rmtree(leftover)
-    with progress_bar(sum(shard.n_tokens for shard in shards), "extracting", "token") as bar:
-        todo = [shard for shard in shards if not is_done(writer, shard, context.seal)]
-        bar.update(sum(shard.n_tokens for shard in shards) - sum(shard.n_tokens for shard in todo))
-        workers = min(workers, len(todo))
-        if engine == "ray" and todo:
-            from extract.run.ray_engine import run_on_ray  # an optional dependency
-
-            run_on_ray(context.config, writer, todo, workers, bar.update)
-        elif workers > 1:
-            run_in_processes(context.config, writer, todo, workers, bar.update)
-        else:
-            run_shards(context, todo, writer, bar.update)
-
-
-def _merge(context: RunContext, inputs: Inputs, shards: list[Shard], writer: StoreWriter, phases: Phases) -> None:
-    write_documents(shards, context, writer)
-    steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
-    merger = Merger(context, shards, writer)
-    texts = TokenTexts(inputs.tokenizer)
-    texts.add(np.concatenate([shard.token_ids for shard in shards]))
-    with closing(merger.sums):
-        with phases.time("merging"), progress_bar(steps, "merging", "step") as bar:
-            for dictionary in context.dictionaries:
-                _merge_layer(merger, dictionary, bar.update)
-        n_features = sum(dictionary.d_sae for dictionary in context.dictionaries)
-        with phases.time("output tokens"), progress_bar(n_features, "output tokens", "feature") as bar:
-            write_features(merger, texts, bar.update)
-    writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
 
 
 def _merge_layer(merger: Merger, dictionary: Dictionary, progress: Callable[[int], None]) -> None:

@@ -428,7 +428,7 @@ def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_merge", interrupted)
+        patch.setitem(pipeline.PHASES, "merging", interrupted)
         assert main(["run", str(world.config(tmp_path)), "--out", str(tmp_path / "store")]) == 130
     config = world.config(tmp_path, contexts=7)
     refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "another settings")
@@ -464,7 +464,7 @@ def test_an_interrupted_run_of_other_input(world, tmp_path, monkeypatch, capsys)
 
     out = str(tmp_path / "store")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_merge", interrupted)
+        patch.setitem(pipeline.PHASES, "merging", interrupted)
         assert main(["run", str(world.config(tmp_path, **SHORT)), "--out", out]) == 130
     assert main(["check", str(tmp_path / "run.yaml"), "--out", out]) == 0
     for changes, what in (({"contexts": 5}, "settings"), ({"corpus": world.corpus[:1]}, "tokens")):
@@ -499,7 +499,7 @@ def test_part_lost_in_a_power_cut_is_made_again(world, tmp_path, monkeypatch):
 
     config = world.config(tmp_path, **SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_merge", interrupted)
+        patch.setitem(pipeline.PHASES, "merging", interrupted)
         assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 130
     part = tmp_path / "store.partial" / "latents" / "part-00000.h5"
     part.write_bytes(part.read_bytes()[:500])

@@ -127,7 +127,7 @@ def test_another_file_is_another_run(
     file = write(tmp_path / "answers.jsonl", LINES)
     command = ["run", str(configure(world, tmp_path, answers=str(file))), "--out", str(tmp_path / "store")]
     with monkeypatch.context() as patch, one_thread():
-        patch.setattr(extract.run.pipeline, "_extract", power_cut)
+        patch.setitem(extract.run.pipeline.PHASES, "shards", power_cut)
         with pytest.raises(_PowerCutError):
             main(command)
     write(file, LINES[:2])
@@ -142,7 +142,7 @@ def test_a_wrong_file_is_refused_before_anything_is_read(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Not after hours of extraction."""
-    monkeypatch.setattr(extract.run.pipeline, "_pilot", lambda *_arguments: pytest.fail("the run went on"))
+    monkeypatch.setitem(extract.run.pipeline.PHASES, "pilot", lambda *_arguments: pytest.fail("the run went on"))
     file = write(tmp_path / "answers.jsonl", ["{"])
     assert main(["run", str(configure(world, tmp_path, answers=str(file))), "--out", str(tmp_path / "store")]) == 2
     assert "answers.jsonl" in capsys.readouterr().err and not (tmp_path / "store").exists()
