@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from extract.config import RunConfig
 from extract.corpus.batches import Batch, Shard, make_batches
 from extract.models.model_set import ModelSet
+from extract.models.residuals import ResidualReader
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.dictionary import Dictionary
 
@@ -15,6 +16,7 @@ class RunContext:
     """What every shard of a run shares.
 
     Attributes:
+        reader: what residuals are read with.
         bos: token id put before each context window, or None.
         pad: token id for padding.
         replicas: second dictionaries of some of the layers.
@@ -24,6 +26,7 @@ class RunContext:
 
     config: RunConfig
     models: ModelSet
+    reader: ResidualReader
     dictionaries: list[Dictionary]
     replicas: list[Dictionary]
     pilots: Mapping[int, LayerPilot]

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from extract.corpus.batches import Batch
-from extract.models.model_set import ModelSet
-from extract.models.residuals import read_again, read_residuals
+from extract.models.residuals import ResidualReader
 from store.names import BASE
 
 
@@ -21,7 +20,7 @@ class BatchResiduals:
     Attributes:
         rows: int64 [n] on the CPU, of the document tokens in the shard.
         residuals: model -> layer -> float32 [n, d_model].
-        again: of the base read a second time, :func:`read_again`.
+        again: of the base read a second time, :func:`extract.models.residuals.read_again`.
     """
 
     rows: torch.Tensor
@@ -30,7 +29,7 @@ class BatchResiduals:
 
 
 def read_batches(
-    models: ModelSet, batches: Iterable[Batch], wanted_again: np.ndarray, layers: Sequence[int], scratch: Path
+    reader: ResidualReader, batches: Iterable[Batch], wanted_again: np.ndarray, layers: Sequence[int], scratch: Path
 ) -> Iterator[BatchResiduals]:
     """Every batch through every model; where one model is in memory at a time, all batches through one, then the next.
 
@@ -39,13 +38,14 @@ def read_batches(
         scratch: folder in which residuals wait for the other models' then: n_tokens x layers x d_model x 4 bytes a model.
 
     Raises:
-        UserError: as :func:`read_residuals`.
+        UserError: as :func:`extract.models.residuals.read_residuals`.
         OSError: the disk is full.
     """
+    models = reader.models
     if not models.one_at_a_time:
         for batch in batches:
-            rows, residuals = read_residuals(models, models.names, batch, layers)
-            yield BatchResiduals(rows, residuals, read_again(models, batch, wanted_again, layers))
+            rows, residuals = reader.read(models.names, batch, layers)
+            yield BatchResiduals(rows, residuals, reader.read_again(batch, wanted_again, layers))
         return
     batches = list(batches)
     with tempfile.TemporaryDirectory(prefix="residuals-", dir=scratch) as folder:
@@ -57,10 +57,10 @@ def read_batches(
         again = []
         for name in in_turn:
             for number, batch in enumerate(batches):
-                residuals = read_residuals(models, [name], batch, layers)[1][name]
+                residuals = reader.read([name], batch, layers)[1][name]
                 np.savez(place(name, number), **{str(layer): residual.cpu().numpy() for layer, residual in residuals.items()})
                 if name == BASE:
-                    again.append(read_again(models, batch, wanted_again, layers))
+                    again.append(reader.read_again(batch, wanted_again, layers))
         for number, batch in enumerate(batches):
             residuals = {name: _taken(place(name, number), models.device) for name in models.names}
             yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])

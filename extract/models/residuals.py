@@ -1,6 +1,7 @@
 """One batch through the models: the residuals of its tokens at every layer that has a dictionary."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -109,3 +110,22 @@ def read_again(
     kept = torch.from_numpy(wanted)[rows].nonzero().squeeze(1)
     place = to_device(kept, models.device)
     return rows[kept], {layer: residual.index_select(0, place) for layer, residual in residuals[BASE].items()}
+
+
+@dataclass(frozen=True)
+class ResidualReader:
+    """What a run reads residuals with; whoever wants to see, or to change, what it reads puts another in its place."""
+
+    models: ModelSet
+
+    def read(
+        self, names: Sequence[str], batch: Batch, layers: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[str, dict[int, torch.Tensor]]]:
+        """As :func:`read_residuals`."""
+        return read_residuals(self.models, names, batch, layers)
+
+    def read_again(
+        self, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
+        """As :func:`read_again`."""
+        return read_again(self.models, batch, wanted, layers)

@@ -14,6 +14,7 @@ from extract.measure.run_context import RunContext
 from extract.measure.token_kl import check_heads, check_predictions
 from extract.models.loading import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.models.model_set import ModelSet, variant_tokenizers
+from extract.models.residuals import ResidualReader
 from extract.pilot import layer_pilot as pilots
 from extract.pilot.layer_pilot import LayerPilot
 from extract.pilot.planted import planted_change
@@ -216,11 +217,18 @@ def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapp
     models.plant(changes)
 
 
-def run_context(config: RunConfig, inputs: Inputs, fixed: Mapping[int, LayerPilot], writer: StoreWriter) -> RunContext:
+def run_context(
+    config: RunConfig,
+    inputs: Inputs,
+    fixed: Mapping[int, LayerPilot],
+    writer: StoreWriter,
+    reader: ResidualReader | None = None,
+) -> RunContext:
     """What every shard of the run shares; the pilot must be saved."""
     return RunContext(
         config,
         inputs.models,
+        reader or ResidualReader(inputs.models),
         inputs.dictionaries,
         inputs.replicas,
         fixed,

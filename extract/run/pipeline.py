@@ -25,7 +25,7 @@ from extract.measure.run_context import RunContext
 from extract.measure.shard import run_shards
 from extract.measure.sums_file import is_done
 from extract.measure.token_kl import write_token_kl
-from extract.models.residuals import read_residuals
+from extract.models.residuals import ResidualReader
 from extract.pilot import layer_pilot as pilots
 from extract.pilot.controls import ControlInputs
 from extract.pilot.layer_pilot import LayerPilot
@@ -52,12 +52,14 @@ class Run:
     """A run under way: what its phases share.
 
     Attributes:
+        reader: what residuals are read with.
         times: where the time goes.
         context: what the shards share; there from the phase ``pilot`` on.
     """
 
     config: RunConfig
     inputs: Inputs
+    reader: ResidualReader
     writer: StoreWriter
     say: Callable[[str], None]
     workers: int
@@ -106,7 +108,7 @@ def _run(
             return finished
         check_fingerprint(writer, inputs.digests)
         shards = make_shards(inputs.corpus.documents, config.shard_tokens)
-        state = Run(config, inputs, writer, say, workers, engine, phases, shards)
+        state = Run(config, inputs, ResidualReader(inputs.models), writer, say, workers, engine, phases, shards)
         for phase in PHASES.values():
             phase(state)
         with phases.time("finishing"):
@@ -148,8 +150,8 @@ def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
 def fix_pilot(run: Run) -> None:
     """The small first pass, which fixes what all shards share."""
     with run.times.time("pilot"):
-        fixed = _pilot(run.config, run.inputs, run.writer, run.say)
-    run.context = run_context(run.config, run.inputs, fixed, run.writer)
+        fixed = _pilot(run)
+    run.context = run_context(run.config, run.inputs, fixed, run.writer, run.reader)
 
 
 def extract_shards(run: Run) -> None:
@@ -212,10 +214,9 @@ PHASES: dict[str, Callable[[Run], None]] = {
 """The phases of a run, in their order. What one has finished is kept, so that a run may be ended before any of them."""
 
 
-def _pilot(
-    config: RunConfig, inputs: Inputs, writer: StoreWriter, say: Callable[[str], None]
-) -> dict[int, LayerPilot]:
+def _pilot(run: Run) -> dict[int, LayerPilot]:
     """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
+    config, inputs, writer, say = run.config, run.inputs, run.writer, run.say
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
     if pilots.is_saved(writer, fingerprint_hash(inputs.digests)):
         say("Going on with an interrupted run: the pilot is read back")
@@ -226,7 +227,7 @@ def _pilot(
     shard = Shard(0, 0, tuple(pilots.pilot_documents(inputs.corpus, config, window_tokens)))
     changed = list(config.variants) if set(config.controls) - {"rerun"} else []
     with progress_bar(shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
-        base = _pilot_residuals(config, inputs, shard, BASE, bar)
+        base = _pilot_residuals(run, shard, BASE, bar)
         fixed = {
             dictionary.layer: pilots.fix_layer(dictionary, base[dictionary.layer], config)
             for dictionary in inputs.dictionaries
@@ -235,7 +236,7 @@ def _pilot(
         places = Places.of(shard, inputs.corpus.domains, window_tokens)
         changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
         for variant in changed:
-            residuals = _pilot_residuals(config, inputs, shard, variant, bar)
+            residuals = _pilot_residuals(run, shard, variant, bar)
             for layer in layers:
                 changes[layer][variant] = pilots.fix_changes(
                     base[layer], residuals.pop(layer), places, fixed[layer], config
@@ -247,13 +248,14 @@ def _pilot(
     return fixed
 
 
-def _pilot_residuals(config: RunConfig, inputs: Inputs, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
+def _pilot_residuals(run: Run, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
     """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
+    config, inputs = run.config, run.inputs
     readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
     pad = inputs.pad
     gathered: dict[int, torch.Tensor] = {}
     for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
-        rows, residuals = read_residuals(inputs.models, [name], batch, list(readers))
+        rows, residuals = run.reader.read([name], batch, list(readers))
         for layer, residual in residuals[name].items():
             read = readers[layer].prepare(residual)
             gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read

@@ -17,7 +17,6 @@ from scipy import stats
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import extract.measure.comparison
-import extract.models.batch_reader
 import extract.models.residuals
 import extract.run.pipeline  # before anything is patched: it takes names of other modules when it is imported
 from extract.__main__ import main
@@ -26,7 +25,7 @@ from extract.corpus.batches import Batch, Shard
 from extract.corpus.documents import Document
 from extract.corpus.token_index import Places
 from extract.hashed_random import below, gaussian, mix, text_key
-from extract.models.residuals import read_again
+from extract.models.residuals import ResidualReader, read_again
 from extract.pilot.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
@@ -353,23 +352,26 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
     """Extract a store, listening to what is put in the variant's place and to what is run again."""
     heard = Heard()
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        real_control, real_again = extract.measure.comparison.controlled, extract.models.batch_reader.read_again
+        real_control, real_again = extract.measure.comparison.controlled, ResidualReader.read_again
         real_read, latest = extract.models.residuals.read_residuals, []
 
         def control(*arguments):
             heard.controls.append((arguments, real_control(*arguments)))
             return heard.controls[-1][1]
 
-        def again(models, batch, *rest):
+        def again(reader, batch, *rest):
             latest.append(batch)
-            return real_again(models, batch, *rest)
+            found = real_again(reader, batch, *rest)
+            latest.clear()
+            return found
 
-        def read(models, names, batch, layers):  # called by read_again alone: the shards have the name from elsewhere
-            heard.again.append((names, batch, latest[-1]))
+        def read(models, names, batch, layers):
+            if latest:  # read_again's own
+                heard.again.append((names, batch, latest[-1]))
             return real_read(models, names, batch, layers)
 
         patch.setattr(extract.measure.comparison, "controlled", control)
-        patch.setattr(extract.models.batch_reader, "read_again", again)
+        patch.setattr(ResidualReader, "read_again", again)
         patch.setattr(extract.models.residuals, "read_residuals", read)
         assert main(["run", str(config), "--out", str(out)]) == 0
     assert verify(out) == []

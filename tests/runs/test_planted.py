@@ -16,13 +16,11 @@ from sae_lens import SAE
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-import extract.models.batch_reader
-import extract.run.pipeline
 from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.batches import Shard, make_batches
 from extract.models.hooks import decoder_blocks
-from extract.models.residuals import read_residuals
+from extract.models.residuals import ResidualReader, read_residuals
 from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE
@@ -410,10 +408,10 @@ def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[
 
 
 def as_noise(real: Callable, base: dict[bytes, dict[int, torch.Tensor]], generator: torch.Generator) -> Callable:
-    """``read_residuals`` with every variant's change replaced by a random direction of the same size, token by token."""
+    """A reader's ``read`` with every variant's change replaced by a random direction of the same size, token by token."""
 
-    def read_residuals(models, names, batch, layers):
-        rows, found = real(models, names, batch, layers)
+    def read(reader, names, batch, layers):
+        rows, found = real(reader, names, batch, layers)
         key = rows.numpy().tobytes() + batch.input_ids.tobytes()
         if "base" in names:
             base[key] = {layer: residual.clone() for layer, residual in found["base"].items()}
@@ -424,7 +422,7 @@ def as_noise(real: Callable, base: dict[bytes, dict[int, torch.Tensor]], generat
                 found[name][layer] = base[key][layer] + noise * (size / noise.norm(dim=1, keepdim=True))
         return rows, found
 
-    return read_residuals
+    return read
 
 
 @pytest.fixture(scope="module")
@@ -440,8 +438,7 @@ def noise(world: World, tmp_path_factory: pytest.TempPathFactory) -> Store:
     variants = {"tuned": {"adapter": str(world.adapter)}}
     seen, generator = {}, torch.Generator().manual_seed(5)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (extract.run.pipeline, extract.models.batch_reader):
-            patch.setattr(module, "read_residuals", as_noise(module.read_residuals, seen, generator))
+        patch.setattr(ResidualReader, "read", as_noise(ResidualReader.read, seen, generator))
         store = extract_store(world, folder, variants, world.saes, corpus=corpus, tokens=4000)
     with open_store(store) as opened:
         yield opened

@@ -59,17 +59,15 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Record every residual that a run reads inside the context."""
     import extract.pipeline
-    import extract.reading
     import extract.shards
     import extract.taker
 
+    from extract.models.residuals import ResidualReader
+
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
-        real_shard, real_again, real_control = (
-            extract.shards.read_shard,
-            extract.reading.read_again,
-            extract.taker.controlled,
-        )
+        real_shard, real_control = extract.shards.read_shard, extract.taker.controlled
+        real_pilot = extract.pipeline.PHASES["pilot"]
 
         def read_shard(context, shard, *rest):
             for kept in (record.shards, record.again, record.controls):
@@ -79,21 +77,23 @@ def recording() -> Iterator[Recording]:
         def latest(kept: dict[int, list]) -> list:
             return kept[max(kept)]
 
-        def listening(real, into):
-            def read_residuals(*arguments):
-                rows, residuals = real(*arguments)
+        class Listening(ResidualReader):
+            def read(self, names, batch, layers):
+                rows, residuals = super().read(names, batch, layers)
                 copied = {m: {layer: h.numpy().copy() for layer, h in at.items()} for m, at in residuals.items()}
-                into().append((rows.numpy().copy(), copied))
+                (latest(record.shards) if record.shards else record.pilot).append((rows.numpy().copy(), copied))
                 return rows, residuals
 
-            return read_residuals
+            def read_again(self, batch, wanted, layers):
+                found = super().read_again(batch, wanted, layers)
+                if found is not None:
+                    copied = {layer: h.numpy().copy() for layer, h in found[1].items()}
+                    latest(record.again).append((found[0].numpy().copy(), {"base": copied}))
+                return found
 
-        def read_again(*arguments):
-            found = real_again(*arguments)
-            if found is not None:
-                copied = {layer: h.numpy().copy() for layer, h in found[1].items()}
-                latest(record.again).append((found[0].numpy().copy(), {"base": copied}))
-            return found
+        def pilot(run):
+            run.reader = Listening(run.reader.models)
+            real_pilot(run)
 
         def controlled(control, base, delta, places, layer, variant, inputs):
             found = real_control(control, base, delta, places, layer, variant, inputs)
@@ -102,10 +102,7 @@ def recording() -> Iterator[Recording]:
             return found
 
         patch.setattr(extract.shards, "read_shard", read_shard)
-        patch.setattr(extract.pipeline, "read_residuals", listening(extract.pipeline.read_residuals, lambda: record.pilot))
-        into = lambda: latest(record.shards)  # noqa: E731
-        patch.setattr(extract.reading, "read_residuals", listening(extract.reading.read_residuals, into))
-        patch.setattr(extract.reading, "read_again", read_again)
+        patch.setitem(extract.pipeline.PHASES, "pilot", pilot)
         patch.setattr(extract.taker, "controlled", controlled)
         yield record
 
