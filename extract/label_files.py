@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from store import Store, open_store
 from store.errors import UserError, first_line, unavailable
+from store.numbers import listed
 from store.sidecar.entries import Label, write_labels
 from store.text import printable
 
@@ -79,7 +80,7 @@ def _checked(store: Store, records: Iterator[Record]) -> tuple[list[Label], int]
     repeated = 0
     for record in records:
         if record.layer not in sizes:
-            raise UserError(f"{record.where}: the store has no layer {record.layer}; its layers: {_list(sizes)}.")
+            raise UserError(f"{record.where}: the store has no layer {record.layer}; its layers: {listed(sizes)}.")
         if not 0 <= record.feature < sizes[record.layer]:
             raise UserError(
                 f"{record.where}: layer {record.layer} has no feature {record.feature}; they go from 0 to "
@@ -129,7 +130,7 @@ def _read_csv(file: Path, first: str, lines: Iterator[str], skipped: int) -> Ite
         if missing := [name for name in COLUMNS if names.count(name) != 1]:
             wrong = "is there twice" if missing[0] in names else "is missing"
             raise UserError(
-                f"{file}, line {skipped + 1}: it must name the columns {_list(COLUMNS)}; {missing[0]} {wrong}, or the file is "
+                f"{file}, line {skipped + 1}: it must name the columns {listed(COLUMNS)}; {missing[0]} {wrong}, or the file is "
                 "neither CSV nor JSON."
             )
         table.fieldnames = names
@@ -258,7 +259,3 @@ def _utf16(stream: BinaryIO, file: Path) -> str:
     if len(content) > MAX_AT_ONCE or "\0" in (text := content.decode("utf-16")):
         raise UserError(f"'{file}' holds NUL characters or more than {MAX_AT_ONCE:,} bytes; save the file as UTF-8 text.")
     return text
-
-
-def _list(values: object) -> str:
-    return ", ".join(str(value) for value in values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import pandas as pd
@@ -17,6 +16,7 @@ from app.words import metrics as words
 from store.metrics.reasons import reason
 from store.metrics.thresholds import MOST_CONTEXTS
 from store.names import ALL, BASE, RANKINGS
+from store.numbers import json_value
 from store.read import queries
 from store.read.connection import Store
 from store.token_text import cut
@@ -135,19 +135,7 @@ def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
         "numbers": stats.drop(columns=["variant", "layer", "feature"]).to_dict("records"),
         "contexts": {ranking: rows.to_dict("records") for ranking, rows in kept.items()},
     }
-    return json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    """A value with all inside it as JSON knows it; what is undefined or infinite is null."""
-    if isinstance(value, dict):
-        return {name: _plain(inside) for name, inside in value.items()}
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, (list, tuple)):
-        return [_plain(inside) for inside in value]
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+    return json.dumps(json_value(content), indent=1, ensure_ascii=True, allow_nan=False)
 
 
 def _cropped(record: dict, before: int | None, after: int | None) -> dict:

@@ -107,7 +107,7 @@ def summary(kinds: pd.DataFrame) -> str:
     """'12 features: 3 amplified, 9 vanished'."""
     total = int(kinds["count"].sum())
     parts = [f"{count:,} {words.plain(kind)}" for kind, count in zip(kinds["kind"], kinds["count"], strict=True)]
-    return f"{total:,} feature{'s' if total != 1 else ''}: {', '.join(parts)}"
+    return f"{words.counted(total, 'feature')}: {', '.join(parts)}"
 
 
 def page_number(total: int) -> int:
@@ -125,7 +125,7 @@ def page_buttons(features: FeatureList, page: int, total: int) -> None:
     row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
     stem = words.file_name(features.name, features.filter.variant, features.filter.domain)
     for title, make, ending, kind in (
-        (f"{total:,} row{'s' if total != 1 else ''} as CSV", features.csv, "csv", "text/csv"),
+        (f"{words.counted(total, 'row')} as CSV", features.csv, "csv", "text/csv"),
         ("as Parquet", features.parquet, "parquet", "application/vnd.apache.parquet"),
     ):
         row.download_button(title, make, f"{stem}.{ending}", kind, on_click="ignore", icon=":material/download:")

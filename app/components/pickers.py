@@ -187,7 +187,7 @@ def small_badge(store: Store, domain: str, variant: str | None = None, place: An
     documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
     domains = len(store.domains) if domain == ALL else 1
     if len(documents) and documents.min() < thresholds.MIN_DOCUMENTS * domains:
-        here = f"{words.count(documents.min())} document{'s' if documents.min() != 1 else ''}"
+        here = words.counted(int(documents.min()), "document")
         within = f" in {domains} domains" if domains > 1 else ""
         place.badge(words.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {words.SMALL_MEANING}")
 

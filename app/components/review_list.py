@@ -77,11 +77,11 @@ def progress_bar(work: WorkList) -> None:
     mine = progress(counted)
     everyone = progress({key: work.found[key] for key in work.keys if key in work.found})
     who = f" by {words.plain(work.reviewer)}" if work.by == ME else ""
-    said = f"**{mine['reviewed']:,} of {len(work.keys):,} reviewed**{who}, {_counted(mine['concerns'], 'concern')}"
+    said = f"**{mine['reviewed']:,} of {len(work.keys):,} reviewed**{who}, {words.counted(mine['concerns'], 'concern')}"
     if work.by == ME and everyone["reviewed"] > mine["reviewed"]:
         said += f" · {everyone['reviewed']:,} by anyone"
     if everyone["disagreements"]:
-        said += f" · reviewers disagree on {_counted(everyone['disagreements'], 'feature')}"
+        said += f" · reviewers disagree on {words.counted(everyone['disagreements'], 'feature')}"
     if work.total > len(work.keys):
         said += f" · the first {len(work.keys):,} of {work.total:,} in this list"
     st.progress(len(counted) / len(work.keys), text=said)
@@ -144,7 +144,3 @@ def _go_to_row(key: str, names: Sequence[str]) -> None:
     at = [cell[0] for cell in chosen.cells] + list(chosen.rows)
     if at and at[0] < len(names):
         link.write(selected=names[at[0]])
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

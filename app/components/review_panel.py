@@ -92,7 +92,7 @@ def _note(mine: Review | None, can_judge: bool, target: tuple) -> None:
 
 def _saved(mine: Review | None, reviewer: str, can_judge: bool) -> None:
     if mine is not None:
-        st.caption(f":material/check: Saved {_time(mine.made)} as {words.plain(reviewer)}", width="content")
+        st.caption(f":material/check: Saved {words.utc(mine.made)} as {words.plain(reviewer)}", width="content")
     elif can_judge:
         st.caption(f"Not judged yet by {words.plain(reviewer)}. A verdict is saved as soon as it is given.", width="content")
 
@@ -106,7 +106,7 @@ def _others(others: Sequence[Review], found: Sequence[Review]) -> None:
         line = st.container(horizontal=True, vertical_alignment="center", gap="small")
         line.badge(f"{MARKS[review.verdict]} {_verdict(review)}", color=COLOURS[review.verdict])
         note = f": {words.plain(review.note)}" if review.note else ""
-        line.markdown(f"**{words.plain(review.reviewer)}**, {_time(review.made)}{note}", width="content")
+        line.markdown(f"**{words.plain(review.reviewer)}**, {words.utc(review.made)}{note}", width="content")
 
 
 def _past(history: Sequence[Review]) -> None:
@@ -115,7 +115,7 @@ def _past(history: Sequence[Review]) -> None:
         return
     with st.expander(f"History: {len(history):,} judgements"):
         rows = [
-            {"Time": _time(review.made), "Reviewer": review.reviewer, "Verdict": _verdict(review), "Note": review.note}
+            {"Time": words.utc(review.made), "Reviewer": review.reviewer, "Verdict": _verdict(review), "Note": review.note}
             for review in reversed(history)
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
@@ -153,7 +153,3 @@ def _keep_reviewer() -> None:
 
 def _verdict(review: Review) -> str:
     return f"{review.verdict} ({review.severity})" if review.severity else review.verdict
-
-
-def _time(made: str) -> str:
-    return f"{made[:19].replace('T', ' ')} UTC"

@@ -227,7 +227,7 @@ def few_enough(values: pd.Series) -> bool:
 
 def shown_rows(number: int, cut: str | None) -> str:
     """How many rows an answer has, and whether and why it was cut."""
-    rows = f"{words.count(number)} row{'' if number == 1 else 's'}"
+    rows = words.counted(number, "row")
     return {None: rows, "rows": f"Cut at {rows}", "bytes": f"Cut at {rows}, which fill the space there is"}[cut]
 
 

@@ -145,7 +145,8 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
     if len(value.columns) > 1:
         colours = [(hue, f"{name}: 0 to {reach}") for hue, name in zip(_hues(value), names, strict=True)]
     elif value.signed:
-        colours = [(words.DECREASE_COLOUR, f"fall: to −{reach}"), (words.INCREASE_COLOUR, f"rise: to +{reach}")]
+        fall, rise = words.number(-end), words.number(end, signed=True)
+        colours = [(words.DECREASE_COLOUR, f"fall: to {fall}"), (words.INCREASE_COLOUR, f"rise: to {rise}")]
     else:
         colours = [(CHANGE_COLOUR, f"0 to {reach}")]
     parts = [f"<b>{html.escape(value.label)}</b>", *(_swatch(hue, html.escape(text)) for hue, text in colours)]

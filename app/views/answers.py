@@ -35,7 +35,7 @@ def page_buttons(line: Any, page: int, last: int, total: int) -> None:
     for side, step, icon in (("Previous", -1, ":material/chevron_left:"), ("Next", 1, ":material/chevron_right:")):
         there = 1 <= page + step <= last
         line.button(side, icon=icon, disabled=not there, on_click=link.write, kwargs={"p": page + step})
-    line.caption(f"{total:,} prompt{'s' if total != 1 else ''} · page {page:,} of {last:,}", width="content")
+    line.caption(f"{words.counted(total, 'prompt')} · page {page:,} of {last:,}", width="content")
 
 
 store = data.current()
@@ -73,7 +73,7 @@ blurred = harmful and not veil.is_lifted()
 line = st.container(horizontal=True, vertical_alignment="center")
 page_buttons(line, page, last, len(prompts))
 line.download_button(
-    f"Download {len(prompts):,} prompt{'s' if len(prompts) != 1 else ''} (CSV)",
+    f"Download {words.counted(len(prompts), 'prompt')} (CSV)",
     data=lambda: tables.csv(found),
     file_name=f"{words.file_name('answers', task)}.csv",
     mime="text/csv",

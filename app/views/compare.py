@@ -87,7 +87,7 @@ def pager(total: int, page: int, name: str, csv: object) -> None:
         row.button(label, icon=f":material/{icon}:", disabled=not 1 <= to <= last, on_click=turn, args=(to,))
     row.caption(f"{(page - 1) * PAGE_SIZE + 1:,}–{min(total, page * PAGE_SIZE):,} of {total:,}", width="content")
     row.download_button(
-        f"Download {total:,} row{'s' if total != 1 else ''} (CSV)",
+        f"Download {words.counted(total, 'row')} (CSV)",
         data=csv,
         file_name=name,
         mime="text/csv",

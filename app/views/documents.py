@@ -164,11 +164,12 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     changed = rows[rows["change"] != 0]
     same = len(rows) - len(changed)
     if changed.empty:
-        what = "no feature is on in either model" if rows.empty else f"{_features(same)} on, with the same code in both models"
+        unchanged = f"{words.counted(same, 'feature')} on, with the same code in both models"
+        what = "no feature is on in either model" if rows.empty else unchanged
         st.info(f"Nothing changed here: {what}.", icon=":material/horizontal_rule:")
         return
     st.caption(
-        f"{_features(len(changed))} changed"
+        f"{words.counted(len(changed), 'feature')} changed"
         + (f", {same:,} on and unchanged" if same else "")
         + " · scaled activation; shift and verdict are of all domains"
     )
@@ -205,10 +206,6 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
         there = {"layer": layer, "feature": int(changed.iloc[at[0]]["feature"])}
         # With all that this page reads: the browser's way back passes through this page with the other's parameters.
         st.switch_page("views/feature.py", query_params=link.query(**there))
-
-
-def _features(count: int) -> str:
-    return f"{count:,} feature{'s' if count != 1 else ''}"
 
 
 def token_table(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:

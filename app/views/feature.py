@@ -214,7 +214,7 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
     documents = tokens_kept.drop_duplicates("domain").set_index("domain")["n_documents"]
     kept = int(documents.sum() if domain == ALL else documents.get(domain, 0))
     every = int(store.manifest.rows["documents"])
-    said = f"From {kept:,} document{'s' if kept != 1 else ''}" + ("" if domain == ALL else f" of domain {words.plain(domain)}")
+    said = f"From {words.counted(kept, 'document')}" + ("" if domain == ALL else f" of domain {words.plain(domain)}")
     left, right = st.columns([1, 1.25])
     with left:
         if here.empty:

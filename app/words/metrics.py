@@ -1,8 +1,7 @@
-"""The app's words: how a number is printed, what verdicts, controls and kinds are called; metrics: store/metrics/catalogue.py."""
+"""The app's words: what verdicts, controls and kinds are called; metrics: store/metrics/catalogue.py, numbers: store/numbers.py."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import ChainMap
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from store.metrics import catalogue
 from store.metrics.catalogue import Metric
 from store.metrics.thresholds import MIN_DOCUMENTS
+from store.numbers import count, counted, listing, number, percent, probability, ratio, utc  # noqa: F401, for the pages
 from store.text import markdown, on_one_line
 
 MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
@@ -183,59 +183,9 @@ def relative_metric(name: str) -> Metric:
     return replace(known, label=label, unit="share of the largest", low=0, high=None, sign=1, format=".2f")
 
 
-def number(value: float | None, signed: bool = False) -> str:
-    """A number as a person reads it: three digits that matter, thousands apart, '–' where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    sign, size = ("−" if value < 0 else "+" if signed and value > 0 else ""), abs(value)
-    if size == 0:
-        return "0"
-    if size < 0.0005:
-        return f"{sign}<0.001"
-    if size >= 99.95:
-        return f"{sign}{size:,.0f}"
-    return f"{sign}{size:.{3 if size < 0.9995 else 2 if size < 9.995 else 1}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage: '1.2 %', '<0.01 %', '–' where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    size = 100 * value
-    if size == 0:
-        return "0 %"
-    if size < 0.005:
-        return "<0.01 %"
-    return f"{size:.{2 if size < 0.995 else 1 if size < 9.95 else 0}f} %"
-
-
-def ratio(value: float | None) -> str:
-    """A multiple: '13.6×', 'beyond any' where noise never moves such a feature, '–' where there is none."""
-    if value is not None and value == math.inf:
-        return "beyond any"
-    return "–" if value is None or not math.isfinite(value) else f"{number(value)}×"
-
-
-def count(value: float | None) -> str:
-    """A whole number with thousands apart, '–' where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{int(value):,}"
-
-
-def probability(value: float | None) -> str:
-    """A q-value: '0.012', '<0.0001', '–' where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return "<0.0001" if value < 1e-4 else f"{value:.{4 if value < 0.001 else 3 if value < 0.1 else 2}f}"
-
-
 def feature_name(layer: int, feature: int) -> str:
     """How a feature is written everywhere: 'L12:431'; the search box understands it too."""
     return f"L{int(layer)}:{int(feature)}"
-
-
-def listing(words: list[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def file_name(*parts: str) -> str:

@@ -81,7 +81,7 @@ def sets(table: pd.DataFrame, n_tasks: int) -> str:
     shared = total - one
     agreed = shared - int(table.loc[table["n_tasks"] > 1, "opposite"].sum())
     same = f" Of the {shared:,} shared, {agreed:,} moved the same way wherever they changed." if shared else ""
-    return f"{total:,} feature{'s' if total != 1 else ''} changed: {words.listing(parts)}.{same}"
+    return f"{words.counted(total, 'feature')} changed: {words.listing(parts)}.{same}"
 
 
 def repeated(tasks: pd.DataFrame, runs: str) -> list[str]:

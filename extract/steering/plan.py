@@ -12,6 +12,7 @@ import numpy as np
 from extract.config import RunConfig
 from store.errors import UserError
 from store.names import ALL
+from store.numbers import listed
 from store.read.connection import Store
 from store.sidecar.steering import ABLATE, RESTORE
 
@@ -79,12 +80,12 @@ def make_plan(
         if value < 1:
             raise UserError(f"{name} must be at least 1, not {value}.")
     if layer not in store.layers:
-        raise UserError(f"The store has no layer {layer}; its layers: {_list(store.layers)}.")
+        raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
     if variant not in store.variants:
-        raise UserError(f"The store has no variant '{variant}'; its variants: {_list(store.variants)}.")
+        raise UserError(f"The store has no variant '{variant}'; its variants: {listed(store.variants)}.")
     if variant not in config.variants:
         raise UserError(
-            f"The configuration has no variant '{variant}' (its variants: {_list(config.variants)}); give the one that made "
+            f"The configuration has no variant '{variant}' (its variants: {listed(config.variants)}); give the one that made "
             "the store."
         )
     features = store.sql("SELECT feature, density FROM features WHERE layer = ? ORDER BY feature", [layer])
@@ -152,7 +153,3 @@ def _window(store: Store, document: int, position: int) -> Passage:
         [document, position],
     )
     return Passage(document, tokens["token_id"].to_numpy(np.int64), int(position - tokens["position"].iloc[0]))
-
-
-def _list(values: object) -> str:
-    return ", ".join(str(value) for value in values)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from store.metrics.thresholds import MIN_DOCUMENTS
 from store.names import OBSERVED
+from store.numbers import fixed, number, percent
 
 SIZES = (("small", 0.05), ("moderate", 0.2))
 """A change is called by the first bound that its relative shift is below, beyond them 'large'."""
@@ -108,25 +109,25 @@ def _size(numbers: _Numbers) -> Sentence:
     shift = numbers.value("relative_shift")
     if shift is None:
         return Sentence("unknown", "Size unknown", "there is no norm to compare the change with.")
-    said = f"relative shift {_percent(shift)} of the base's norm"
+    said = f"relative shift {percent(shift)} of the base's norm"
     again = numbers.value("relative_shift", "rerun")
     if shift <= (NUMERICAL if again is None else max(NUMERICAL, RERUN_FACTOR * again)):
-        beside = "" if again is None else f", and {_percent(again)} when the base is run again"
+        beside = "" if again is None else f", and {percent(again)} when the base is run again"
         return Sentence("none", "No change beyond numerical noise", f"{said}{beside}.")
     word = next((name for name, bound in SIZES if shift < bound), "large")
-    return Sentence(word, f"{word.capitalize()} change", f"{said}{numbers.interval('relative_shift', _percent)}.")
+    return Sentence(word, f"{word.capitalize()} change", f"{said}{numbers.interval('relative_shift', percent)}.")
 
 
 def _overlap(numbers: _Numbers) -> Sentence:
     overlap = numbers.value("overlap")
     if overlap is None:
         return Sentence("unknown", "Overlap unknown", "no token counts here.")
-    floor = numbers.value("overlap", "isotropic")
+    said, floor = _two_digits(overlap), numbers.value("overlap", "isotropic")
     if floor is None:
         claim = "Overlap without a noise floor beside it"
-        return Sentence("no noise floor", claim, f"{overlap:.2f}; a random change of the same size may give as little.")
-    said = f"overlap {overlap:.2f}; a random change of the same size gives {floor:.2f}"
-    said += numbers.interval("overlap", _plain, "isotropic")
+        return Sentence("no noise floor", claim, f"{said}; a random change of the same size may give as little.")
+    said = f"overlap {said}; a random change of the same size gives {_two_digits(floor)}"
+    said += numbers.interval("overlap", _two_digits, "isotropic")
     excess, low, high = numbers.excess("overlap", "isotropic")
     if low is None or high is None:
         claim = f"Too few documents ({numbers.n_documents:,}) to say whether more features changed than noise changes"
@@ -152,9 +153,9 @@ def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
     parts = [_features_beyond(int(beyond), n_down) + _beyond_under(numbers)]
     inflation, under_noise = numbers.value("l0_inflation"), numbers.value("l0_inflation", "isotropic")
     if inflation is not None and under_noise is not None:
-        parts.append(f"L0 {inflation:.2f}× against {under_noise:.2f}× under noise")
+        parts.append(f"L0 {_two_digits(inflation)}× against {_two_digits(under_noise)}× under noise")
     if share is not None:
-        parts.append(f"{_percent(share)} of the latent change points the same way ({_percent(of_noise)} under noise)")
+        parts.append(f"{percent(share, 1)} of the latent change points the same way ({percent(of_noise, 1)} under noise)")
     said = f"{'; '.join(parts)}."
     if many or one_way:
         limit = f" Only {numbers.n_documents:,} documents: it may not hold beyond them." if few else ""
@@ -207,16 +208,9 @@ def _between(low: float | None, high: float | None, show) -> str:
     return "" if low is None or high is None else f" [{show(low)} to {show(high)}]"
 
 
-def _plain(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
 def _signed(value: float) -> str:
-    """Two digits after the point, three where two would hide the number."""
-    return f"{value:+.{2 if abs(value) >= 0.1 or value == 0 else 3}f}".replace("-", "−")
+    return number(value, signed=True)
 
 
-def _percent(value: float) -> str:
-    size = 100 * value
-    digits = 0 if abs(size) >= 9.95 else 1 if abs(size) >= 0.095 or size == 0 else 2
-    return "<0.01 %" if 0 < size < 0.005 else f"{size:.{digits}f} %".replace("-", "−")
+def _two_digits(value: float) -> str:
+    return fixed(value, 2)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -16,6 +15,7 @@ import pandas as pd
 
 from store.metrics.reasons import reason
 from store.names import ALL
+from store.numbers import json_value
 from store.read import lists as feature_lists
 from store.read import queries
 from store.read.lists import Filter
@@ -145,7 +145,7 @@ def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[R
         "judgements": [_judgement(review) for review in reviews],
         "disagreement": disagree(reviews),
         "reason": reason(pooled),
-        "numbers": {name: _plain(pooled[name]) for name in NUMBERS},
+        "numbers": {name: json_value(pooled[name]) for name in NUMBERS},
         "ranking": ranking,
         "contexts": [_context(row) for row in contexts.to_dict("records")],
     }
@@ -190,12 +190,4 @@ def _provenance(store: Store, variant: str) -> dict[str, Any]:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{name: _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _plain(value: Any) -> Any:
-    """A value of a frame as JSON knows it; None where it is undefined or infinite."""
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+    return [{name: json_value(value) for name, value in row.items()} for row in frame.to_dict("records")]

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+
+from store.numbers import counted, significant
 
 RESTORE, ABLATE = "restore", "ablate"
 MIN_CONTEXTS = 8
@@ -51,27 +54,19 @@ def in_words(result: Steering) -> str:
         RESTORE: "giving the variant back what it lacks of this feature",
         ABLATE: "taking from the variant what it has more of this feature",
     }[result.mode]
-    change = result.change
+    change, moved = result.change, partial(significant, signed=True)
     side = "nearer to the base" if change < 0 else "farther from the base" if change > 0 else "no nearer to the base"
     interval = (
         f"too few contexts for an interval, which takes {MIN_CONTEXTS}"
         if result.low is None
-        else f"95 % interval {_number(result.low, '+')} to {_number(result.high, '+')}"
+        else f"95 % interval {moved(result.low)} to {moved(result.high)}"
     )
     others = [kl - result.kl_before for kl in result.controls.values()]
     return (
-        f"In {_counted(result.n_contexts, 'context')} ({_counted(result.n_positions, 'position')}), {done} moves the KL "
-        f"divergence of the next token, base against variant, from {_number(result.kl_before)} to "
-        f"{_number(result.kl_after)} nats: {_number(change, '+')} ({interval}), {side}. "
-        f"The same amounts along {_counted(len(others), 'random feature')} of like frequency: {_number(min(others), '+')} to "
-        f"{_number(max(others), '+')}; this feature ranks {result.rank} of {len(others) + 1}, nearest to the base first. "
+        f"In {counted(result.n_contexts, 'context')} ({counted(result.n_positions, 'position')}), {done} moves the KL "
+        f"divergence of the next token, base against variant, from {significant(result.kl_before)} to "
+        f"{significant(result.kl_after)} nats: {moved(change)} ({interval}), {side}. "
+        f"The same amounts along {counted(len(others), 'random feature')} of like frequency: {moved(min(others))} to "
+        f"{moved(max(others))}; this feature ranks {result.rank} of {len(others) + 1}, nearest to the base first. "
         "This is causal for these contexts and this direction only."
     )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _number(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.3g}".replace("-", "−") if value else "0"

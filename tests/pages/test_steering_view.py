@@ -62,7 +62,7 @@ def test_a_result_is_said_with_its_limits(feature_page, own):
     keep(own, RESULT)
     said, raw = feature_page()
     assert "**Causal check**" in said
-    assert "from 0.25 to 0.125 nats: −0.125 (95 % interval −0.2 to −0.05), nearer to the base" in said
+    assert "from 0.25 to 0.125 nats: -0.125 (95 % interval -0.2 to -0.05), nearer to the base" in said
     assert "this feature ranks 1 of 3" in said
     assert "causal for these contexts and this direction only" in said
     assert "No causal check yet" not in said

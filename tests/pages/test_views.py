@@ -185,7 +185,7 @@ def test_without_controls_a_list_has_no_verdicts_and_the_old_order(open_view, ba
 def test_shifted_features_are_sorted_by_absolute_shift(open_view):
     app = open_view("features", layer="12")
     assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
-    assert column(app, "shift") == ["−1.36", "+0.500", "−0.143"]
+    assert column(app, "shift") == ["-1.36", "+0.500", "-0.143"]
     assert column(app, "freq_base") == ["71 %", "29 %", "29 %"]
     assert "3 features: 1 amplified, 1 attenuated, 1 vanished" in text(app)
 
@@ -282,8 +282,8 @@ def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
     app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
     said = text(app)
     assert "#### L12:1 · small words" in said
-    assert app.dataframe[0].value["shift"].tolist() == ["−0.786", "−2.75", "−1.10"]
-    assert "4.00 → 0 (−4.00)" in said
+    assert app.dataframe[0].value["shift"].tolist() == ["-0.786", "-2.75", "-1.10"]
+    assert "4.00 → 0 (-4.00)" in said
     assert "of 6 in Features" in said
     assert "Promotes these output tokens" in said
 
@@ -294,10 +294,10 @@ def test_feature_page_has_the_verdict_and_why(open_view):
     assert "suppressed" in badges(app)
     assert "strained" in badges(app)
     assert "The shift of -1.36 is beyond the floor of 0.1" in said
-    assert "shift −1.36 against a floor of 0.100 (13.6×) · z −9.00 · q <0.0001 · smallest detectable shift 0.200" in said
+    assert "shift -1.36 against a floor of 0.100 (13.6×) · z -9.00 · q <0.0001 · smallest detectable shift 0.200" in said
     assert app.dataframe[0].value["floor_ratio"].tolist() == ["13.6×", "47.5×", "19.0×"]
     assert "Its changes sit where the prediction changed: 2.30× the mean KL (9 sampled tokens where it changed)" in said
-    assert "A second dictionary shows the same (nearest feature 3, decoder cosine 0.910, its shift −0.400)" in said
+    assert "A second dictionary shows the same (nearest feature 3, decoder cosine 0.910, its shift -0.400)" in said
     segments = app.dataframe[1].value
     assert segments[["segment", "share"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
 
@@ -367,7 +367,7 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
     assert [badge for badge in badges(app) if "chance" in badge] == [
         "nearer than chance", "no nearer than chance", "no nearer than chance",
     ]  # fmt: skip
-    assert "feature=1" in links(app)["L12:1 · −0.800 · small words"]
+    assert "feature=1" in links(app)["L12:1 · -0.800 · small words"]
     assert "holds no spectrum" in open_view("shape", stores=[bare_store]).info[0].value
 
 
@@ -522,7 +522,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
     said = text(app).replace("\\", "")
-    assert "2 of 5 · The most suppressed feature.** L5:1, small words, in maths: its mean activation moved by −1.36, 13" in said
+    assert "2 of 5 · The most suppressed feature.** L5:1, small words, in maths: its mean activation moved by -1.36, 13" in said
     press(app, "Next step")
     assert "What only the template moved" in text(app)
     assert "25 % of what changed in maths at layer 5 sits on turn marks" in text(app).replace("\\", "")

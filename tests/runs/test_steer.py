@@ -97,8 +97,8 @@ def test_a_tie_with_a_control_is_lost():
 def test_the_words_say_what_was_measured_and_no_more():
     said = in_words(RESULT)
     assert "In 10 contexts (212 positions), giving the variant back what it lacks of this feature" in said
-    assert "from 0.25 to 0.125 nats: −0.125 (95 % interval −0.2 to −0.05), nearer to the base" in said
-    assert "3 random features of like frequency: −0.125 to +0.05; this feature ranks 2 of 4" in said
+    assert "from 0.25 to 0.125 nats: -0.125 (95 % interval -0.2 to -0.05), nearer to the base" in said
+    assert "3 random features of like frequency: -0.125 to +0.05; this feature ranks 2 of 4" in said
     assert said.endswith("This is causal for these contexts and this direction only.")
     worse = in_words(dataclasses.replace(RESULT, mode="ablate", kl_after=0.5, n_contexts=1))
     assert "In 1 context " in worse

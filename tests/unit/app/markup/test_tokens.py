@@ -95,42 +95,22 @@ def test_a_window_has_the_peak_outlined_and_the_signed_difference():
     first, second = text.split('<div class="fs-token')[1:]
     assert first.startswith(" fs-peak")
     assert not second.startswith(" fs-peak")
-    assert "−3.00" in first
+    assert "-3.00" in first
     assert "+2.00" in second
     assert tokens.colour(3.0, 4.0, words.DECREASE_COLOUR) in first
     assert tokens.colour(2.0, 4.0, words.INCREASE_COLOUR) in second
-    assert "base 4.00\nmaths 1.00\nchange −3.00" in first
+    assert "base 4.00\nmaths 1.00\nchange -3.00" in first
 
 
 def test_a_small_difference_is_coloured_but_not_written():
     text = tokens.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
     assert tokens.colour(0.1, 4.0, words.DECREASE_COLOUR) in text
-    assert ">−0.100</span>" not in text
+    assert ">-0.100</span>" not in text
 
 
 def test_what_is_small_beside_another_window_is_still_written_in_its_own():
-    assert ">−1.00</span>" in tokens.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
+    assert ">-1.00</span>" in tokens.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(None, "–"), (float("nan"), "–"), (0.0, "0"), (0.45312, "0.453"), (1.23456e-05, "<0.001"), (-1.5, "−1.50"),
-     (12.34, "12.3"), (431.2, "431"), (12345.6, "12,346"), (0.9999, "1.00"), (9.996, "10.0")],
-)  # fmt: skip
-def test_numbers_are_printed_for_people(value, shown):
-    assert words.number(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(None, "–"), (0, "0 %"), (0.012, "1.2 %"), (1.23456e-05, "<0.01 %"), (0.0042, "0.42 %"), (0.45, "45 %"), (1.0, "100 %")],
-)
-def test_shares_are_printed_as_percentages(value, shown):
-    assert words.percent(value) == shown
-
-
-def test_signs_and_lists():
-    assert words.number(2.0, signed=True) == "+2.00"
-    assert words.listing(["a"]) == "a"
-    assert words.listing(["a", "b", "c"]) == "a, b and c"
+def test_text_for_markdown_is_escaped():
     assert words.plain("<b>[x](y)*") == "\\<b\\>\\[x\\]\\(y\\)\\*"

@@ -480,7 +480,7 @@ def test_the_page_counts_tasks_and_says_what_changed_means(open_page, folder):
 def test_the_largest_set_is_listed_until_another_is_chosen(open_page, folder):
     app = open_page(folder)
     assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:3", "L7:5"]
-    assert app.dataframe[0].value["safety-seed2"].tolist() == ["−4.50 ●", "−0.400", "−1.20 ●"]
+    assert app.dataframe[0].value["safety-seed2"].tolist() == ["-4.50 ●", "-0.400", "-1.20 ●"]
     app = open_page(folder, set="maths,code,safety")
     assert app.dataframe[0].value["Feature"].tolist() == ["L7:0"]
     assert "Changed in all 3 tasks" in text(app)

@@ -388,7 +388,7 @@ def test_a_legend_says_what_is_there_with_unit_and_scale(store):
     assert "pale" not in plain
     assert "attention sink" in said(1, "l1")
     assert "dotted underline" in said(1, "l1")
-    assert "fall: to −2.93" in said(0, "l0_change", 2.93)
+    assert "fall: to -2.93" in said(0, "l0_change", 2.93)
     assert "rise: to +2.93" in said(0, "l0_change", 2.93)
     assert "base: 0 to 2.00" in said(0, "surprise", 2.0)
     assert "the first token of a window was not predicted" in said(0, "surprise", 2.0)
