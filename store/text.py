@@ -4,12 +4,14 @@ One function for each parser: :func:`visible` and :func:`lines` for HTML, :func:
 places that take text as text.
 """
 
-import html
 import re
 import unicodedata
 
+from markupsafe import Markup, escape
+
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
-REST = '<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>'
+REST = Markup('<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>')
+MARK = Markup('<span class="fs-mark">{}</span>')
 JOINER = "\u2060"
 _READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|<(?=[-=])|-(?=[->])|[>~](?==)", re.IGNORECASE)
 """Where an address, an icon or an arrow would begin that a second reader finds in plain text."""
@@ -20,20 +22,20 @@ _HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of control, format, separator, private, unassigned and surrogate characters."""
 
 
-def visible(token: str) -> str:
+def visible(token: str) -> Markup:
     """A token's text as safe HTML: markup escaped, line breaks, tabs and invisible characters shown as marks."""
-    return "".join(map(_shown, token)) or '<span class="fs-mark">∅</span>'
+    return _shown(token) or MARK.format("∅")
 
 
-def in_place(token: str, goes_on: bool = True) -> str:
+def in_place(token: str, goes_on: bool = True) -> Markup:
     """As :func:`visible`, of a token where it stands; one without a text, which only goes on with the character before it, is a
     narrow place, unless nothing goes on there."""
     return REST if goes_on and not token else visible(token)
 
 
-def lines(text: str) -> str:
+def lines(text: str) -> Markup:
     """Text that a person wrote as safe HTML: as :func:`visible`, but line breaks stay line breaks."""
-    return "<br>".join("".join(map(_shown, line)) for line in text.replace("\r\n", "\n").split("\n"))
+    return Markup("<br>").join(map(_shown, text.replace("\r\n", "\n").split("\n")))
 
 
 def on_one_line(text: str) -> str:
@@ -67,12 +69,12 @@ def unjoined(text: str) -> str:
     return _JOINED.sub(r"\1", text)
 
 
-def _shown(character: str) -> str:
-    if character in VISIBLE:
-        return f'<span class="fs-mark">{VISIBLE[character]}</span>'
-    if _hidden(character):
-        return f'<span class="fs-mark">{_number(character)}</span>'
-    return html.escape(character, quote=True)
+def _shown(text: str) -> Markup:
+    if text.isprintable():  # as most tokens: none of _HIDDEN, none of VISIBLE
+        return escape(text)
+    return Markup("").join(
+        MARK.format(VISIBLE.get(c) or _number(c)) if c in VISIBLE or _hidden(c) else escape(c) for c in text
+    )
 
 
 def _hidden(character: str) -> bool:

@@ -64,7 +64,7 @@ class Elements(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
         self.found: set[str] = set()
-        self.feed(page)
+        self.feed(str(page))
         self.close()
 
     def handle_starttag(self, tag, attrs):

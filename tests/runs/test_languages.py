@@ -13,7 +13,7 @@ from app.markup.token_colours import VALUES
 from extract.__main__ import main
 from store import open_store
 from store.reports.findings import _context as finding
-from store.reports.review_page import _window as in_a_report
+from store.reports.review_page import PAGE
 from tests.support import pages
 from tests.support.world import sentences, write_jsonl
 
@@ -46,7 +46,7 @@ class Text(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.text = ""
-        self.feed(html)
+        self.feed(str(html))
 
     def handle_data(self, data):
         self.text += data
@@ -137,7 +137,7 @@ def test_html_reads_as_the_text_does(store):
     html = token_colours.document(rows, VALUES["cosine"], 1.0, ("base", "tuned"), None, str)
     read = re.sub(r"window \d+, from token \d+", "", Text(html).text)
     assert read.startswith(SENTENCE)
-    assert "&#x27;你&#x27; (&lt;0xE4&gt;)" in html and "&lt;0xBD&gt;: the rest of the character before it" in html
+    assert "&#39;你&#39; (&lt;0xE4&gt;)" in html and "&lt;0xBD&gt;: the rest of the character before it" in html
     assert html.count("<a ") == len(rows)
     row = a_window_within_a_character(store)
     context, line = windows.context(row, 1.0, ("base", "tuned")), windows.excerpt(row, ("base", "tuned"))
@@ -150,7 +150,7 @@ def test_findings_and_reports_show_the_character_that_a_peak_goes_on_with(store)
     place = next(i for i in range(row["peak"], -1, -1) if row["tokens"][i])
     assert f"**{row['tokens'][place].strip()}**" in finding(row)
     given = {"tokens": row["tokens"], "base": row["base_values"], "peak": row["peak"]}
-    html = in_a_report(given, "base", 1.0)
+    html = PAGE.window(given, "base", 1.0)
     assert Text(html).text == "".join(row["tokens"]) and html.count('class="peak"') == 1
 
 

@@ -16,7 +16,7 @@ class Outline(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.text = [], [], ""
-        self.feed(text)
+        self.feed(str(text))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

@@ -283,7 +283,7 @@ class Outline(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.text = [], ""
-        self.feed(text)
+        self.feed(str(text))
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))

@@ -7,7 +7,7 @@ import pytest
 from extract.__main__ import main
 from store import open_store
 from store.format.manifest import read_manifest
-from store.reports.findings import _context, _escape, findings
+from store.reports.findings import _context, escaped, findings
 from store.sidecar import entries as sidecar
 from store.sidecar.steering import Steering
 
@@ -91,7 +91,7 @@ def test_no_feature_is_shown_on_three_documents(bare_page):
 
 
 def test_untrusted_text_is_only_text():
-    assert _escape("<script>a|b*c\nd") == "&lt;script&gt;a\\|b\\*c ⏎ d"
+    assert escaped("<script>a|b*c\nd") == "&lt;script&gt;a\\|b\\*c ⏎ d"
 
 
 def test_context_is_cut_around_its_peak():
