@@ -66,7 +66,7 @@ def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
     st.set_page_config(page_title="Featureshift", page_icon="🔀", layout="wide", initial_sidebar_state=250)
     presenting = st.query_params.get("present") == "1"
-    st.html(STYLE + tokens.STYLE + (PRESENTATION if presenting else ""))
+    st.html(f"{STYLE}{tokens.STYLE}{PRESENTATION if presenting else ''}")
     pages = [
         st.Page(file, title=title, icon=icon, url_path=Path(file).stem, default=file == VIEWS[0][0])
         for file, title, icon in VIEWS

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from store import numbers, text
 
@@ -37,3 +38,9 @@ def macros(file: Path, escaped: Callable[[Any], Any] | None = None, **names: Any
     environment.filters |= FILTERS
     environment.globals |= names
     return environment.get_template(file.name).module
+
+
+def style(file: Path, **colours: str) -> Markup:
+    """A style sheet as an element of a page; `colours` are known in it by name, as var(--fs-name)."""
+    known = f":root {{ {' '.join(f'--fs-{name}: {colour};' for name, colour in colours.items())} }}\n" if colours else ""
+    return Markup(f"<style>\n{known}{file.read_text(encoding='utf-8')}</style>")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from markupsafe import Markup
 
 from app import data
 from app.components import blur as veil
@@ -80,11 +81,11 @@ def contexts(
     records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
     records, names = records[:limit], (BASE, variant)
     top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
-    windows = "".join(
+    windows = (
         tokens.context(record, top, names, number, veiled=_is_veiled(record))
         for record, number in zip(records, alike, strict=False)
     )
-    st.html(tokens.legend(top, names) + windows)
+    st.html(tokens.legend(top, names) + Markup("").join(windows))
 
 
 def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | None:

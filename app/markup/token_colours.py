@@ -1,41 +1,24 @@
-"""A document as HTML, its tokens coloured by one of their values. Pure; escapes everything, like app/markup/contexts.py."""
+"""A document as HTML, its tokens coloured by one of their values (documents.html.j2). Pure."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
+from markupsafe import Markup
 
 from app.markup import contexts as tokens
 from app.words import metrics as words
+from store.templates import macros, style
 from store.text import in_place
 
 CHANGE_COLOUR = "#c79a00"
 """Of values that say how much changed, and not in which direction."""
 
-STYLE = """<style>
-.fs-document { font-family: "Source Code Pro", monospace; font-size: 0.86rem; line-height: 1.75; overflow-wrap: anywhere; }
-.fs-document.fs-pairs { line-height: 1.25; }
-.fs-document a.fs-t { color: inherit !important; text-decoration: none !important; white-space: pre-wrap; border-radius: 2px;
-  padding: 0.12em 0; unicode-bidi: isolate; cursor: pointer; }
-.fs-document a.fs-t:hover { outline: 1px solid currentColor; }
-.fs-pairs a.fs-t { display: inline-grid; vertical-align: top; max-width: 100%; margin-bottom: 0.35rem; padding: 0; }
-.fs-pairs a.fs-t > span { padding: 0.1em 1px; }
-.fs-document a.fs-here { outline: 2px solid currentColor; outline-offset: 1px; }
-.fs-document a.fs-none { opacity: 0.7; }
-.fs-sink { background-image: repeating-linear-gradient(45deg, rgba(128,128,128,0.6) 0 2px, transparent 2px 5px); }
-.fs-document a.fs-template { text-decoration: underline dotted currentColor 1px !important; text-underline-offset: 0.25em; }
-.fs-part { display: inline-block; font-family: sans-serif; font-size: 0.68rem; line-height: 1.5; padding: 0 0.4em;
-  margin: 0 0.35em; border: 1px solid rgba(128,128,128,0.6); border-radius: 0.6em; opacity: 0.8; white-space: nowrap; }
-.fs-context-start { display: block; border-top: 1px dashed rgba(128,128,128,0.7); margin: 0.5rem 0 0.2rem 0;
-  font-family: sans-serif; font-size: 0.68rem; line-height: 1.5; opacity: 0.75; }
-.fs-blurred { filter: blur(0.4em); pointer-events: none; user-select: none; }
-.fs-key { display: inline-block; width: 1.3rem; height: 0.85em; vertical-align: -0.05em; margin-right: 0.4rem;
-  border-radius: 2px; }
-.fs-key-here { outline: 2px solid currentColor; outline-offset: -1px; }
-</style>"""
+STYLE = style(Path(__file__).with_name("documents.css"))
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ def document(
     position: int | None,
     address: Callable[[int], str],
     blurred: bool = False,
-) -> str:
+) -> Markup:
     """A document's tokens, each a link to itself, on the colour of its value.
 
     Args:
@@ -120,20 +103,11 @@ def document(
         address: position -> the link to it, a query string.
         blurred: whether the text is unreadable, and cannot be clicked, until asked for.
     """
-    windows, parted = rows["context"].nunique() > 1, set(rows["segment"]) != {"text"}
-    pieces, context, segment = [], None, None
-    for row in rows.to_dict("records"):
-        if windows and row["context"] != context and (context is not None or row["position"] == 0):
-            pieces.append(f'<span class="fs-context-start">window {row["context"] + 1}, from token {row["position"]:,}</span>')
-        if parted and row["segment"] != segment:
-            pieces.append(f'<span class="fs-part">{html.escape(str(row["segment"]))}</span>')
-        context, segment = row["context"], row["segment"]
-        pieces.append(_token(row, value, end, names, row["position"] == position, address(row["position"])))
     classes = "fs-document" + (" fs-pairs" if len(value.columns) > 1 else "") + (" fs-blurred" if blurred else "")
-    return f'<div class="{classes}">{"".join(pieces)}</div>'
+    return HTML.document(_tokens(rows, value, end, names, position, address), classes)
 
 
-def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str], rows: pd.DataFrame, where: str) -> str:
+def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str], rows: pd.DataFrame, where: str) -> Markup:
     """What the colours and marks mean, with units, and over which tokens the scale was made.
 
     Args:
@@ -149,24 +123,12 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
         colours = [(words.DECREASE_COLOUR, f"fall: to {fall}"), (words.INCREASE_COLOUR, f"rise: to {rise}")]
     else:
         colours = [(CHANGE_COLOUR, f"0 to {reach}")]
-    parts = [f"<b>{html.escape(value.label)}</b>", *(_swatch(hue, html.escape(text)) for hue, text in colours)]
-    parts.append(
-        f"<span>{html.escape(value.unit)}; opacity by its square root. The scale is the same for all documents and ends at the "
-        f"99th percentile of {n_tokens:,} tokens {html.escape(where)}: beyond it the colour stays the same</span>"
-    )
     sinks = rows["counted"].eq(False)  # where it is null, nothing is known
-    if sinks.any():
-        parts.append('<span><span class="fs-key fs-sink"></span>attention sink: does not count at this layer</span>')
     missing = rows[list(value.columns)].isna().any(axis=1) & ~sinks
-    if missing.any() and not missing.all():
-        why = "the first token of a window was not predicted" if value.of_prediction else "no value"
-        parts.append(f"<span>pale: {why}</span>")
-    if rows["token"].eq("").any():
-        parts.append(f"<span>{in_place('')} goes on with the character before it: one character, several tokens</span>")
-    if "template" in set(rows["segment"]):
-        parts.append("<span>dotted underline: the chat template's own tokens</span>")
-    parts.append('<span><span class="fs-key fs-key-here"></span>chosen token</span>')
-    return f'<div class="fs-legend">{"".join(parts)}</div>'
+    why = "the first token of a window was not predicted" if value.of_prediction else "no value"
+    pale = why if missing.any() and not missing.all() else None
+    goes_on, template = rows["token"].eq("").any(), rows["segment"].eq("template").any()
+    return HTML.legend(value, colours, n_tokens, where, sinks.any(), pale, goes_on, template)
 
 
 def strongest(rows: pd.DataFrame, value: TokenValue) -> int | None:
@@ -186,27 +148,47 @@ def is_sink(counted: bool | None) -> bool:
     return bool(pd.notna(counted) and not counted)
 
 
-def _token(row: Mapping, value: TokenValue, end: float, names: tuple[str, str], here: bool, address: str) -> str:
-    text = in_place(row["token"], row["token"] != row.get("alone", row["token"]))
-    numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
-    classes = ["fs-t"]
-    if is_sink(row["counted"]):
-        classes.append("fs-sink")
-    if None in numbers:
-        classes.append("fs-none")
-    if row["segment"] == "template":
-        classes.append("fs-template")
-    if here:
-        classes.append("fs-here")
-    shades = [_shade(number, value, end, hue) for number, hue in zip(numbers, _hues(value), strict=True)]
-    if len(shades) == 1:
-        style, inside = shades[0], text
-    else:
-        style, inside = "", "".join(f"<span{shade}>{text}</span>" for shade in shades)
-    title = html.escape(_title(row, value, numbers, names), quote=True)
-    link = html.escape(address, quote=True)
-    element = f'<a class="{" ".join(classes)}" href="{link}" target="_self" tabindex="-1" title="{title}"{style}>{inside}</a>'
-    return element + ("<br>" if "\n" in row["token"] else "")
+class Token(NamedTuple):
+    """A token as the template knows it. window, part: those that begin with it; shades: a colour for each model shown."""
+
+    window: int | None
+    part: str | None
+    position: int
+    marks: str
+    address: str
+    title: str
+    text: Markup
+    shades: list[str]
+    ends_line: bool
+
+
+def _tokens(
+    rows: pd.DataFrame, value: TokenValue, end: float, names: tuple[str, str], chosen: int | None, address: Callable[[int], str]
+) -> Iterator[Token]:
+    windows, parted = rows["context"].nunique() > 1, set(rows["segment"]) != {"text"}
+    context, segment = None, None
+    for row in rows.to_dict("records"):
+        begins = windows and row["context"] != context and (context is not None or row["position"] == 0)
+        numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
+        yield Token(
+            row["context"] if begins else None,
+            str(row["segment"]) if parted and row["segment"] != segment else None,
+            row["position"],
+            _classes(row, None in numbers, row["position"] == chosen),
+            address(row["position"]),
+            _title(row, value, numbers, names),
+            in_place(row["token"], row["token"] != row.get("alone", row["token"])),
+            [_shade(number, value, end, hue) for number, hue in zip(numbers, _hues(value), strict=True)],
+            "\n" in row["token"],
+        )
+        context, segment = row["context"], row["segment"]
+
+
+def _classes(row: Mapping[str, Any], unknown: bool, chosen: bool) -> str:
+    told = {
+        "fs-sink": is_sink(row["counted"]), "fs-none": unknown, "fs-template": row["segment"] == "template", "fs-here": chosen,
+    }  # fmt: skip
+    return " ".join(["fs-t", *(name for name, holds in told.items() if holds)])
 
 
 def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
@@ -225,16 +207,12 @@ def _hues(value: TokenValue) -> tuple[str, ...]:
 
 
 def _shade(number: float | None, value: TokenValue, end: float, hue: str) -> str:
-    """The style attribute of a token, with its leading space; empty where it has no colour."""
-    if number is None:
+    """The background of a token; empty where it has none."""
+    if not number:
         return ""
     if value.signed:
         hue = words.INCREASE_COLOUR if number > 0 else words.DECREASE_COLOUR
-    background = tokens.colour(abs(number), end, hue)
-    return "" if background == "transparent" else f' style="background-color:{background}"'
+    return tokens.colour(abs(number), end, hue) if end > 0 else ""
 
 
-def _swatch(hue: str, text: str) -> str:
-    weakest, strongest = tokens.colour(0.01, 1.0, hue), tokens.colour(1.0, 1.0, hue)
-    gradient = f"linear-gradient(90deg, {weakest}, {strongest})"
-    return f'<span><span class="fs-swatch" style="background:{gradient}"></span>{text}</span>'
+HTML = macros(Path(__file__).with_name("documents.html.j2"), colour=tokens.colour)
