@@ -127,7 +127,7 @@ def test_layers_offer_the_controls_there_are(open_view, bare_store):
     app = open_view("layers")
     assert app.segmented_control(key="pick_floor").options == ["rerun", "isotropic", "shuffled", "mean shift", "all", "none"]
     assert "random change of the same size" in text(app)
-    assert "another token&#x27;s change, same size" in text(open_view("layers", floor="all"))
+    assert "another token&#39;s change, same size" in text(open_view("layers", floor="all"))
     assert "random change of the same size" not in text(open_view("layers", floor="none"))
     assert "95 % intervals over documents" in text(app)
     without = open_view("layers", stores=[bare_store])

@@ -60,7 +60,7 @@ def test_chips_and_legends_escape_too():
      ("😀", "😀")],
 )  # fmt: skip
 def test_invisible_characters_are_shown(token, shown):
-    assert re.sub(r"<[^>]+>", "", tokens.visible(token)) == shown
+    assert re.sub(r"<[^>]+>", "", text.visible(token)) == shown
 
 
 def test_a_token_in_its_place_and_in_a_cell():
