@@ -146,7 +146,7 @@ def dictionaries(store: Store) -> None:
     st.caption(
         "FVU: the share of the residuals' variance that the dictionary misses. Self-test: on the pilot's tokens of the base. "
         "Dead: never fires in the base on this corpus, which a larger one may change. "
-        f"Dense: fires on over {DENSE:.0%} of its tokens."
+        f"Dense: fires on over {words.percent(DENSE)} of its tokens."
     )
     table(
         pd.DataFrame(

@@ -36,7 +36,7 @@ def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.
     st.markdown(f"#### Mostly on {segment} tokens")
     rows = data.ask(store, queries.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
     if rows.empty:
-        st.caption(f"No feature has {MOST:.0%} of its shift on {segment} tokens.")
+        st.caption(f"No feature has {words.percent(MOST)} of its shift on {segment} tokens.")
         return None
     said = "verdict" if rows["verdict"].notna().any() else "kind"
     task = ["did_shift"] if rows["did_shift"].notna().any() else []
