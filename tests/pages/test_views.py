@@ -337,7 +337,7 @@ def test_template_says_what_part_of_the_change_is_its_own(open_view):
     assert column(app, "share") == ["75 %"]
     assert column(app, "did_shift") == ["+0.300"]
     assert column(app, "verdict") == ["✕ does not fit"]
-    assert "No feature has 50% of its shift on response tokens" in text(app)
+    assert "No feature has 50 % of its shift on response tokens" in text(app)
 
 
 def test_template_where_no_model_has_one_says_so(open_view, tiny_store, tmp_path):
