@@ -142,6 +142,8 @@ class SourceConfig(_Section):
     """Field that holds a unique id of each record; null: records are known by file and line."""
     text_field: str = "text"
     """Field that holds the text, where it has another name."""
+    licence: str | None = Field(None, min_length=1, max_length=1000)
+    """Under which licence the text is, e.g. "CC BY-SA 3.0": kept in the manifest and shown on the page About."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SourceConfig":

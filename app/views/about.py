@@ -6,8 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from app import data
-from app.components import licences, tables
+from app.components import manifest_rows, tables
 from app.components import pickers as widgets
+from app.components.manifest_rows import name_of, written
 from app.words import metrics as words
 from store.errors import UserError
 from store.metrics.definitions import Section, names, sections
@@ -16,6 +17,7 @@ from store.read import connection as reader
 from store.read import quality
 from store.read.connection import Store
 
+NOTICE = data.ROOT / "NOTICE"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (
     "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
@@ -33,111 +35,30 @@ def provenance(store: Store) -> None:
     """Models, dictionaries and corpus with their hashes; settings; versions; the store's digest, and what it was cut from."""
     manifest = store.manifest
     st.markdown("#### Models")
-    table(
-        [
-            {
-                "role": "base",
-                "kind": "–",
-                "name": licences.name_of(manifest.base, "name"),
-                "says it was trained on": "–",
-                "SHA-256": licences.name_of(manifest.base, "sha256"),
-            }
-        ]
-        + [
-            {
-                "role": name,
-                "kind": licences.name_of(v, "kind"),
-                "name": licences.name_of(v, "name"),
-                "says it was trained on": licences.name_of(v, "made_for"),
-                "SHA-256": licences.name_of(v, "sha256"),
-            }
-            for name, v in manifest.variants.items()
-        ],
-        "models",
-    )
+    table(manifest_rows.models(manifest), "models")
     st.markdown("#### Dictionaries")
-    table(
-        [
-            {
-                "layer": int(at),
-                "name": licences.name_of(sae, "name"),
-                "hook": licences.name_of(sae, "hook_name"),
-                "SHA-256": licences.name_of(sae, "sha256"),
-            }
-            for at, sae in manifest.saes.items()
-        ],
-        "saes",
-    )
-    if fed := [{"layer": int(at), **_fed(sae)} for at, sae in manifest.saes.items() if "normalize_activations" in sae]:
+    table(manifest_rows.dictionaries(manifest), "saes")
+    if fed := manifest_rows.dictionary_inputs(manifest):
         st.markdown("#### What each dictionary was trained on, and is fed")
         table(fed, "fed")
     st.markdown("#### Corpus")
-    domains = manifest.corpus.get("domains", {})
-    if domains:
+    if domains := manifest.corpus.get("domains", {}):
         table([{"domain": name, **counted} for name, counted in domains.items()], "domains")
-    table(licences.sources(store.manifest), "sources")
+    table(manifest_rows.sources(manifest), "sources")
     st.markdown("#### Settings of the run")
-    table([{"setting": name, "value": _written(value)} for name, value in manifest.settings.items()], "settings")
+    table([{"setting": name, "value": written(value)} for name, value in manifest.settings.items()], "settings")
     st.markdown("#### Made with")
     if manifest.packages:
         table([{"package": name, "version": version} for name, version in manifest.packages.items()], "packages")
     else:
         st.caption("The manifest names no package versions.")
     st.markdown("#### This store")
-    facts = [
-        ("created", manifest.created),
-        ("content digest", manifest.digest),
-        ("hash of the tokens read", licences.name_of(manifest.corpus, "sha256")),
-        ("tokenizer", licences.name_of(manifest.tokenizer, "sha256", "name")),
-        *chat_template(store),
-        ("schema version", str(manifest.schema_version)),
-        ("labels imported", words.count(store.n_labels)),
-    ]
-    table([{"what": what, "value": value} for what, value in facts], "identity")
+    table([*manifest_rows.identity(manifest), {"what": "labels imported", "value": words.count(store.n_labels)}], "identity")
     if manifest.published_from:
-        source = ", ".join(f"{name}: {_written(value)}" for name, value in manifest.published_from.items())
+        source = ", ".join(f"{name}: {written(value)}" for name, value in manifest.published_from.items())
         st.markdown(f"A cut-down copy, published from {words.plain(source)}. The notes above say what it leaves out.")
     else:
         st.caption("Not a cut-down copy: everything that the run kept is here.")
-
-
-def _fed(sae: dict[str, object]) -> dict[str, str]:
-    """What a manifest says of a dictionary's input."""
-    rounded = sae.get("stored_dtype") not in (None, sae.get("dtype"))
-    folded = sae.get("folded")
-    return {
-        "model": _said(sae.get("model_name")),
-        "residual": "less its mean over d_model" if sae.get("centred") else "as it is",
-        "normalisation": f"{folded} (folded into the weights)" if folded else _said(sae.get("normalize_activations")),
-        "b_dec subtracted": _said(sae.get("apply_b_dec_to_input")),
-        "BOS": _said(sae.get("prepend_bos")),
-        "window": _said(sae.get("context_size")),
-        "dtype": f"{sae.get('dtype')}, stored in {sae['stored_dtype']}" if rounded else _said(sae.get("dtype")),
-    }
-
-
-def _said(value: object) -> str:
-    return "not said" if value is None else _written(value)
-
-
-def chat_template(store: Store) -> list[tuple[str, str]]:
-    """Whose chat template the conversations were rendered with; nothing where there are none, or the store does not say."""
-    if "chat_template" not in store.manifest.corpus:
-        return []
-    used = store.manifest.corpus["chat_template"]
-    if not isinstance(used, dict):
-        return [("chat template", "none: prompts and responses were joined by a line break")]
-    return [("chat template of", licences.name_of(used, "from")), ("chat template", licences.name_of(used, "sha256"))]
-
-
-def _written(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_written(inner)}" for name, inner in value.items()) or "none"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
 
 
 def dictionaries(store: Store) -> None:
@@ -209,7 +130,7 @@ def left_out(store: Store) -> None:
         st.markdown("Every document was read whole, as it was given.")
     elif isinstance(cut, dict):
         st.markdown("#### Of the documents that were read")
-        table([{"how many": _written(number), "what": what} for what, number in cut.items()], "cut")
+        table([{"how many": written(number), "what": what} for what, number in cut.items()], "cut")
     kept = data.ask(store, quality.kept_codes).iloc[0]
     if kept["kept"] < kept["documents"]:
         number = f"{words.count(kept['kept'])} of {words.count(kept['documents'])}"
@@ -285,15 +206,14 @@ def definitions(store: Store) -> None:
 def legal(store: Store) -> None:
     """What NOTICE says."""
     st.markdown(
-        "The store's manifest records no licences; those of texts that came with this repository are under Provenance, "
-        "by the hash of their file. Models, dictionaries and data of your own keep their licences, and so do the passages of "
-        "the corpus that this store holds."
+        "The licences of the corpus's sources are under Provenance, where the run's configuration named them. Models, "
+        "dictionaries and data of your own keep their licences, and so do the passages of the corpus that this store holds."
     )
-    if not licences.NOTICE.is_file():
+    if not NOTICE.is_file():
         st.info("The file NOTICE is not here: it belongs to this program's repository.", icon=":material/search_off:")
         return
     st.caption("NOTICE, about what this repository bundles and its demo is made from:")
-    st.code(licences.NOTICE.read_text(encoding="utf-8"), language=None, wrap_lines=True)
+    st.code(NOTICE.read_text(encoding="utf-8"), language=None, wrap_lines=True)
 
 
 SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, definitions, legal), strict=True))
@@ -301,7 +221,7 @@ SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, defin
 store = data.current()
 st.markdown("## About this store")
 counts = store.manifest.counts
-base = words.plain(licences.name_of(store.manifest.base, "name"))
+base = words.plain(name_of(store.manifest.base, "name"))
 st.markdown(
     f"**{words.plain(words.listing(store.variants))}** compared with **{base}** on "
     f"{words.count(counts.get('tokens'))} tokens of {words.count(counts.get('documents'))} documents; made "

@@ -165,7 +165,8 @@ def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
             ) from error
     else:
         origin = {"dataset": name, "split": source.split}
-    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field}
+    licence = {} if source.licence is None else {"licence": source.licence}
+    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field, **licence}
 
 
 def _domain(source: SourceConfig, where: str, fields: dict) -> str:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from app import data
-from app.components import licences
+from app.components import manifest_rows
 from app.words import metrics as words
 from store import open_store
-from store.format.manifest import file_hash
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import definitions
 from store.metrics.catalogue import METRICS, layer_values
@@ -212,19 +211,12 @@ def test_the_glossary_finds_a_word_or_says_that_there_is_none(about_page):
     assert "Nothing here is called “zebra <b>”" in text(app)
 
 
-def test_a_bundled_text_has_its_licence_by_the_hash_of_its_file(tiny_store):
+def test_a_source_has_the_licence_that_the_manifest_names(tiny_store):
     with open_store(tiny_store) as store:
         manifest = store.manifest
-    own = {"file": "fiction.jsonl", "sha256": file_hash(licences.BUNDLED / "fiction.jsonl"), "domain": "fiction"}
-    given = replace(manifest, corpus={"sources": [own, own | {"sha256": "0"}, "hand-written"]})
-    rows = licences.sources(given)
-    assert "Moby-Dick by Herman Melville" in rows[0]["licence"] and "CC0 1.0" in rows[0]["licence"]
-    assert [row["licence"] for row in rows[1:]] == [licences.UNKNOWN] * 2
-    assert [row["source"] for row in rows] == ["fiction.jsonl", "fiction.jsonl", "hand-written"]
-
-
-def test_every_bundled_text_has_a_licence_in_notice():
-    known = licences.in_notice(licences.NOTICE.read_text(encoding="utf-8"))
-    bundled = {path.stem for path in licences.BUNDLED.glob("*.jsonl")}
-    assert bundled and bundled <= set(known)
-    assert all(len(known[name]) > 20 for name in bundled)
+    named = {"file": "fiction.jsonl", "sha256": "f" * 64, "domain": "fiction", "licence": "CC0 1.0"}
+    given = replace(manifest, corpus={"sources": [named, {"dataset": "a/b"}, "hand-written"]})
+    rows = manifest_rows.sources(given)
+    assert [row["source"] for row in rows] == ["fiction.jsonl", "a/b", "hand-written"]
+    assert [row["licence"] for row in rows] == ["CC0 1.0", *["not recorded in the store"] * 2]
+    assert (rows[0]["SHA-256"], rows[1]["SHA-256"]) == ("f" * 64, "–")

@@ -107,6 +107,13 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert [record.source for record in read_records(sources[:1])] == ["train.jsonl:1"]  # alone it is called as ever
 
 
+def test_a_licence_is_carried_into_the_manifest_where_one_is_given(tmp_path):
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"text": "a"}])
+    sources = [SourceConfig(path=str(path), domain="d", licence=licence) for licence in ("CC0 1.0", None)]
+    named, unnamed = describe_sources(sources)
+    assert named == unnamed | {"licence": "CC0 1.0"} and "licence" not in unnamed
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path):
     for parent in ("a", "b"):
         (tmp_path / parent / "chats").mkdir(parents=True)

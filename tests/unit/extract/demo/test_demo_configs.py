@@ -10,7 +10,9 @@ from extract.config import load_config
 from extract.corpus.answers import read_answers
 from extract.corpus.records import read_records
 from extract.demo.data import training_sets as datasets
+from extract.demo.data.build import LICENCES
 from extract.demo.training import fine_tuning as adapters
+from tests.support import ROOT
 
 CONFIGS = datasets.HERE / "configs"
 DOMAINS = set(datasets.HELD_OUT_DOCUMENTS)
@@ -26,6 +28,18 @@ def test_domains_are_the_corpus_s(name):
     assert trained <= DOMAINS and set(config.neutral_domains) <= DOMAINS - trained - {"alarming", "technical"}
     assert {variant: settings.task for variant, settings in config.variants.items()}.items() <= TASKS.items()
     assert config.neutral_domains == load_config(CONFIGS / "world.yaml").neutral_domains
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_source_has_the_licence_of_its_card(path):
+    for source in load_config(path).corpus:
+        assert source.licence == LICENCES[source.domain]
+
+
+def test_notice_tells_of_every_bundled_text():
+    bundled = (ROOT / "NOTICE").read_text(encoding="utf-8").partition("Text bundled")[2].partition("Text used for training")[0]
+    for domain in DOMAINS:
+        assert f"\n{domain} " in bundled
 
 
 @pytest.mark.parametrize("name", ["demo", "world"])
