@@ -1,22 +1,22 @@
 """The run's configuration: one YAML file, validated before torch is imported.
 
 Each field stands here once, with its default and its help; ``python -m extract fields`` prints them.
-Relative paths are relative to the configuration file.
+How the file is read, and what its relative paths are relative to: :mod:`extract.config_file`.
 """
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from store.errors import UserError, reason
+from extract.config_file import PYPI_PREFIX, problems, read_mapping
+from store.errors import UserError
 from store.format.manifest_values import LARGEST
 from store.format.parts import MAX_PART_TOKENS
 from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, OBSERVED, VARIANT_NAME
-from store.text import printable
 
 Name = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
 RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
@@ -39,6 +39,11 @@ def as_domain(name: str) -> str:
 
 
 Domain = Annotated[str, AfterValidator(as_domain)]
+
+
+def display_name(spec: str) -> str:
+    """A model or folder by name: hub ids whole, local paths by their last piece, packages without the prefix."""
+    return Path(spec).name if Path(spec).expanduser().exists() else spec.removeprefix(PYPI_PREFIX)
 
 
 class _Section(BaseModel):
@@ -95,6 +100,21 @@ class VariantConfig(_Section):
         if len(given) != 1:
             raise ValueError("give exactly one of adapter, model, planted")
         return self
+
+    @property
+    def spec(self) -> str | None:
+        """Where its weights are: hub id, folder or .gguf; None of a planted one."""
+        return self.adapter or self.model
+
+    @property
+    def kind(self) -> Literal["adapter", "checkpoint", "planted"]:
+        """What its weights are."""
+        return "adapter" if self.adapter else "checkpoint" if self.model else "planted"
+
+    @property
+    def source(self) -> str:
+        """What the manifest calls its weights: a hub id, or the name of the folder (its place is nobody's business)."""
+        return display_name(self.spec) if self.spec else self.planted.model_dump_json()
 
 
 class SaeConfig(_Section):
@@ -241,27 +261,9 @@ def load_config(path: str | Path) -> RunConfig:
     """
     file = Path(path)
     try:
-        if not file.is_file():
-            raise UserError(f"There is no configuration file at '{file}'; write one (see README.md) or check the path.")
-        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise UserError(f"The configuration '{file}' cannot be read: {reason(error)}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"The configuration '{file}' is not UTF-8 text ({error}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number that is none is a ValueError
-        raise UserError(f"The configuration '{file}' is not valid YAML: {printable(str(error))}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"The configuration '{file}' must be a mapping of fields such as base, variants, saes, corpus.")
-    try:
-        content = _absolute_paths(content, file.resolve().parent)
-    except (OSError, ValueError, RuntimeError) as error:
-        said = printable(str(error))[:200]
-        raise UserError(f"The configuration '{file}' holds a path that cannot be one: {said}.") from error
-    try:
-        return RunConfig.model_validate(content)
+        return RunConfig.model_validate(read_mapping(file))
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise UserError(f"The configuration '{file}' is wrong: {problems}.") from error
+        raise UserError(f"The configuration '{file}' is wrong: {problems(error)}.") from error
 
 
 def with_tokens(config: RunConfig, tokens: int) -> RunConfig:
@@ -276,55 +278,21 @@ def with_tokens(config: RunConfig, tokens: int) -> RunConfig:
 
 
 def describe_fields() -> list[tuple[str, str, str]]:
-    """(field, default, help) of every setting, for the command line and the docs."""
-    return [
-        (name, "required" if field.is_required() else repr(field.default), " ".join((field.description or "").split()))
-        for name, field in RunConfig.model_fields.items()
-    ]
+    """(field, default, help) of every setting, for the command line and the docs; those of a section, ``corpus.path``, once."""
+    return list(_describe_fields(RunConfig, "", set()))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice (a variant name, say), where plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the name '{key}' is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+def _describe_fields(section: type[_Section], within: str, seen: set[type]) -> Iterator[tuple[str, str, str]]:
+    for name, field in section.model_fields.items():
+        default = "required" if field.is_required() else repr(field.default)
+        yield f"{within}{name}", default, " ".join((field.description or "").split())
+        if (inner := _section_of(field.annotation)) is not None and inner not in seen:
+            seen.add(inner)
+            yield from _describe_fields(inner, f"{within}{name}.", seen)
 
 
-def _absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Resolve what is a local path against the configuration's folder; hub ids are left alone."""
-
-    def resolved(value: Any, must_be_path: bool = False) -> Any:
-        if not isinstance(value, str) or value.startswith("pypi:"):
-            return value
-        candidate = folder / Path(value).expanduser()
-        # 'runs/maths' is a path where 'runs' stands beside the configuration, and else may be a hub id.
-        local = value.startswith((".", "/", "~")) or (len(Path(value).parts) > 1 and (folder / Path(value).parts[0]).is_dir())
-        return str(candidate.resolve()) if must_be_path or local or candidate.exists() else value
-
-    def section(values: Any, paths: tuple[str, ...], specs: tuple[str, ...]) -> Any:
-        if not isinstance(values, dict):
-            return values
-        return {
-            key: resolved(value, key in paths) if key in paths + specs else value for key, value in values.items()
-        }
-
-    content = section(content, ("chat_template", "answers"), ("base",))
-    if isinstance(content.get("variants"), dict):
-        content["variants"] = {
-            name: section(variant, (), ("adapter", "model")) for name, variant in content["variants"].items()
-        }
-    for key in ("saes", "replicas", "corpus"):
-        if isinstance(content.get(key), list):
-            content[key] = [section(entry, ("path",), ("dataset",)) for entry in content[key]]
-    return content
-
-
-def _describe(problem: dict[str, Any]) -> str:
-    place = ".".join(str(step) for step in problem["loc"] if step != "[key]") or "the file"
-    return printable(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
+def _section_of(annotation: Any) -> type[_Section] | None:
+    """The section that a field holds, or holds several of."""
+    if isinstance(annotation, type) and issubclass(annotation, _Section):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)

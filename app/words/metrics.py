@@ -1,4 +1,4 @@
-"""The app's words: what verdicts, controls and kinds are called; metrics: store/metrics/catalogue.py, numbers: store/numbers.py."""
+"""The app's words: of verdicts, controls and kinds; those of metrics: store/metrics/catalogue.py, of numbers: store/numbers.py."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from extract.config_file import PYPI_PREFIX
 from extract.models.checkpoints import judged, load_checkpoint
 from store.errors import UserError, first_line, reason
 from store.files import Identity, identity
 from store.format.manifest import file_hash
 
-PYPI_PREFIX = "pypi:"
 CONVERSION = "complete"
 """Of GGUF files: raise it when what is kept of one changes. Before it was this, nobody had looked whether all was there."""
 

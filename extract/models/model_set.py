@@ -12,11 +12,11 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from extract.config import RunConfig, VariantConfig
+from extract.config import RunConfig, display_name
 from extract.models.adapters import Adapter, Untouched, inside
 from extract.models.checkpoints import named
 from extract.models.hooks import edit_residuals
-from extract.models.loading import PYPI_PREFIX, has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
+from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.settings import Settings, computing, differences, of_adapter, same_weights
 from extract.models.trial import embedding_rows, try_model
@@ -179,7 +179,7 @@ class ModelSet:
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
-        spec = self.config.base if name == BASE else self.config.variants[name].model or self.config.variants[name].adapter
+        spec = self.config.base if name == BASE else self.config.variants[name].spec
         promoted = self.config.promoted_tokens if name == BASE else 0
         with _switched_to(model, self.config, name):
             plain = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -217,26 +217,10 @@ def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:
     return {
         name: load_tokenizer(spec)
         for name, variant in config.variants.items()
-        if (spec := variant.model or variant.adapter) is not None
+        if (spec := variant.spec) is not None
         and (variant.model is not None or Path(spec).expanduser().is_dir())
         and has_tokenizer(spec)
     }
-
-
-def variant_kind(variant: VariantConfig) -> str:
-    """'adapter', 'checkpoint' or 'planted'."""
-    return "adapter" if variant.adapter else "checkpoint" if variant.model else "planted"
-
-
-def variant_source(variant: VariantConfig) -> str:
-    """What the manifest calls the variant's weights: a hub id, or the name of the folder (its place is nobody's business)."""
-    spec = variant.adapter or variant.model
-    return display_name(spec) if spec else variant.planted.model_dump_json()
-
-
-def display_name(spec: str) -> str:
-    """A model or folder by name: hub ids whole, local paths by their last piece, packages without the prefix."""
-    return Path(spec).name if Path(spec).expanduser().exists() else spec.removeprefix(PYPI_PREFIX)
 
 
 def text_config(model: nn.Module):

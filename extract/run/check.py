@@ -17,7 +17,7 @@ from extract.corpus.records import check_domains, first_records, read_records
 from extract.measure.token_kl import check_predictions
 from extract.models.loading import model_config, resolve_device, resolve_dtype
 from extract.models.memory import Needs, needs, parameters
-from extract.models.model_set import ModelSet, variant_kind, variant_source
+from extract.models.model_set import ModelSet
 from extract.run.inputs import (
     Text,
     bos_token,
@@ -117,7 +117,7 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
         return None
     shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
     report.lines.append(f"base      {config.base}: {shape}")
-    report.lines += [f"variant   {name}: {variant_kind(v)} {variant_source(v)}" for name, v in config.variants.items()]
+    report.lines += [f"variant   {name}: {v.kind} {v.source}" for name, v in config.variants.items()]
 
     def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:
         only = config.model_copy(update={"variants": variants})

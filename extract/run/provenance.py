@@ -10,13 +10,13 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from extract.config import RunConfig
+from extract.config import RunConfig, display_name
 from extract.corpus.answers import answers_fingerprint
 from extract.corpus.documents import Corpus, domain_counts
 from extract.corpus.records import describe_sources
 from extract.measure.run_context import RunContext
 from extract.models.loading import tokenizer_digest
-from extract.models.model_set import ModelSet, display_name, variant_kind, variant_source
+from extract.models.model_set import ModelSet
 from extract.models.settings import settings_digest
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
@@ -121,8 +121,8 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         base={"name": display_name(config.base), **_hashes(models, BASE)},
         variants={
             name: {
-                "kind": variant_kind(v),
-                "name": variant_source(v),
+                "kind": v.kind,
+                "name": v.source,
                 **_hashes(models, name),
                 **({"made_for": models.made_for[name]} if name in models.made_for else {}),
             }

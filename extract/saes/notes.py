@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from extract.config import RunConfig
+from extract.config_file import PYPI_PREFIX
 from extract.saes.conventions import Settings, said, trained_on
 
 
@@ -63,8 +64,8 @@ def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[s
 def _is_called(base: str, model: str) -> bool:
     """Whether a base goes by the name of a model: an owner, TransformerLens' short names, signs and cases aside."""
     names = []
-    for name in (base.removeprefix("pypi:"), model):
+    for name in (base.removeprefix(PYPI_PREFIX), model):
         letters = "".join(c for c in Path(name).name.lower() if c.isalnum())
         names.append("gpt2" if letters == "gpt2small" else letters.removeprefix("meta"))
-    is_file = base.startswith("pypi:") or base.endswith(".gguf")  # which say how they are quantised too
+    is_file = base.startswith(PYPI_PREFIX) or base.endswith(".gguf")  # which say how they are quantised too
     return names[1] in names[0] if is_file else names[0] == names[1]

@@ -1,4 +1,4 @@
-"""Why a feature's verdict is what it is, in sentences with the numbers that decided: what store/metrics/evidence.py works out."""
+"""Why a feature's verdict is what it is, in sentences with the numbers that decided (store/metrics/evidence.py)."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -307,7 +307,7 @@ def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
 
 
 def test_a_manifest_that_no_reader_would_take_is_not_written(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("extract.run.provenance.variant_source", lambda variant: "x" * 200_000)
+    monkeypatch.setattr("extract.config.VariantConfig.source", "x" * 200_000)
     arguments = ["run", str(world.config(tmp_path, tokens=300)), "--out", str(tmp_path / "store")]
     refuses(arguments, capsys, "manifest cannot be written", "a text of 200,000 characters")
     assert not (tmp_path / "store").exists() and not list(tmp_path.rglob("manifest.json"))

@@ -49,6 +49,9 @@ def test_the_example_configuration_is_valid():
 def test_every_field_has_help():
     for name, _default, text in describe_fields():
         assert len(text) > 10, name
+    names = [name for name, _default, _text in describe_fields()]
+    assert {"base", "variants.adapter", "variants.planted.layer", "saes.release", "corpus.licence"} <= set(names)
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
