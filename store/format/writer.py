@@ -17,7 +17,6 @@ from store.errors import UserError, reason
 from store.format import manifest as manifests
 from store.format import parts, tables, trust
 from store.format.manifest import Manifest
-from store.format.manifest_values import check_values
 from store.format.parts import LayerCodes
 
 WORK_FOLDER = "work"
@@ -90,7 +89,7 @@ class StoreWriter:
             for path in [database, *self.partial.glob(PILOT_FILE), *part_files]
         }
         complete = dataclasses.replace(manifest, digest=digest, files=written, rows=rows)
-        _check_readable(complete)
+        manifests.check_writable(complete)
         complete = manifests.write_manifest(self.partial, complete)
         self.put_in_place()
         return complete
@@ -124,21 +123,6 @@ class StoreWriter:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _check_readable(manifest: Manifest) -> None:
-    """Refuse to finish a store whose manifest no reader would take.
-
-    Raises:
-        UserError: names the field.
-    """
-    try:
-        check_values(manifest)
-    except TypeError as error:
-        raise UserError(
-            f"The store's manifest cannot be written ({error}), as no reader would take it; change that in the run's input, "
-            "and run it again."
-        ) from error
 
 
 def check_free(folder: Path) -> None:

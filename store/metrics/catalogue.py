@@ -1,8 +1,8 @@
 """The metrics of a layer: for each its formula, unit, range, which way it changes, and its words, all in one place.
 
 Values (:func:`layer_values`), intervals (store/metrics/intervals.py), the app's words and the tables of docs/metrics.md follow
-from :data:`METRICS`. Notation: base A and variant B on the same tokens; residuals ``h_a``, ``h_b`` and δ = h_b − h_a; scaled codes
-``a``, ``b`` (raw code × ‖W_dec,j‖); N tokens that count; Σ over them.
+from :data:`METRICS`. Notation: base A and variant B on the same tokens; residuals ``h_a``, ``h_b`` and δ = h_b − h_a; scaled
+codes ``a``, ``b`` (raw code × ‖W_dec,j‖); N tokens that count; Σ over them.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """95 % intervals over documents for the metrics of a layer, and for their excess over a control. Pure numpy and scipy.
 
-The variance of a metric is that of its documents' influence (store/metrics/estimates.py) within strata: the jackknife. The quantile is
- t's with as many degrees of freedom as that variance is known to. Definitions: docs/metrics.md, "Intervals".
+The variance of a metric is that of its documents' influence (store/metrics/estimates.py) within strata: the jackknife. The
+quantile is t's with as many degrees of freedom as that variance is known to. Definitions: docs/metrics.md, "Intervals".
 """
 
 from collections.abc import Mapping

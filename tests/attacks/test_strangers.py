@@ -300,6 +300,14 @@ def test_a_manifest_without_end(own):
         open_store(own)
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("files", {}), ("packages", 1)])
+def test_a_manifest_of_endless_mistakes(own, name, wrong):
+    """pydantic tells of each that it finds, in seconds and gigabytes where there are millions."""
+    rewrite_manifest(own, **{name: {str(i): wrong for i in range(300_000)}})
+    with pytest.raises(UserError, match="more values than any run writes"):
+        open_store(own)
+
+
 def test_a_source_that_no_file_can_be_called(own, monkeypatch):
     rewrite_manifest(own, corpus={"sources": ["x" * 5000, "a\0b"], "domains": {}})
     monkeypatch.setenv(data.VARIABLE, str(own))
