@@ -75,9 +75,9 @@ def write_shard(context: RunContext, shard: Shard, layers: dict[int, ShardLayer]
         layer = dictionary.layer
         here = layers.pop(layer)
         codes = here.codes()
-        arrays |= sums.under(here.sums(codes, contexts), layer)
+        arrays |= here.sums(codes, contexts)
         if layer in replicas:
-            arrays |= sums.under(here.replica_sums(replicas[layer]), layer)
+            arrays |= here.replica_sums(replicas[layer])
         kept[layer] = LayerCodes(
             dictionary.d_sae,
             context.pilots[layer].code_scale,

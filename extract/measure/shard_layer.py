@@ -6,25 +6,21 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from extract.config import RunConfig
 from extract.corpus.batches import Shard
 from extract.corpus.render import SEGMENTS
 from extract.corpus.token_index import Places
 from extract.hashed_random import mix, text_key, uniform
 from extract.measure import feature_sums as statistics
-from extract.measure import sums_file as sums
+from extract.measure import sum_tables
 from extract.measure.feature_sums import DocumentShifts, Union
 from extract.measure.layer_batch import HostLayer, LayerFound, Side
 from extract.measure.run_context import RunContext
+from extract.measure.sum_tables import SPECTRUM_SHARDS, side_names
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
-from store.format.tables import COUNT_SUMS, DOCUMENT_SUMS
+from store.format.tables import DOCUMENT_SUMS
 from store.metrics.layer import histogram_edges
 from store.names import BASE, OBSERVED
-
-SPECTRUM_SHARDS = 16
-"""The spectrum is taken over the first shards, a random sample since documents come in hash order: each of them holds
-d_model^2 sums for every layer and variant."""
 
 
 class CodePieces:
@@ -148,25 +144,24 @@ class ShardLayer:
         return {name: pieces.together() for name, pieces in self.pieces.items()}
 
     def sums(self, codes: Mapping[str, SparseCodes], contexts: "ContextRanker") -> dict[str, np.ndarray]:
-        """Every sum of the layer, by a name that says model, control, table and column.
+        """Every sum of the layer, by its name in the file.
 
         Args:
             codes: from :meth:`codes`.
         """
-        edges = histogram_edges(self.context.pilots[self.dictionary.layer].activation_unit)
-        arrays: dict[str, np.ndarray] = {
-            "counts": torch.bincount(self.places.cell[self.counted], minlength=self.n_cells).numpy(),
-            "sinks": np.array(self.n_sinks),
-        }
+        layer = self.dictionary.layer
+        edges = histogram_edges(self.context.pilots[layer].activation_unit)
+        counts = torch.bincount(self.places.cell[self.counted], minlength=self.n_cells).numpy()
+        arrays = sum_tables.LAYER.arrays({"counts": counts, "sinks": np.array(self.n_sinks)}, layer)
         for name, code in codes.items():
-            arrays |= sums.under(statistics.histogram(code, self.norm, edges), name, "histogram")
+            arrays |= sum_tables.HISTOGRAM.arrays(statistics.histogram(code, self.norm, edges), layer, name)
         token_ids = self.shard.token_ids
-        arrays |= sums.under(statistics.token_sums(codes[BASE], self.norm, token_ids), BASE, "pairs")
-        arrays |= sums.under(statistics.token_counts(token_ids, self.counted.numpy()), BASE, "background")
+        arrays |= sum_tables.PAIRS.arrays(statistics.token_sums(codes[BASE], self.norm, token_ids), layer, BASE)
+        arrays |= sum_tables.BACKGROUND.arrays(statistics.token_counts(token_ids, self.counted.numpy()), layer, BASE)
         for variant in self.context.config.variants:
             arrays |= self._variant_sums(variant, codes[BASE], codes[variant], contexts)
         for (name, control), side in self.sides.items():
-            arrays |= sums.under(self._side_sums(side), name, control)
+            arrays |= self._side_sums(side, name, control)
         return arrays
 
     def replica_sums(self, replica: Dictionary) -> dict[str, np.ndarray]:
@@ -178,41 +173,44 @@ class ShardLayer:
             union = statistics.scaled_union(codes[BASE], codes[variant], norm)
             near = statistics.near_flips(union, codes[BASE], codes[variant], norm, None)
             found = statistics.feature_sums(union, everything, self.places.document, near)
-            arrays |= sums.under(found, variant, "replica")
+            arrays |= sum_tables.REPLICA.arrays(found, replica.layer, variant)
         return arrays
 
     def _variant_sums(
         self, variant: str, base: SparseCodes, code: SparseCodes, contexts: "ContextRanker"
     ) -> dict[str, np.ndarray]:
         """What needs a variant's codes over the whole shard."""
-        side = self.sides[variant, OBSERVED]
+        layer, side = self.dictionary.layer, self.sides[variant, OBSERVED]
         union = statistics.scaled_union(base, code, self.norm)
         side.add_codes(torch.arange(self.shard.n_tokens), union, self.places.document)
         near = statistics.near_flips(union, base, code, self.norm, self.dictionary.flips_at)
-        arrays = sums.under(_token_columns(side), variant, "tokens")
-        for table, group in (("features", self.places.domain), ("segments", self.places.segment)):
-            found = statistics.feature_sums(union, group, self.places.document, near)
-            arrays |= sums.under(found, variant, table)
+        arrays = sum_tables.TOKENS.arrays(_token_columns(side), layer, variant)
+        for table, group in ((sum_tables.FEATURES, self.places.domain), (sum_tables.SEGMENTS, self.places.segment)):
+            arrays |= table.arrays(statistics.feature_sums(union, group, self.places.document, near), layer, variant)
         for ranking, top in contexts.rank(union).items():
-            arrays |= sums.under(top, variant, "contexts", ranking)
+            arrays |= sum_tables.CONTEXTS[ranking].arrays(top, layer, variant)
         if variant in self.outer:
-            arrays[sums.key(variant, "outer")] = self.outer[variant].cpu().numpy()
+            arrays |= sum_tables.OUTER.arrays({"outer": self.outer[variant].cpu().numpy()}, layer, variant)
         if (variant, "isotropic") in self.sides:
             d_sae = self.dictionary.d_sae
             differences = side.shifts.minus(self.sides[variant, "isotropic"].shifts, d_sae)
             found = statistics.shift_sums(differences, self._domain_of_document(), d_sae)
-            arrays |= sums.under(found, variant, "differences")
+            arrays |= sum_tables.DIFFERENCES.arrays(found, layer, variant)
         return arrays
 
-    def _side_sums(self, side: SideSums) -> dict[str, np.ndarray]:
+    def _side_sums(self, side: SideSums, name: str, control: str) -> dict[str, np.ndarray]:
         """What every side has: document sums, totals, and how far its features shifted."""
-        domain_of_document = self._domain_of_document()
-        return {
+        place, domain_of_document = (self.dictionary.layer, name, control), self._domain_of_document()
+        totals = {
             "totals": side.totals.numpy(),
             "base_totals": side.base_totals.numpy(),
             "shift_norm2": statistics.shift_norms(side.shifts, domain_of_document, len(self.context.domains)),
-            **sums.under(_document_sums(side, self.places), "documents"),
-            **sums.under(statistics.shift_sums(side.shifts, domain_of_document, side.d_sae), "shifts"),
+        }
+        shifts = statistics.shift_sums(side.shifts, domain_of_document, side.d_sae)
+        return {
+            **sum_tables.SIDE.arrays(totals, *place),
+            **sum_tables.DOCUMENTS.arrays(_document_sums(side, self.places), *place),
+            **sum_tables.SHIFTS.arrays(shifts, *place),
         }
 
     def _domain_of_document(self) -> torch.Tensor:
@@ -249,21 +247,10 @@ class ContextRanker:
             yield ranking, statistics.top_contexts(candidates, self.k)
 
 
-def side_names(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """(model, control) of every side that a run has sums of; the rerun belongs to the base, and to all variants alike."""
-    for variant in config.variants:
-        yield variant, OBSERVED
-        yield from ((variant, control) for control in config.controls if control != "rerun")
-    if "rerun" in config.controls:
-        yield BASE, "rerun"
-
-
 def _token_columns(side: SideSums) -> dict[str, np.ndarray]:
     """Columns of the token_metrics table for the tokens that count; ``row`` in the shard."""
-    per_token, counted = side.per_token(), side.counted
-    columns = {name: per_token[name][counted].float().numpy() for name in ("cosine", "overlap", "l1_divergence")}
-    l0 = {name: per_token[name][counted].int().numpy() for name in ("l0_base", "l0_variant")}
-    return {"row": counted.nonzero().squeeze(1).numpy(), **columns, **l0}
+    values, counted = {"row": torch.arange(len(side.counted)), **side.per_token()}, side.counted
+    return {column.name: values[column.name][counted].numpy().astype(column.dtype) for column in sum_tables.TOKENS.columns}
 
 
 def _document_sums(side: SideSums, places: Places) -> dict[str, np.ndarray]:
@@ -274,7 +261,7 @@ def _document_sums(side: SideSums, places: Places) -> dict[str, np.ndarray]:
         "document": (present // len(SEGMENTS)).numpy(),
         "segment": (present % len(SEGMENTS)).numpy(),
     }
-    for name in DOCUMENT_SUMS:
-        total = torch.zeros(len(present), dtype=torch.float64).index_add_(0, place, per_token[name][counted])
-        columns[name] = total.numpy().astype(np.int64) if name in COUNT_SUMS else total.numpy()
+    for column in sum_tables.DOCUMENTS.columns[len(columns) :]:
+        total = torch.zeros(len(present), dtype=torch.float64).index_add_(0, place, per_token[column.name][counted])
+        columns[column.name] = total.numpy().astype(column.dtype)
     return columns

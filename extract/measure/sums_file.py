@@ -1,31 +1,22 @@
-"""A shard's sums on disk: one file a shard.
+"""A shard's sums on disk: one file a shard, whose arrays are those of :mod:`extract.measure.sum_tables`.
 
-An array is named by its place, for example ``12|maths|features|n11``: layer, model, table, column. The stamp names what the run
-reads and the part that the sums belong to.
+The stamp names what the run reads and the part that the sums belong to.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
 from extract import resumable as stamped
 from extract.corpus.batches import Shard
+from extract.measure.sum_tables import SumTable
+from store.errors import UserError
 from store.format.manifest import file_hash
 from store.format.writer import StoreWriter
 
 MAX_OPEN = 64
-
-
-def key(*place: object) -> str:
-    """The name of an array, from the general to the particular."""
-    return "|".join(map(str, place))
-
-
-def under(columns: Mapping[str, np.ndarray], *place: object) -> dict[str, np.ndarray]:
-    """Columns with the place they belong to put before their names."""
-    return {key(*place, column): values for column, values in columns.items()}
 
 
 def path(writer: StoreWriter, shard: int) -> Path:
@@ -60,25 +51,32 @@ def _stamp(seal: str, part: Path) -> str:
 class ShardSums:
     """The sums of every shard of a run, in shard order.
 
+    Args:
+        names: number of a shard -> what the arrays of its file are called.
+
     Files stay open, since their directory is read anew at every opening, but no more than :data:`MAX_OPEN` of them: a long
     run has more shards than a process may open files.
     """
 
-    def __init__(self, writer: StoreWriter, shards: Sequence[Shard]) -> None:
+    def __init__(self, writer: StoreWriter, shards: Sequence[Shard], names: Callable[[int], Set[str]]) -> None:
         self.writer = writer
         self.shards = shards
+        self._names = names
         self._open: OrderedDict[int, np.lib.npyio.NpzFile] = OrderedDict()
 
-    def arrays(self, *place: object) -> Iterator[np.ndarray]:
-        """One array of each shard."""
-        for shard in self.shards:
-            yield self._file(shard)[key(*place)]
+    def columns(self, table: SumTable, *place: object, only: Collection[str] | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Columns of a table of each shard, all or some.
 
-    def columns(self, names: Sequence[str], *place: object) -> Iterator[dict[str, np.ndarray]]:
-        """Several columns of one place, of each shard."""
+        Raises:
+            UserError: a file holds others than it should.
+        """
+        columns = [column for column in table.columns if only is None or column.name in only]
         for shard in self.shards:
             file = self._file(shard)
-            yield {name: file[key(*place, name)] for name in names}
+            values = {column.name: file[table.key(column.name, *place)] for column in columns}
+            if faults := [fault for column in columns if (fault := column.fault(values[column.name]))]:
+                raise self._wrong(shard, f"table '{table.key('', *place)}': {faults[0]}")
+            yield values
 
     def close(self) -> None:
         """Close every file."""
@@ -89,5 +87,18 @@ class ShardSums:
         if shard.index not in self._open:
             if len(self._open) >= MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[shard.index] = np.load(path(self.writer, shard.index))
+            self._open[shard.index] = self._checked(shard, np.load(path(self.writer, shard.index)))
         return self._open[shard.index]
+
+    def _checked(self, shard: Shard, file: np.lib.npyio.NpzFile) -> np.lib.npyio.NpzFile:
+        odd = self._names(shard.index) ^ (set(file.files) - {stamped.STAMP})
+        if odd:
+            file.close()
+            raise self._wrong(shard, f"'{min(odd)}' is missing or unknown")
+        return file
+
+    def _wrong(self, shard: Shard, why: str) -> UserError:
+        return UserError(
+            f"The sums in '{path(self.writer, shard.index)}' are not those of this program ({why}); remove that file, and run "
+            "the same command again."
+        )

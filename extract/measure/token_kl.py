@@ -19,8 +19,8 @@ from extract.corpus.batches import Batch, Shard, make_shards
 from extract.corpus.documents import Document
 from extract.corpus.vocabulary import head_input
 from extract.hashed_random import text_key
-from extract.measure import sums_file as sums
 from extract.measure.run_context import RunContext
+from extract.measure.sum_tables import KL, LOGPROB
 from extract.models.model_set import ModelSet, text_config
 from extract.progress import progress_bar
 from extract.saes.dictionary import Dictionary
@@ -155,14 +155,14 @@ def _compare(models: ModelSet, batch: Batch) -> tuple[np.ndarray, dict[str, np.n
     pieces: dict[str, list[torch.Tensor]] = {}
     for chunk in torch.arange(len(following), device=models.device).split(max(1, LOGITS_AT_ONCE // words)):
         base = heads[BASE].log_probabilities(chunk, words)
-        pieces.setdefault(sums.key(BASE, "logprob"), []).append(_pick(base, following[chunk]))
+        pieces.setdefault(LOGPROB.key("logprob", BASE), []).append(_pick(base, following[chunk]))
         for name in models.names[1:]:
             variant = heads[name].log_probabilities(chunk, words)
-            pieces.setdefault(sums.key(name, "logprob"), []).append(_pick(variant, following[chunk]))
-            pieces.setdefault(sums.key(name, "kl"), []).append(_divergence(base, variant))
+            pieces.setdefault(LOGPROB.key("logprob", name), []).append(_pick(variant, following[chunk]))
+            pieces.setdefault(KL.key("kl", name), []).append(_divergence(base, variant))
     found = {key: torch.cat(values).cpu().numpy() for key, values in pieces.items()}
     for name in models.names[1:]:
-        if not np.isfinite(found[sums.key(name, "kl")]).all():
+        if not np.isfinite(found[KL.key("kl", name)]).all():
             raise UserError(
                 f"The predictions of the base and of '{name}' give a KL that is NaN or infinite; check their weights, use a "
                 "wider dtype, or set token_kl: 0."
@@ -245,8 +245,8 @@ def _read_sample(context: RunContext, groups: Sequence[Shard], numbers: np.ndarr
     return Sample(
         np.concatenate([numbers[group.first_document + group.document_of_row] for group in groups]),
         np.concatenate([group.position_of_row for group in groups]),
-        {name: np.concatenate(pieces[sums.key(name, "logprob")]) for name in names},
-        {name: np.concatenate(pieces[sums.key(name, "kl")]) for name in names[1:]},
+        {name: np.concatenate(pieces[LOGPROB.key("logprob", name)]) for name in names},
+        {name: np.concatenate(pieces[KL.key("kl", name)]) for name in names[1:]},
     )
 
 

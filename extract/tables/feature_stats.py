@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from extract.corpus.render import SEGMENTS
+from extract.measure import sum_tables
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
 from store.metrics.evidence import PooledChange, feature_evidence, floors
@@ -21,7 +22,7 @@ def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, ga
     """Write feature_stats and feature_segments of one layer and variant; gate: of the layer, all domains."""
     layer, d_sae, domains = dictionary.layer, dictionary.d_sae, merger.context.domains
     counts = merger.layer_counts(layer)
-    sums = merger.feature_sums(layer, variant, "features", len(domains), d_sae)
+    sums = merger.feature_sums(layer, variant, sum_tables.FEATURES, len(domains), d_sae)
     noise = None
     if "isotropic" in merger.context.config.controls:
         noise = merger.shift_totals(layer, variant, "isotropic", d_sae)
@@ -47,7 +48,7 @@ def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) 
     nearest, cosine = _nearest(dictionary.unit_decoder, replica.unit_decoder)
     n_tokens = int(merger.layer_counts(dictionary.layer).sum())
     for variant in merger.context.config.variants:
-        sums = merger.feature_sums(dictionary.layer, variant, "replica", 1, replica.d_sae)
+        sums = merger.feature_sums(dictionary.layer, variant, sum_tables.REPLICA, 1, replica.d_sae)
         values = feature_values({name: total[0] for name, total in sums.items()}, n_tokens)
         columns = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
         rows = {
@@ -129,7 +130,7 @@ def _did_shift(merger: Merger, variant: str, sums: Mapping[str, np.ndarray], tok
 
 def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens: np.ndarray) -> None:
     """tokens: int64 [segments], those that count."""
-    sums = merger.feature_sums(dictionary.layer, variant, "segments", len(SEGMENTS), dictionary.d_sae)
+    sums = merger.feature_sums(dictionary.layer, variant, sum_tables.SEGMENTS, len(SEGMENTS), dictionary.d_sae)
     change = sums["b"] - sums["a"]
     whole = change.sum(axis=0)
     changed = np.abs(whole) > 1e-12 * (sums["a"] + sums["b"]).sum(axis=0)  # not by rounding only

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from extract.corpus.render import SEGMENTS
-from extract.measure.shard_layer import side_names
+from extract.measure.sum_tables import side_names
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
 from store.format.tables import DOCUMENT_SUMS

@@ -2,23 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
 
 from extract.corpus.batches import Shard
 from extract.corpus.render import SEGMENTS
+from extract.measure import sum_tables
 from extract.measure.run_context import RunContext
+from extract.measure.sum_tables import SumTable
 from extract.measure.sums_file import ShardSums
 from extract.saes.dictionary import Dictionary
 from extract.tables.labels import Evidence
-from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import StoreWriter
-from store.metrics.layer import FEATURE_SUMS, HISTOGRAM_BINS, histogram_edges
+from store.metrics.layer import HISTOGRAM_BINS, histogram_edges
 from store.names import BASE, OBSERVED
-
-FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Merger:
     @cached_property
     def sums(self) -> ShardSums:
         """The shards' sums."""
-        return ShardSums(self.writer, self.shards)
+        layers, replicas = self.context.layers, [replica.layer for replica in self.context.replicas]
+        return ShardSums(self.writer, self.shards, partial(sum_tables.names_in_file, self.context.config, layers, replicas))
 
     @cached_property
     def domain_of_document(self) -> np.ndarray:
@@ -45,18 +45,17 @@ class Merger:
 
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
-        counts = sum(self.sums.arrays(layer, "counts"))
+        counts = self._total("counts", sum_tables.LAYER, layer)
         return counts.reshape(len(self.context.domains), len(SEGMENTS))
 
     def n_sinks(self, layer: int) -> int:
         """Tokens left out as attention sinks."""
-        return int(sum(self.sums.arrays(layer, "sinks")))
+        return int(self._total("sinks", sum_tables.LAYER, layer))
 
     def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
         """Rows of each document and segment of one side: document, segment, and :data:`store.format.tables.DOCUMENT_SUMS`."""
-        names = ("document", "segment", *DOCUMENT_SUMS)
         frames = []
-        for shard, columns in zip(self.shards, self.sums.columns(names, layer, name, control, "documents"), strict=True):
+        for shard, columns in zip(self.shards, self.sums.columns(sum_tables.DOCUMENTS, layer, name, control), strict=True):
             columns["document"] = columns["document"] + shard.first_document
             columns["segment"] = np.array(SEGMENTS, dtype=object)[columns["segment"]]
             frames.append(pd.DataFrame(columns))
@@ -64,56 +63,46 @@ class Merger:
 
     def counted_documents(self, layer: int, variant: str) -> np.ndarray:
         """int64, ascending: the documents that have tokens that count."""
-        columns = self.sums.columns(("document",), layer, variant, OBSERVED, "documents")
+        columns = self.sums.columns(sum_tables.DOCUMENTS, layer, variant, OBSERVED, only=["document"])
         numbers = [found["document"] + shard.first_document for shard, found in zip(self.shards, columns, strict=True)]
         return np.unique(np.concatenate(numbers))
 
     def totals(self, layer: int, name: str, control: str, column: str = "totals") -> np.ndarray:
         """float64 [domains, segments, d_model]: sum of residuals of one side; column ``base_totals``: of the base beside it."""
-        total = sum(self.sums.arrays(layer, name, control, column))
+        total = self._total(column, sum_tables.SIDE, layer, name, control)
         return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
 
     def shift_totals(self, layer: int, name: str, control: str, d_sae: int) -> np.ndarray:
         """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of one side."""
-        return self._by_domain(("total",), d_sae, layer, name, control, "shifts")["total"]
+        return self._by_domain(sum_tables.SHIFTS, d_sae, layer, name, control)["total"]
 
     def shift_norm2(self, layer: int, name: str, control: str) -> np.ndarray:
         """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
-        return sum(self.sums.arrays(layer, name, control, "shift_norm2"))
+        return self._total("shift_norm2", sum_tables.SIDE, layer, name, control)
 
     def differences(self, layer: int, variant: str, d_sae: int) -> dict[str, np.ndarray]:
         """``total`` and ``square``, float64 [domains, d_sae]: over documents, of the document's sum of (b - c), c isotropic."""
-        return self._by_domain(("total", "square"), d_sae, layer, variant, "differences")
+        return self._by_domain(sum_tables.DIFFERENCES, d_sae, layer, variant)
 
-    def feature_sums(self, layer: int, variant: str, table: str, n_groups: int, d_sae: int) -> dict[str, np.ndarray]:
-        """Sum of :data:`store.metrics.layer.FEATURE_SUMS` -> [groups, d_sae].
-
-        Args:
-            table: ``features``, ``segments`` or ``replica``.
-        """
-        shape = (n_groups, d_sae)
-        sums = {name: np.zeros(shape, dtype=np.int64 if name in FEATURE_COUNTS else np.float64) for name in FEATURE_SUMS}
-        for columns in self.sums.columns(("group", "feature", *FEATURE_SUMS), layer, variant, table):
-            cell = (columns["group"], columns["feature"])
-            for name in FEATURE_SUMS:
-                sums[name][cell] += columns[name]  # each cell stands once in a shard
-        return sums
+    def feature_sums(self, layer: int, variant: str, table: SumTable, n_groups: int, d_sae: int) -> dict[str, np.ndarray]:
+        """Sum of FEATURE_SUMS -> [groups, d_sae]; table: ``FEATURES``, ``SEGMENTS`` or ``REPLICA``."""
+        return self._by_cell(table, (n_groups, d_sae), layer, variant)
 
     def densities(self, dictionary: Dictionary) -> np.ndarray:
         """float64 [d_sae]: share of the counted tokens where each feature fires in the base."""
         fired = np.zeros(dictionary.d_sae)
-        for columns in self.sums.columns(("feature", "count"), dictionary.layer, BASE, "histogram"):
+        for columns in self.sums.columns(sum_tables.HISTOGRAM, dictionary.layer, BASE):
             np.add.at(fired, columns["feature"], columns["count"])
         return fired / max(1, self.layer_counts(dictionary.layer).sum())
 
     def label_evidence(self, dictionary: Dictionary) -> Evidence:
         """What the features of a layer fire on in the base, summed over the shards."""
-        pairs = list(self.sums.columns(("feature", "token_id", "count", "activation"), dictionary.layer, BASE, "pairs"))
+        pairs = list(self.sums.columns(sum_tables.PAIRS, dictionary.layer, BASE))
         together = {name: np.concatenate([columns[name] for columns in pairs]) for name in pairs[0]}
         keys = (together["feature"].astype(np.int64) << 32) | together["token_id"]
         pair, place = np.unique(keys, return_inverse=True)
         background: dict[int, int] = {}
-        for columns in self.sums.columns(("token_id", "count"), dictionary.layer, BASE, "background"):
+        for columns in self.sums.columns(sum_tables.BACKGROUND, dictionary.layer, BASE):
             for token, count in zip(columns["token_id"].tolist(), columns["count"].tolist(), strict=True):
                 background[token] = background.get(token, 0) + count
         return Evidence(
@@ -127,8 +116,7 @@ class Merger:
 
     def contexts(self, layer: int, variant: str, ranking: str) -> Iterator[tuple[Shard, dict[str, np.ndarray]]]:
         """The candidates of each shard: feature, score, place (row in the shard), text."""
-        names = ("feature", "score", "place", "text")
-        yield from zip(self.shards, self.sums.columns(names, layer, variant, "contexts", ranking), strict=True)
+        yield from zip(self.shards, self.sums.columns(sum_tables.CONTEXTS[ranking], layer, variant), strict=True)
 
     def write_plain(self, dictionary: Dictionary) -> None:
         """The tables of one layer that are sums as they are: layers, histograms, token_metrics, document_sums."""
@@ -140,12 +128,22 @@ class Merger:
             documents = self.document_sums(layer, variant, OBSERVED)
             self.writer.load("document_sums", documents.assign(variant=variant, layer=layer))
 
-    def _by_domain(self, names: Sequence[str], d_sae: int, *place: object) -> dict[str, np.ndarray]:
-        """Float sums of each (domain, feature) -> [domains, d_sae]."""
-        totals = {name: np.zeros((len(self.context.domains), d_sae)) for name in names}
-        for columns in self.sums.columns(("domain", "feature", *names), *place):
-            for name in names:
-                totals[name][columns["domain"], columns["feature"]] += columns[name]  # each cell stands once in a shard
+    def _total(self, column: str, table: SumTable, *place: object) -> np.ndarray:
+        """One array, summed over the shards."""
+        return sum(found[column] for found in self.sums.columns(table, *place, only=[column]))
+
+    def _by_domain(self, table: SumTable, d_sae: int, *place: object) -> dict[str, np.ndarray]:
+        """Sums of each (domain, feature) -> [domains, d_sae]."""
+        return self._by_cell(table, (len(self.context.domains), d_sae), *place)
+
+    def _by_cell(self, table: SumTable, shape: tuple[int, int], *place: object) -> dict[str, np.ndarray]:
+        """The columns of a table after its first two, which say the cell -> ``shape``."""
+        first, second, *summed = table.columns
+        totals = {column.name: np.zeros(shape, dtype=column.dtype) for column in summed}
+        for columns in self.sums.columns(table, *place):
+            cell = (columns[first.name], columns[second.name])
+            for name, total in totals.items():
+                total[cell] += columns[name]  # each cell stands once in a shard
         return totals
 
     def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
@@ -175,15 +173,14 @@ class Merger:
         self.writer.load("histogram_bins", pd.DataFrame(bins))
         for model in self.context.models.names:
             total = np.zeros(dictionary.d_sae * HISTOGRAM_BINS, dtype=np.int64)
-            for columns in self.sums.columns(("feature", "bin", "count"), layer, model, "histogram"):
+            for columns in self.sums.columns(sum_tables.HISTOGRAM, layer, model):
                 total[columns["feature"].astype(np.int64) * HISTOGRAM_BINS + columns["bin"]] += columns["count"]
             cell = np.flatnonzero(total)
             rows = {"layer": layer, "feature": cell // HISTOGRAM_BINS, "model": model, "bin": cell % HISTOGRAM_BINS}
             self.writer.load("histograms", pd.DataFrame({**rows, "count": total[cell]}))
 
     def _write_tokens(self, layer: int, variant: str) -> None:
-        names = ("row", "cosine", "overlap", "l1_divergence", "l0_base", "l0_variant")
-        for shard, columns in zip(self.shards, self.sums.columns(names, layer, variant, "tokens"), strict=True):
+        for shard, columns in zip(self.shards, self.sums.columns(sum_tables.TOKENS, layer, variant), strict=True):
             row = columns.pop("row")
             document = shard.document_of_row[row]
             place = {"document": document + shard.first_document, "position": row - shard.first_rows[document]}

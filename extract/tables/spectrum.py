@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from extract.measure.shard_layer import SPECTRUM_SHARDS
+from extract.measure.sum_tables import LAYER, OUTER, SIDE, SPECTRUM_SHARDS
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
 from store.names import OBSERVED
@@ -47,19 +47,14 @@ def write_spectrum(merger: Merger, dictionary: Dictionary, variant: str) -> dict
 def _sums(merger: Merger, layer: int, variant: str) -> tuple[int, np.ndarray, np.ndarray]:
     """Over the shards that take part: tokens that count, sum of delta [d_model], sum of delta delta^T [d_model, d_model]."""
     n, total, outer = 0, 0.0, 0.0
-    place = (layer, variant, OBSERVED)
-    columns = zip(
-        merger.sums.arrays(layer, "counts"),
-        merger.sums.arrays(*place, "totals"),
-        merger.sums.arrays(*place, "base_totals"),
-        strict=True,
-    )
     first = merger.shards[:SPECTRUM_SHARDS]
-    for _, (counts, sum_b, sum_a) in zip(first, columns, strict=False):
-        n += int(counts.sum())
-        total = total + (sum_b - sum_a).sum(axis=0)
-    for _, product in zip(first, merger.sums.arrays(layer, variant, "outer"), strict=False):
-        outer = outer + product
+    of_layer = merger.sums.columns(LAYER, layer)
+    of_side = merger.sums.columns(SIDE, layer, variant, OBSERVED)
+    products = merger.sums.columns(OUTER, layer, variant)
+    for _, counted, side, product in zip(first, of_layer, of_side, products, strict=False):
+        n += int(counted["counts"].sum())
+        total = total + (side["totals"] - side["base_totals"]).sum(axis=0)
+        outer = outer + product["outer"]
     return n, total, outer
 
 

@@ -1,11 +1,13 @@
 """Hashes of contexts, the choice of the best, and sums over documents: against naive versions, on every small size."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from extract.measure import sum_tables
 from extract.measure import sums_file as sums
 from extract.measure.feature_sums import (
     DocumentShifts,
@@ -18,7 +20,10 @@ from extract.measure.feature_sums import (
     text_hashes,
     top_contexts,
 )
+from extract.measure.sum_tables import Column, SumTable
 from extract.saes.dictionary import SparseCodes
+from store.errors import UserError
+from store.metrics.layer import FEATURE_SUMS
 
 
 def window_text(token_ids, window_of_row, row, before, after):
@@ -96,21 +101,57 @@ def test_no_contexts():
     assert len(top["place"]) == 0
 
 
-def test_sums_are_read_with_few_open_files(tmp_path, monkeypatch):
-    """Five shards, two files open at most: every shard is still read, in order, time and again."""
-    monkeypatch.setattr(sums, "MAX_OPEN", 2)
-    writer = SimpleNamespace(work=tmp_path, part_path=lambda part: tmp_path / f"part-{part}")
+COUNTS = SumTable("", (Column("n", "int64", "counts of something"),))
+
+
+def shards_on_disk(folder, arrays_of):
+    """(writer, five shards) whose files hold ``arrays_of(number)``."""
+    writer = SimpleNamespace(work=folder, part_path=lambda part: folder / f"part-{part}")
     shards = [SimpleNamespace(index=i) for i in range(5)]
     for shard in shards:
         writer.part_path(shard.index).write_bytes(b"codes")
-        sums.save(writer, shard, "run", {sums.key(12, "maths", "n"): np.array([shard.index, 10])})
-    found = sums.ShardSums(writer, shards)
+        sums.save(writer, shard, "run", arrays_of(shard.index))
+    return writer, shards
+
+
+def test_sums_are_read_with_few_open_files(tmp_path, monkeypatch):
+    """Five shards, two files open at most: every shard is still read, in order, time and again."""
+    monkeypatch.setattr(sums, "MAX_OPEN", 2)
+    writer, shards = shards_on_disk(tmp_path, lambda i: COUNTS.arrays({"n": np.array([i, 10])}, 12, "maths"))
+    found = sums.ShardSums(writer, shards, lambda _: {"12|maths|n"})
     for _ in range(2):
-        assert [array.tolist() for array in found.arrays(12, "maths", "n")] == [[i, 10] for i in range(5)]
-        assert [columns["n"][0] for columns in found.columns(["n"], 12, "maths")] == list(range(5))
+        assert [columns["n"].tolist() for columns in found.columns(COUNTS, 12, "maths")] == [[i, 10] for i in range(5)]
         assert len(found._open) == 2
     found.close()
     assert not found._open
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({}, "'12|maths|n' is missing or unknown"),
+        ({"12|maths|n": np.array([1]), "12|maths|m": np.array([1])}, "'12|maths|m' is missing or unknown"),
+        ({"12|maths|n": np.array([1.0])}, "column 'n' is float64 with 1 axes, not int64 with 1"),
+        ({"12|maths|n": np.array(1)}, "column 'n' is int64 with 0 axes, not int64 with 1"),
+    ],
+)
+def test_a_file_of_sums_that_holds_others(tmp_path, arrays, said):
+    writer, shards = shards_on_disk(tmp_path, lambda _: arrays)
+    found = sums.ShardSums(writer, shards, lambda _: {"12|maths|n"})
+    with pytest.raises(UserError, match=re.escape(said)) as refused:
+        list(found.columns(COUNTS, 12, "maths"))
+    assert "sums-00000.npz" in str(refused.value) and "remove that file" in str(refused.value)
+
+
+@pytest.mark.parametrize("values", [{}, {"n": np.array([1]), "m": np.array([1])}, {"n": np.array([1.0])}])
+def test_sums_that_are_not_declared_are_not_written(values):
+    with pytest.raises(ValueError, match="table ''"):
+        COUNTS.arrays(values, 12)
+
+
+def test_the_feature_sums_are_those_of_the_store():
+    names = [column.name for column in sum_tables.FEATURES.columns]
+    assert names == ["group", "feature", *FEATURE_SUMS] and set(sum_tables.FEATURE_COUNTS) < set(FEATURE_SUMS)
 
 
 def codes(dense):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from extract.measure.shard_layer import SPECTRUM_SHARDS
+from extract.measure.sum_tables import OUTER, SPECTRUM_SHARDS
 from extract.tables import spectrum as shape
 
 WIDTH = 6
@@ -36,12 +36,12 @@ class FakeMerger:
         ]
         self.rows = pd.DataFrame()
 
-    def arrays(self, *place: object):
-        """As ``ShardSums.arrays``; only the shards that take part have an outer product."""
+    def columns(self, table, *place: object):
+        """As ``ShardSums.columns``; only the shards that take part have an outer product."""
         for number, columns in enumerate(self.of_shard):
-            if place[-1] == "outer" and number >= SPECTRUM_SHARDS:
+            if table is OUTER and number >= SPECTRUM_SHARDS:
                 raise KeyError(place)
-            yield columns[place[-1]]
+            yield columns
 
     def load(self, table: str, rows) -> None:
         """As ``StoreWriter.load``."""
