@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from extract.config_file import PYPI_PREFIX, problems, read_mapping
 from store.errors import UserError
-from store.format.manifest_values import LARGEST, VariantName
+from store.format.manifest_values import VariantName
 from store.format.parts import MAX_PART_TOKENS
 from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, OBSERVED
+from store.value_types import LARGEST
 
 RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
 RESERVED_NAMES = {BASE, ALL, OBSERVED}

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict  # what pydantic needs before Python 3.12
 
 from store.names import VARIANT_NAME
+from store.value_types import LARGEST, Count, first_problem
 
 MOST_BYTES = 64_000_000
 """Of the file; one of ten million tokens has 100,000."""
@@ -15,9 +16,7 @@ MOST_OF_FILES, MOST_VALUES = 500_000, 100_000
 """Keys and values in ``files``, where each has six to eight, and in all other fields: pydantic tells of each that is wrong."""
 LONGEST_TEXT = 100_000
 DEEPEST = 20
-LARGEST = 2**53
 
-Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
 VariantName = Annotated[str, Field(pattern=f"^{VARIANT_NAME}$")]
 """It stands in paths of the parts and in every page."""
 Layer = Annotated[str, Field(pattern=r"^[0-9]{1,5}$")]
@@ -82,10 +81,7 @@ def check_fields(adapter: TypeAdapter, fields: Mapping[str, Any]) -> None:
     try:
         adapter.validate_python(fields)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(step) for step in problem["loc"] if step != "[key]")
-        said = problem["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{place[:80]!r}: {said[0].lower()}{said[1:]}") from None
+        raise ValueError(first_problem(error)) from None
 
 
 def _size(what: str, value: Any, may_be_endless: bool, depth: int = 0) -> int:

@@ -3,37 +3,42 @@
 ``my-store.sidecar.sqlite`` next to ``my-store/``, SQLite in WAL mode, so that it can be read while something is written.
 Several programs may write at once: each waits for its turn.
 Rows carry the digest of the store that they are about: extracted anew with another content, the store does not see them.
-How the file is opened, and what is believed of it: :mod:`store.sidecar.database`.
+How the file is opened, and what is believed of it: :mod:`store.sidecar.database`; its rows: :mod:`store.sidecar_rows`.
 """
 
 import json
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import pandas as pd
+from pydantic import FailFast, TypeAdapter, ValidationError
 
+from store import sidecar_rows
 from store.errors import Unavailable, UserError
 from store.sidecar import database as sidecar_file
-from store.sidecar.database import LONGEST_WORD, damaged
-from store.sidecar.reviews import MAX_NAME, MAX_NOTE, SEVERITIES, VERDICTS, Review
+from store.sidecar.reviews import Review
 from store.sidecar.steering import Steering
+from store.sidecar_rows import damaged
+from store.sidecar_schema import SINCE, TABLES
+from store.value_types import Index, Word, first_problem
 
 COLUMNS = ["layer", "feature", "label", "label_source"]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Label:
     """A name that somebody gave a feature, and where it comes from."""
 
-    layer: int
-    feature: int
-    label: str
-    source: str
+    layer: Index
+    feature: Index
+    label: Word
+    label_source: Word
 
 
 def sidecar_path(store: Path) -> Path:
@@ -108,8 +113,8 @@ def check(store: Path) -> list[str]:
     path = sidecar_path(store)
     try:
         found = sidecar_file.asked(path, lambda connection, _: connection.execute("PRAGMA integrity_check(5)").fetchall())
-        for table in sidecar_file.TABLES:
-            sidecar_file.read(path, table, None)
+        for table in TABLES:
+            sidecar_rows.read(path, table, None)
     except Unavailable:
         raise
     except UserError as error:
@@ -120,7 +125,7 @@ def check(store: Path) -> list[str]:
 def notes(store: Path) -> list[str]:
     """What cannot be checked of a store's sidecar, a sentence each."""
     path = sidecar_path(store)
-    count = sidecar_file.count_without_checksum(path)
+    count = sidecar_rows.count_without_checksum(path)
     return [f"The sidecar '{path.name}' has {count:,} rows of before checksums, which cannot be verified."] if count else []
 
 
@@ -130,18 +135,17 @@ def read_labels(store: Path, digest: str) -> pd.DataFrame:
     Raises:
         UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
-    kinds = {"layer": _is_index, "feature": _is_index, "label": _is_text, "label_source": _is_text}
-    rows = _read(store, "labels", digest, "label", kinds)
-    if len({row[:2] for row in rows}) < len(rows):
+    labels = _read(store, "labels", digest, "label", Label)
+    if len({(label.layer, label.feature) for label in labels}) < len(labels):
         raise damaged(sidecar_path(store), "label", "a feature has two")
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([(label.layer, label.feature, label.label, label.label_source) for label in labels], columns=COLUMNS)
 
 
 def labels_state(store: Path) -> tuple[int, str | None]:
     """Another value after labels were imported, and the same after anything else: how many there are, and the last time."""
 
     def ask(connection: Any, version: int) -> tuple[int, str | None] | None:
-        if version < sidecar_file.SINCE["labels"]:
+        if version < SINCE["labels"]:
             return None
         return connection.execute("SELECT count(*), max(imported) FROM labels").fetchone()
 
@@ -154,19 +158,7 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
     Raises:
         UserError: there is one, but it cannot be read or is of a later version.
     """
-    kinds = {
-        "layer": _is_index, "feature": _is_index, "variant": _is_text, "mode": _is_text, "n_contexts": _is_index,
-        "n_positions": _is_index, "kl_before": _is_number, "kl_after": _is_number, "low": _is_null_or_number,
-        "high": _is_null_or_number, "controls": _is_numbers, "seed": _is_whole,
-    }  # fmt: skip
-    rows = _read(store, "steering", digest, "causal check", kinds)
-    try:
-        found = [
-            Steering(*numbers, {int(feature): float(kl) for feature, kl in json.loads(controls).items()}, seed)
-            for *numbers, controls, seed in rows
-        ]
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise damaged(sidecar_path(store), "causal check", str(error)[:200]) from error
+    found = _read(store, "steering", digest, "causal check", Steering)
     return sorted(found, key=lambda check: (check.layer, check.feature, check.variant))
 
 
@@ -176,66 +168,36 @@ def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
     Raises:
         UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
-    kinds = {
-        "variant": _is_text, "layer": _is_index, "feature": _is_index, "reviewer": _is_name,
-        "verdict": VERDICTS.__contains__, "severity": (None, *SEVERITIES).__contains__, "note": _is_note, "made": _is_text,
-    }  # fmt: skip
-    rows = _read(store, "reviews", digest, "review", kinds)
-    try:
-        return [Review(*row) for row in rows if row[0] == variant]
-    except UserError as error:
-        raise damaged(sidecar_path(store), "review", str(error).rstrip(".")) from error
+    return [review for review in _read(store, "reviews", digest, "review", Review) if review.variant == variant]
 
 
 def _write(store: Path, table: str, rows: Sequence[tuple]) -> Path:
     path = sidecar_path(store)
-    sidecar_file.write(path, table, rows)
+    sidecar_rows.write(path, table, rows)
     return path
 
 
-def _read(store: Path, table: str, digest: str, what: str, kinds: dict[str, Callable[[Any], bool]]) -> list[tuple]:
-    """Some columns of a store's rows, each of the kind that was written: SQLite holds no column to its type.
+def _read(store: Path, table: str, digest: str, what: str, kind: type[Row]) -> list[Row]:
+    """A store's rows of a table, each value of the kind that was written: SQLite holds no column to its type.
 
     Raises:
         UserError: the sidecar cannot be read, or a value is not.
     """
-    rows = sidecar_file.read(sidecar_path(store), table, digest)
-    if not all(fits(row[name]) for row in rows for name, fits in kinds.items()):
-        raise damaged(sidecar_path(store), what, "a value is not of its kind")
-    return [tuple(row[name] for name in kinds) for row in rows]
+    path = sidecar_path(store)
+    rows = sidecar_rows.read(path, table, digest)
+    try:
+        if table == "steering":
+            rows = [row | {"controls": json.loads(row["controls"])} for row in rows]
+        return _rows_of(kind).validate_python(rows)
+    except ValidationError as error:
+        raise damaged(path, what, first_problem(error)) from error
+    except (UserError, ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, what, str(error)[:200].rstrip(".")) from error
 
 
-def _is_index(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**31
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _is_null_or_number(value: Any) -> bool:
-    return value is None or _is_number(value)
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str and len(value) <= LONGEST_WORD
-
-
-def _is_numbers(value: Any) -> bool:
-    """A set of numbers as JSON, which may be long."""
-    return type(value) is str
-
-
-def _is_name(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= MAX_NAME
-
-
-def _is_note(value: Any) -> bool:
-    return type(value) is str and len(value) <= MAX_NOTE
+@cache
+def _rows_of(kind: type[Row]) -> TypeAdapter[list[Row]]:
+    return TypeAdapter(Annotated[list[kind], FailFast()])
 
 
 def _now() -> str:

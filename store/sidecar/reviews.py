@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from store.errors import UserError
+from store.value_types import Index, Word
 
 CONCERN = "concern"
 VERDICTS = (CONCERN, "benign", "unclear")
@@ -30,14 +31,14 @@ class Review:
         UserError: a field is none of these.
     """
 
-    variant: str
-    layer: int
-    feature: int
-    reviewer: str
-    verdict: str
-    severity: str | None = None
-    note: str = ""
-    made: str = ""
+    variant: Word
+    layer: Index
+    feature: Index
+    reviewer: Word
+    verdict: Word
+    severity: Word | None = None
+    note: Word = ""
+    made: Word = ""
 
     def __post_init__(self) -> None:
         if not self.reviewer.strip() or len(self.reviewer) > MAX_NAME:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from store.numbers import counted, significant
+from store.value_types import Index, Number, Whole, Word
 
 RESTORE, ABLATE = "restore", "ablate"
 MIN_CONTEXTS = 8
@@ -24,18 +25,18 @@ class Steering:
         seed: of the draw of the controls.
     """
 
-    layer: int
-    feature: int
-    variant: str
-    mode: str
-    n_contexts: int
-    n_positions: int
-    kl_before: float
-    kl_after: float
-    low: float | None
-    high: float | None
-    controls: Mapping[int, float]
-    seed: int
+    layer: Index
+    feature: Index
+    variant: Word
+    mode: Word
+    n_contexts: Index
+    n_positions: Index
+    kl_before: Number
+    kl_after: Number
+    low: Number | None
+    high: Number | None
+    controls: Mapping[int, Number]
+    seed: Whole
 
     @property
     def change(self) -> float:

@@ -24,8 +24,8 @@ from store.errors import UserError
 from store.format import parts
 from store.format.manifest import MANIFEST_FILE
 from store.reports.terminal import describe
-from store.sidecar.database import checksum
 from store.sidecar.entries import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
+from store.sidecar_rows import checksum
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import make_tiny_store
 

@@ -18,7 +18,6 @@ from store.reports.review import as_json, collect, list_in_words
 from store.reports.review_page import as_html
 from store.sidecar import database as sidecar_file
 from store.sidecar import entries as sidecar
-from store.sidecar.database import VERSION
 from store.sidecar.entries import (
     Label,
     can_write,
@@ -32,6 +31,7 @@ from store.sidecar.entries import (
 )  # fmt: skip
 from store.sidecar.reviews import MAX_NOTE, Review, disagree, standing, step
 from store.sidecar.steering import Steering
+from store.sidecar_schema import VERSION
 from tests.support import ROOT
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 

@@ -8,9 +8,9 @@ import sqlite3
 
 import pytest
 
+from store import sidecar_schema
 from store.errors import UserError
 from store.sidecar import database as sidecar_file
-from store.sidecar.database import VERSION
 from store.sidecar.entries import (
     Label,
     check,
@@ -25,6 +25,7 @@ from store.sidecar.entries import (
 )
 from store.sidecar.reviews import Review
 from store.sidecar.steering import Steering
+from store.sidecar_schema import VERSION
 from tests.support import ROOT
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)
@@ -183,14 +184,14 @@ def test_a_file_that_is_swapped_while_it_is_open(own, tmp_path, monkeypatch):
     """By a link, between opening and writing: nothing is kept anywhere."""
     path, other = filled(own), other_program(tmp_path / "other.sqlite")
     before = other.read_bytes()
-    real = sidecar_file._bring_up_to_date
+    real = sidecar_schema.bring_up_to_date
 
     def swap(*given):
         path.rename(tmp_path / "moved")
         path.symlink_to(other)
         real(*given)
 
-    monkeypatch.setattr(sidecar_file, "_bring_up_to_date", swap)
+    monkeypatch.setattr(sidecar_schema, "bring_up_to_date", swap)
     with pytest.raises(UserError, match="link to another place"):
         write_review(own, "d", REVIEW)
     path.unlink()
