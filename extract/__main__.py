@@ -114,7 +114,7 @@ def labels(store: Path, file: Path, /) -> int:
         store: the store's folder
         file: CSV with the columns layer, feature, label; or Neuronpedia's explanations (.jsonl or .json, gzipped or not)
     """
-    from extract.label_files import import_labels
+    from store.exchange.label_files import import_labels
 
     print(import_labels(store, file))
     return DONE
@@ -164,7 +164,7 @@ def publish(store: Path, /, *, out: Path, max_mb: float = 60) -> int:
         max_mb: the most its files may have together, in 10^6 bytes
     """
     from extract.progress import progress_bar
-    from extract.publish import publish, size
+    from store.exchange.publish import publish, size
 
     manifest = publish(store, out, max_mb, progress_bar)
     print("\n".join(manifest.notes))

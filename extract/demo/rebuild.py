@@ -13,11 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from extract.claim import alone
 from extract.config import load_config
 from extract.demo import ADAPTERS
 from extract.demo.data import training_sets as datasets
 from store.errors import UserError
+from store.format.claim import alone
 from store.format.manifest import MANIFEST_FILE
 from store.format.writer import make_folder
 

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from extract.claim import claimed
 from extract.config import RunConfig
 from extract.corpus.answers import write_answers
 from extract.corpus.batches import Shard, make_batches, make_shards
@@ -41,6 +40,7 @@ from extract.tables.layer_metrics import write_layer_metrics
 from extract.tables.merged_sums import Merger, write_documents
 from extract.tables.spectrum import write_spectrum
 from store.errors import UserError, first_line, reason
+from store.format.claim import claimed
 from store.format.manifest import Manifest, read_manifest
 from store.format.writer import WORK_FOLDER, StoreWriter
 from store.names import BASE

@@ -2,7 +2,7 @@
 
 It may come from a stranger, lie beside the store by mistake, or have been damaged since. So before anything is asked of it: it
 is a file of its own, not a link; and it holds exactly the tables that this program, or one before it, makes, without views,
-triggers or generated columns (:mod:`store.sidecar_schema`).
+triggers or generated columns (:mod:`store.sidecar.schema`).
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from store import sidecar_schema
 from store.errors import Unavailable, UserError, first_line, is_known, unavailable
-from store.sidecar_schema import REMEDY, VERSION, version_of
+from store.sidecar import schema as sidecar_schema
+from store.sidecar.schema import REMEDY, VERSION, version_of
 
 TIMEOUT = 30
 """Seconds that a reader or writer waits for others."""

@@ -3,7 +3,7 @@
 ``my-store.sidecar.sqlite`` next to ``my-store/``, SQLite in WAL mode, so that it can be read while something is written.
 Several programs may write at once: each waits for its turn.
 Rows carry the digest of the store that they are about: extracted anew with another content, the store does not see them.
-How the file is opened, and what is believed of it: :mod:`store.sidecar.database`; its rows: :mod:`store.sidecar_rows`.
+How the file is opened, and what is believed of it: :mod:`store.sidecar.database`; its rows: :mod:`store.sidecar.rows`.
 """
 
 import json
@@ -18,13 +18,13 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 from pydantic import FailFast, TypeAdapter, ValidationError
 
-from store import sidecar_rows
 from store.errors import Unavailable, UserError
 from store.sidecar import database as sidecar_file
+from store.sidecar import rows as sidecar_rows
 from store.sidecar.reviews import Review
+from store.sidecar.rows import damaged
+from store.sidecar.schema import SINCE, TABLES
 from store.sidecar.steering import Steering
-from store.sidecar_rows import damaged
-from store.sidecar_schema import SINCE, TABLES
 from store.value_types import Index, Word, first_problem
 
 COLUMNS = ["layer", "feature", "label", "label_source"]

@@ -18,14 +18,14 @@ from extract.config import SourceConfig, load_config
 from extract.corpus.answers import read_answers
 from extract.corpus.records import read_records
 from extract.corpus.render import Renderer
-from extract.label_files import import_labels
 from store import open_store, verify
 from store.errors import UserError
+from store.exchange.label_files import import_labels
 from store.format import parts
 from store.format.manifest import MANIFEST_FILE
 from store.reports.terminal import describe
 from store.sidecar.entries import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
-from store.sidecar_rows import checksum
+from store.sidecar.rows import checksum
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import make_tiny_store
 

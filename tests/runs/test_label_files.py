@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from extract import label_files
 from extract.__main__ import main
+from store.exchange import label_files
 from store.sidecar.entries import sidecar_path
 from tests.support.tiny_store import make_tiny_store
 

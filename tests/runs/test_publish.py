@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from extract import publish as publishing
 from extract.__main__ import main
 from store import UserError, open_store, verify
+from store.exchange import publish as publishing
 from store.exchange.subset import Cut, coded_documents
 from store.format import parts
 from store.format.manifest import read_manifest
@@ -255,4 +255,4 @@ def test_no_path_of_this_machine_is_written(published, extracted):
 def test_publish_needs_no_torch():
     from tests.unit.test_imports import loaded_after
 
-    assert "torch" not in loaded_after("import extract.publish")
+    assert "torch" not in loaded_after("import store.exchange.publish")

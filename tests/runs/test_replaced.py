@@ -7,9 +7,9 @@ import pytest
 
 from app import data
 from extract.__main__ import main
-from extract.publish import publish
 from store import open_store, verify
 from store.errors import Replaced, UserError
+from store.exchange.publish import publish
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
 from store.format.parts import part_file
 from store.sandbox import run as sandbox
@@ -139,7 +139,7 @@ def test_a_store_that_is_replaced_while_it_is_opened(pair, place, monkeypatch):
 
 
 def test_a_store_that_is_replaced_while_it_is_published(pair, place, tmp_path, monkeypatch):
-    from extract import publish as module
+    from store.exchange import publish as module
 
     copy = module.copy_subset
 

@@ -30,8 +30,8 @@ from store.sidecar.entries import (
     write_review,
 )  # fmt: skip
 from store.sidecar.reviews import MAX_NOTE, Review, disagree, standing, step
+from store.sidecar.schema import VERSION
 from store.sidecar.steering import Steering
-from store.sidecar_schema import VERSION
 from tests.support import ROOT
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 

@@ -8,9 +8,9 @@ import sqlite3
 
 import pytest
 
-from store import sidecar_schema
 from store.errors import UserError
 from store.sidecar import database as sidecar_file
+from store.sidecar import schema as sidecar_schema
 from store.sidecar.entries import (
     Label,
     check,
@@ -24,8 +24,8 @@ from store.sidecar.entries import (
     write_steering,
 )
 from store.sidecar.reviews import Review
+from store.sidecar.schema import VERSION
 from store.sidecar.steering import Steering
-from store.sidecar_schema import VERSION
 from tests.support import ROOT
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)

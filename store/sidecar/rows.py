@@ -10,10 +10,10 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from store import sidecar_schema
 from store.errors import UserError
+from store.sidecar import schema as sidecar_schema
 from store.sidecar.database import asked, to_write
-from store.sidecar_schema import REMEDY, SINCE, TABLES
+from store.sidecar.schema import REMEDY, SINCE, TABLES
 
 _REALS = ("kl_before", "kl_after", "low", "high")
 """Columns whose numbers are kept, and so hashed, as floats."""

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from extract.claim import claimed
 from store import Store, files, open_store
 from store.errors import UserError, reason
 from store.exchange.subset import Cut, copy_subset, steps
+from store.format.claim import claimed
 from store.format.manifest import Manifest
 from store.format.writer import StoreWriter
 from store.sidecar import entries as sidecar
