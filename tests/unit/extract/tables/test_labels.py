@@ -395,7 +395,7 @@ def test_labels_of_another_dictionary_are_refused(own, tmp_path, capsys, monkeyp
 
 
 def test_files_that_cannot_be_read(tiny_store, tmp_path, capsys):
-    refused(["labels", str(tiny_store), str(tmp_path / "none.csv")], capsys, "none.csv", "No such file")
+    refused(["labels", str(tiny_store), str(tmp_path / "none.csv")], capsys, "none.csv", "there is no such file")
     (tmp_path / "labels.txt").write_text(CSV)
     refused(["labels", str(tiny_store), str(tmp_path / "labels.txt")], capsys, "neither .csv nor .jsonl")
     (tmp_path / "latin.csv").write_bytes("layer,feature,label\n5,0,Größe\n".encode("latin-1"))
