@@ -17,11 +17,11 @@ from extract import resumable as stamped
 from extract.config import RunConfig
 from extract.corpus.batches import Batch, Shard, make_shards
 from extract.corpus.documents import Document
-from extract.corpus.vocabulary import head_input
 from extract.hashed_random import text_key
 from extract.measure.run_context import RunContext
 from extract.measure.sum_tables import KL, LOGPROB
 from extract.models.model_set import ModelSet, text_config
+from extract.models.output_head import head_input
 from extract.progress import progress_bar
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError

@@ -7,6 +7,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -186,3 +187,16 @@ def resume_after(model: nn.Module, layer: int, hidden: torch.Tensor, in_tuples: 
                 del block.forward
             else:
                 block.forward = forward
+
+
+@dataclass(frozen=True)
+class PlantedChange:
+    """A change that is ready to be made.
+
+    Attributes:
+        layer: block whose output is changed.
+        of: (hidden [batch, position, d_model], input_ids [batch, position]) -> changed hidden, same shape and dtype.
+    """
+
+    layer: int
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -8,9 +8,8 @@ import torch
 
 from extract.corpus.batches import Batch
 from extract.device import to_device
-from extract.models.hooks import Residuals, capture_residuals, check_shape, resume_after, run_truncated
+from extract.models.hooks import PlantedChange, Residuals, capture_residuals, check_shape, resume_after, run_truncated
 from extract.models.model_set import ModelSet
-from extract.pilot.planted import PlantedChange
 from store.errors import UserError
 from store.names import BASE
 

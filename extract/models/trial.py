@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from extract.corpus.vocabulary import final_norm, head_input, logit_effects
 from extract.models.hooks import Residuals, capture_residuals, check_shape, decoder_blocks, run_truncated
+from extract.models.output_head import final_norm, head_input, logit_effects
 from store.errors import UserError, first_line
 
 TOKENS = ((0, 1, 2), (0, 1, 0))

@@ -19,7 +19,7 @@ from extract.config import RunConfig
 from extract.corpus.answers import write_answers
 from extract.corpus.batches import Shard, make_batches, make_shards
 from extract.corpus.token_index import Places
-from extract.corpus.vocabulary import TokenTexts
+from extract.corpus.token_texts import TokenTexts
 from extract.measure.run_context import RunContext
 from extract.measure.shard import run_shards
 from extract.measure.sums_file import is_done

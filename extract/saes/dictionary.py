@@ -1,7 +1,6 @@
 """Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
 
 import filecmp
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from sae_lens import SAE
 from transformers import PretrainedConfig
 
 from extract.config import SaeConfig
+from extract.models.digests import tensors_digest
 from extract.models.hooks import layer_of_hook
 from extract.saes.codes import RoomyCodes, SparseCodes
 from extract.saes.conventions import is_centred, said, trained_on
@@ -309,13 +309,3 @@ def load_replicas(
         if replica.is_same(first[replica.layer]):
             raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
     return loaded
-
-
-def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:
-    """SHA-256 over named tensors: names, types, shapes and bytes."""
-    total = hashlib.sha256(extra.encode())
-    for name, tensor in sorted(tensors.items()):
-        flat = tensor.detach().cpu().contiguous()
-        total.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
-        total.update(flat.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

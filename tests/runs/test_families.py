@@ -22,11 +22,11 @@ from transformers import (
 )
 
 from extract.config import RunConfig
-from extract.corpus.vocabulary import logit_effects
 from extract.models.hooks import capture_residuals, decoder_blocks, run_truncated
 from extract.models.loading import load_model
 from extract.models.memory import parameters
 from extract.models.model_set import ModelSet
+from extract.models.output_head import logit_effects
 from store.errors import UserError
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 60,

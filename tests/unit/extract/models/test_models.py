@@ -6,10 +6,12 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM
 
 from extract.config import load_config
-from extract.corpus.vocabulary import final_gain, promoted_tokens, token_texts
+from extract.corpus.token_texts import token_texts
 from extract.models.hooks import capture_residuals, decoder_blocks, layer_of_hook, run_truncated
 from extract.models.loading import load_tokenizer
 from extract.models.model_set import ModelSet
+from extract.models.output_head import final_gain
+from extract.saes.decoder_rows import promoted_tokens
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
 from tests.support.world import make_sae
