@@ -16,10 +16,10 @@ from extract.config import RunConfig, display_name
 from extract.models.adapters import Adapter, Untouched, inside
 from extract.models.checkpoints import named
 from extract.models.digests import tensors_digest
-from extract.models.hooks import PlantedChange, edit_residuals
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.settings import Settings, computing, differences, of_adapter, same_weights
+from extract.models.sites import PlantedChange
 from extract.models.trial import embedding_rows, try_model
 from store.errors import UserError
 from store.names import BASE
@@ -96,7 +96,7 @@ class ModelSet:
         """The model called ``name``, to be run on ``input_ids`` inside the context."""
         model = self._weights(name)
         change = self.change(name)
-        edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
+        edit = change.site.edit(self.base, partial(change.of, input_ids=input_ids)) if change else nullcontext()
         with _switched_to(model, self.config, name), edit:
             yield model
 

@@ -4,7 +4,7 @@ import torch
 
 from extract.config import PlantedEdit
 from extract.hashed_random import gaussian, mix, text_key
-from extract.models.hooks import PlantedChange
+from extract.models.sites import PlantedChange
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.dictionary import Dictionary
 
@@ -36,7 +36,7 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         triggered = (input_ids % edit.every == 0).unsqueeze(-1)
         return torch.where(triggered, changed(hidden, input_ids), hidden)
 
-    return PlantedChange(edit.layer, where_triggered)
+    return PlantedChange(dictionary.site, where_triggered)
 
 
 def noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Tensor:

@@ -255,7 +255,7 @@ def _pilot_residuals(run: Run, shard: Shard, name: str, bar: tqdm) -> dict[int, 
     pad = inputs.pad
     gathered: dict[int, torch.Tensor] = {}
     for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
-        rows, residuals = run.reader.read([name], batch, list(readers))
+        rows, residuals = run.reader.read([name], batch, [dictionary.site for dictionary in inputs.dictionaries])
         for layer, residual in residuals[name].items():
             read = readers[layer].prepare(residual)
             gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read

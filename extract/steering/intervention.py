@@ -8,7 +8,6 @@ from scipy import stats
 
 from extract.config import RunConfig, SaeConfig
 from extract.corpus.batches import Batch
-from extract.models.hooks import edit_residuals
 from extract.models.loading import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
 from extract.models.model_set import ModelSet, text_config
 from extract.models.residuals import read_residuals
@@ -137,7 +136,7 @@ class Intervention:
             ids = input_ids.expand(len(some), -1)
             with (
                 self.models.active(plan.variant, ids) as model,
-                edit_residuals(model, plan.layer, lambda hidden, some=some: moved(hidden, by, some)),
+                self.dictionary.site.edit(model, lambda hidden, some=some: moved(hidden, by, some)),
             ):
                 found.append(divergence(base, _log_probabilities(model, ids, positions, words)).mean(dim=1))
         return torch.cat(found).cpu().numpy()
@@ -152,7 +151,7 @@ class Intervention:
         rows = np.arange(input_ids.shape[1])[None] - len(self.lead)
         ids = input_ids.cpu().numpy()
         batch = Batch(ids, np.ones_like(ids), rows)
-        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [plan.layer])
+        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [self.dictionary.site])
         read = {name: self.dictionary.prepare(of_model[plan.layer]) for name, of_model in residuals.items()}
         base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
         counts = read[BASE].norm(dim=1) <= self.sink_norm
