@@ -146,7 +146,7 @@ class PlantedChange:
 
 
 def apart(output: Any) -> tuple[Any, tuple | None]:
-    """(the activation [batch, position, d_model] in a module's output, what else is in it, or None where it is no tuple or list)."""
+    """(the activation [batch, position, d_model] in a module's output, what else a tuple has, or None where it is none)."""
     return (output[0], tuple(output[1:])) if isinstance(output, (tuple, list)) else (output, None)
 
 
