@@ -185,7 +185,7 @@ def _alone(measure: Callable, config: RunConfig):
 
 def _measure_bare(config: RunConfig) -> Bare:
     inputs = load_inputs(config, lambda _text: None)
-    layers = [dictionary.layer for dictionary in inputs.dictionaries]
+    sites = [dictionary.site for dictionary in inputs.dictionaries]
     watch = _Stopwatch(inputs.models.device)
     positions = used = 0
     batches = list(_batches(config, inputs))
@@ -200,7 +200,7 @@ def _measure_bare(config: RunConfig) -> Bare:
                 with (
                     watch.time(name),
                     inputs.models.active(name, input_ids) as model,
-                    capture_residuals(model, layers) as found,
+                    capture_residuals(model, sites) as found,
                 ):
                     run_truncated(model, input_ids, mask)
                 for dictionary in inputs.dictionaries:

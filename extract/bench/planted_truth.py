@@ -11,6 +11,7 @@ import numpy as np
 
 from extract.bench.page import Row
 from extract.config import PlantedEdit, RunConfig, SaeConfig, VariantConfig, load_config
+from extract.demo import DEMO_CONFIG
 from extract.run import pipeline
 from store import open_store
 from store.metrics.thresholds import TESTABLE_DOCUMENTS, TESTABLE_FIRINGS, Q
@@ -84,8 +85,6 @@ def planted_on_the_base(quick: bool) -> list[Row]:
     draw of it; a planted feature must come first. Features are drawn among those that can be tested and do not fire often: of a
     dead one the encoder need not answer to the decoder's direction.
     """
-    from extract.demo import DEMO_CONFIG
-
     config = load_config(DEMO_CONFIG).model_copy(update={"tokens": 6000 if quick else 12_000})
     saes = {int(sae.name.removeprefix("layer_")): sae for sae in config.saes}
     return planted_rows(config, {5: saes[5]} if quick else saes, each=1 if quick else 3)

@@ -7,6 +7,7 @@ from extract.config import RunConfig
 from extract.corpus.batches import Batch, Shard, make_batches
 from extract.models.model_set import ModelSet
 from extract.models.residuals import ResidualReader
+from extract.models.sites import Site
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.dictionary import Dictionary
 
@@ -39,6 +40,11 @@ class RunContext:
     def layers(self) -> list[int]:
         """Layers with a dictionary, ascending."""
         return [dictionary.layer for dictionary in self.dictionaries]
+
+    @property
+    def sites(self) -> list[Site]:
+        """What is read of the models: of every layer one."""
+        return [dictionary.site for dictionary in self.dictionaries]
 
     def batches(self, shard: Shard) -> Iterator[Batch]:
         """A shard's context windows, padded, as every model of the run sees them."""

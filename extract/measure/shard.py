@@ -57,7 +57,7 @@ def read_shard(
         dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
     }
     taker = Taker(context, layers, rooms(context))
-    for batch in read_batches(context.reader, context.batches(shard), again, context.layers, scratch):
+    for batch in read_batches(context.reader, context.batches(shard), again, context.sites, scratch):
         taker.take(batch)
         progress(len(batch.rows))
     taker.finish()

@@ -17,21 +17,17 @@ from extract import resumable as stamped
 from extract.config import RunConfig
 from extract.corpus.batches import Batch, Shard, make_shards
 from extract.corpus.documents import Document
-from extract.corpus.vocabulary import head_input
 from extract.hashed_random import text_key
 from extract.measure.run_context import RunContext
 from extract.measure.sum_tables import KL, LOGPROB
-from extract.models.model_set import ModelSet, text_config
+from extract.models.model_set import ModelSet
+from extract.models.predictions import Predictions, divergence, pieces
 from extract.progress import progress_bar
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
 from store.format.parts import Codes, read_codes, read_counted
 from store.format.writer import StoreWriter
 from store.names import BASE
-
-LOGITS_AT_ONCE = 2**25  # of one model, 128 MB in float32: 128 positions of a vocabulary of 262,144
-CHECKED_TOKENS = 16
-CHECK_TOLERANCE = 0.02  # of the largest logit: above bfloat16's rounding, far below any scale that was left out
 
 
 @dataclass(frozen=True)
@@ -150,17 +146,17 @@ def _compare(models: ModelSet, batch: Batch) -> tuple[np.ndarray, dict[str, np.n
     following = torch.full_like(input_ids, -1)
     following[:, :-1] = torch.where(kept[:, 1:], input_ids[:, 1:], -1)
     following = following[kept]
-    heads = {name: _Head(models, name, input_ids, mask, kept) for name in models.names}
-    words = min(head.n_words for head in heads.values())
-    pieces: dict[str, list[torch.Tensor]] = {}
-    for chunk in torch.arange(len(following), device=models.device).split(max(1, LOGITS_AT_ONCE // words)):
-        base = heads[BASE].log_probabilities(chunk, words)
-        pieces.setdefault(LOGPROB.key("logprob", BASE), []).append(_pick(base, following[chunk]))
+    predictions = {name: Predictions(models, name, input_ids, mask, kept) for name in models.names}
+    words = models.shared_words(models.names)
+    chunks: dict[str, list[torch.Tensor]] = {}
+    for chunk in pieces(len(following), words):
+        base = predictions[BASE].log_probabilities(chunk, words)
+        chunks.setdefault(LOGPROB.key("logprob", BASE), []).append(_pick(base, following[chunk]))
         for name in models.names[1:]:
-            variant = heads[name].log_probabilities(chunk, words)
-            pieces.setdefault(LOGPROB.key("logprob", name), []).append(_pick(variant, following[chunk]))
-            pieces.setdefault(KL.key("kl", name), []).append(_divergence(base, variant))
-    found = {key: torch.cat(values).cpu().numpy() for key, values in pieces.items()}
+            variant = predictions[name].log_probabilities(chunk, words)
+            chunks.setdefault(LOGPROB.key("logprob", name), []).append(_pick(variant, following[chunk]))
+            chunks.setdefault(KL.key("kl", name), []).append(divergence(base, variant))
+    found = {key: torch.cat(values).cpu().numpy() for key, values in chunks.items()}
     for name in models.names[1:]:
         if not np.isfinite(found[KL.key("kl", name)]).all():
             raise UserError(
@@ -174,65 +170,6 @@ def _pick(log_probabilities: torch.Tensor, following: torch.Tensor) -> torch.Ten
     """float64 [positions]: the log-probability of each position's next token, NaN where there is none (-1)."""
     picked = log_probabilities.gather(1, following.clamp_min(0)[:, None])[:, 0].double()
     return picked.masked_fill(following < 0, torch.nan)
-
-
-def _divergence(base: torch.Tensor, variant: torch.Tensor) -> torch.Tensor:
-    """float64 [positions]: KL(p_a || p_b) of log-probabilities [positions, words]; ``variant`` is overwritten.
-
-    float32 log-probabilities leave an error of about 1e-6 nats, which is why the sum is not let below 0.
-    """
-    terms = variant.neg_().add_(base).mul_(base.exp())
-    return terms.sum(1, dtype=torch.float64).clamp_min(0)
-
-
-class _Head:
-    """One model on one batch: what its output head reads at the tokens that are kept, and the predictions from it.
-
-    Args:
-        input_ids, mask, kept: [batch, position] on the models' device.
-    """
-
-    def __init__(
-        self, models: ModelSet, name: str, input_ids: torch.Tensor, mask: torch.Tensor, kept: torch.Tensor
-    ) -> None:
-        self.models, self.name, self.input_ids = models, name, input_ids
-        with models.active(name, input_ids) as model:
-            self.hidden = head_input(model, input_ids, mask)[kept]
-            config = text_config(model)
-        self.n_words: int = config.vocab_size
-        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
-
-    def logits(self, chunk: torch.Tensor, words: int) -> torch.Tensor:
-        """float32 [chunk, words] at some of the kept tokens; a model with more words than another is cut to the shared ones."""
-        with self.models.active(self.name, self.input_ids) as model:
-            logits = model.get_output_embeddings()(self.hidden[chunk])[:, :words].float()
-        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
-
-    def log_probabilities(self, chunk: torch.Tensor, words: int) -> torch.Tensor:
-        """float32 [chunk, words]."""
-        return torch.log_softmax(self.logits(chunk, words), dim=1)
-
-
-@torch.inference_mode()
-def check_heads(models: ModelSet) -> None:
-    """Compare with each model's own logits on a few tokens, before anything is extracted.
-
-    Raises:
-        UserError: the model does more between its head and its logits (a scale, say) than is done here.
-    """
-    rows = min(models.embedding_rows.values())
-    input_ids = (torch.arange(1, 1 + CHECKED_TOKENS, device=models.device) % rows)[None]
-    mask = torch.ones_like(input_ids)
-    for name in models.names:
-        with models.active(name, input_ids) as model:
-            theirs = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits[0].float()
-        head = _Head(models, name, input_ids, mask, mask.bool())
-        ours = head.logits(torch.arange(input_ids.shape[1], device=models.device), head.n_words)
-        if not (ours - theirs).abs().max() <= CHECK_TOLERANCE * theirs.abs().max():
-            raise UserError(
-                f"The next-token predictions of the model '{name}' cannot be computed in pieces, since it changes its logits "
-                "in a way that is not known here; set token_kl: 0."
-            )
 
 
 def _read_sample(context: RunContext, groups: Sequence[Shard], numbers: np.ndarray, writer: StoreWriter) -> Sample:

@@ -10,6 +10,7 @@ import torch
 
 from extract.corpus.batches import Batch
 from extract.models.residuals import ResidualReader
+from extract.models.sites import Site
 from store.names import BASE
 
 
@@ -29,7 +30,7 @@ class BatchResiduals:
 
 
 def read_batches(
-    reader: ResidualReader, batches: Iterable[Batch], wanted_again: np.ndarray, layers: Sequence[int], scratch: Path
+    reader: ResidualReader, batches: Iterable[Batch], wanted_again: np.ndarray, sites: Sequence[Site], scratch: Path
 ) -> Iterator[BatchResiduals]:
     """Every batch through every model; where one model is in memory at a time, all batches through one, then the next.
 
@@ -44,8 +45,8 @@ def read_batches(
     models = reader.models
     if not models.one_at_a_time:
         for batch in batches:
-            rows, residuals = reader.read(models.names, batch, layers)
-            yield BatchResiduals(rows, residuals, reader.read_again(batch, wanted_again, layers))
+            rows, residuals = reader.read(models.names, batch, sites)
+            yield BatchResiduals(rows, residuals, reader.read_again(batch, wanted_again, sites))
         return
     batches = list(batches)
     with tempfile.TemporaryDirectory(prefix="residuals-", dir=scratch) as folder:
@@ -57,10 +58,10 @@ def read_batches(
         again = []
         for name in in_turn:
             for number, batch in enumerate(batches):
-                residuals = reader.read([name], batch, layers)[1][name]
+                residuals = reader.read([name], batch, sites)[1][name]
                 np.savez(place(name, number), **{str(layer): residual.cpu().numpy() for layer, residual in residuals.items()})
                 if name == BASE:
-                    again.append(reader.read_again(batch, wanted_again, layers))
+                    again.append(reader.read_again(batch, wanted_again, sites))
         for number, batch in enumerate(batches):
             residuals = {name: _taken(place(name, number), models.device) for name in models.names}
             yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])

@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from extract.config import RunConfig, display_name
 from extract.models.adapters import Adapter, Untouched, inside
 from extract.models.checkpoints import named
-from extract.models.hooks import edit_residuals
+from extract.models.digests import tensors_digest
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.settings import Settings, computing, differences, of_adapter, same_weights
+from extract.models.sites import PlantedChange
 from extract.models.trial import embedding_rows, try_model
-from extract.pilot.planted import PlantedChange
-from extract.saes.dictionary import tensors_digest
 from store.errors import UserError
 from store.names import BASE
 
@@ -58,6 +57,7 @@ class ModelSet:
         self.made_for: dict[str, str] = {}
         self.embedding_rows: dict[str, int] = {}
         self.one_at_a_time = needs(config, model_config(config.base), device, dtype).one_at_a_time
+        self._n_words: dict[str, int] = {}
         self._loaded: dict[str, nn.Module] = {}
         self._changes: dict[str, PlantedChange] = {}
         self.shape = text_config(self.base)
@@ -97,9 +97,13 @@ class ModelSet:
         """The model called ``name``, to be run on ``input_ids`` inside the context."""
         model = self._weights(name)
         change = self.change(name)
-        edit = edit_residuals(self.base, change.layer, partial(change.of, input_ids=input_ids)) if change else nullcontext()
+        edit = change.site.edit(self.base, partial(change.of, input_ids=input_ids)) if change else nullcontext()
         with _switched_to(model, self.config, name), edit:
             yield model
+
+    def shared_words(self, names: Sequence[str]) -> int:
+        """Size of the vocabulary that some models share: one with tokens added has those of the others first."""
+        return min(self._n_words[self.owner(name)] for name in names)
 
     def owner(self, name: str) -> str:
         """Whose weights a model is run with: a checkpoint its own, every other the base's."""
@@ -159,6 +163,7 @@ class ModelSet:
         if name not in self.embedding_rows:
             self.notes += notes
             self.embedding_rows[name] = embedding_rows(model)
+            self._n_words[name] = text_config(model).vocab_size
             self.settings[name] = computing(text_config(model))
             tensors = {} if self.device == "meta" else weights(model)
             numbers = {key for key, parameter in model.named_parameters() if parameter.is_floating_point()}

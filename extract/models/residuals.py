@@ -1,4 +1,4 @@
-"""One batch through the models: the residuals of its tokens at every layer that has a dictionary."""
+"""One batch through the models: the residuals of its tokens at every site that a dictionary reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import torch
 
 from extract.corpus.batches import Batch
 from extract.device import to_device
-from extract.models.hooks import Residuals, capture_residuals, check_shape, resume_after, run_truncated
+from extract.models.hooks import Residuals, capture_residuals, check_shape, run_truncated
 from extract.models.model_set import ModelSet
-from extract.pilot.planted import PlantedChange
+from extract.models.sites import PlantedChange, Site
 from store.errors import UserError
 from store.names import BASE
 
 
 def read_residuals(
-    models: ModelSet, names: Sequence[str], batch: Batch, layers: Sequence[int]
+    models: ModelSet, names: Sequence[str], batch: Batch, sites: Sequence[Site]
 ) -> tuple[torch.Tensor, dict[str, dict[int, torch.Tensor]]]:
     """Run models on a batch and keep the residuals of its document tokens.
 
@@ -35,17 +35,18 @@ def read_residuals(
     base: Residuals | None = None
     for name in names:
         change = None if base is None else models.change(name)
-        if change is not None and change.layer in base:
-            captured = _changed(models, change, base, input_ids, attention_mask)
+        if change is not None and change.site.layer in base:
+            captured = _changed(models, change, base, sites, input_ids, attention_mask)
         else:
-            with models.active(name, input_ids) as model, capture_residuals(model, layers) as captured:
+            with models.active(name, input_ids) as model, capture_residuals(model, sites) as captured:
                 run_truncated(model, input_ids, attention_mask)
         base = captured if name == BASE else base
-        for layer in layers:
-            check_shape(captured[layer], input_ids, models.d_model, f"The model '{name}'")
+        for site in sites:
+            check_shape(captured[site.layer], input_ids, models.d_model, f"The model '{name}'")
         # A model that is spread over devices gives each layer's residuals on that layer's.
         residuals[name] = {
-            layer: captured[layer].to(kept.device).flatten(0, 1).index_select(0, kept).float() for layer in layers
+            layer: captured[layer].to(kept.device).flatten(0, 1).index_select(0, kept).float()
+            for layer in (site.layer for site in sites)
         }
     _check_finite(residuals)
     return torch.from_numpy(rows)[place], residuals
@@ -65,15 +66,21 @@ def _check_finite(residuals: dict[str, dict[int, torch.Tensor]]) -> None:
 
 @torch.inference_mode()
 def _changed(
-    models: ModelSet, change: PlantedChange, base: Residuals, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    models: ModelSet,
+    change: PlantedChange,
+    base: Residuals,
+    sites: Sequence[Site],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
 ) -> Residuals:
     """What a planted variant makes of the base's residuals: below its layer they stay, and only what is above it runs again."""
-    found = Residuals({layer: hidden for layer, hidden in base.items() if layer < change.layer})
-    found[change.layer] = change.of(base[change.layer], input_ids)
-    if above := [layer for layer in base if layer > change.layer]:
+    edited = change.site.layer
+    found = Residuals({layer: hidden for layer, hidden in base.items() if layer < edited})
+    found[edited] = change.of(base[edited], input_ids)
+    if above := [site for site in sites if site.layer > edited]:
         with (
             models.active(BASE, input_ids) as model,
-            resume_after(models.base, change.layer, found[change.layer], base.in_tuples),
+            change.site.resume(models.base, found[edited], base.beside),
             capture_residuals(model, above) as captured,
         ):
             run_truncated(model, input_ids, attention_mask)
@@ -82,7 +89,7 @@ def _changed(
 
 
 def read_again(
-    models: ModelSet, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
+    models: ModelSet, batch: Batch, wanted: np.ndarray, sites: Sequence[Site]
 ) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
     """Run the base once more on some windows of a batch, in a batch of another shape.
 
@@ -106,7 +113,7 @@ def read_again(
         np.pad(batch.attention_mask[chosen], widen, mode="edge" if widen[0][1] else "constant"),
         np.pad(batch.rows[chosen], widen, constant_values=-1),
     )
-    rows, residuals = read_residuals(models, [BASE], again, layers)
+    rows, residuals = read_residuals(models, [BASE], again, sites)
     kept = torch.from_numpy(wanted)[rows].nonzero().squeeze(1)
     place = to_device(kept, models.device)
     return rows[kept], {layer: residual.index_select(0, place) for layer, residual in residuals[BASE].items()}
@@ -119,13 +126,13 @@ class ResidualReader:
     models: ModelSet
 
     def read(
-        self, names: Sequence[str], batch: Batch, layers: Sequence[int]
+        self, names: Sequence[str], batch: Batch, sites: Sequence[Site]
     ) -> tuple[torch.Tensor, dict[str, dict[int, torch.Tensor]]]:
         """As :func:`read_residuals`."""
-        return read_residuals(self.models, names, batch, layers)
+        return read_residuals(self.models, names, batch, sites)
 
     def read_again(
-        self, batch: Batch, wanted: np.ndarray, layers: Sequence[int]
+        self, batch: Batch, wanted: np.ndarray, sites: Sequence[Site]
     ) -> tuple[torch.Tensor, dict[int, torch.Tensor]] | None:
         """As :func:`read_again`."""
-        return read_again(self.models, batch, wanted, layers)
+        return read_again(self.models, batch, wanted, sites)

@@ -4,8 +4,9 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from extract.corpus.vocabulary import final_norm, head_input, logit_effects
-from extract.models.hooks import Residuals, capture_residuals, check_shape, decoder_blocks, run_truncated
+from extract.models.hooks import Residuals, capture_residuals, check_shape, run_truncated
+from extract.models.output_head import final_norm, head_input, logit_effects
+from extract.models.sites import RESID_POST, Site, decoder_blocks
 from store.errors import UserError, first_line
 
 TOKENS = ((0, 1, 2), (0, 1, 0))
@@ -45,7 +46,7 @@ def try_model(model: nn.Module, what: str, device: str, context_length: int, pro
     width = model.config.get_text_config().hidden_size
     layers = range(len(decoder_blocks(model)))
     try:
-        with capture_residuals(model, layers) as residuals:
+        with capture_residuals(model, [Site(layer, RESID_POST) for layer in layers]) as residuals:
             try:
                 run_truncated(model, ids, mask)
             finally:

@@ -1,27 +1,12 @@
 """Known changes of the base: what a planted variant does to the residuals of its block. Definitions: docs/metrics.md."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 
 from extract.config import PlantedEdit
 from extract.hashed_random import gaussian, mix, text_key
+from extract.models.sites import PlantedChange
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.dictionary import Dictionary
-
-
-@dataclass(frozen=True)
-class PlantedChange:
-    """A change that is ready to be made.
-
-    Attributes:
-        layer: block whose output is changed.
-        of: (hidden [batch, position, d_model], input_ids [batch, position]) -> changed hidden, same shape and dtype.
-    """
-
-    layer: int
-    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot, pad: int) -> PlantedChange:
@@ -51,7 +36,7 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         triggered = (input_ids % edit.every == 0).unsqueeze(-1)
         return torch.where(triggered, changed(hidden, input_ids), hidden)
 
-    return PlantedChange(edit.layer, where_triggered)
+    return PlantedChange(dictionary.site, where_triggered)
 
 
 def noise_keys(input_ids: torch.Tensor, edit: PlantedEdit, pad: int) -> torch.Tensor:

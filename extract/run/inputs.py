@@ -11,7 +11,7 @@ from extract.corpus.documents import Corpus, check_ids, tokenize
 from extract.corpus.records import Record, check_domains, check_named_domains, read_records
 from extract.corpus.render import Renderer, is_chat
 from extract.measure.run_context import RunContext
-from extract.measure.token_kl import check_heads, check_predictions
+from extract.measure.token_kl import check_predictions
 from extract.models.loading import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.models.model_set import ModelSet, variant_tokenizers
 from extract.models.residuals import ResidualReader
@@ -91,8 +91,6 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     models = ModelSet(config, device, dtype)
     check_token_ids(models, text.corpus, bos)
     check_predictions(config, models.one_at_a_time)
-    if config.token_kl:
-        check_heads(models)
     notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
     for note in notes:
         say(f"Note: {note}")

@@ -19,7 +19,7 @@ from extract.config import RunConfig
 from extract.corpus.answers import write_answers
 from extract.corpus.batches import Shard, make_batches, make_shards
 from extract.corpus.token_index import Places
-from extract.corpus.vocabulary import TokenTexts
+from extract.corpus.token_texts import TokenTexts
 from extract.measure.run_context import RunContext
 from extract.measure.shard import run_shards
 from extract.measure.sums_file import is_done
@@ -255,7 +255,7 @@ def _pilot_residuals(run: Run, shard: Shard, name: str, bar: tqdm) -> dict[int, 
     pad = inputs.pad
     gathered: dict[int, torch.Tensor] = {}
     for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
-        rows, residuals = run.reader.read([name], batch, list(readers))
+        rows, residuals = run.reader.read([name], batch, [dictionary.site for dictionary in inputs.dictionaries])
         for layer, residual in residuals[name].items():
             read = readers[layer].prepare(residual)
             gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read

@@ -15,7 +15,7 @@ from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
-from extract.models.hooks import layer_of_hook
+from extract.models.sites import Site
 from store.errors import UserError
 from store.text import on_one_line
 
@@ -152,13 +152,13 @@ def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
 
 
 def _check_hooks(name: str, settings: Settings) -> None:
-    """Two names of one hook must mean the same layer."""
+    """Two names of one hook must mean the same site."""
     hooks = [said(settings, key) for key in ("hf_hook_name", "hook_name")]
     try:
-        layers = {layer_of_hook(hook) for hook in hooks if hook}
+        sites = {Site.of_hook(hook) for hook in hooks if hook}
     except UserError:
         return  # said when the layer is asked for
-    if len(layers) > 1:
+    if len(sites) > 1:
         raise UserError(
             f"The dictionary '{name}' names two layers, hf_hook_name {hooks[0]} and hook_name {hooks[1]}; correct its cfg.json."
         )

@@ -1,7 +1,6 @@
 """Loading dictionaries (SAEs) through sae-lens, and what the extractor asks of one: sparse codes and reconstructions."""
 
 import filecmp
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ from sae_lens import SAE
 from transformers import PretrainedConfig
 
 from extract.config import SaeConfig
-from extract.models.hooks import layer_of_hook
+from extract.models.digests import tensors_digest
+from extract.models.sites import Site
 from extract.saes.codes import RoomyCodes, SparseCodes
 from extract.saes.conventions import is_centred, said, trained_on
 from extract.saes.notes import centring_notes, rounding_notes
@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta 
 
 
 class Dictionary:
-    """One SAE at one layer's ``resid_post``.
+    """One SAE at one site of a model.
 
     Args:
         settings: as its file says them, where sae-lens dropped some.
@@ -33,7 +33,7 @@ class Dictionary:
 
     Attributes:
         sae: the sae-lens module, as loaded.
-        layer: decoder block whose output it reads.
+        site: what of a model it reads.
         notes: what of its settings was done for it that the user should know, a sentence each.
         decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
@@ -54,7 +54,7 @@ class Dictionary:
         metadata = sae.cfg.metadata
         self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
         try:
-            self.layer = layer_of_hook(self.hook_name)
+            self.site = Site.of_hook(self.hook_name)
         except UserError as error:
             raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
         decoder = sae.W_dec.detach().double()
@@ -74,6 +74,11 @@ class Dictionary:
         dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
         dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
         return dictionary
+
+    @property
+    def layer(self) -> int:
+        """Number of the decoder block that its site is of."""
+        return self.site.layer
 
     @property
     def d_sae(self) -> int:
@@ -145,7 +150,7 @@ class Dictionary:
         }
 
     def prepare(self, residuals: torch.Tensor) -> torch.Tensor:
-        """What the dictionary was trained on, of ``resid_post`` [..., d_model]: that itself, or that less its mean.
+        """What the dictionary was trained on, of what is read at its site, [..., d_model]: that itself, or that less its mean.
 
         All that is said of a layer is of this: pilot, sizes, controls, codes.
         """
@@ -309,13 +314,3 @@ def load_replicas(
         if replica.is_same(first[replica.layer]):
             raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
     return loaded
-
-
-def tensors_digest(tensors: dict[str, torch.Tensor], extra: str = "") -> str:
-    """SHA-256 over named tensors: names, types, shapes and bytes."""
-    total = hashlib.sha256(extra.encode())
-    for name, tensor in sorted(tensors.items()):
-        flat = tensor.detach().cpu().contiguous()
-        total.update(f"{name}{flat.dtype}{tuple(flat.shape)}".encode())
-        total.update(flat.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -2,15 +2,17 @@
 whether its next-token prediction comes nearer to the base's; beside it the same amounts along other features' directions.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy import stats
 
 from extract.config import RunConfig, SaeConfig
 from extract.corpus.batches import Batch
-from extract.models.hooks import edit_residuals
 from extract.models.loading import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
-from extract.models.model_set import ModelSet, text_config
+from extract.models.model_set import ModelSet
+from extract.models.predictions import Predictions, divergence, pieces
 from extract.models.residuals import read_residuals
 from extract.models.settings import settings_digest
 from extract.pilot.layer_pilot import LayerPilot
@@ -27,7 +29,7 @@ from store.names import BASE
 from store.read.connection import Store
 from store.sidecar.steering import MIN_CONTEXTS, RESTORE, Steering
 
-LOGITS_AT_ONCE = 2**24  # 128 MB in float64: two interventions on 32 positions of a vocabulary of 262,144
+Change = Callable[[torch.Tensor], torch.Tensor]
 
 
 def steer(store: Store, config: RunConfig, plan: Plan) -> Steering:
@@ -128,31 +130,32 @@ class Intervention:
         input_ids = torch.tensor([[*self.lead, *passage.token_ids.tolist()]], device=self.models.device)
         by = self._amounts(input_ids, plan)
         directions = self._directions([plan.feature, *plan.controls])
-        positions = torch.from_numpy(passage.positions + len(self.lead)).to(self.models.device)
-        words = min(self._words(name, input_ids) for name in (BASE, plan.variant))
-        with self.models.active(BASE, input_ids) as model:
-            base = _log_probabilities(model, input_ids, positions, words)
+        kept = torch.zeros_like(input_ids, dtype=torch.bool)
+        kept[0, torch.from_numpy(passage.positions + len(self.lead))] = True
+        words = self.models.shared_words([BASE, plan.variant])
+        base = self._log_probabilities(BASE, input_ids, kept, words)
         found = []
-        for some in directions.split(max(1, LOGITS_AT_ONCE // (len(positions) * words))):
-            ids = input_ids.expand(len(some), -1)
-            with (
-                self.models.active(plan.variant, ids) as model,
-                edit_residuals(model, plan.layer, lambda hidden, some=some: moved(hidden, by, some)),
-            ):
-                found.append(divergence(base, _log_probabilities(model, ids, positions, words)).mean(dim=1))
+        for some in pieces(len(directions), len(base) * words, base.dtype):
+            rows = directions[some]
+            repeated = input_ids.expand(len(rows), -1), kept.expand(len(rows), -1)
+            variant = self._log_probabilities(plan.variant, *repeated, words, lambda hidden, rows=rows: moved(hidden, by, rows))
+            found.append(divergence(base.repeat(len(rows), 1), variant).reshape(len(rows), -1).mean(1))
         return torch.cat(found).cpu().numpy()
 
-    def _words(self, name: str, input_ids: torch.Tensor) -> int:
-        """Size of a model's vocabulary; one with tokens added is cut to those that both know."""
-        with self.models.active(name, input_ids) as model:
-            return text_config(model).vocab_size
+    def _log_probabilities(
+        self, name: str, input_ids: torch.Tensor, kept: torch.Tensor, words: int, change: Change | None = None
+    ) -> torch.Tensor:
+        """float64 [n, words]: of the next token at n kept tokens of windows [rows, position], where residuals are changed."""
+        edit = None if change is None else lambda model: self.dictionary.site.edit(model, change)
+        read = Predictions(self.models, name, input_ids, torch.ones_like(input_ids), kept, edit)
+        return read.log_probabilities(slice(None), words, torch.float64)
 
     def _amounts(self, input_ids: torch.Tensor, plan: Plan) -> torch.Tensor:
         """float32 [position]: by how much each token is moved; 0 at BOS and at sinks."""
         rows = np.arange(input_ids.shape[1])[None] - len(self.lead)
         ids = input_ids.cpu().numpy()
         batch = Batch(ids, np.ones_like(ids), rows)
-        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [plan.layer])
+        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [self.dictionary.site])
         read = {name: self.dictionary.prepare(of_model[plan.layer]) for name, of_model in residuals.items()}
         base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
         counts = read[BASE].norm(dim=1) <= self.sink_norm
@@ -172,18 +175,6 @@ class Intervention:
         """float32 [1 + features, d_model]: nothing, then each feature's unit decoder direction."""
         unit = self.dictionary.decoder[features] / self.dictionary.decoder_norm[features][:, None]
         return torch.cat([torch.zeros_like(unit[:1]), unit]).float()
-
-
-def divergence(base: torch.Tensor, variant: torch.Tensor) -> torch.Tensor:
-    """[rows, positions]: KL(base || variant), nats, of log-probabilities [1, positions, words] and [rows, positions, words]."""
-    return (base.exp() * (base - variant)).sum(-1)
-
-
-def _log_probabilities(model: torch.nn.Module, input_ids: torch.Tensor, positions: torch.Tensor, words: int) -> torch.Tensor:
-    """float64 [rows, positions, words]: of the next token at some positions of windows [rows, position]."""
-    mask = torch.ones_like(input_ids)
-    logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=positions).logits
-    return logits[..., :words].double().log_softmax(-1)
 
 
 def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:

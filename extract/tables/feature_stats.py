@@ -4,18 +4,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 
 from extract.corpus.render import SEGMENTS
 from extract.measure import sum_tables
+from extract.saes.decoder_rows import close_pairs, nearest_rows
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
 from store.metrics.evidence import PooledChange, feature_evidence, floors
 from store.metrics.layer import feature_kind, feature_values
-from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
-
-ROWS_AT_ONCE = 1024
 
 
 def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, gate: str) -> None:
@@ -45,7 +42,7 @@ def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, ga
 
 def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) -> None:
     """Write what a second dictionary shows, for every feature of the first: its nearest decoder row, and how that shifted."""
-    nearest, cosine = _nearest(dictionary.unit_decoder, replica.unit_decoder)
+    nearest, cosine = nearest_rows(dictionary.unit_decoder, replica.unit_decoder)
     n_tokens = int(merger.layer_counts(dictionary.layer).sum())
     for variant in merger.context.config.variants:
         sums = merger.feature_sums(dictionary.layer, variant, sum_tables.REPLICA, 1, replica.d_sae)
@@ -60,21 +57,6 @@ def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) 
             **{name: values[name][nearest] for name in columns},
         }
         merger.writer.load("replicas", pd.DataFrame(rows))
-
-
-def neighbour_lists(dictionary: Dictionary, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k features with the nearest decoder rows of each feature: (features, cosines), [d_sae, k], nearest first."""
-    unit = dictionary.unit_decoder.float()
-    k = min(k, len(unit) - 1)
-    features, cosines = [], []
-    for start in range(0, len(unit), ROWS_AT_ONCE):
-        similarity = unit[start : start + ROWS_AT_ONCE] @ unit.T
-        own = torch.arange(len(similarity))
-        similarity[own, own + start] = -2.0
-        top = similarity.topk(k, dim=1)
-        features.append(top.indices.cpu().numpy())
-        cosines.append(top.values.cpu().numpy())
-    return np.concatenate(features), np.concatenate(cosines)
 
 
 def _add_evidence(
@@ -103,7 +85,7 @@ def _add_evidence(
         n_documents=np.array([(labels == domain).sum() for domain in merger.context.domains]),
         n_tokens=int(merger.layer_counts(dictionary.layer).sum()),
     )
-    evidence = feature_evidence(change, lambda features: _close_pairs(dictionary, features), gate)
+    evidence = feature_evidence(change, lambda features: close_pairs(dictionary, features), gate)
     moved_to = pd.array(evidence.pop("moved_to"), dtype="Int32")
     moved_to[moved_to < 0] = pd.NA
     values |= evidence | {"shift_isotropic": shift_isotropic, "near_threshold": near, "moved_to": moved_to}
@@ -141,30 +123,6 @@ def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens
         key = {"variant": variant, "layer": dictionary.layer, "segment": SEGMENTS[number]}
         frame = _frame(key, {**{name: values[name] for name in columns}, "share": share})
         merger.writer.load("feature_segments", frame)
-
-
-def _close_pairs(dictionary: Dictionary, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(feature, other, cosine) of the decoder pairs beyond SAME_DIRECTION, nearest first for each feature."""
-    unit = dictionary.unit_decoder
-    pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        chosen = features[start : start + ROWS_AT_ONCE]
-        similarity = (unit[torch.from_numpy(chosen).to(unit.device)] @ unit.T).cpu().numpy()
-        similarity[np.arange(len(chosen)), chosen] = -2.0
-        row, other = np.nonzero(similarity > SAME_DIRECTION)
-        cosine = similarity[row, other]
-        order = np.lexsort((other, -cosine, row))
-        pairs.append((chosen[row[order]], other[order], cosine[order]))
-    return tuple(np.concatenate(column) for column in zip(*pairs, strict=True))
-
-
-def _nearest(rows: torch.Tensor, others: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``rows`` [n, d_model] the nearest of ``others`` [m, d_model], all of unit length: (place, cosine)."""
-    best = [(part @ others.T).max(dim=1) for part in rows.split(ROWS_AT_ONCE)]
-    return (
-        torch.cat([found.indices for found in best]).cpu().numpy(),
-        torch.cat([found.values for found in best]).cpu().numpy(),
-    )
 
 
 def _frame(key: Mapping[str, object], values: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from extract.corpus.vocabulary import TokenTexts, promoted_tokens
+from extract.corpus.token_texts import TokenTexts
+from extract.saes.decoder_rows import neighbour_lists, promoted_tokens
 from extract.saes.dictionary import Dictionary
-from extract.tables.feature_stats import neighbour_lists
 from extract.tables.labels import SOURCE, Promoted, automatic_labels
 from extract.tables.merged_sums import Merger
 

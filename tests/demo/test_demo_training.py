@@ -16,7 +16,7 @@ from extract.demo.data.chat import encode_chat, encode_prompt, with_chat_templat
 from extract.demo.training import evaluate, harvest
 from extract.demo.training import fine_tuning as adapters
 from extract.demo.training import sae_training as saes
-from extract.models.hooks import layer_of_hook
+from extract.models.sites import Site
 from tests.support.demo_base import make_demo_base, write_training_sets
 from tests.support.world import sentences
 
@@ -115,7 +115,8 @@ def test_folded_dictionary_reads_raw_residuals(tmp_path):
     assert weights["W_dec"].dtype == weights["W_enc"].dtype == torch.float16
     assert weights["b_dec"].dtype == torch.float32
     sae = SAE.load_from_disk(str(tmp_path), dtype="float32")
-    assert layer_of_hook(sae.cfg.metadata.hook_name) == layer_of_hook(sae.cfg.metadata.hf_hook_name) == 12
+    hooks = sae.cfg.metadata.hook_name, sae.cfg.metadata.hf_hook_name
+    assert [Site.of_hook(hook).layer for hook in hooks] == [12, 12]
     assert sae.cfg.architecture() == "jumprelu"
     raw = torch.from_numpy(rows[:512]).float()
     codes = sae.encode(raw)

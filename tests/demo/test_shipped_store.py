@@ -91,13 +91,13 @@ def test_documents_read_again_give_the_same_codes(shipped: Store, models: ModelS
     config = load_config(WORLD)
     tokenizer = load_tokenizer(config.base)
     dictionaries = load_dictionaries(config.saes, models.shape)
-    layers = [dictionary.layer for dictionary in dictionaries]
+    sites = [dictionary.site for dictionary in dictionaries]
     for domain in DOMAINS:
         number, document = _shortest(shipped, domain)
         shard = Shard(0, 0, (document,))
         found: dict[tuple[int, str], list[pd.DataFrame]] = {}
         for batch in make_batches(shard, config.context_length, 2048, tokenizer.bos_token_id, tokenizer.pad_token_id):
-            rows, residuals = read_residuals(models, [BASE, VARIANT], batch, layers)
+            rows, residuals = read_residuals(models, [BASE, VARIANT], batch, sites)
             for dictionary in dictionaries:
                 for model in (BASE, VARIANT):
                     codes = dictionary.encode(residuals[model][dictionary.layer])[0]

@@ -26,6 +26,7 @@ from extract.corpus.documents import Document
 from extract.corpus.token_index import Places
 from extract.hashed_random import below, gaussian, mix, text_key
 from extract.models.residuals import ResidualReader, read_again
+from extract.models.sites import RESID_POST, Site
 from extract.pilot.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
@@ -320,16 +321,17 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
             shapes.append(tuple(input_ids.shape))
             return nullcontext(model)
 
+    sites = [Site(1, RESID_POST)]
     rows = np.array([[-1, 0, 1, 2, 3], [-1, 4, 5, 6, -1], [-1, 7, 8, 9, -1]])
     batch = Batch(np.arange(15).reshape(3, 5), (rows >= 0).astype(int) | np.array([1, 0, 0, 0, 0]), rows)
     wanted = np.zeros(10, dtype=bool)
     wanted[[0, 1, 2, 3, 8]] = True
-    found, again = read_again(Models(), batch, wanted, [1])
+    found, again = read_again(Models(), batch, wanted, sites)
     assert shapes == [shape]
     assert found.tolist() == [0, 1, 2, 3, 8]
-    _, once = extract.models.residuals.read_residuals(Models(), ["base"], batch, [1])
+    _, once = extract.models.residuals.read_residuals(Models(), ["base"], batch, sites)
     assert torch.allclose(again[1], once["base"][1][found], atol=1e-5)
-    assert read_again(Models(), batch, np.zeros(10, dtype=bool), [1]) is None
+    assert read_again(Models(), batch, np.zeros(10, dtype=bool), sites) is None
 
 
 # ---- whole runs ----
@@ -365,10 +367,10 @@ def heard_run(config: Path, out: Path) -> tuple[Store, Heard]:
             latest.clear()
             return found
 
-        def read(models, names, batch, layers):
+        def read(models, names, batch, sites):
             if latest:  # read_again's own
                 heard.again.append((names, batch, latest[-1]))
-            return real_read(models, names, batch, layers)
+            return real_read(models, names, batch, sites)
 
         patch.setattr(extract.measure.comparison, "controlled", control)
         patch.setattr(ResidualReader, "read_again", again)

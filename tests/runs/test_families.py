@@ -22,11 +22,12 @@ from transformers import (
 )
 
 from extract.config import RunConfig
-from extract.corpus.vocabulary import logit_effects
-from extract.models.hooks import capture_residuals, decoder_blocks, run_truncated
+from extract.models.hooks import capture_residuals, run_truncated
 from extract.models.loading import load_model
 from extract.models.memory import parameters
 from extract.models.model_set import ModelSet
+from extract.models.output_head import logit_effects
+from extract.models.sites import RESID_POST, Site, decoder_blocks
 from store.errors import UserError
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 60,
@@ -66,7 +67,7 @@ def test_residuals_are_the_models_own_hidden_states(tmp_path, config, first):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode(), models.active("base", ids) as model:
         expected = model(input_ids=ids, output_hidden_states=True).hidden_states
-        with capture_residuals(model, [1]) as residuals:
+        with capture_residuals(model, [Site(1, RESID_POST)]) as residuals:
             run_truncated(model, ids, torch.ones_like(ids))
     torch.testing.assert_close(residuals[1], expected[1 + first])
 

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.batches import Shard, make_batches
-from extract.models.hooks import decoder_blocks
 from extract.models.residuals import ResidualReader, read_residuals
+from extract.models.sites import decoder_blocks
 from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE
@@ -177,8 +177,9 @@ def test_a_change_of_the_bases_residuals_is_the_whole_forward_pass(world: World,
     plant_variants(models, inputs.dictionaries, pilots)
     shard = Shard(0, 0, tuple(inputs.corpus.documents[:12]))
     (batch, *_) = make_batches(shard, config.context_length, 600, inputs.bos, 0)
-    _, beside = read_residuals(models, [BASE, "planted"], batch, LAYERS)
-    _, alone = read_residuals(models, ["planted"], batch, LAYERS)
+    sites = [dictionary.site for dictionary in inputs.dictionaries]
+    _, beside = read_residuals(models, [BASE, "planted"], batch, sites)
+    _, alone = read_residuals(models, ["planted"], batch, sites)
     for layer in LAYERS:
         assert torch.equal(beside["planted"][layer], alone["planted"][layer])
         assert torch.equal(beside["planted"][layer], beside[BASE][layer]) == (layer < 2)
@@ -410,8 +411,8 @@ def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[
 def as_noise(real: Callable, base: dict[bytes, dict[int, torch.Tensor]], generator: torch.Generator) -> Callable:
     """A reader's ``read`` with every variant's change replaced by a random direction of the same size, token by token."""
 
-    def read(reader, names, batch, layers):
-        rows, found = real(reader, names, batch, layers)
+    def read(reader, names, batch, sites):
+        rows, found = real(reader, names, batch, sites)
         key = rows.numpy().tobytes() + batch.input_ids.tobytes()
         if "base" in names:
             base[key] = {layer: residual.clone() for layer, residual in found["base"].items()}

@@ -19,6 +19,7 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from extract.__main__ import main
+from extract.models import predictions
 from extract.steering import intervention as steer
 from extract.steering.plan import POOL, Passage, Plan, draw_controls, make_plan
 from store import open_store
@@ -53,11 +54,9 @@ def test_residuals_are_moved_token_by_token_along_each_rows_direction():
 
 def test_divergence_by_hand():
     """KL of (1/2, 1/2) against (3/4, 1/4) is ln(2/√3); of itself it is 0."""
-    base = torch.tensor([[[0.5, 0.5]]], dtype=torch.float64).log()
-    variant = torch.tensor([[[0.75, 0.25]], [[0.5, 0.5]]], dtype=torch.float64).log()
-    kl = steer.divergence(base, variant)
-    assert kl.shape == (2, 1)
-    assert kl[:, 0].tolist() == pytest.approx([np.log(2 / np.sqrt(3)), 0], abs=1e-12)
+    base = torch.tensor([[0.5, 0.5], [0.5, 0.5]], dtype=torch.float64).log()
+    variant = torch.tensor([[0.75, 0.25], [0.5, 0.5]], dtype=torch.float64).log()
+    assert predictions.divergence(base, variant).tolist() == pytest.approx([np.log(2 / np.sqrt(3)), 0], abs=1e-12)
 
 
 # ---- over contexts, by hand ----
@@ -263,7 +262,7 @@ def test_logits_in_pieces_give_the_same(planted, capsys, monkeypatch):
     options = ("--random", "3", "--contexts", "3")
     assert steered(planted, capsys, *options)[0] == 0
     whole = kept(planted[0])["gone"]
-    monkeypatch.setattr(steer, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(predictions, "LOGITS_AT_ONCE", 1)
     assert steered(planted, capsys, *options)[0] == 0
     pieces = kept(planted[0])["gone"]
     assert pieces.kl_after == pytest.approx(whole.kl_after, rel=1e-4)

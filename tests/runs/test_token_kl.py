@@ -15,10 +15,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GraniteConfig
 
 import extract.measure.token_kl
+import extract.models.predictions
 from extract.__main__ import main
 from extract.corpus.documents import Document
 from extract.measure.token_kl import changes, choose_documents
-from store import UserError, open_store, verify
+from extract.models.predictions import Predictions
+from store import open_store, verify
 from store.format.manifest import read_manifest
 from store.format.parts import Codes
 from store.read.connection import Store
@@ -69,9 +71,9 @@ def store(world: World, wider: Path, widths: list[int], tmp_path_factory: pytest
     }
     with pytest.MonkeyPatch.context() as patch:
         n_words = AutoModelForCausalLM.from_pretrained(world.base).config.vocab_size
-        patch.setattr(extract.measure.token_kl, "LOGITS_AT_ONCE", CHUNK * n_words + 1)
-        real = extract.measure.token_kl._divergence
-        patch.setattr(extract.measure.token_kl, "_divergence", lambda base, b: widths.append(len(b)) or real(base, b))
+        patch.setattr(extract.models.predictions, "LOGITS_AT_ONCE", 4 * (CHUNK * n_words + 1))
+        real = extract.measure.token_kl.divergence
+        patch.setattr(extract.measure.token_kl, "divergence", lambda base, b: widths.append(len(b)) or real(base, b))
         made = extract_store(world.config(folder, variants=variants, **SETTINGS), folder / "store")
     with open_store(made) as opened:
         yield opened
@@ -196,14 +198,15 @@ def test_softcapped_logits(store: Store, world: World, tmp_path: Path) -> None:
 
 
 class Models:
-    """As much of a ModelSet as the pass asks for, with one model."""
+    """As much of a ModelSet as predictions ask for, with one model."""
 
     device = "cpu"
-    names = ("base",)
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.embedding_rows = {"base": 50}
+
+    def change(self, _name: str) -> None:
+        return None
 
     @contextmanager
     def active(self, _name: str, _input_ids: torch.Tensor) -> Iterator[nn.Module]:
@@ -211,18 +214,20 @@ class Models:
 
 
 @pytest.mark.parametrize("scaling", [1.0, 8.0])
-def test_logits_that_are_changed_in_an_unknown_way_are_refused(scaling: float) -> None:
+def test_what_a_model_does_to_its_logits_is_done(scaling: float) -> None:
     """Granite divides its logits by a number of its own."""
     config = GraniteConfig(
         vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, logits_scaling=scaling, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
-    models = Models(AutoModelForCausalLM.from_config(config).eval())
-    if scaling == 1:
-        extract.measure.token_kl.check_heads(models)
-    else:
-        with pytest.raises(UserError, match="token_kl: 0"):
-            extract.measure.token_kl.check_heads(models)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = torch.arange(1, 17).reshape(2, 8)
+    kept = ids % 3 > 0
+    read = Predictions(Models(model), "base", ids, torch.ones_like(ids), kept)
+    with torch.inference_mode():
+        expected = model(ids).logits[kept].log_softmax(1)
+    for chunk in (slice(0, 4), slice(4, 11)):
+        torch.testing.assert_close(read.log_probabilities(chunk, 50), expected[chunk])
 
 
 # ---- which documents ----

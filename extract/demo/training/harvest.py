@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.chat import encode_chat
 from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.sites import RESID_POST, Site
 from store.metrics.thresholds import SINK_FACTOR
 
 CONTEXT_SIZE = 128
@@ -39,7 +40,7 @@ def residual_batches(
     model: PreTrainedModel, groups: Sequence[list[list[int]]], layers: Sequence[int], pad_id: int
 ) -> Iterator[tuple[dict[int, torch.Tensor], torch.Tensor]]:
     """For each group of contexts: layer -> [tokens, d_model] float32 residuals, and [tokens] positions; no BOS, no padding."""
-    with capture_residuals(model, layers) as captured:
+    with capture_residuals(model, [Site(layer, RESID_POST) for layer in layers]) as captured:
         for group in groups:
             width = max(map(len, group))
             ids = torch.tensor([context + [pad_id] * (width - len(context)) for context in group])

@@ -8,7 +8,7 @@ from sae_lens import SAE
 
 from extract.demo.data import training_sets as datasets
 from extract.demo.training.harvest import contexts, not_sink, residual_batches
-from extract.models.hooks import layer_of_hook
+from extract.models.sites import Site
 from store.metrics.thresholds import DENSE
 
 TOKENS_PER_DOMAIN = 5_000
@@ -78,7 +78,7 @@ def held_out_residuals(
 
 def measure_saes(saes: dict[str, SAE], model, tokenizer, medians: dict[int, float]) -> dict[str, dict]:
     """Figures of every dictionary: by domain ``fvu`` and ``l0``; over all held-out tokens the dead and dense shares."""
-    layer_of = {name: layer_of_hook(sae.cfg.metadata.hook_name) for name, sae in saes.items()}
+    layer_of = {name: Site.of_hook(sae.cfg.metadata.hook_name).layer for name, sae in saes.items()}
     fits: dict[str, dict[str, Fit]] = {name: {} for name in saes}
     for domain, residuals in held_out_residuals(model, tokenizer, sorted(set(layer_of.values())), medians):
         for name, sae in saes.items():

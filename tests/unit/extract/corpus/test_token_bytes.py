@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaTokenizerFast, PreTrainedTokenizerFast
 
-from extract.corpus.vocabulary import token_texts
+from extract.corpus.token_texts import token_texts
 from store.token_text import in_place
 
 TEXT = "naïve 你好 😀 the dog's <0xE2> é開"

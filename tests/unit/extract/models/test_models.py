@@ -6,10 +6,13 @@ from sae_lens import SAE
 from transformers import AutoModelForCausalLM
 
 from extract.config import load_config
-from extract.corpus.vocabulary import final_gain, promoted_tokens, token_texts
-from extract.models.hooks import capture_residuals, decoder_blocks, layer_of_hook, run_truncated
+from extract.corpus.token_texts import token_texts
+from extract.models.hooks import capture_residuals, run_truncated
 from extract.models.loading import load_tokenizer
 from extract.models.model_set import ModelSet
+from extract.models.output_head import final_gain
+from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.saes.decoder_rows import promoted_tokens
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
 from tests.support.world import make_sae
@@ -27,14 +30,18 @@ from tests.support.world import make_sae
         ("gpt_neox.layers.3", 3),
     ],
 )
-def test_layer_of_hook(name, layer):
-    assert layer_of_hook(name) == layer
+def test_site_of_hook(name, layer):
+    assert Site.of_hook(name) == Site(layer, RESID_POST)
 
 
 @pytest.mark.parametrize("name", ["", "blocks.1.hook_mlp_out", "model.layers.3.mlp", "blocks.0.hook_resid_pre", "layers.x"])
 def test_hooks_that_are_not_resid_post(name):
     with pytest.raises(UserError, match="resid_post"):
-        layer_of_hook(name)
+        Site.of_hook(name)
+
+
+def at(*layers):
+    return [Site(layer, RESID_POST) for layer in layers]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ def test_captured_residuals_are_the_hidden_states(base, ids):
     mask = torch.ones_like(ids)
     with torch.inference_mode():
         expected = base(ids, output_hidden_states=True).hidden_states
-    with capture_residuals(base, [0, 3]) as residuals:
+    with capture_residuals(base, at(0, 3)) as residuals:
         run_truncated(base, ids, mask)
     assert torch.equal(residuals[0], expected[1])
     assert torch.equal(residuals[3], expected[4])
@@ -60,7 +67,7 @@ def test_captured_residuals_are_the_hidden_states(base, ids):
 def test_nothing_above_the_last_layer_is_computed(base, ids):
     reached = []
     handle = decoder_blocks(base)[3].register_forward_hook(lambda *_: reached.append(3))
-    with capture_residuals(base, [1, 2]):
+    with capture_residuals(base, at(1, 2)):
         run_truncated(base, ids, torch.ones_like(ids))
     handle.remove()
     assert reached == []
@@ -68,7 +75,7 @@ def test_nothing_above_the_last_layer_is_computed(base, ids):
 
 def test_hooks_leave_even_after_an_error(base):
     before = set(decoder_blocks(base)[1]._forward_hooks)  # transformers keeps some of its own
-    with pytest.raises(RuntimeError), capture_residuals(base, [1]):
+    with pytest.raises(RuntimeError), capture_residuals(base, at(1)):
         assert set(decoder_blocks(base)[1]._forward_hooks) > before
         raise RuntimeError
     assert set(decoder_blocks(base)[1]._forward_hooks) == before
@@ -86,7 +93,7 @@ def models(world, tmp_path_factory):
 
 
 def residual(models, name, ids):
-    with models.active(name, ids) as model, capture_residuals(model, [3]) as residuals:
+    with models.active(name, ids) as model, capture_residuals(model, at(3)) as residuals:
         run_truncated(model, ids, torch.ones_like(ids))
     return residuals[3]
 

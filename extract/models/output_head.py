@@ -1,44 +1,13 @@
-"""Token ids to text, and which output tokens a feature's decoder direction promotes."""
+"""The output head of a model, and the norm before it: what they read, and what a direction in the stream does to the logits."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from extract.corpus.token_bytes import TokenBytes
-from extract.saes.dictionary import Dictionary
-from store import token_text
-
-FEATURES_AT_ONCE = 128
 NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
-
-
-def token_texts(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int]) -> list[str]:
-    """The text of each token as ``vocabulary.token`` has it: see :mod:`store.token_text`.
-
-    ``⟨id⟩`` of an id that the tokenizer lacks, as models with more rows than tokens promote.
-    """
-    return list(map(TokenTexts(tokenizer).read, token_ids))
-
-
-class TokenTexts(dict[int, str]):
-    """Token id -> text, of every id that was added."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__()
-        self._bytes = TokenBytes(tokenizer)
-
-    def add(self, token_ids: np.ndarray | Sequence[int]) -> None:
-        """Read the texts of ids that are new; the shape does not matter."""
-        self.update({token: self.read(token) for token in np.unique(token_ids).tolist() if token not in self})
-
-    def read(self, token_id: int) -> str:
-        """The text of a token."""
-        raw = self._bytes.get(int(token_id))
-        return f"⟨{token_id}⟩" if raw is None else token_text.written(raw)
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module | None:
@@ -100,17 +69,17 @@ def _capture_head_input(model: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 def logit_effects(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tensor:
     """float32 [n, words]: what directions [n, d_model] in the residual stream add to the logits, past the norm's gain."""
-    return _through(model, directions) @ _unembedding(model).T
+    return through_norm(model, directions) @ unembedding(model).T
 
 
-def _through(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tensor:
+def through_norm(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tensor:
     """float32 [n, width of the head]: directions past the last norm's gain, and a projection where the head is narrower."""
     directions = directions * final_gain(model)
     project = getattr(model.get_decoder(), "project_out", None)
     return directions if project is None else directions @ _of_the_base(project).weight.detach().float().T
 
 
-def _unembedding(model: PreTrainedModel) -> torch.Tensor:
+def unembedding(model: PreTrainedModel) -> torch.Tensor:
     """float32 [words, width of the head]."""
     return _of_the_base(model.get_output_embeddings()).weight.detach().float()
 
@@ -119,33 +88,3 @@ def _of_the_base(module: nn.Module | None) -> nn.Module | None:
     """The base's own module where an adapter brought a copy of it or stands around it (PEFT)."""
     module = getattr(module, "original_module", module)
     return getattr(module, "base_layer", module)
-
-
-@torch.inference_mode()
-def promoted_tokens(
-    model: PreTrainedModel, dictionary: Dictionary, k: int, progress: Callable[[int], None]
-) -> dict[str, np.ndarray]:
-    """The output tokens whose logits each feature's decoder direction raises and lowers most.
-
-    The direct path only (nostalgebraist's logit lens): unit decoder direction x final norm's gain x unembedding.
-
-    Returns:
-        ``promoted``, ``suppressed``: int32 [d_sae, k] token ids, strongest first; ``promoted_logits`` and
-        ``suppressed_logits``: float32 [d_sae, k], effect per unit of scaled activation before the norm's per-token scale;
-        ``spread``: float32 [d_sae], standard deviation of that effect over the vocabulary.
-    """
-    unembedding = _unembedding(model)
-    unit = (dictionary.decoder / dictionary.decoder_norm.clamp_min(1e-12).unsqueeze(1)).float()
-    directions = _through(model, unit)
-    found: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits", "spread")
-    }
-    for some in directions.split(FEATURES_AT_ONCE):
-        logits = some @ unembedding.T
-        for name, largest in (("promoted", True), ("suppressed", False)):
-            values, ids = logits.topk(k, dim=1, largest=largest)
-            found[name].append(ids.int().cpu().numpy())
-            found[f"{name}_logits"].append(values.cpu().numpy())
-        found["spread"].append(logits.std(dim=1).cpu().numpy())
-        progress(len(some))
-    return {name: np.concatenate(pieces) for name, pieces in found.items()}
