@@ -14,7 +14,8 @@ from extract.corpus.token_index import Places
 from extract.measure import sums_file as sums
 from extract.measure.comparison import Taker, rooms
 from extract.measure.run_context import RunContext
-from extract.measure.shard_layer import ContextRanker, ShardLayer
+from extract.measure.shard_layer import ShardLayer
+from extract.measure.top_contexts import ContextRanker
 from extract.models.batch_reader import read_batches
 from extract.pilot.controls import is_rerun
 from extract.saes.codes import SparseCodes

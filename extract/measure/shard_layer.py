@@ -1,6 +1,6 @@
 """Everything that a shard's batches give at one layer, laid out by the shard's rows, and the sums it comes to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -9,13 +9,13 @@ import torch
 from extract.corpus.batches import Shard
 from extract.corpus.render import SEGMENTS
 from extract.corpus.token_index import Places
-from extract.hashed_random import mix, text_key, uniform
-from extract.measure import feature_sums as statistics
-from extract.measure import sum_tables
-from extract.measure.feature_sums import DocumentShifts, Union
+from extract.measure import feature_sums, paired_codes, sum_tables
+from extract.measure.feature_sums import DocumentShifts
 from extract.measure.layer_batch import HostLayer, LayerFound, Side
+from extract.measure.paired_codes import Union
 from extract.measure.run_context import RunContext
 from extract.measure.sum_tables import SPECTRUM_SHARDS, side_names
+from extract.measure.top_contexts import ContextRanker
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
 from store.format.tables import DOCUMENT_SUMS
@@ -69,13 +69,13 @@ class SideSums:
 
     def add_codes(self, rows: torch.Tensor, union: Union, document_of_row: torch.Tensor) -> None:
         """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
-        self._put(rows, statistics.token_code_metrics(union))
-        self._shifts.append(statistics.document_shifts(union, document_of_row))
+        self._put(rows, paired_codes.token_code_metrics(union))
+        self._shifts.append(feature_sums.document_shifts(union, document_of_row))
 
     @cached_property
     def shifts(self) -> DocumentShifts:
         """Each document's sum of the change of scaled activation, once every batch is in its place."""
-        return statistics.merge_shifts(self._shifts, self.d_sae)
+        return feature_sums.merge_shifts(self._shifts, self.d_sae)
 
     def per_token(self) -> dict[str, torch.Tensor]:
         """Every quantity of the document_sums table, float64 [n_rows]."""
@@ -136,14 +136,14 @@ class ShardLayer:
         """One batch of a control; of its codes only sums are kept. ``name``: variant, or the base for the rerun."""
         sums_of_side = self.sides[name, control]
         sums_of_side.add(rows, side, base_totals)
-        union = statistics.scaled_union(base, side.codes, self.norm)
+        union = paired_codes.scaled_union(base, side.codes, self.norm)
         sums_of_side.add_codes(rows, union, self.places.document[rows])
 
     def codes(self) -> dict[str, SparseCodes]:
         """Every model's codes over the whole shard."""
         return {name: pieces.together() for name, pieces in self.pieces.items()}
 
-    def sums(self, codes: Mapping[str, SparseCodes], contexts: "ContextRanker") -> dict[str, np.ndarray]:
+    def sums(self, codes: Mapping[str, SparseCodes], contexts: ContextRanker) -> dict[str, np.ndarray]:
         """Every sum of the layer, by its name in the file.
 
         Args:
@@ -154,10 +154,10 @@ class ShardLayer:
         counts = torch.bincount(self.places.cell[self.counted], minlength=self.n_cells).numpy()
         arrays = sum_tables.LAYER.arrays({"counts": counts, "sinks": np.array(self.n_sinks)}, layer)
         for name, code in codes.items():
-            arrays |= sum_tables.HISTOGRAM.arrays(statistics.histogram(code, self.norm, edges), layer, name)
+            arrays |= sum_tables.HISTOGRAM.arrays(feature_sums.histogram(code, self.norm, edges), layer, name)
         token_ids = self.shard.token_ids
-        arrays |= sum_tables.PAIRS.arrays(statistics.token_sums(codes[BASE], self.norm, token_ids), layer, BASE)
-        arrays |= sum_tables.BACKGROUND.arrays(statistics.token_counts(token_ids, self.counted.numpy()), layer, BASE)
+        arrays |= sum_tables.PAIRS.arrays(feature_sums.token_sums(codes[BASE], self.norm, token_ids), layer, BASE)
+        arrays |= sum_tables.BACKGROUND.arrays(feature_sums.token_counts(token_ids, self.counted.numpy()), layer, BASE)
         for variant in self.context.config.variants:
             arrays |= self._variant_sums(variant, codes[BASE], codes[variant], contexts)
         for (name, control), side in self.sides.items():
@@ -170,23 +170,23 @@ class ShardLayer:
         norm, everything = replica.decoder_norm.cpu(), torch.zeros_like(self.places.document)
         arrays = {}
         for variant in self.context.config.variants:
-            union = statistics.scaled_union(codes[BASE], codes[variant], norm)
-            near = statistics.near_flips(union, codes[BASE], codes[variant], norm, None)
-            found = statistics.feature_sums(union, everything, self.places.document, near)
+            union = paired_codes.scaled_union(codes[BASE], codes[variant], norm)
+            near = paired_codes.near_flips(union, codes[BASE], codes[variant], norm, None)
+            found = feature_sums.feature_sums(union, everything, self.places.document, near)
             arrays |= sum_tables.REPLICA.arrays(found, replica.layer, variant)
         return arrays
 
     def _variant_sums(
-        self, variant: str, base: SparseCodes, code: SparseCodes, contexts: "ContextRanker"
+        self, variant: str, base: SparseCodes, code: SparseCodes, contexts: ContextRanker
     ) -> dict[str, np.ndarray]:
         """What needs a variant's codes over the whole shard."""
         layer, side = self.dictionary.layer, self.sides[variant, OBSERVED]
-        union = statistics.scaled_union(base, code, self.norm)
+        union = paired_codes.scaled_union(base, code, self.norm)
         side.add_codes(torch.arange(self.shard.n_tokens), union, self.places.document)
-        near = statistics.near_flips(union, base, code, self.norm, self.dictionary.flips_at)
+        near = paired_codes.near_flips(union, base, code, self.norm, self.dictionary.flips_at)
         arrays = sum_tables.TOKENS.arrays(_token_columns(side), layer, variant)
         for table, group in ((sum_tables.FEATURES, self.places.domain), (sum_tables.SEGMENTS, self.places.segment)):
-            arrays |= table.arrays(statistics.feature_sums(union, group, self.places.document, near), layer, variant)
+            arrays |= table.arrays(feature_sums.feature_sums(union, group, self.places.document, near), layer, variant)
         for ranking, top in contexts.rank(union).items():
             arrays |= sum_tables.CONTEXTS[ranking].arrays(top, layer, variant)
         if variant in self.outer:
@@ -194,7 +194,7 @@ class ShardLayer:
         if (variant, "isotropic") in self.sides:
             d_sae = self.dictionary.d_sae
             differences = side.shifts.minus(self.sides[variant, "isotropic"].shifts, d_sae)
-            found = statistics.shift_sums(differences, self._domain_of_document(), d_sae)
+            found = feature_sums.shift_sums(differences, self._domain_of_document(), d_sae)
             arrays |= sum_tables.DIFFERENCES.arrays(found, layer, variant)
         return arrays
 
@@ -204,9 +204,9 @@ class ShardLayer:
         totals = {
             "totals": side.totals.numpy(),
             "base_totals": side.base_totals.numpy(),
-            "shift_norm2": statistics.shift_norms(side.shifts, domain_of_document, len(self.context.domains)),
+            "shift_norm2": feature_sums.shift_norms(side.shifts, domain_of_document, len(self.context.domains)),
         }
-        shifts = statistics.shift_sums(side.shifts, domain_of_document, side.d_sae)
+        shifts = feature_sums.shift_sums(side.shifts, domain_of_document, side.d_sae)
         return {
             **sum_tables.SIDE.arrays(totals, *place),
             **sum_tables.DOCUMENTS.arrays(_document_sums(side, self.places), *place),
@@ -215,36 +215,6 @@ class ShardLayer:
 
     def _domain_of_document(self) -> torch.Tensor:
         return torch.tensor([self.context.domains.index(document.domain) for document in self.shard.documents])
-
-
-class ContextRanker:
-    """Top contexts of a shard's features; the texts' hashes are shared by all layers, variants and rankings."""
-
-    def __init__(self, context: RunContext, shard: Shard, places: Places) -> None:
-        self.k = context.config.contexts
-        self.places = places
-        window_of_row = shard.window_of_row(context.window_tokens)
-        self.texts = statistics.text_hashes(
-            shard.token_ids, window_of_row, context.config.context_before, context.config.context_after
-        )
-
-    def rank(self, union: Union) -> dict[str, dict[str, np.ndarray]]:
-        """Ranking -> the k best contexts of each feature; ``place`` is the row in the shard."""
-        return dict(self._rankings(union))
-
-    def _rankings(self, union: Union) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        row, feature = union.row.numpy(), union.feature.numpy().astype(np.int32)
-        key = mix(self.places.document_key[union.row], self.places.position[union.row], union.feature, text_key("spread"))
-        for ranking, score in statistics.ranking_scores(union, uniform(key)).items():
-            takes_part = (score > 0).numpy()
-            rows = row[takes_part]
-            candidates = {
-                "feature": feature[takes_part],
-                "score": score.numpy()[takes_part].astype(np.float32),
-                "place": rows,
-                "text": self.texts[rows],
-            }
-            yield ranking, statistics.top_contexts(candidates, self.k)
 
 
 def _token_columns(side: SideSums) -> dict[str, np.ndarray]:

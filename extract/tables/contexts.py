@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from extract.corpus.batches import Shard
-from extract.measure.feature_sums import top_contexts
+from extract.measure.top_contexts import top_contexts
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import Merger
 from store.format.parts import MAX_PART_TOKENS, Codes, read_codes
