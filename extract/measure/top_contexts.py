@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from extract.corpus.batches import Shard
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.hashed_random import mix, text_key, uniform
 from extract.measure.paired_codes import Union
 from extract.measure.run_context import RunContext
@@ -16,13 +16,11 @@ from store.names import RANKINGS
 class ContextRanker:
     """Top contexts of a shard's features; the texts' hashes are shared by all layers, variants and rankings."""
 
-    def __init__(self, context: RunContext, shard: Shard, places: Places) -> None:
+    def __init__(self, context: RunContext, shard: Shard, token_index: TokenIndex) -> None:
         self.k = context.config.contexts
-        self.places = places
+        self.token_index = token_index
         window_of_row = shard.window_of_row(context.window_tokens)
-        self.texts = text_hashes(
-            shard.token_ids, window_of_row, context.config.context_before, context.config.context_after
-        )
+        self.texts = text_hashes(shard.token_ids, window_of_row, context.config.context_before, context.config.context_after)
 
     def rank(self, union: Union) -> dict[str, dict[str, np.ndarray]]:
         """Ranking -> the k best contexts of each feature; ``place`` is the row in the shard."""
@@ -30,7 +28,8 @@ class ContextRanker:
 
     def _rankings(self, union: Union) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         row, feature = union.row.numpy(), union.feature.numpy().astype(np.int32)
-        key = mix(self.places.document_key[union.row], self.places.position[union.row], union.feature, text_key("spread"))
+        index = self.token_index
+        key = mix(index.document_key[union.row], index.position[union.row], union.feature, text_key("spread"))
         for ranking, score in ranking_scores(union, uniform(key)).items():
             takes_part = (score > 0).numpy()
             rows = row[takes_part]
@@ -111,7 +110,7 @@ def _best_first(contexts: Mapping[str, np.ndarray]) -> np.ndarray:
     # A positive float32's bits grow with its value, so one integer key sorts by feature, then by score downward.
     bits = np.ascontiguousarray(contexts["score"], dtype=np.float32).view(np.int32).astype(np.int64)
     key = (contexts["feature"].astype(np.int64) << 32) | (np.int64(2**31 - 1) - bits)
-    order = np.argsort(key)  # three times faster than a stable sort; equal keys are put in the order of their places now
+    order = np.argsort(key)  # three times faster than a stable sort; equal keys are put in the order of their token_index now
     key = key[order]
     same = key[1:] == key[:-1]
     tied = np.flatnonzero(np.r_[False, same] | np.r_[same, False]) if len(key) else order
