@@ -188,12 +188,11 @@ def bench(
     settings = load_config(config or BENCH_CONFIG)
     if tokens is not None:
         settings = with_tokens(settings, tokens)
-    from extract.bench import cost as bench
-    from extract.bench import page as bench_page
+    from extract.bench import cost
+    from extract.bench.page import measure
 
     usual = config is None and tokens is None
-    page = page or (bench.PAGE if usual else None)
-    return bench_page.measure(lambda: bench.run(settings), page, json, f"Measured on {bench.machine()}.")
+    return measure(lambda: cost.run(settings), page or (cost.PAGE if usual else None), json, f"Measured on {cost.machine()}.")
 
 
 def bench_truth(*, quick: bool = False, page: Path | None = None, json: Path | None = None) -> int:
@@ -204,11 +203,10 @@ def bench_truth(*, quick: bool = False, page: Path | None = None, json: Path | N
         page: page whose table is replaced; without it and --quick, docs/bench-truth.md
         json: write the results as JSON too
     """
-    from extract.bench import page as bench_page
-    from extract.bench import truth as bench_truth
+    from extract.bench import truth
+    from extract.bench.page import measure
 
-    page = page or (None if quick else bench_truth.PAGE)
-    return bench_page.measure(lambda: bench_truth.run(quick), page, json)
+    return measure(lambda: truth.run(quick), page or (None if quick else truth.PAGE), json)
 
 
 def fields() -> int:

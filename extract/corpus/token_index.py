@@ -15,7 +15,7 @@ POSITION_BINS = (8, 24, 56)
 
 
 @dataclass(frozen=True)
-class Places:
+class TokenIndex:
     """Where tokens stand; every field int64 [n_rows].
 
     Attributes:
@@ -34,7 +34,7 @@ class Places:
     position_bin: torch.Tensor
 
     @classmethod
-    def of(cls, shard: Shard, domains: Sequence[str], window_tokens: int) -> "Places":
+    def of(cls, shard: Shard, domains: Sequence[str], window_tokens: int) -> "TokenIndex":
         """The places of a shard's rows."""
         document = shard.document_of_row
         keys = np.array([text_key(entry.source) for entry in shard.documents])
@@ -44,9 +44,9 @@ class Places:
         columns = (document, keys[document], position, domain[document], shard.segments.astype(np.int64), bins)
         return cls(*map(torch.from_numpy, columns))
 
-    def at(self, rows: torch.Tensor) -> "Places":
+    def at(self, rows: torch.Tensor) -> "TokenIndex":
         """The places of some rows."""
-        return Places(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        return TokenIndex(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def __len__(self) -> int:
         return len(self.document)

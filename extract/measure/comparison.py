@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from extract.device import Fetch, to_device
-from extract.measure.layer_batch import Again, LayerBatch, LayerFound, encode, tokens_that_count
+from extract.measure.layer_batch import LayerBatch, LayerEncoder, LayerResult, Rerun, tokens_that_count
 from extract.measure.run_context import RunContext
 from extract.measure.shard_layer import ShardLayer
 from extract.models.batch_reader import BatchResiduals
@@ -17,112 +17,114 @@ from extract.saes.dictionary import Dictionary
 from store.names import BASE, OBSERVED
 
 
-def rooms(context: RunContext) -> dict[int, int] | None:
-    """Layer -> codes that a token has room for at first, so that the host need not wait for a GPU to count them; on a CPU,
+def initial_capacity(context: RunContext) -> dict[int, int] | None:
+    """Layer -> codes that a token has capacity for at first, so that the host need not wait for a GPU to count them; on a CPU,
     where there is nothing to wait for, None."""
     if torch.device(context.models.device).type == "cpu":
         return None
     return {layer: 32 + 2 * math.ceil(pilot.l0) for layer, pilot in context.pilots.items()}
 
 
-class Taker:
-    """Takes batches: compares models layer by layer, and lets each layer of the shard have what comes of it.
+class LayerComparison:
+    """Compares the models on a shard's batches, layer by layer, and adds what comes of it to the shard's layers.
 
-    With ``rooms`` all layers of a batch are begun, then brought to the host as one copy, and looked at when the next batch has
-    been begun, so that a GPU always has something to do. Without, it goes layer by layer, which needs less memory.
+    With ``capacity`` all layers of a batch are begun, then brought to the host as one copy, and looked at when the next batch
+    has been begun, so that a GPU always has something to do. Without, it goes layer by layer, which needs less memory.
 
     Args:
-        rooms: layer -> codes that a token has room for; grows where a batch needs more.
+        capacity: layer -> codes that a token has capacity for; grows where a batch needs more.
     """
 
-    def __init__(self, context: RunContext, layers: Mapping[int, ShardLayer], rooms: dict[int, int] | None) -> None:
-        self.context, self.layers, self.rooms = context, layers, rooms
+    def __init__(self, context: RunContext, layers: Mapping[int, ShardLayer], capacity: dict[int, int] | None) -> None:
+        self.context, self.layers, self.capacity = context, layers, capacity
         self.replicas = {replica.layer: replica for replica in context.replicas}
         self._finish: Callable[[], None] = lambda: None
 
-    def take(self, batch: BatchResiduals) -> None:
+    def add(self, batch: BatchResiduals) -> None:
         """Begin a batch, and finish the one before it."""
         config, pilots = self.context.config, self.context.pilots
         sink_norms = {layer: pilots[layer].sink_norm(config) for layer in self.context.layers}
         base = {d.layer: d.prepare(batch.residuals[BASE][d.layer]) for d in self.context.dictionaries}
         counts = tokens_that_count(base, sink_norms)
-        if self.rooms is None:
+        if self.capacity is None:
             for dictionary in self.context.dictionaries:
-                found = self.compare(dictionary, batch, counts[dictionary.layer], None)
+                result = self.compare(dictionary, batch, counts[dictionary.layer], None)
                 for of_model in batch.residuals.values():
                     del of_model[dictionary.layer]
-                self._add(found, Fetch(found.tensors()).result())
+                self._add_to_shard(result, Fetch(result.tensors()).result())
             return
         begun = [
-            self.compare(dictionary, batch, counts[dictionary.layer], self.rooms[dictionary.layer])
+            self.compare(dictionary, batch, counts[dictionary.layer], self.capacity[dictionary.layer])
             for dictionary in self.context.dictionaries
         ]
-        fetch = Fetch([tensor for found in begun for tensor in found.tensors()])
+        fetch = Fetch([tensor for result in begun for tensor in result.tensors()])
         self.finish()
-        self._finish = lambda: self._take_all(batch, counts, begun, fetch)
+        self._finish = lambda: self._finish_batch(batch, counts, begun, fetch)
 
     def finish(self) -> None:
         """Finish what was begun last."""
         finish, self._finish = self._finish, lambda: None
         finish()
 
-    def _take_all(
-        self, batch: BatchResiduals, counts: Mapping[int, torch.Tensor], begun: Sequence[LayerFound], fetch: Fetch
+    def _finish_batch(
+        self, batch: BatchResiduals, counts: Mapping[int, torch.Tensor], begun: Sequence[LayerResult], fetch: Fetch
     ) -> None:
-        brought = iter(fetch.result())
-        for found in begun:
-            layer = found.base.dictionary.layer
-            needed = self._add(found, list(islice(brought, len(found.tensors()))))
-            if needed > found.base.room:
-                again = self.compare(found.base.dictionary, batch, counts[layer], needed)
-                self._add(again, Fetch(again.tensors()).result())
-                self.rooms[layer] = max(self.rooms[layer], needed + needed // 4)
+        on_host = iter(fetch.result())
+        for result in begun:
+            dictionary, capacity = result.base.encoder.dictionary, result.base.encoder.capacity
+            needed = self._add_to_shard(result, list(islice(on_host, len(result.tensors()))))
+            if needed > capacity:
+                result = self.compare(dictionary, batch, counts[dictionary.layer], needed)
+                self._add_to_shard(result, Fetch(result.tensors()).result())
+                self.capacity[dictionary.layer] = max(self.capacity[dictionary.layer], needed + needed // 4)
 
-    def _add(self, found: LayerFound, brought: Sequence[torch.Tensor]) -> int:
-        """Let its layer have it; returns the room that it needs, and does nothing where that is more than it had."""
-        host = found.on_host(brought)
-        if found.base.room is None or host.room <= found.base.room:
-            self.layers[found.base.dictionary.layer].add(found, host)
-        return host.room
+    def _add_to_shard(self, result: LayerResult, tensors: Sequence[torch.Tensor]) -> int:
+        """Add it to its layer, but where it needs more capacity than it had; returns what it needs, in codes a token.
 
-    def compare(
-        self, dictionary: Dictionary, batch: BatchResiduals, counts: torch.Tensor, room: int | None
-    ) -> LayerFound:
-        """One layer of a batch: the base, beside it every variant and every control of it.
+        Args:
+            tensors: its own, on the host.
+        """
+        host, encoder = result.on_host(tensors), result.base.encoder
+        if encoder.capacity is None or host.needed <= encoder.capacity:
+            self.layers[encoder.dictionary.layer].add(result, host)
+        return host.needed
+
+    def compare(self, dictionary: Dictionary, batch: BatchResiduals, counts: torch.Tensor, capacity: int | None) -> LayerResult:
+        """One layer of a batch: the base, compared with every variant and every control of it.
 
         Args:
             counts: bool [tokens of the batch], on the CPU.
-            room: as of :class:`extract.measure.layer_batch.LayerBatch`.
+            capacity: as of :class:`extract.measure.layer_batch.LayerEncoder`.
         """
-        config, layer, here = self.context.config, dictionary.layer, self.layers[dictionary.layer]
-        pilot = self.context.pilots[layer]
+        config, layer, shard_layer = self.context.config, dictionary.layer, self.layers[dictionary.layer]
+        encoder = LayerEncoder(dictionary, self.context.pilots[layer], shard_layer.n_cells, capacity)
         counted = counts.nonzero().squeeze(1)
-        place = to_device(counted, batch.residuals[BASE][layer].device)
-        raw = {name: of_model[layer].index_select(0, place) for name, of_model in batch.residuals.items()}
+        on_device = to_device(counted, batch.residuals[BASE][layer].device)
+        raw = {name: of_model[layer].index_select(0, on_device) for name, of_model in batch.residuals.items()}
         own = {name: dictionary.prepare(residual) for name, residual in raw.items()}
         rows = batch.rows[counted]
-        base, base_codes = LayerBatch.of(dictionary, pilot, rows, own[BASE], here.places, here.n_cells, room)
-        places = here.places.at(rows)
-        sides = {}
+        token_index = shard_layer.token_index.at(rows)
+        base, base_codes = encoder.base(rows, token_index.cell, own[BASE])
+        counterparts = {}
         for variant in config.variants:
-            sides[variant, OBSERVED] = base.compare(own[variant])
+            counterparts[variant, OBSERVED] = base.compare(own[variant])
             delta = own[variant] - base.residuals
             for control in config.controls:
                 if control != "rerun":
-                    inputs = replace(pilot.changes[variant], centred=dictionary.centred)
-                    instead = controlled(control, base.residuals, delta, places, layer, variant, inputs)
-                    sides[variant, control] = base.compare(instead)
-        again = None
+                    inputs = replace(encoder.pilot.changes[variant], centred=dictionary.centred)
+                    instead = controlled(control, base.residuals, delta, token_index, layer, variant, inputs)
+                    counterparts[variant, control] = base.compare(instead)
+        rerun = None
         if batch.again is not None:
-            again, second = _again(base, batch.again[0], dictionary.prepare(batch.again[1][layer]))
-            sides[BASE, "rerun"] = again.base.compare(second)
+            rerun, second = _rerun(base, batch.again[0], dictionary.prepare(batch.again[1][layer]))
+            counterparts[BASE, "rerun"] = rerun.base.compare(second)
         replica = self.replicas.get(layer)
-        replicated = {name: encode(replica, replica.prepare(h), room)[0] for name, h in raw.items()} if replica else {}
-        residuals = {variant: own[variant] for variant in config.variants}
-        return LayerFound(len(counts) - len(counted), base, base_codes, residuals, sides, again, replica, replicated)
+        of_replica = {name: encoder.encode(replica.prepare(h), replica)[0] for name, h in raw.items()} if replica else {}
+        variants = {variant: own[variant] for variant in config.variants}
+        return LayerResult(len(counts) - len(counted), base, base_codes, variants, counterparts, rerun, replica, of_replica)
 
 
-def _again(base: LayerBatch, rows: torch.Tensor, residuals: torch.Tensor) -> tuple[Again, torch.Tensor]:
+def _rerun(base: LayerBatch, rows: torch.Tensor, residuals: torch.Tensor) -> tuple[Rerun, torch.Tensor]:
     """What the base read a second time, beside what it read first.
 
     Args:
@@ -134,4 +136,4 @@ def _again(base: LayerBatch, rows: torch.Tensor, residuals: torch.Tensor) -> tup
     """
     kept = torch.isin(base.rows, rows).nonzero().squeeze(1)
     second = torch.isin(rows, base.rows).nonzero().squeeze(1)
-    return Again(kept, base.only(kept)), residuals.index_select(0, to_device(second, residuals.device))
+    return Rerun(kept, base.only(kept)), residuals.index_select(0, to_device(second, residuals.device))

@@ -1,88 +1,17 @@
-"""A shard's sparse codes to additive sums and top contexts. Everything here merges exactly over shards.
+"""A shard's sparse codes to additive sums. Everything here merges exactly over shards.
 
 Each function takes the codes of a whole shard, so that documents are never split; torch, float64, on any device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from extract.measure.paired_codes import Union
 from extract.saes.codes import SparseCodes
 from store.metrics.layer import HISTOGRAM_BINS
-from store.names import RANKINGS
-
-
-@dataclass(frozen=True)
-class Union:
-    """Scaled activations of base and variant wherever either fires, in (row, feature) order.
-
-    Attributes:
-        row, feature: int64 [nnz].
-        a, b: float64 [nnz], scaled activation in base and variant, 0 where silent.
-        n_rows, d_sae: extent of the shard and of the dictionary.
-    """
-
-    row: torch.Tensor
-    feature: torch.Tensor
-    a: torch.Tensor
-    b: torch.Tensor
-    n_rows: int
-    d_sae: int
-
-
-def scaled_union(base: SparseCodes, variant: SparseCodes, decoder_norm: torch.Tensor) -> Union:
-    """Lay base and variant codes over each other.
-
-    Args:
-        decoder_norm: float64 [d_sae]; raw code x norm = scaled activation.
-    """
-    d_sae = len(decoder_norm)
-    keys, place = torch.unique(
-        torch.cat([base.row * d_sae + base.feature, variant.row * d_sae + variant.feature]), return_inverse=True
-    )
-    row, feature = torch.div(keys, d_sae, rounding_mode="floor"), keys % d_sae
-    n_base = len(base.value)
-    sides = []
-    for places, codes in ((place[:n_base], base), (place[n_base:], variant)):
-        side = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
-        side[places] = codes.value.double() * decoder_norm[codes.feature]
-        sides.append(side)
-    return Union(row, feature, sides[0], sides[1], base.n_rows, d_sae)
-
-
-def token_code_metrics(union: Union) -> dict[str, torch.Tensor]:
-    """Per-token quantities that need only the codes: float64 [n_rows] each.
-
-    The names are those of the document_sums table; ``n_latent_cosine`` is 1 where base or variant has a code.
-    Tokens that do not count have no codes and must be left out by the caller.
-    """
-
-    def per_row(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(union.n_rows, dtype=torch.float64, device=values.device).index_add_(0, union.row, values)
-
-    a, b = union.a, union.b
-    fires_a, fires_b = (a > 0).double(), (b > 0).double()
-    l0_base, l0_variant, both = per_row(fires_a), per_row(fires_b), per_row(fires_a * fires_b)
-    either = l0_base + l0_variant - both
-    dot, norm_a2, norm_b2 = per_row(a * b), per_row(a * a), per_row(b * b)
-    norms = (norm_a2 * norm_b2).sqrt()
-    difference = b - a
-    code_delta_norm2 = per_row(difference * difference)
-    latent_cosine = torch.where(norms > 0, (dot / norms.clamp_min(1e-300)).clamp(max=1.0), 0.0)
-    return {
-        "overlap": torch.where(either > 0, both / either.clamp_min(1), 1.0),
-        "minimum": per_row(torch.minimum(a, b)),
-        "maximum": per_row(torch.maximum(a, b)),
-        # Equal codes have cosine 1 exactly, whatever the square root rounds to.
-        "latent_cosine": torch.where((code_delta_norm2 == 0) & (norm_a2 > 0), 1.0, latent_cosine),
-        "n_latent_cosine": (either > 0).double(),
-        "l1_divergence": per_row(difference.abs()),
-        "code_delta_norm2": code_delta_norm2,
-        "l0_base": l0_base,
-        "l0_variant": l0_variant,
-    }
 
 
 def feature_sums(
@@ -93,7 +22,7 @@ def feature_sums(
     Args:
         group_of_row: int64 [n_rows], domain or segment.
         document_of_row: int64 [n_rows], document within the shard.
-        near: bool [nnz], whether an entry that fires on one side only does so near the threshold.
+        near: bool [nnz], whether an entry that fires in one model only does so near the threshold.
 
     Returns:
         Arrays [cells]: ``group`` and ``feature`` (int32), the sums (int64 counts, float64), in (group, feature) order.
@@ -123,35 +52,6 @@ def feature_sums(
         "both_a": per_cell(torch.where(both, a, 0.0)),
         "both_b": per_cell(torch.where(both, b, 0.0)),
     }
-
-
-NEAR = 1.05
-"""A firing up to this many times the threshold is near it."""
-
-
-def near_flips(
-    union: Union, base: SparseCodes, variant: SparseCodes, decoder_norm: torch.Tensor, flips_at: torch.Tensor | str | None
-) -> torch.Tensor:
-    """bool [nnz]: entries that fire on one side only, at most 5 % beyond where a feature begins to fire.
-
-    Args:
-        decoder_norm: float64 [d_sae].
-        flips_at: see :attr:`extract.saes.dictionary.Dictionary.flips_at`; None: no entry is near.
-    """
-    a, b = union.a / decoder_norm[union.feature], union.b / decoder_norm[union.feature]
-    if flips_at is None:
-        return torch.zeros_like(a, dtype=torch.bool)
-    if isinstance(flips_at, str):
-        limit_a, limit_b = (_least_kept(codes)[union.row] for codes in (base, variant))
-    else:
-        limit_a = limit_b = flips_at.to(a.device)[union.feature]
-    return ((b == 0) & (a <= NEAR * limit_a)) | ((a == 0) & (b <= NEAR * limit_b))
-
-
-def _least_kept(codes: SparseCodes) -> torch.Tensor:
-    """float64 [n_rows]: the smallest raw code of each token, 0 where it has none."""
-    least = torch.zeros(codes.n_rows, dtype=torch.float64, device=codes.row.device)
-    return least.scatter_reduce(0, codes.row, codes.value.double(), "amin", include_self=False)
 
 
 @dataclass(frozen=True)
@@ -261,95 +161,3 @@ def token_counts(token_ids: np.ndarray, counted: np.ndarray) -> dict[str, np.nda
     """How often each token of the vocabulary occurs among those that count: ``token_id`` (int32), ``count`` (int64)."""
     token_id, count = np.unique(token_ids[counted], return_counts=True)
     return {"token_id": token_id.astype(np.int32), "count": count}
-
-
-def ranking_scores(union: Union, draws: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Score of every entry under each of :data:`store.names.RANKINGS`; an entry takes part where it is above 0.
-
-    Args:
-        draws: float [nnz] in (0, 1), a number for each entry by chance.
-    """
-    return dict(zip(RANKINGS, (union.a, union.b, union.b - union.a, union.a - union.b, draws), strict=True))
-
-
-def text_hashes(token_ids: np.ndarray, window_of_row: np.ndarray, before: int, after: int) -> np.ndarray:
-    """A 64-bit hash of the text around every row, within its context window: equal text, equal hash.
-
-    Args:
-        token_ids: int32 [n_rows].
-        window_of_row: int64 [n_rows], a number for each context window.
-        before, after: tokens shown on either side.
-    """
-    multipliers = np.random.default_rng(20_260_511).integers(1, 2**63, size=before + after + 1, dtype=np.uint64) * 2 + 1
-    mixed = (token_ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(29)
-    total = np.zeros(len(token_ids), dtype=np.uint64)
-    for offset, multiplier in zip(range(-before, after + 1), multipliers, strict=True):
-        if abs(offset) >= len(token_ids):
-            continue
-        there = slice(max(0, -offset), len(token_ids) - max(0, offset))
-        other = slice(max(0, offset), len(token_ids) + min(0, offset))
-        same = window_of_row[there] == window_of_row[other]
-        total[there] += np.where(same, mixed[other] * multiplier, np.uint64(0))
-    return total.view(np.int64)
-
-
-def top_contexts(contexts: Mapping[str, np.ndarray], k: int) -> dict[str, np.ndarray]:
-    """The k best contexts of each feature, each text once.
-
-    Args:
-        contexts: arrays [n]: ``feature``, ``score`` (float32, above 0), ``place`` (int64: where the peak is; smaller wins a
-            tie), ``text`` (int64 hash).
-
-    Returns:
-        The same arrays, cut and sorted by (feature, score descending, place). Applied to the concatenation of two such
-        results it gives the result over both inputs.
-    """
-    order = _best_first(contexts)
-    feature, text = contexts["feature"][order], contexts["text"]
-    kept = np.zeros(len(order), dtype=bool)
-    todo = np.arange(len(order))
-    depth = 4 * k
-    while len(todo):
-        # Nearly always the first few entries of a feature hold k different texts; go deeper only where they do not.
-        here = feature[todo]
-        within = todo[_rank_in_group(here) < depth]
-        first = within[_first_of_each(feature[within], text[order[within]])]
-        best = first[_rank_in_group(feature[first]) < k]
-        kept[todo] = False
-        kept[best] = True
-        found = np.bincount(feature[best], minlength=int(here.max()) + 1)
-        size = np.bincount(here)
-        short = (found < k) & (size > depth)
-        todo = todo[short[here]]
-        depth *= 8
-    return {name: values[order[kept]] for name, values in contexts.items()}
-
-
-def _best_first(contexts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Positions in the order of (feature, score descending, place)."""
-    # A positive float32's bits grow with its value, so one integer key sorts by feature, then by score downward.
-    bits = np.ascontiguousarray(contexts["score"], dtype=np.float32).view(np.int32).astype(np.int64)
-    key = (contexts["feature"].astype(np.int64) << 32) | (np.int64(2**31 - 1) - bits)
-    order = np.argsort(key)  # three times faster than a stable sort; equal keys are put in the order of their places now
-    key = key[order]
-    same = key[1:] == key[:-1]
-    tied = np.flatnonzero(np.r_[False, same] | np.r_[same, False]) if len(key) else order
-    order[tied] = order[tied][np.lexsort((contexts["place"][order[tied]], key[tied]))]
-    return order
-
-
-def _rank_in_group(sorted_group: np.ndarray) -> np.ndarray:
-    """Position of each entry within its run of equal values: 0, 1, 2, 0, 1, ..."""
-    if len(sorted_group) == 0:
-        return np.zeros(0, dtype=np.int64)
-    starts = np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])
-    return np.arange(len(sorted_group)) - np.repeat(starts, np.diff(np.r_[starts, len(sorted_group)]))
-
-
-def _first_of_each(feature: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Positions, ascending, of the first entry of each (feature, text)."""
-    order = np.lexsort((text, feature))  # stable
-    feature, text = feature[order], text[order]
-    new = np.r_[True, (feature[1:] != feature[:-1]) | (text[1:] != text[:-1])] if len(order) else np.zeros(0, dtype=bool)
-    return np.sort(order[new])

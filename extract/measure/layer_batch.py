@@ -1,7 +1,7 @@
 """One layer of a batch: what its dictionary makes of the base's residuals, and of those beside them, token by token.
 
 On a GPU nothing here waits for the device: what needs to know a number of it (how many tokens count, how many codes there are)
-asks for all layers at once, before (:func:`tokens_that_count`) or after (:class:`LayerFound`).
+asks for all layers at once, before (:func:`tokens_that_count`) or after (:class:`LayerResult`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from extract.corpus.token_index import Places
 from extract.device import to_device
 from extract.pilot.layer_pilot import LayerPilot
-from extract.saes.codes import RoomyCodes, SparseCodes
+from extract.saes.codes import PaddedCodes, SparseCodes
 from extract.saes.dictionary import Dictionary
 
-Codes = SparseCodes | RoomyCodes
+DeviceCodes = SparseCodes | PaddedCodes
+"""Raw codes where they were computed: as many as there are, or padded to a capacity."""
 
 
 def tokens_that_count(residuals: Mapping[int, torch.Tensor], sink_norms: Mapping[int, float]) -> dict[int, torch.Tensor]:
@@ -35,8 +35,8 @@ def tokens_that_count(residuals: Mapping[int, torch.Tensor], sink_norms: Mapping
 
 
 @dataclass(frozen=True)
-class Side:
-    """A variant, or what stands in its place, beside the base; n tokens.
+class Counterpart:
+    """What the base is compared with, a variant or a control in its place; n tokens.
 
     Attributes:
         codes: raw codes.
@@ -44,9 +44,43 @@ class Side:
         totals: float64 [cells, d_model], sum of the residuals of each (domain, segment).
     """
 
-    codes: Codes
+    codes: DeviceCodes
     metrics: Mapping[str, torch.Tensor]
     totals: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LayerEncoder:
+    """How a layer's residuals are encoded and summed.
+
+    Attributes:
+        n_cells: of (domain, segment).
+        capacity: codes a token, of :meth:`Dictionary.encode_padded`; None: as many as there are, for which the host waits.
+    """
+
+    dictionary: Dictionary
+    pilot: LayerPilot
+    n_cells: int
+    capacity: int | None
+
+    def base(self, rows: torch.Tensor, cell: torch.Tensor, residuals: torch.Tensor) -> tuple["LayerBatch", DeviceCodes]:
+        """Encode the base's residuals.
+
+        Args:
+            rows, cell, residuals: as of :class:`LayerBatch`; the first two on the CPU.
+
+        Returns:
+            The batch, and the base's raw codes.
+        """
+        codes, reconstruction = self.encode(residuals)
+        return LayerBatch(self, rows, to_device(cell, residuals.device), residuals, reconstruction), codes
+
+    def encode(self, residuals: torch.Tensor, dictionary: Dictionary | None = None) -> tuple[DeviceCodes, torch.Tensor]:
+        """Codes and reconstruction (float64) of residuals, float32 [n, d_model]; dictionary: another than the layer's own."""
+        dictionary = dictionary or self.dictionary
+        if self.capacity is None:
+            return dictionary.encode(residuals)
+        return dictionary.encode_padded(residuals, self.capacity * len(residuals))
 
 
 @dataclass(frozen=True)
@@ -55,44 +89,16 @@ class LayerBatch:
 
     Attributes:
         rows: int64 [n] on the CPU, the tokens' rows in the shard.
-        cell: int64 [n], (domain, segment) of each, below ``n_cells``.
+        cell: int64 [n], (domain, segment) of each, below ``encoder.n_cells``.
         residuals: float32 [n, d_model].
         reconstruction: float64 [n, d_model].
-        room: how many codes a token has room for (:meth:`Dictionary.encode_into`); None: as many as there are, waiting.
     """
 
-    dictionary: Dictionary
-    pilot: LayerPilot
+    encoder: LayerEncoder
     rows: torch.Tensor
     cell: torch.Tensor
-    n_cells: int
     residuals: torch.Tensor
     reconstruction: torch.Tensor
-    room: int | None
-
-    @classmethod
-    def of(
-        cls,
-        dictionary: Dictionary,
-        pilot: LayerPilot,
-        rows: torch.Tensor,
-        residuals: torch.Tensor,
-        places: Places,
-        n_cells: int,
-        room: int | None,
-    ) -> tuple["LayerBatch", Codes]:
-        """Encode the base's residuals.
-
-        Args:
-            rows, residuals: of the n tokens that count.
-            places: of the shard's rows.
-
-        Returns:
-            The batch, and the base's raw codes.
-        """
-        codes, reconstruction = encode(dictionary, residuals, room)
-        cell = to_device(places.cell[rows], residuals.device)
-        return cls(dictionary, pilot, rows, cell, n_cells, residuals, reconstruction, room), codes
 
     @cached_property
     def exact(self) -> torch.Tensor:
@@ -111,16 +117,16 @@ class LayerBatch:
 
     @cached_property
     def own_metrics(self) -> dict[str, torch.Tensor]:
-        """Those of :attr:`Side.metrics` that are the base's alone, float64 [n] each: the same beside every side."""
+        """Those of :attr:`Counterpart.metrics` that are the base's alone, float64 [n] each: the same for each of them."""
         return {
             "base_norm2": self.exact.square().sum(1),
             "base_centred2": self.centred.square().sum(1),
             "base_error2": (self.exact - self.reconstruction).square().sum(1),
         }
 
-    def compare(self, residuals: torch.Tensor) -> Side:
+    def compare(self, residuals: torch.Tensor) -> Counterpart:
         """Encode other residuals of the same tokens, float32 [n, d_model], and compare them token by token."""
-        codes, reconstruction = encode(self.dictionary, residuals, self.room)
+        codes, reconstruction = self.encoder.encode(residuals)
         variant = residuals.double()
         centred, delta = variant - self._mean, variant - self.exact
         metrics = self.own_metrics | {
@@ -132,34 +138,29 @@ class LayerBatch:
             "variant_error2": (variant - reconstruction).square().sum(1),
             "delta_error2": (delta - (reconstruction - self.reconstruction)).square().sum(1),
         }
-        return Side(codes, metrics, self._totals(variant))
+        return Counterpart(codes, metrics, self._totals(variant))
 
     def only(self, kept: torch.Tensor) -> "LayerBatch":
         """Some of the tokens; kept: int64 on the CPU, which of the n."""
-        here = to_device(kept, self.residuals.device)
+        on_device = to_device(kept, self.residuals.device)
         return replace(
             self,
             rows=self.rows[kept],
-            cell=self.cell[here],
-            residuals=self.residuals[here],
-            reconstruction=self.reconstruction[here],
+            cell=self.cell[on_device],
+            residuals=self.residuals[on_device],
+            reconstruction=self.reconstruction[on_device],
         )
 
     @cached_property
     def _mean(self) -> torch.Tensor:
-        return to_device(self.pilot.mean, self.residuals.device)
+        return to_device(self.encoder.pilot.mean, self.residuals.device)
 
     def _totals(self, residuals: torch.Tensor) -> torch.Tensor:
-        return residuals.new_zeros(self.n_cells, residuals.shape[1]).index_add_(0, self.cell, residuals)
-
-
-def encode(dictionary: Dictionary, residuals: torch.Tensor, room: int | None) -> tuple[Codes, torch.Tensor]:
-    """Codes and reconstruction of residuals, float32 [n, d_model]; room: as of :class:`LayerBatch`."""
-    return dictionary.encode(residuals) if room is None else dictionary.encode_into(room * len(residuals), residuals)
+        return residuals.new_zeros(self.encoder.n_cells, residuals.shape[1]).index_add_(0, self.cell, residuals)
 
 
 @dataclass(frozen=True)
-class Again:
+class Rerun:
     """The tokens of a batch that the base read a second time.
 
     Attributes:
@@ -172,33 +173,33 @@ class Again:
 
 
 @dataclass(frozen=True)
-class LayerFound:
+class LayerResult:
     """All that one layer of a batch gives.
 
     Attributes:
         n_sinks: tokens of the batch that do not count.
         base_codes: raw codes of the base.
         residuals: variant -> float32 [n, d_model].
-        sides: (model, control) -> what stands beside the base; the rerun is beside ``again.base``.
+        counterparts: (model, control) -> what the base is compared with; the rerun, with ``rerun.base``.
         replica, replica_codes: a second dictionary of the layer, and model -> raw codes of it.
     """
 
     n_sinks: int
     base: LayerBatch
-    base_codes: Codes
+    base_codes: DeviceCodes
     residuals: Mapping[str, torch.Tensor]
-    sides: Mapping[tuple[str, str], Side]
-    again: Again | None
+    counterparts: Mapping[tuple[str, str], Counterpart]
+    rerun: Rerun | None
     replica: Dictionary | None
-    replica_codes: Mapping[str, Codes]
+    replica_codes: Mapping[str, DeviceCodes]
 
     def tensors(self) -> list[torch.Tensor]:
         """Everything that the host needs of it."""
         found = [self.base.totals, *_parts(self.base_codes)]
-        if self.again:
-            found.append(self.again.base.totals)
-        for side in self.sides.values():
-            found += [*side.metrics.values(), side.totals, *_parts(side.codes)]
+        if self.rerun:
+            found.append(self.rerun.base.totals)
+        for counterpart in self.counterparts.values():
+            found += [*counterpart.metrics.values(), counterpart.totals, *_parts(counterpart.codes)]
         for codes in self.replica_codes.values():
             found += _parts(codes)
         return found
@@ -215,20 +216,24 @@ class LayerFound:
         given = iter(tensors)
         totals = next(given)
         needed: list[int] = []
-        base_codes = self._taken(self.base.dictionary, self.base_codes, given, needed)
-        again_totals = next(given) if self.again else None
-        sides = {}
-        for key, side in self.sides.items():
-            metrics, side_totals = {name: next(given) for name in side.metrics}, next(given)
-            sides[key] = Side(self._taken(self.base.dictionary, side.codes, given, needed), metrics, side_totals)
+        own = self.base.encoder.dictionary
+        base_codes = self._next_codes(own, self.base_codes, given, needed)
+        rerun_totals = next(given) if self.rerun else None
+        counterparts = {}
+        for key, counterpart in self.counterparts.items():
+            metrics, totals_there = {name: next(given) for name in counterpart.metrics}, next(given)
+            codes = self._next_codes(own, counterpart.codes, given, needed)
+            counterparts[key] = Counterpart(codes, metrics, totals_there)
         replica_codes = {
-            name: self._taken(self.replica, codes, given, needed) for name, codes in self.replica_codes.items()
+            name: self._next_codes(self.replica, codes, given, needed) for name, codes in self.replica_codes.items()
         }
-        return HostLayer(totals, again_totals, base_codes, sides, replica_codes, max(needed, default=0))
+        return HostLayer(totals, rerun_totals, base_codes, counterparts, replica_codes, max(needed, default=0))
 
     @staticmethod
-    def _taken(dictionary: Dictionary, codes: Codes, given: Iterator[torch.Tensor], needed: list[int]) -> SparseCodes:
-        """The next codes of what was brought; appends how many a token of them wants room for."""
+    def _next_codes(
+        dictionary: Dictionary, codes: DeviceCodes, given: Iterator[torch.Tensor], needed: list[int]
+    ) -> SparseCodes:
+        """The next codes of what was brought; appends how many a token has of them."""
         row, feature, value = next(given), next(given), next(given)
         if isinstance(codes, SparseCodes):
             return SparseCodes(row, feature, value, codes.n_rows)
@@ -240,23 +245,23 @@ class LayerFound:
 
 @dataclass(frozen=True)
 class HostLayer:
-    """What a :class:`LayerFound` has for the host, there.
+    """What a :class:`LayerResult` has for the host, there.
 
     Attributes:
-        totals, again_totals: of the base, and of the tokens that it read a second time.
-        room: codes a token that there would have to be room for; more than there was: the codes are cut off, and nothing of
-            this is of use.
+        totals, rerun_totals: of the base, and of the tokens that it read a second time.
+        needed: the capacity in codes a token that this takes; more than there was: the codes are cut off, and nothing of this
+            is of use.
     """
 
     totals: torch.Tensor
-    again_totals: torch.Tensor | None
+    rerun_totals: torch.Tensor | None
     base_codes: SparseCodes
-    sides: Mapping[tuple[str, str], Side]
+    counterparts: Mapping[tuple[str, str], Counterpart]
     replica_codes: Mapping[str, SparseCodes]
-    room: int
+    needed: int
 
 
-def _parts(codes: Codes) -> list[torch.Tensor]:
+def _parts(codes: DeviceCodes) -> list[torch.Tensor]:
     if isinstance(codes, SparseCodes):
         return [codes.row, codes.feature, codes.value]
     return [*_parts(codes.codes), codes.count, codes.is_finite, codes.is_positive]

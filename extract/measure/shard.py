@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from extract.corpus.batches import Shard
-from extract.corpus.token_index import Places
-from extract.measure import sums_file as sums
-from extract.measure.comparison import Taker, rooms
+from extract.corpus.token_index import TokenIndex
+from extract.measure import sums_file
+from extract.measure.comparison import LayerComparison, initial_capacity
 from extract.measure.run_context import RunContext
-from extract.measure.shard_layer import ContextRanker, ShardLayer
+from extract.measure.shard_layer import ShardLayer
+from extract.measure.top_contexts import ContextRanker
 from extract.models.batch_reader import read_batches
 from extract.pilot.controls import is_rerun
 from extract.saes.codes import SparseCodes
@@ -22,9 +23,7 @@ from store.format.parts import Codes, LayerCodes
 from store.format.writer import StoreWriter
 
 
-def run_shards(
-    context: RunContext, shards: Sequence[Shard], writer: StoreWriter, progress: Callable[[int], None]
-) -> None:
+def run_shards(context: RunContext, shards: Sequence[Shard], writer: StoreWriter, progress: Callable[[int], None]) -> None:
     """Extract shards in turn; each is summed up and written, mostly on one core, while the next one is read.
 
     Raises:
@@ -42,50 +41,46 @@ def run_shards(
             before.result()
 
 
-def read_shard(
-    context: RunContext, shard: Shard, scratch: Path, progress: Callable[[int], None]
-) -> dict[int, ShardLayer]:
-    """Run the models over the shard, and let each layer take what it needs of every batch.
+def read_shard(context: RunContext, shard: Shard, scratch: Path, progress: Callable[[int], None]) -> dict[int, ShardLayer]:
+    """Run the models over the shard, and add what each batch gives to each layer.
 
     Args:
         scratch: folder for what waits, :func:`extract.models.batch_reader.read_batches`.
     """
     config = context.config
-    places = Places.of(shard, context.domains, context.window_tokens)
-    again = is_rerun(places).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
-    layers = {
-        dictionary.layer: ShardLayer(context, shard, dictionary, places) for dictionary in context.dictionaries
-    }
-    taker = Taker(context, layers, rooms(context))
+    token_index = TokenIndex.of(shard, context.domains, context.window_tokens)
+    again = is_rerun(token_index).numpy() if "rerun" in config.controls else np.zeros(shard.n_tokens, dtype=bool)
+    layers = {dictionary.layer: ShardLayer(context, shard, dictionary, token_index) for dictionary in context.dictionaries}
+    comparison = LayerComparison(context, layers, initial_capacity(context))
     for batch in read_batches(context.reader, context.batches(shard), again, context.sites, scratch):
-        taker.take(batch)
+        comparison.add(batch)
         progress(len(batch.rows))
-    taker.finish()
+    comparison.finish()
     return layers
 
 
 def write_shard(context: RunContext, shard: Shard, layers: dict[int, ShardLayer], writer: StoreWriter) -> None:
     """Write what was read of a shard: its part, then its sums."""
-    places = Places.of(shard, context.domains, context.window_tokens)
+    token_index = TokenIndex.of(shard, context.domains, context.window_tokens)
     arrays: dict[str, np.ndarray] = {}
-    kept: dict[int, LayerCodes] = {}
-    contexts = ContextRanker(context, shard, places)
+    part: dict[int, LayerCodes] = {}
+    contexts = ContextRanker(context, shard, token_index)
     replicas = {replica.layer: replica for replica in context.replicas}
     for dictionary in context.dictionaries:
         layer = dictionary.layer
-        here = layers.pop(layer)
-        codes = here.codes()
-        arrays |= here.sums(codes, contexts)
+        shard_layer = layers.pop(layer)
+        codes = shard_layer.codes()
+        arrays |= shard_layer.sums(codes, contexts)
         if layer in replicas:
-            arrays |= here.replica_sums(replicas[layer])
-        kept[layer] = LayerCodes(
+            arrays |= shard_layer.replica_sums(replicas[layer])
+        part[layer] = LayerCodes(
             dictionary.d_sae,
             context.pilots[layer].code_scale,
-            here.counted.numpy(),
+            shard_layer.counted.numpy(),
             {name: _to_store(code) for name, code in codes.items()},
         )
-    writer.write_part(shard.index, kept)
-    sums.save(writer, shard, context.seal, arrays)
+    writer.write_part(shard.index, part)
+    sums_file.save(writer, shard, context.seal, arrays)
 
 
 def _to_store(codes: SparseCodes) -> Codes:

@@ -142,7 +142,7 @@ OUTER = SumTable("", (Column("outer", "float64", "sum of delta delta^T, [d_model
 """Of each variant, in the first :data:`SPECTRUM_SHARDS` shards."""
 DIFFERENCES = SumTable("differences", _PER_DOMAIN)
 """Of each variant beside its isotropic control c: S_d is a document's sum of (b - c)."""
-SIDE = SumTable(
+COUNTERPART = SumTable(
     "",
     (
         Column("totals", "float64", "sum of residuals, [domains x segments, d_model]", n_axes=2),
@@ -150,7 +150,7 @@ SIDE = SumTable(
         Column("shift_norm2", "float64", "over the documents of each domain, sum of ||S_d||^2, S_d of (x - a), [domains]"),
     ),
 )
-"""Of each side: a variant, or a control in its place."""
+"""Of each counterpart of the base: a variant, or a control in its place."""
 DOCUMENTS = SumTable(
     "documents",
     (
@@ -160,7 +160,7 @@ DOCUMENTS = SumTable(
     ),
 )
 SHIFTS = SumTable("shifts", _PER_DOMAIN)
-"""Of each side: S_d is a document's sum of (x - a)."""
+"""Of each counterpart: S_d is a document's sum of (x - a)."""
 LOGPROB = SumTable("", (Column("logprob", "float64", "of the token that follows, in nats"),))
 """Of each model, in the files of :mod:`extract.measure.token_kl`, for each token of the sample."""
 KL = SumTable("", (Column("kl", "float64", "KL(base || variant) of the next-token prediction, in nats"),))
@@ -192,11 +192,11 @@ def _tables(
         of_variants += [DIFFERENCES] if "isotropic" in config.controls else []
         of_variants += [REPLICA] if layer in replicas else []
         yield from ((table, (layer, variant)) for variant in variants for table in of_variants)
-        yield from ((table, (layer, *side)) for side in side_names(config) for table in (SIDE, DOCUMENTS, SHIFTS))
+        yield from ((table, (layer, *pair)) for pair in counterparts_of(config) for table in (COUNTERPART, DOCUMENTS, SHIFTS))
 
 
-def side_names(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """(model, control) of every side that a run has sums of; the rerun belongs to the base, and to all variants alike."""
+def counterparts_of(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """(model, control) of every counterpart of the base in a run; the rerun is the base's, and every variant's alike."""
     for variant in config.variants:
         yield variant, OBSERVED
         yield from ((variant, control) for control in config.controls if control != "rerun")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extract import resumable as stamped
+from extract import resumable
 from extract.corpus.batches import Shard
 from extract.measure.sum_tables import SumTable
 from store.errors import UserError
@@ -31,7 +31,7 @@ def is_done(writer: StoreWriter, shard: Shard, seal: str) -> bool:
         seal: :attr:`extract.measure.run_context.RunContext.seal`.
     """
     part = writer.part_path(shard.index)
-    stamp = stamped.read_stamp(path(writer, shard.index)) if part.is_file() else None
+    stamp = resumable.read_stamp(path(writer, shard.index)) if part.is_file() else None
     return stamp is not None and stamp == _stamp(seal, part)
 
 
@@ -41,7 +41,7 @@ def save(writer: StoreWriter, shard: Shard, seal: str, arrays: Mapping[str, np.n
     Raises:
         OSError: the disk is full.
     """
-    stamped.save(path(writer, shard.index), arrays, _stamp(seal, writer.part_path(shard.index)))
+    resumable.save(path(writer, shard.index), arrays, _stamp(seal, writer.part_path(shard.index)))
 
 
 def _stamp(seal: str, part: Path) -> str:
@@ -91,7 +91,7 @@ class ShardSums:
         return self._open[shard.index]
 
     def _checked(self, shard: Shard, file: np.lib.npyio.NpzFile) -> np.lib.npyio.NpzFile:
-        odd = self._names(shard.index) ^ (set(file.files) - {stamped.STAMP})
+        odd = self._names(shard.index) ^ (set(file.files) - {resumable.STAMP})
         if odd:
             file.close()
             raise self._wrong(shard, f"'{min(odd)}' is missing or unknown")

@@ -90,7 +90,7 @@ def check_predictions(config: RunConfig, one_at_a_time: bool) -> None:
 
 
 def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:
-    """Places, ascending, of whole documents with about ``n_tokens`` tokens together, evenly over the domains.
+    """TokenIndex, ascending, of whole documents with about ``n_tokens`` tokens together, evenly over the domains.
 
     Always the domain with the fewest tokens so far gives its next document, in the order of a hash of the source, until
     there are enough; a domain that runs out leaves its share to the others. Neither shards nor batches matter.

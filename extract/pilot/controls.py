@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from extract.corpus.token_index import POSITION_BINS, Places
+from extract.corpus.token_index import POSITION_BINS, TokenIndex
 from extract.device import to_device
 from extract.hashed_random import below, gaussian, mix, text_key
 
@@ -18,9 +18,9 @@ DONORS = 4096
 """Tokens of the pilot whose change is kept for other tokens to borrow, for each variant and layer, at most."""
 
 
-def is_rerun(places: Places) -> torch.Tensor:
+def is_rerun(token_index: TokenIndex) -> torch.Tensor:
     """bool [n]: whether a token's document belongs to the tenth that the base reads a second time."""
-    return below(mix(places.document_key, text_key("rerun")), RERUN_EVERY) == 0
+    return below(mix(token_index.document_key, text_key("rerun")), RERUN_EVERY) == 0
 
 
 @dataclass(frozen=True)
@@ -29,39 +29,39 @@ class Donors:
 
     Attributes:
         direction: float16 [n, d_model], delta / ||delta||.
-        places: of those tokens, in the order of ``direction``.
+        token_index: of those tokens, in the order of ``direction``.
     """
 
     direction: torch.Tensor
-    places: Places
+    token_index: TokenIndex
 
     @classmethod
-    def of(cls, delta: torch.Tensor, places: Places) -> "Donors":
+    def of(cls, delta: torch.Tensor, token_index: TokenIndex) -> "Donors":
         """Donors from float32 [n, d_model]; a token that did not change has no direction to give."""
         norm = delta.norm(dim=1, keepdim=True)
         moved = (norm > 0).squeeze(1)
-        return cls((delta[moved] / norm[moved]).to(torch.float16).cpu(), places.at(moved.cpu().nonzero().squeeze(1)))
+        return cls((delta[moved] / norm[moved]).to(torch.float16).cpu(), token_index.at(moved.cpu().nonzero().squeeze(1)))
 
-    def choose(self, places: Places, keys: torch.Tensor) -> torch.Tensor:
+    def choose(self, token_index: TokenIndex, keys: torch.Tensor) -> torch.Tensor:
         """int64 [n]: a donor for each token, -1 where there is none.
 
         A donor stands in another document, in the same domain, segment and position bin; where the pilot has none such, in
         the same domain and segment, then in the same domain, then anywhere.
         """
-        chosen = torch.full((len(places),), -1, dtype=torch.int64)
+        chosen = torch.full((len(token_index),), -1, dtype=torch.int64)
         for level in range(4):
             todo = (chosen < 0).nonzero().squeeze(1)
             if len(todo) and len(self.direction):
-                chosen[todo] = self._choose(level, places.at(todo), keys[todo])
+                chosen[todo] = self._choose(level, token_index.at(todo), keys[todo])
         return chosen
 
-    def _choose(self, level: int, places: Places, keys: torch.Tensor) -> torch.Tensor:
-        mine, wanted = _cells(self.places, level), _cells(places, level)
-        documents = torch.unique(torch.cat([self.places.document_key, places.document_key]), return_inverse=True)[1]
+    def _choose(self, level: int, token_index: TokenIndex, keys: torch.Tensor) -> torch.Tensor:
+        mine, wanted = _cells(self.token_index, level), _cells(token_index, level)
+        documents = torch.unique(torch.cat([self.token_index.document_key, token_index.document_key]), return_inverse=True)[1]
         n = int(documents.max()) + 1
         own, other = documents[: len(mine)], documents[len(mine) :]
         # Sorted by cell, then document: a cell is a run, and what of it is the token's own document is a run inside it.
-        order = np.lexsort((self.places.position, own, mine))
+        order = np.lexsort((self.token_index.position, own, mine))
         sorted_keys = (mine * n + own)[order].contiguous()
         start, stop = (torch.searchsorted(sorted_keys, edge) for edge in (wanted * n, (wanted + 1) * n))
         own_start, own_stop = (torch.searchsorted(sorted_keys, wanted * n + edge) for edge in (other, other + 1))
@@ -72,13 +72,13 @@ class Donors:
         return torch.where(size > 0, found, -1)
 
 
-def _cells(places: Places, level: int) -> torch.Tensor:
+def _cells(token_index: TokenIndex, level: int) -> torch.Tensor:
     """Which tokens may lend to each other: equal numbers, coarser with the level."""
     if level == 3:
-        return torch.zeros_like(places.domain)
+        return torch.zeros_like(token_index.domain)
     if level == 2:
-        return places.domain
-    return places.cell if level == 1 else places.cell * (len(POSITION_BINS) + 1) + places.position_bin
+        return token_index.domain
+    return token_index.cell if level == 1 else token_index.cell * (len(POSITION_BINS) + 1) + token_index.position_bin
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def controlled(
     control: str,
     base: torch.Tensor,
     delta: torch.Tensor,
-    places: Places,
+    token_index: TokenIndex,
     layer: int,
     variant: str,
     inputs: ControlInputs,
@@ -109,14 +109,14 @@ def controlled(
 
     Args:
         base, delta: float32 [n, d_model], h_a and h_b - h_a.
-        places: of the n tokens.
+        token_index: of the n tokens.
 
     Returns:
         float32 [n, d_model].
     """
     if control == "mean_shift":
         return base + to_device(inputs.mean_delta.to(base.dtype), base.device)
-    keys = mix(places.document_key, places.position, layer, text_key(control, variant))
+    keys = mix(token_index.document_key, token_index.position, layer, text_key(control, variant))
     size = delta.norm(dim=1, keepdim=True)
     if control == "isotropic":
         direction = gaussian(to_device(keys, base.device), base.shape[1])
@@ -125,7 +125,7 @@ def controlled(
         return base + direction * (size / direction.norm(dim=1, keepdim=True))
     if control != "shuffled":
         raise ValueError(f"no such control: {control}")
-    chosen = inputs.donors.choose(places, keys)
+    chosen = inputs.donors.choose(token_index, keys)
     direction = torch.zeros_like(base)
     lent = (chosen >= 0).nonzero().squeeze(1)
     borrowed = to_device(inputs.donors.direction[chosen[lent]], base.device).to(base.dtype)
@@ -134,10 +134,10 @@ def controlled(
     return base + direction * (size / direction.norm(dim=1, keepdim=True).clamp_min(1e-6))
 
 
-def donor_rows(places: Places, limit: int = DONORS) -> torch.Tensor:
+def donor_rows(token_index: TokenIndex, limit: int = DONORS) -> torch.Tensor:
     """int64, ascending: the rows of the pilot whose change is kept, by a hash; all of them where they are few.
 
     Segments and domains keep their proportions, since the hash does not look at them.
     """
-    keys = mix(places.document_key, places.position, text_key("donors"))
+    keys = mix(token_index.document_key, token_index.position, text_key("donors"))
     return torch.argsort(keys)[:limit].sort().values

@@ -18,7 +18,7 @@ import torch
 from extract import resumable as stamped
 from extract.config import RunConfig
 from extract.corpus.documents import Corpus, Document
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.pilot.controls import ControlInputs, Donors, donor_rows
 from extract.saes.dictionary import Dictionary
 from extract.saes.self_test import SelfTest, self_test
@@ -148,19 +148,19 @@ def chance_cosine(dictionary: Dictionary, residuals: torch.Tensor) -> float:
 
 
 def fix_changes(
-    base: torch.Tensor, variant: torch.Tensor, places: Places, pilot: LayerPilot, config: RunConfig
+    base: torch.Tensor, variant: torch.Tensor, token_index: TokenIndex, pilot: LayerPilot, config: RunConfig
 ) -> ControlInputs:
     """Fix one variant's mean change and donors at one layer from the pilot's residuals.
 
     Args:
         base, variant: float32 [n_tokens, d_model], as the layer's dictionary reads them, sinks included.
-        places: of the n tokens.
+        token_index: of the n tokens.
     """
     counts = (base.norm(dim=1) <= pilot.sink_norm(config)).nonzero().squeeze(1)
     delta = variant[counts] - base[counts]
     donors = None
     if "shuffled" in config.controls:
-        here = places.at(counts.cpu())
+        here = token_index.at(counts.cpu())
         kept = donor_rows(here)
         donors = Donors.of(delta[kept.to(delta.device)], here.at(kept))
     return ControlInputs(delta.double().mean(0).cpu(), donors)
@@ -205,8 +205,8 @@ def _donor_arrays(pilots: Mapping[int, LayerPilot]) -> dict[str, np.ndarray]:
         for variant, change in pilot.changes.items():
             if change.donors is not None:
                 arrays[f"{layer}/{variant}/direction"] = change.donors.direction.numpy()
-                for column in fields(Places):
-                    arrays[f"{layer}/{variant}/{column.name}"] = getattr(change.donors.places, column.name).numpy()
+                for column in fields(TokenIndex):
+                    arrays[f"{layer}/{variant}/{column.name}"] = getattr(change.donors.token_index, column.name).numpy()
     return arrays
 
 
@@ -238,5 +238,5 @@ def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str]) ->
 def _load_donors(arrays: Mapping[str, np.ndarray], place: str) -> Donors | None:
     if f"{place}/direction" not in arrays:
         return None
-    columns = {column.name: torch.from_numpy(arrays[f"{place}/{column.name}"]) for column in fields(Places)}
-    return Donors(torch.from_numpy(arrays[f"{place}/direction"]), Places(**columns))
+    columns = {column.name: torch.from_numpy(arrays[f"{place}/{column.name}"]) for column in fields(TokenIndex)}
+    return Donors(torch.from_numpy(arrays[f"{place}/direction"]), TokenIndex(**columns))

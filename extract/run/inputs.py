@@ -15,7 +15,7 @@ from extract.measure.token_kl import check_predictions
 from extract.models.loading import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.models.model_set import ModelSet, variant_tokenizers
 from extract.models.residuals import ResidualReader
-from extract.pilot import layer_pilot as pilots
+from extract.pilot import layer_pilot
 from extract.pilot.layer_pilot import LayerPilot
 from extract.pilot.planted import planted_change
 from extract.progress import progress_bar
@@ -233,5 +233,5 @@ def run_context(
         inputs.bos,
         inputs.pad,
         inputs.corpus.domains,
-        f"{fingerprint_hash(inputs.digests)} {pilots.digest(writer)}",
+        f"{fingerprint_hash(inputs.digests)} {layer_pilot.digest(writer)}",
     )

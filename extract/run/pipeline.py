@@ -18,14 +18,14 @@ from tqdm import tqdm
 from extract.config import RunConfig
 from extract.corpus.answers import write_answers
 from extract.corpus.batches import Shard, make_batches, make_shards
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.corpus.token_texts import TokenTexts
 from extract.measure.run_context import RunContext
 from extract.measure.shard import run_shards
 from extract.measure.sums_file import is_done
 from extract.measure.token_kl import write_token_kl
 from extract.models.residuals import ResidualReader
-from extract.pilot import layer_pilot as pilots
+from extract.pilot import layer_pilot
 from extract.pilot.controls import ControlInputs
 from extract.pilot.layer_pilot import LayerPilot
 from extract.progress import Phases, progress_bar
@@ -37,7 +37,7 @@ from extract.tables.contexts import write_contexts
 from extract.tables.feature_stats import write_feature_stats, write_replicas
 from extract.tables.features import write_features
 from extract.tables.layer_metrics import write_layer_metrics
-from extract.tables.merged_sums import Merger, write_documents
+from extract.tables.merged_sums import MergedSums, write_documents
 from extract.tables.spectrum import write_spectrum
 from store.errors import UserError, first_line, reason
 from store.format.claim import claimed
@@ -95,9 +95,7 @@ def run(
         return _run(config, out, say, workers, engine, Phases() if phases is None else phases)
 
 
-def _run(
-    config: RunConfig, out: Path, say: Callable[[str], None], workers: int, engine: str, phases: Phases
-) -> Manifest:
+def _run(config: RunConfig, out: Path, say: Callable[[str], None], workers: int, engine: str, phases: Phases) -> Manifest:
     """The same where no other process makes that store."""
     with phases.time("loading"):
         inputs = load_inputs(config, say)
@@ -191,16 +189,16 @@ def merge_shards(run: Run) -> None:
     context, shards, writer = run.context, run.shards, run.writer
     write_documents(shards, context, writer)
     steps = len(context.dictionaries) * len(context.config.variants) * (1 + len(shards))
-    merger = Merger(context, shards, writer)
+    merged = MergedSums(context, shards, writer)
     texts = TokenTexts(run.inputs.tokenizer)
     texts.add(np.concatenate([shard.token_ids for shard in shards]))
-    with closing(merger.sums):
+    with closing(merged.sums):
         with run.times.time("merging"), progress_bar(steps, "merging", "step") as bar:
             for dictionary in context.dictionaries:
-                _merge_layer(merger, dictionary, bar.update)
+                _merge_layer(merged, dictionary, bar.update)
         n_features = sum(dictionary.d_sae for dictionary in context.dictionaries)
         with run.times.time("output tokens"), progress_bar(n_features, "output tokens", "feature") as bar:
-            write_features(merger, texts, bar.update)
+            write_features(merged, texts, bar.update)
     writer.load("vocabulary", pd.DataFrame({"token_id": list(texts), "token": list(texts.values())}))
 
 
@@ -218,31 +216,31 @@ def _pilot(run: Run) -> dict[int, LayerPilot]:
     """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
     config, inputs, writer, say = run.config, run.inputs, run.writer, run.say
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    if pilots.is_saved(writer, fingerprint_hash(inputs.digests)):
+    if layer_pilot.is_saved(writer, fingerprint_hash(inputs.digests)):
         say("Going on with an interrupted run: the pilot is read back")
-        fixed = pilots.load(writer, layers, list(config.variants))
+        fixed = layer_pilot.load(writer, layers, list(config.variants))
         plant_variants(inputs.models, inputs.dictionaries, fixed)
         return fixed
     window_tokens = config.context_length - (inputs.bos is not None)
-    shard = Shard(0, 0, tuple(pilots.pilot_documents(inputs.corpus, config, window_tokens)))
+    shard = Shard(0, 0, tuple(layer_pilot.pilot_documents(inputs.corpus, config, window_tokens)))
     changed = list(config.variants) if set(config.controls) - {"rerun"} else []
     with progress_bar(shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
         base = _pilot_residuals(run, shard, BASE, bar)
         fixed = {
-            dictionary.layer: pilots.fix_layer(dictionary, base[dictionary.layer], config)
+            dictionary.layer: layer_pilot.fix_layer(dictionary, base[dictionary.layer], config)
             for dictionary in inputs.dictionaries
         }
         plant_variants(inputs.models, inputs.dictionaries, fixed)
-        places = Places.of(shard, inputs.corpus.domains, window_tokens)
+        token_index = TokenIndex.of(shard, inputs.corpus.domains, window_tokens)
         changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
         for variant in changed:
             residuals = _pilot_residuals(run, shard, variant, bar)
             for layer in layers:
-                changes[layer][variant] = pilots.fix_changes(
-                    base[layer], residuals.pop(layer), places, fixed[layer], config
+                changes[layer][variant] = layer_pilot.fix_changes(
+                    base[layer], residuals.pop(layer), token_index, fixed[layer], config
                 )
     fixed = {layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}
-    pilots.save(writer, fixed, fingerprint_hash(inputs.digests))
+    layer_pilot.save(writer, fixed, fingerprint_hash(inputs.digests))
     for layer, pilot in fixed.items():
         say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
     return fixed
@@ -263,15 +261,15 @@ def _pilot_residuals(run: Run, shard: Shard, name: str, bar: tqdm) -> dict[int, 
     return gathered
 
 
-def _merge_layer(merger: Merger, dictionary: Dictionary, progress: Callable[[int], None]) -> None:
+def _merge_layer(merged: MergedSums, dictionary: Dictionary, progress: Callable[[int], None]) -> None:
     """Every table that belongs to one layer, but for features."""
-    merger.write_plain(dictionary)
-    for variant in merger.context.config.variants:
-        shape = write_spectrum(merger, dictionary, variant)
-        gate = write_layer_metrics(merger, dictionary, variant, shape)
-        write_feature_stats(merger, dictionary, variant, gate)
+    merged.write_plain(dictionary)
+    for variant in merged.context.config.variants:
+        shape = write_spectrum(merged, dictionary, variant)
+        gate = write_layer_metrics(merged, dictionary, variant, shape)
+        write_feature_stats(merged, dictionary, variant, gate)
         progress(1)
-        write_contexts(merger, dictionary, variant, progress)
-    for replica in merger.context.replicas:
+        write_contexts(merged, dictionary, variant, progress)
+    for replica in merged.context.replicas:
         if replica.layer == dictionary.layer:
-            write_replicas(merger, dictionary, replica)
+            write_replicas(merged, dictionary, replica)

@@ -16,7 +16,7 @@ import torch
 from extract.config import RunConfig
 from extract.corpus.batches import Shard, make_shards
 from extract.measure.shard import run_shards
-from extract.pilot import layer_pilot as pilots
+from extract.pilot import layer_pilot
 from extract.run.inputs import load_inputs, plant_variants, run_context
 from store.errors import UserError
 from store.format.writer import StoreWriter
@@ -36,7 +36,7 @@ class ShardWorker:
         inputs = load_inputs(config, lambda _text: None, _device(config.device, number), quiet=True)
         self.writer = StoreWriter(folder)
         layers = [dictionary.layer for dictionary in inputs.dictionaries]
-        fixed = pilots.load(self.writer, layers, list(config.variants))
+        fixed = layer_pilot.load(self.writer, layers, list(config.variants))
         plant_variants(inputs.models, inputs.dictionaries, fixed)
         self.context = run_context(config, inputs, fixed, self.writer)
         self.shards = make_shards(inputs.corpus.documents, config.shard_tokens)

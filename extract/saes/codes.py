@@ -35,11 +35,11 @@ class SparseCodes:
 
 
 @dataclass(frozen=True)
-class RoomyCodes:
+class PaddedCodes:
     """Raw codes in arrays longer than needed, so that nobody has to wait for the device to say how many there are.
 
     Attributes:
-        codes: after the last real one, zeros of feature 0 of the last token; where the room was too small, cut off.
+        codes: after the last real one, zeros of feature 0 of the last token; where the capacity was too small, cut off.
         count: int64 [], how many are real, or would be.
         is_finite, is_positive: bool [], of the real ones.
     """

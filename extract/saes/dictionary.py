@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from extract.config import SaeConfig
 from extract.models.digests import tensors_digest
 from extract.models.sites import Site
-from extract.saes.codes import RoomyCodes, SparseCodes
+from extract.saes.codes import PaddedCodes, SparseCodes
 from extract.saes.conventions import is_centred, said, trained_on
 from extract.saes.notes import centring_notes, rounding_notes
 from extract.saes.reading import Read, read_sae
@@ -205,24 +205,24 @@ class Dictionary:
         return codes, self._decode(indptr, codes)
 
     @torch.inference_mode()
-    def encode_into(self, room: int, residuals: torch.Tensor) -> tuple[RoomyCodes, torch.Tensor]:
-        """As :meth:`encode`, without waiting for the device, and without its check; at most ``room`` codes.
+    def encode_padded(self, residuals: torch.Tensor, capacity: int) -> tuple[PaddedCodes, torch.Tensor]:
+        """As :meth:`encode`, without waiting for the device, and without its check; at most ``capacity`` codes.
 
         Where the codes are more, they and the reconstruction are of no use.
         """
         dense = self.sae.encode(residuals)
         of_row = (dense != 0).sum(1)
         count = of_row.sum()
-        place = torch.nonzero_static(dense, size=room)
-        is_real = torch.arange(room, device=dense.device) < count
+        place = torch.nonzero_static(dense, size=capacity)
+        is_real = torch.arange(capacity, device=dense.device) < count
         row = torch.where(is_real, place[:, 0], max(0, len(residuals) - 1))
         feature = torch.where(is_real, place[:, 1], 0)
         value = torch.where(is_real, dense[row, feature].float(), 0.0)
         indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=dense.device)
-        indptr[1:] = of_row.cumsum(0).clamp_max(room)
-        indptr[-1] = room
+        indptr[1:] = of_row.cumsum(0).clamp_max(capacity)
+        indptr[-1] = capacity
         codes = SparseCodes(row, feature, value, len(residuals))
-        found = RoomyCodes(codes, count, torch.isfinite(value).all(), (value >= 0).all())
+        found = PaddedCodes(codes, count, torch.isfinite(value).all(), (value >= 0).all())
         return found, self._decode(indptr, codes)
 
     def check(self, is_finite: bool, is_positive: bool) -> None:

@@ -6,30 +6,30 @@ import numpy as np
 import pyarrow as pa
 
 from extract.corpus.batches import Shard
-from extract.measure.feature_sums import top_contexts
+from extract.measure.top_contexts import top_contexts
 from extract.saes.dictionary import Dictionary
-from extract.tables.merged_sums import Merger
+from extract.tables.merged_sums import MergedSums
 from store.format.parts import MAX_PART_TOKENS, Codes, read_codes
 from store.names import BASE, RANKINGS
 
 
-def write_contexts(merger: Merger, dictionary: Dictionary, variant: str, progress: Callable[[int], None]) -> None:
+def write_contexts(merged: MergedSums, dictionary: Dictionary, variant: str, progress: Callable[[int], None]) -> None:
     """Write the contexts of one layer and variant, all rankings."""
-    chosen = {ranking: _choose(merger, dictionary.layer, variant, ranking) for ranking in RANKINGS}
-    for shard in merger.shards:
+    chosen = {ranking: _choose(merged, dictionary.layer, variant, ranking) for ranking in RANKINGS}
+    for shard in merged.shards:
         here = {ranking: _of_shard(top, shard.index) for ranking, top in chosen.items()}
         if any(len(top["feature"]) for top in here.values()):
-            filler = _WindowFiller(merger, shard, dictionary, variant)
+            filler = _WindowFiller(merged, shard, dictionary, variant)
             for ranking, top in here.items():
-                merger.writer.load("contexts", filler.table(ranking, top))
+                merged.writer.load("contexts", filler.table(ranking, top))
         progress(1)
 
 
-def _choose(merger: Merger, layer: int, variant: str, ranking: str) -> dict[str, np.ndarray]:
+def _choose(merged: MergedSums, layer: int, variant: str, ranking: str) -> dict[str, np.ndarray]:
     """The k best over all shards, with ``rank``; ``place`` becomes shard x MAX_PART_TOKENS + row."""
-    k = merger.context.config.contexts
+    k = merged.context.config.contexts
     top: dict[str, np.ndarray] | None = None
-    for shard, columns in merger.contexts(layer, variant, ranking):
+    for shard, columns in merged.contexts(layer, variant, ranking):
         found = {**columns, "place": shard.index * MAX_PART_TOKENS + columns["place"]}
         # Shard by shard, so that never more than two shards' candidates are held: the best of the best are the best of all.
         top = found if top is None else top_contexts({name: np.concatenate([top[name], found[name]]) for name in top}, k)
@@ -47,18 +47,18 @@ def _of_shard(top: dict[str, np.ndarray], shard: int) -> dict[str, np.ndarray]:
 class _WindowFiller:
     """Cuts windows out of one shard: where one feature fires in base and variant, and how strongly."""
 
-    def __init__(self, merger: Merger, shard: Shard, dictionary: Dictionary, variant: str) -> None:
-        config = merger.context.config
+    def __init__(self, merged: MergedSums, shard: Shard, dictionary: Dictionary, variant: str) -> None:
+        config = merged.context.config
         self.shard, self.dictionary, self.variant = shard, dictionary, variant
         self.document_of_row = shard.document_of_row
         self.position = shard.position_of_row
-        self.window = shard.window_of_row(merger.context.window_tokens)
+        self.window = shard.window_of_row(merged.context.window_tokens)
         self.offsets = np.arange(-config.context_before, config.context_after + 1)
         self.norms = dictionary.decoder_norm.cpu().numpy()
-        part = merger.writer.part_path(shard.index)
+        part = merged.writer.part_path(shard.index)
         self.codes = {
-            side: _Lookup(read_codes(part, dictionary.layer, model), dictionary.d_sae)
-            for side, model in (("base", BASE), ("variant", variant))
+            name: _Lookup(read_codes(part, dictionary.layer, model), dictionary.d_sae)
+            for name, model in (("base", BASE), ("variant", variant))
         }
 
     def table(self, ranking: str, top: dict[str, np.ndarray]) -> pa.Table:
@@ -84,13 +84,13 @@ class _WindowFiller:
             "peak": before,
             "n_window": inside.sum(axis=1),
         }
-        for side, lookup in self.codes.items():
+        for name, lookup in self.codes.items():
             value = lookup.values(flat, feature[which]) * self.norms[feature[which]]
             fires = value > 0
             ends = np.concatenate([[0], np.cumsum(np.bincount(which[fires], minlength=len(feature)))]).astype(np.int32)
             at = (self.offsets[place] + before[which])[fires]
-            columns[f"{side}_at"] = pa.ListArray.from_arrays(ends, at.astype(np.uint16))
-            columns[f"{side}_activations"] = pa.ListArray.from_arrays(ends, value[fires].astype(np.float32))
+            columns[f"{name}_at"] = pa.ListArray.from_arrays(ends, at.astype(np.uint16))
+            columns[f"{name}_activations"] = pa.ListArray.from_arrays(ends, value[fires].astype(np.float32))
         return pa.table(columns)
 
 
@@ -111,4 +111,3 @@ class _Lookup:
         place = np.empty(len(wanted), dtype=np.int64)
         place[order] = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
         return np.where(self.keys[place] == wanted, self.value[place], np.float32(0))
-

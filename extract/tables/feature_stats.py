@@ -9,43 +9,43 @@ from extract.corpus.render import SEGMENTS
 from extract.measure import sum_tables
 from extract.saes.decoder_rows import close_pairs, nearest_rows
 from extract.saes.dictionary import Dictionary
-from extract.tables.merged_sums import Merger
+from extract.tables.merged_sums import MergedSums
 from store.metrics.evidence import PooledChange, feature_evidence, floors
 from store.metrics.layer import feature_kind, feature_values
 from store.names import ALL
 
 
-def write_feature_stats(merger: Merger, dictionary: Dictionary, variant: str, gate: str) -> None:
+def write_feature_stats(merged: MergedSums, dictionary: Dictionary, variant: str, gate: str) -> None:
     """Write feature_stats and feature_segments of one layer and variant; gate: of the layer, all domains."""
-    layer, d_sae, domains = dictionary.layer, dictionary.d_sae, merger.context.domains
-    counts = merger.layer_counts(layer)
-    sums = merger.feature_sums(layer, variant, sum_tables.FEATURES, len(domains), d_sae)
+    layer, d_sae, domains = dictionary.layer, dictionary.d_sae, merged.context.domains
+    counts = merged.layer_counts(layer)
+    sums = merged.feature_sums(layer, variant, sum_tables.FEATURES, len(domains), d_sae)
     noise = None
-    if "isotropic" in merger.context.config.controls:
-        noise = merger.shift_totals(layer, variant, "isotropic", d_sae)
+    if "isotropic" in merged.context.config.controls:
+        noise = merged.shift_totals(layer, variant, "isotropic", d_sae)
     key = {"variant": variant, "layer": layer}
     tokens = counts.sum(axis=1)
     pooled = {name: values.sum(axis=0) for name, values in sums.items()}
     values = feature_values(pooled, int(tokens.sum()))
-    values["did_shift"] = _did_shift(merger, variant, sums, tokens)
+    values["did_shift"] = _did_shift(merged, variant, sums, tokens)
     if noise is not None:
-        _add_evidence(merger, dictionary, variant, gate, pooled, values, noise.sum(axis=0) / tokens.sum())
-    merger.writer.load("feature_stats", _frame({**key, "domain": ALL}, values))
+        _add_evidence(merged, dictionary, variant, gate, pooled, values, noise.sum(axis=0) / tokens.sum())
+    merged.writer.load("feature_stats", _frame({**key, "domain": ALL}, values))
     for number in np.flatnonzero(tokens):
         values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
         del values["std_shift"], values["magnitude_ratio"]  # of the pooled domains only
         if noise is not None:
             _add_floor(values, noise[number] / tokens[number])
-        merger.writer.load("feature_stats", _frame({**key, "domain": domains[number]}, values))
-    _write_segments(merger, dictionary, variant, counts.sum(axis=0))
+        merged.writer.load("feature_stats", _frame({**key, "domain": domains[number]}, values))
+    _write_segments(merged, dictionary, variant, counts.sum(axis=0))
 
 
-def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) -> None:
+def write_replicas(merged: MergedSums, dictionary: Dictionary, replica: Dictionary) -> None:
     """Write what a second dictionary shows, for every feature of the first: its nearest decoder row, and how that shifted."""
     nearest, cosine = nearest_rows(dictionary.unit_decoder, replica.unit_decoder)
-    n_tokens = int(merger.layer_counts(dictionary.layer).sum())
-    for variant in merger.context.config.variants:
-        sums = merger.feature_sums(dictionary.layer, variant, sum_tables.REPLICA, 1, replica.d_sae)
+    n_tokens = int(merged.layer_counts(dictionary.layer).sum())
+    for variant in merged.context.config.variants:
+        sums = merged.feature_sums(dictionary.layer, variant, sum_tables.REPLICA, 1, replica.d_sae)
         values = feature_values({name: total[0] for name, total in sums.items()}, n_tokens)
         columns = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
         rows = {
@@ -56,11 +56,11 @@ def write_replicas(merger: Merger, dictionary: Dictionary, replica: Dictionary) 
             "cosine": cosine,
             **{name: values[name][nearest] for name in columns},
         }
-        merger.writer.load("replicas", pd.DataFrame(rows))
+        merged.writer.load("replicas", pd.DataFrame(rows))
 
 
 def _add_evidence(
-    merger: Merger,
+    merged: MergedSums,
     dictionary: Dictionary,
     variant: str,
     gate: str,
@@ -69,8 +69,8 @@ def _add_evidence(
     shift_isotropic: np.ndarray,
 ) -> None:
     """Put in what the pooled rows say beyond the sums."""
-    differences = merger.differences(dictionary.layer, variant, dictionary.d_sae)
-    labels = merger.domain_of_document[merger.counted_documents(dictionary.layer, variant)]
+    differences = merged.differences(dictionary.layer, variant, dictionary.d_sae)
+    labels = merged.domain_of_document[merged.counted_documents(dictionary.layer, variant)]
     flips = sums["n10"] + sums["n01"]
     near = np.full(dictionary.d_sae, np.nan)
     if dictionary.flips_at is not None:
@@ -82,8 +82,8 @@ def _add_evidence(
         near_threshold=near,
         total=differences["total"],
         square=differences["square"],
-        n_documents=np.array([(labels == domain).sum() for domain in merger.context.domains]),
-        n_tokens=int(merger.layer_counts(dictionary.layer).sum()),
+        n_documents=np.array([(labels == domain).sum() for domain in merged.context.domains]),
+        n_tokens=int(merged.layer_counts(dictionary.layer).sum()),
     )
     evidence = feature_evidence(change, lambda features: close_pairs(dictionary, features), gate)
     moved_to = pd.array(evidence.pop("moved_to"), dtype="Int32")
@@ -98,21 +98,21 @@ def _add_floor(values: dict[str, np.ndarray], shift_isotropic: np.ndarray) -> No
     values["kind"] = feature_kind(values["shift"], values["suppression"], values["emergence"], values["floor"])
 
 
-def _did_shift(merger: Merger, variant: str, sums: Mapping[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
+def _did_shift(merged: MergedSums, variant: str, sums: Mapping[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
     """float64 [d_sae]: shift on the variant's task - shift on neutral text; NaN where either is not given or has no token."""
-    config, domains = merger.context.config, np.array(merger.context.domains)
-    sides = []
+    config, domains = merged.context.config, np.array(merged.context.domains)
+    shifts = []
     for chosen in (np.isin(domains, config.variants[variant].task), np.isin(domains, config.neutral_domains)):
         n = tokens[chosen].sum()
         if not n:
             return np.full(sums["a"].shape[1], np.nan)
-        sides.append((sums["b"][chosen].sum(axis=0) - sums["a"][chosen].sum(axis=0)) / n)
-    return sides[0] - sides[1]
+        shifts.append((sums["b"][chosen].sum(axis=0) - sums["a"][chosen].sum(axis=0)) / n)
+    return shifts[0] - shifts[1]
 
 
-def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens: np.ndarray) -> None:
+def _write_segments(merged: MergedSums, dictionary: Dictionary, variant: str, tokens: np.ndarray) -> None:
     """tokens: int64 [segments], those that count."""
-    sums = merger.feature_sums(dictionary.layer, variant, sum_tables.SEGMENTS, len(SEGMENTS), dictionary.d_sae)
+    sums = merged.feature_sums(dictionary.layer, variant, sum_tables.SEGMENTS, len(SEGMENTS), dictionary.d_sae)
     change = sums["b"] - sums["a"]
     whole = change.sum(axis=0)
     changed = np.abs(whole) > 1e-12 * (sums["a"] + sums["b"]).sum(axis=0)  # not by rounding only
@@ -122,7 +122,7 @@ def _write_segments(merger: Merger, dictionary: Dictionary, variant: str, tokens
         columns = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
         key = {"variant": variant, "layer": dictionary.layer, "segment": SEGMENTS[number]}
         frame = _frame(key, {**{name: values[name] for name in columns}, "share": share})
-        merger.writer.load("feature_segments", frame)
+        merged.writer.load("feature_segments", frame)
 
 
 def _frame(key: Mapping[str, object], values: Mapping[str, np.ndarray]) -> pd.DataFrame:

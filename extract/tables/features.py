@@ -10,40 +10,40 @@ from extract.corpus.token_texts import TokenTexts
 from extract.saes.decoder_rows import neighbour_lists, promoted_tokens
 from extract.saes.dictionary import Dictionary
 from extract.tables.labels import SOURCE, Promoted, automatic_labels
-from extract.tables.merged_sums import Merger
+from extract.tables.merged_sums import MergedSums
 
 
-def write_features(merger: Merger, texts: TokenTexts, progress: Callable[[int], None]) -> None:
+def write_features(merged: MergedSums, texts: TokenTexts, progress: Callable[[int], None]) -> None:
     """Write a row for every feature of every dictionary.
 
     Args:
         texts: gets the text of every token id that the table mentions.
         progress: called with the number of features done.
     """
-    for dictionary in merger.context.dictionaries:
+    for dictionary in merged.context.dictionaries:
         columns: dict[str, Any] = {
             "layer": pa.repeat(dictionary.layer, dictionary.d_sae),
             "feature": np.arange(dictionary.d_sae),
             "decoder_norm": dictionary.decoder_norm.cpu().numpy(),
-            "density": merger.densities(dictionary),
+            "density": merged.densities(dictionary),
         }
         promoted = None
-        if merger.context.config.promoted_tokens:
-            promoted = _promoted(merger, dictionary, texts, columns, progress)
-        if merger.context.config.neighbours:
-            nearest, cosines = neighbour_lists(dictionary, merger.context.config.neighbours)
+        if merged.context.config.promoted_tokens:
+            promoted = _promoted(merged, dictionary, texts, columns, progress)
+        if merged.context.config.neighbours:
+            nearest, cosines = neighbour_lists(dictionary, merged.context.config.neighbours)
             columns |= {"neighbours": pa.array(list(nearest)), "neighbour_cosines": pa.array(list(cosines))}
-        evidence = merger.label_evidence(dictionary)
+        evidence = merged.label_evidence(dictionary)
         columns["label"] = automatic_labels(evidence, texts, promoted)
         columns["label_source"] = pa.repeat(SOURCE, dictionary.d_sae)
-        merger.writer.load("features", pa.table(columns))
+        merged.writer.load("features", pa.table(columns))
 
 
 def _promoted(
-    merger: Merger, dictionary: Dictionary, texts: TokenTexts, columns: dict[str, Any], progress: Callable[[int], None]
+    merged: MergedSums, dictionary: Dictionary, texts: TokenTexts, columns: dict[str, Any], progress: Callable[[int], None]
 ) -> Promoted:
     """Add the columns of promoted and suppressed tokens; returns what the labels need of them."""
-    context = merger.context
+    context = merged.context
     found = promoted_tokens(context.models.base, dictionary, context.config.promoted_tokens, progress)
     spread = found.pop("spread")
     columns |= {name: pa.array(list(values)) for name, values in found.items()}

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from extract.corpus.render import SEGMENTS
-from extract.measure.sum_tables import side_names
+from extract.measure.sum_tables import counterparts_of
 from extract.saes.dictionary import Dictionary
-from extract.tables.merged_sums import Merger
+from extract.tables.merged_sums import MergedSums
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.intervals import excess_intervals, intervals
@@ -23,13 +23,13 @@ Margin = tuple[str, str]
 
 @dataclass(frozen=True)
 class Group:
-    """The tokens of one margin on one side, document by document.
+    """The tokens of one margin of one counterpart, document by document.
 
     Attributes:
         document: int64 [documents], numbers in the run.
         domain: [documents], labels.
         sums: an array [documents] for each of DOCUMENT_SUMS, the document's segments added up.
-        base_norm2, norm2: ||sum of residuals||^2 of the base and of the side.
+        base_norm2, norm2: ||sum of residuals||^2 of the base and of the counterpart.
     """
 
     document: np.ndarray
@@ -48,14 +48,14 @@ class Group:
         return len(self.document)
 
 
-class SideTables:
-    """One side (a variant, or a control in its place) of one layer, group by group."""
+class CounterpartTables:
+    """One counterpart of the base (a variant, or a control in its place) of one layer, group by group."""
 
-    def __init__(self, merger: Merger, dictionary: Dictionary, name: str, control: str) -> None:
-        self.merger, self.dictionary, self.name, self.control = merger, dictionary, name, control
-        rows = merger.document_sums(dictionary.layer, name, control)
+    def __init__(self, merged: MergedSums, dictionary: Dictionary, name: str, control: str) -> None:
+        self.merged, self.dictionary, self.name, self.control = merged, dictionary, name, control
+        rows = merged.document_sums(dictionary.layer, name, control)
         self.document, place = np.unique(rows["document"].to_numpy(), return_inverse=True)
-        self.domain = merger.domain_of_document[self.document]
+        self.domain = merged.domain_of_document[self.document]
         segment = pd.Categorical(rows["segment"], categories=SEGMENTS).codes
         self.sums = np.zeros((len(self.document), len(SEGMENTS), len(DOCUMENT_SUMS)))
         self.sums[place, segment] = rows[list(DOCUMENT_SUMS)].to_numpy(dtype=np.float64)
@@ -64,12 +64,12 @@ class SideTables:
     @cached_property
     def shift_totals(self) -> np.ndarray:
         """float64 [domains, d_sae]: sum over tokens of (x - a)."""
-        return self.merger.shift_totals(self.dictionary.layer, self.name, self.control, self.dictionary.d_sae)
+        return self.merged.shift_totals(self.dictionary.layer, self.name, self.control, self.dictionary.d_sae)
 
     @cached_property
     def shift_norm2(self) -> np.ndarray:
         """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
-        return self.merger.shift_norm2(self.dictionary.layer, self.name, self.control)
+        return self.merged.shift_norm2(self.dictionary.layer, self.name, self.control)
 
     @cached_property
     def groups(self) -> dict[Margin, Group]:
@@ -102,14 +102,14 @@ class SideTables:
         return Group(self.document[kept], self.domain[kept], columns, *norms)
 
     def _domains(self, domain: str) -> np.ndarray:
-        domains = self.merger.context.domains
+        domains = self.merged.context.domains
         return np.arange(len(domains)) if domain == ALL else np.array([domains.index(domain)])
 
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of residuals of the base and of the side, float64 [domains, segments, d_model]."""
+        """Sums of residuals of the base and of the counterpart, float64 [domains, segments, d_model]."""
         where = (self.dictionary.layer, self.name, self.control)
-        return self.merger.totals(*where, "base_totals"), self.merger.totals(*where)
+        return self.merged.totals(*where, "base_totals"), self.merged.totals(*where)
 
     def _norm2(self, totals: np.ndarray, domain: str, segment: str) -> float:
         totals = totals[self._domains(domain)]
@@ -118,7 +118,7 @@ class SideTables:
         return float(np.square(totals.sum(axis=(0, 1))).sum())
 
 
-def write_layer_metrics(merger: Merger, dictionary: Dictionary, variant: str, shape: Mapping[str, float]) -> str:
+def write_layer_metrics(merged: MergedSums, dictionary: Dictionary, variant: str, shape: Mapping[str, float]) -> str:
     """Write layer_metrics and fit of one layer and variant.
 
     Args:
@@ -127,13 +127,13 @@ def write_layer_metrics(merger: Merger, dictionary: Dictionary, variant: str, sh
     Returns:
         The fit gate over all domains.
     """
-    sides = {
-        control: SideTables(merger, dictionary, name, control)
-        for name, control in side_names(merger.context.config)
+    tables = {
+        control: CounterpartTables(merged, dictionary, name, control)
+        for name, control in counterparts_of(merged.context.config)
         if name in (variant, BASE)
     }
-    observed = sides.pop(OBSERVED)
-    writer = _Rows(variant, dictionary.layer, merger.context.pilots[dictionary.layer].mean_norm)
+    observed = tables.pop(OBSERVED)
+    writer = _Rows(variant, dictionary.layer, merged.context.pilots[dictionary.layer].mean_norm)
     rows, fits = [], []
     for margin, group in observed.groups.items():
         cells = writer.cells(group)
@@ -141,14 +141,14 @@ def write_layer_metrics(merger: Merger, dictionary: Dictionary, variant: str, sh
             fit = {name: cells[name]["value"] for name in ("fvu_base", "fvu_variant")}
             fits.append({"variant": variant, "layer": dictionary.layer, "domain": margin[0], **fit, "gate": fit_gate(**fit)})
         rows += writer.rows(margin, OBSERVED, group, cells)
-    for control, side in sides.items():
-        for margin, group in side.groups.items():
+    for control, of_control in tables.items():
+        for margin, group in of_control.groups.items():
             rows += writer.control(control, margin, group, observed.groups[margin])
-    rows += writer.systematic(observed, sides)
+    rows += writer.systematic(observed, tables)
     of_shape = {name: {"value": value} for name, value in shape.items()}
     rows += writer.rows((ALL, ALL), OBSERVED, observed.groups[ALL, ALL], of_shape)
-    merger.writer.load("layer_metrics", pd.DataFrame(rows))
-    merger.writer.load("fit", pd.DataFrame(fits))
+    merged.writer.load("layer_metrics", pd.DataFrame(rows))
+    merged.writer.load("fit", pd.DataFrame(fits))
     return next(fit["gate"] for fit in fits if fit["domain"] == ALL)
 
 
@@ -182,7 +182,7 @@ class _Rows:
                 cells[metric] |= {"excess": excess, "excess_low": low, "excess_high": high}
         return self.rows(margin, control, group, cells)
 
-    def systematic(self, observed: SideTables, controls: Mapping[str, SideTables]) -> Iterator[dict]:
+    def systematic(self, observed: CounterpartTables, controls: Mapping[str, CounterpartTables]) -> Iterator[dict]:
         """systematic_share and, where there is an isotropic control, what goes beyond it; of every domain."""
         isotropic = controls.get("isotropic")
         for domain, segment in observed.groups:
@@ -190,14 +190,14 @@ class _Rows:
                 continue
             own = _systematic(observed, domain, isotropic)
             yield from self.rows((domain, ALL), OBSERVED, observed.groups[domain, ALL], own)
-            for control, side in controls.items():
-                if (domain, ALL) not in side.groups:
+            for control, of_control in controls.items():
+                if (domain, ALL) not in of_control.groups:
                     continue
-                cells = _systematic(side, domain, isotropic if control != "rerun" else None)
+                cells = _systematic(of_control, domain, isotropic if control != "rerun" else None)
                 if control != "rerun":  # it is of other documents
                     share, metric = cells["systematic_share"], METRICS["systematic_share"]
                     share["excess"] = metric.excess(own["systematic_share"]["value"], share["value"])
-                yield from self.rows((domain, ALL), control, side.groups[domain, ALL], cells)
+                yield from self.rows((domain, ALL), control, of_control.groups[domain, ALL], cells)
 
     def cells(self, group: Group) -> dict[str, dict[str, float]]:
         """Metric -> value with its interval."""
@@ -215,9 +215,9 @@ class _Rows:
         }
 
 
-def _systematic(side: SideTables, domain: str, isotropic: SideTables | None) -> dict[str, dict[str, float]]:
-    cells = {"systematic_share": {"value": side.systematic_share(domain)}}
+def _systematic(tables: CounterpartTables, domain: str, isotropic: CounterpartTables | None) -> dict[str, dict[str, float]]:
+    cells = {"systematic_share": {"value": tables.systematic_share(domain)}}
     if isotropic is not None:
-        n, share = beyond_noise(side.shift(domain), isotropic.shift(domain))
+        n, share = beyond_noise(tables.shift(domain), isotropic.shift(domain))
         cells |= {"n_beyond_noise": {"value": float(n)}, "share_beyond_noise": {"value": share}}
     return cells

@@ -21,7 +21,7 @@ from store.names import BASE, OBSERVED
 
 
 @dataclass(frozen=True)
-class Merger:
+class MergedSums:
     """Adds up the sums of every shard.
 
     Attributes:
@@ -53,7 +53,7 @@ class Merger:
         return int(self._total("sinks", sum_tables.LAYER, layer))
 
     def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
-        """Rows of each document and segment of one side: document, segment, and :data:`store.format.tables.DOCUMENT_SUMS`."""
+        """A counterpart's rows, by document and segment: these two, and :data:`store.format.tables.DOCUMENT_SUMS`."""
         frames = []
         for shard, columns in zip(self.shards, self.sums.columns(sum_tables.DOCUMENTS, layer, name, control), strict=True):
             columns["document"] = columns["document"] + shard.first_document
@@ -68,17 +68,17 @@ class Merger:
         return np.unique(np.concatenate(numbers))
 
     def totals(self, layer: int, name: str, control: str, column: str = "totals") -> np.ndarray:
-        """float64 [domains, segments, d_model]: sum of residuals of one side; column ``base_totals``: of the base beside it."""
-        total = self._total(column, sum_tables.SIDE, layer, name, control)
+        """float64 [domains, segments, d_model]: sum of residuals of a counterpart; column ``base_totals``: of the base."""
+        total = self._total(column, sum_tables.COUNTERPART, layer, name, control)
         return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
 
     def shift_totals(self, layer: int, name: str, control: str, d_sae: int) -> np.ndarray:
-        """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of one side."""
+        """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of a counterpart."""
         return self._by_domain(sum_tables.SHIFTS, d_sae, layer, name, control)["total"]
 
     def shift_norm2(self, layer: int, name: str, control: str) -> np.ndarray:
         """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
-        return self._total("shift_norm2", sum_tables.SIDE, layer, name, control)
+        return self._total("shift_norm2", sum_tables.COUNTERPART, layer, name, control)
 
     def differences(self, layer: int, variant: str, d_sae: int) -> dict[str, np.ndarray]:
         """``total`` and ``square``, float64 [domains, d_sae]: over documents, of the document's sum of (b - c), c isotropic."""

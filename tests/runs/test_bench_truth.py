@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from extract.__main__ import main
+from extract.bench import discoveries, planted_truth, truth
 from extract.bench import page as bench_page
-from extract.bench import planted_truth as bench_planted
-from extract.bench import truth as bench_truth
+from extract.bench.discoveries import SMALL_SIZES, synthetic_stores
 from extract.bench.page import BEGIN, END, Row
 from extract.bench.planted_truth import KINDS, Found, Trial, planted_rows
-from extract.bench.truth import SMALL_SIZES, synthetic_stores
 from extract.config import PlantedEdit, SaeConfig, load_config
 from extract.pilot.planted import noise_keys
 from store.errors import UserError
@@ -43,9 +42,9 @@ def test_a_synthetic_stores_sums_agree():
 
 def test_no_more_false_discoveries_than_asked_for():
     """30 small stores: hardly any of what is found is false, and what should be found mostly is."""
-    judged = [bench_truth._judged(store) for store in synthetic_stores(SMALL_SIZES, 30, 0.1, seed=1)]
+    judged = [discoveries.judge(store) for store in synthetic_stores(SMALL_SIZES, 30, 0.1, seed=1)]
     assert np.mean([one.false_share(one.significant) for one in judged]) <= 0.05
-    of_all, beyond = bench_truth._power_rows("63 documents", judged)
+    of_all, beyond = discoveries.power_rows("63 documents", judged)
     assert of_all.met is None
     assert beyond.value > 0.7
 
@@ -53,23 +52,23 @@ def test_no_more_false_discoveries_than_asked_for():
 def test_false_share():
     """Of three found one is false; of none found none is."""
     some = np.array([True, True, True, False])
-    judged = bench_truth.Judged(np.array([True, True, False, False]), some, some, some, np.zeros(4), np.zeros(4))
+    judged = discoveries.Judged(np.array([True, True, False, False]), some, some, some, np.zeros(4), np.zeros(4))
     assert judged.false_share(some) == pytest.approx(1 / 3)
     assert judged.false_share(np.zeros(4, bool)) == 0.0
 
 
 def test_the_bound_of_a_mean_share():
     """0 and 0.2, half each of 100: mean 0.1, standard error 0.0100504, one-sided bound 0.1 + 1.644854 x that."""
-    row = bench_truth._fdr_row("x", [0.0, 0.2] * 50)
+    row = discoveries.fdr_row("x", [0.0, 0.2] * 50)
     assert row.value == pytest.approx(0.1 + 1.644854 * 0.01005038, rel=1e-5)
     assert row.met is False
-    assert bench_truth._fdr_row("x", [0.0] * 50).met is True
+    assert discoveries.fdr_row("x", [0.0] * 50).met is True
 
 
 def test_planted_variants_on_a_small_base(world, tmp_path, monkeypatch):
     """The whole section on the tiny world, whose features fire often: 16 + 24 documents, two strengths of noise."""
-    monkeypatch.setattr(bench_planted, "NOISE_STRENGTHS", (0.1, 0.3))
-    monkeypatch.setattr(bench_planted, "NOT_OFTEN", 1.0)
+    monkeypatch.setattr(planted_truth, "NOISE_STRENGTHS", (0.1, 0.3))
+    monkeypatch.setattr(planted_truth, "NOT_OFTEN", 1.0)
     sae = SaeConfig(path=str(world.saes[2]))
     config = load_config(world.config(tmp_path, tokens=4000))
     with one_thread():
@@ -87,14 +86,14 @@ def test_what_is_asked_of_planted_features():
     """57 of 60: 19 of 20 are enough, 18 are not; kinds that are not judged count nowhere."""
     up, aside = KINDS[0], next(kind for kind in KINDS if not kind.judged)
     trials = [Trial(up, 1, 2, True)] * 19 + [Trial(up, 3, 11, False), Trial(aside, 50, 50, False)]
-    rows = bench_planted._rows_of_trials(trials)
+    rows = planted_truth._rows_of_trials(trials)
     assert [(row.value, row.met) for row in rows[:4]] == [(19, True), (20, None), (0, None), (19, None)]
     assert [row.value for row in rows[4:]] == [19, 0]
-    assert bench_planted._rows_of_trials(trials[1:20] + trials[19:])[0].met is False
+    assert planted_truth._rows_of_trials(trials[1:20] + trials[19:])[0].met is False
 
 
 def test_one_claim_under_noise_is_allowed_and_two_are_not():
-    assert [bench_planted._rows_of_nothing(Found(claims=[0, n]))[3].met for n in (1, 2)] == [True, False]
+    assert [planted_truth._rows_of_nothing(Found(claims=[0, n]))[3].met for n in (1, 2)] == [True, False]
 
 
 def test_planted_noise_knows_neither_the_batch_nor_a_common_beginning():
@@ -139,7 +138,7 @@ def test_a_page_without_markers_is_refused_before_anything_is_drawn(tmp_path, ca
 @pytest.mark.parametrize(("met", "code"), [(True, 0), (None, 0), (False, 1)])
 def test_the_command(monkeypatch, tmp_path, capsys, met, code):
     """Prints, writes JSON where asked, and fails on a missed target."""
-    monkeypatch.setattr(bench_truth, "SECTIONS", {"S": lambda quick: [Row("quick" if quick else "full", 1.0, "1", met)]})
+    monkeypatch.setattr(truth, "SECTIONS", {"S": lambda quick: [Row("quick" if quick else "full", 1.0, "1", met)]})
     assert main(["bench-truth", "--quick", "--json", str(tmp_path / "out.json")]) == code
     assert "| quick | 1 | 1 |" in capsys.readouterr().out
     content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
@@ -148,5 +147,5 @@ def test_the_command(monkeypatch, tmp_path, capsys, met, code):
 
 @pytest.mark.long
 def test_false_discoveries_of_400_stores():
-    for row in bench_truth.false_discoveries(quick=False):
+    for row in discoveries.false_discoveries(quick=False):
         assert row.met is not False, row

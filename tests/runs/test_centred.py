@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedTokeni
 
 from extract.__main__ import main
 from extract.config import SaeConfig, load_config
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.models.loading import model_config, tokenizer_digest
 from extract.pilot.controls import ControlInputs, controlled
 from extract.run.inputs import load_inputs
@@ -237,9 +237,9 @@ def test_noise_is_drawn_less_its_mean():
     base = less_mean(torch.randn(6, 8, generator=torch.Generator().manual_seed(1)))
     delta = less_mean(torch.randn(6, 8, generator=torch.Generator().manual_seed(2)))
     zeros = torch.zeros(6, dtype=torch.int64)
-    places = Places(**{name: zeros + torch.arange(6) for name in Places.__dataclass_fields__})
+    token_index = TokenIndex(**{name: zeros + torch.arange(6) for name in TokenIndex.__dataclass_fields__})
     inputs = ControlInputs(delta.double().mean(0), None, centred=True)
-    moved = controlled("isotropic", base, delta, places, 1, "x", inputs) - base
+    moved = controlled("isotropic", base, delta, token_index, 1, "x", inputs) - base
     torch.testing.assert_close(moved.mean(1), torch.zeros(6), atol=1e-6, rtol=0)
     torch.testing.assert_close(moved.norm(dim=1), delta.norm(dim=1))
 

@@ -23,7 +23,7 @@ from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.batches import Batch, Shard
 from extract.corpus.documents import Document
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.hashed_random import below, gaussian, mix, text_key
 from extract.models.residuals import ResidualReader, read_again
 from extract.models.sites import RESID_POST, Site
@@ -112,18 +112,18 @@ def test_below_is_even() -> None:
 # ---- what is put in the variant's place ----
 
 
-def places_of(rows: list[tuple[int, int, int, int, int]]) -> Places:
-    """Places from (document, position, domain, segment, position_bin); the document's key is its number times 1000."""
+def token_index_of(rows: list[tuple[int, int, int, int, int]]) -> TokenIndex:
+    """TokenIndex from (document, position, domain, segment, position_bin); the document's key is its number times 1000."""
     document, position, domain, segment, position_bin = (torch.tensor(column) for column in zip(*rows, strict=True))
-    return Places(document, document * 1000, position, domain, segment, position_bin)
+    return TokenIndex(document, document * 1000, position, domain, segment, position_bin)
 
 
-def random_places(n: int, seed: int, documents: int = 6) -> Places:
+def random_token_index(n: int, seed: int, documents: int = 6) -> TokenIndex:
     """Few domains, segments and bins, so that cells are crowded, bare and missing; a document has one domain."""
     rng = np.random.default_rng(seed)
     document = rng.integers(0, documents, n)
     rows = zip(document, np.arange(n), document % 3, rng.integers(0, 3, n), rng.integers(0, 4, n), strict=True)
-    return places_of([tuple(map(int, row)) for row in rows])
+    return token_index_of([tuple(map(int, row)) for row in rows])
 
 
 def residuals(n: int, seed: int, width: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,26 +136,26 @@ def residuals(n: int, seed: int, width: int = 32) -> tuple[torch.Tensor, torch.T
 def inputs_of(seed: int = 9) -> ControlInputs:
     """A pilot's mean change and 80 donors."""
     _, delta = residuals(80, seed)
-    return ControlInputs(delta.double().mean(0), Donors.of(delta, random_places(80, seed)))
+    return ControlInputs(delta.double().mean(0), Donors.of(delta, random_token_index(80, seed)))
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_does_not_depend_on_batches_or_order(control: str) -> None:
     """The same token gives the same residual bit for bit, whatever is beside it."""
-    (base, delta), places, inputs = residuals(60, 1), random_places(60, 1), inputs_of()
-    whole = controlled(control, base, delta, places, 3, "maths", inputs)
+    (base, delta), token_index, inputs = residuals(60, 1), random_token_index(60, 1), inputs_of()
+    whole = controlled(control, base, delta, token_index, 3, "maths", inputs)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     for rows in (order, torch.arange(7, 30), torch.tensor([59]), torch.tensor([5, 2])):
-        alone = controlled(control, base[rows], delta[rows], places.at(rows), 3, "maths", inputs)
+        alone = controlled(control, base[rows], delta[rows], token_index.at(rows), 3, "maths", inputs)
         assert torch.equal(alone, whole[rows])
 
 
 @pytest.mark.parametrize("control", ["isotropic", "shuffled"])
 def test_a_control_is_as_large_as_the_change(control: str) -> None:
     """Token by token, to float32's rounding of the sum; where nothing changed it is the base itself."""
-    (base, delta), places, inputs = residuals(60, 2), random_places(60, 2), inputs_of()
+    (base, delta), token_index, inputs = residuals(60, 2), random_token_index(60, 2), inputs_of()
     delta[7] = 0
-    instead = controlled(control, base, delta, places, 3, "maths", inputs)
+    instead = controlled(control, base, delta, token_index, 3, "maths", inputs)
     size, moved = delta.double().norm(dim=1), (instead.double() - base.double()).norm(dim=1)
     assert torch.allclose(moved, size, rtol=1e-5, atol=1e-6)
     assert torch.equal(instead[7], base[7])
@@ -168,17 +168,17 @@ def test_isotropic_prefers_no_direction() -> None:
     (1 +- sqrt(32 / n))^2 (Marchenko and Pastur), 0.92 to 1.08.
     """
     n, width = 20_000, 32
-    places = places_of([(i // 50, i % 50, 0, 0, 0) for i in range(n)])
+    token_index = token_index_of([(i // 50, i % 50, 0, 0, 0) for i in range(n)])
     base, delta = torch.zeros(n, width), torch.ones(n, width) / width**0.5
-    found = controlled("isotropic", base, delta, places, 5, "maths", inputs_of()).double()
+    found = controlled("isotropic", base, delta, token_index, 5, "maths", inputs_of()).double()
     assert torch.allclose(found.norm(dim=1), torch.ones(n, dtype=torch.float64), atol=1e-6)
     assert width * n * found.mean(0).square().sum() < 75
     scatter = torch.linalg.eigvalsh(width * found.T @ found / n)
     assert scatter.min() > 0.9 and scatter.max() < 1.1
     assert stats.kstest((found @ delta[0].double() * width**0.5).numpy(), "norm").pvalue > 1e-3  # nor the change's own
     for other in (
-        controlled("isotropic", base, delta, places, 6, "maths", inputs_of()),  # another layer
-        controlled("isotropic", base, delta, places, 5, "safety", inputs_of()),  # another variant
+        controlled("isotropic", base, delta, token_index, 6, "maths", inputs_of()),  # another layer
+        controlled("isotropic", base, delta, token_index, 5, "safety", inputs_of()),  # another variant
         found.roll(1, 0),  # the token before
         found.roll(50, 0),  # the same place in another document
     ):
@@ -190,26 +190,26 @@ def test_isotropic_prefers_no_direction() -> None:
 def test_mean_shift_is_the_pilots_mean() -> None:
     """h_a + mean(delta), whatever the token's own change."""
     (base, delta), inputs = residuals(10, 3), inputs_of()
-    found = controlled("mean_shift", base, delta, random_places(10, 3), 3, "maths", inputs)
+    found = controlled("mean_shift", base, delta, random_token_index(10, 3), 3, "maths", inputs)
     assert torch.equal(found, base + inputs.mean_delta.float())
 
 
 def test_an_unknown_control_is_an_error() -> None:
     base, delta = residuals(3, 3)
     with pytest.raises(ValueError, match="upside_down"):
-        controlled("upside_down", base, delta, random_places(3, 3), 3, "maths", inputs_of())
+        controlled("upside_down", base, delta, random_token_index(3, 3), 3, "maths", inputs_of())
 
 
 # ---- donors ----
 
 
-def eligible(donors: Places, places: Places, row: int) -> tuple[int, list[int]]:
+def eligible(donors: TokenIndex, token_index: TokenIndex, row: int) -> tuple[int, list[int]]:
     """(level, donors) of the first level that has any, one by one; level 4: none."""
-    document = places.document_key[row]
+    document = token_index.document_key[row]
     for level, fields in enumerate([("domain", "segment", "position_bin"), ("domain", "segment"), ("domain",), ()]):
         found = [
             i for i in range(len(donors))
-            if donors.document_key[i] != document and all(getattr(donors, f)[i] == getattr(places, f)[row] for f in fields)
+            if donors.document_key[i] != document and all(getattr(donors, f)[i] == getattr(token_index, f)[row] for f in fields)
         ]  # fmt: skip
         if found:
             return level, found
@@ -220,11 +220,11 @@ def test_donors_by_looking_at_every_one() -> None:
     """The first level that has a donor of another document, and no other donor than one of that level."""
     seen = set()
     for n_donors, documents in ((80, 6), (12, 6), (3, 2), (5, 1)):
-        donors = Donors(torch.zeros(n_donors, 4, dtype=torch.float16), random_places(n_donors, n_donors, documents))
-        places = random_places(200, 5, documents)
-        chosen = donors.choose(places, mix(torch.arange(200))).tolist()
+        donors = Donors(torch.zeros(n_donors, 4, dtype=torch.float16), random_token_index(n_donors, n_donors, documents))
+        token_index = random_token_index(200, 5, documents)
+        chosen = donors.choose(token_index, mix(torch.arange(200))).tolist()
         for row, donor in enumerate(chosen):
-            level, allowed = eligible(donors.places, places, row)
+            level, allowed = eligible(donors.token_index, token_index, row)
             seen.add(level)
             assert donor in (allowed or [-1]), (row, level)
     assert seen == {0, 1, 2, 3, 4}
@@ -237,9 +237,9 @@ LEVELS = [(0, 4, 0, 1, 2), (2, 9, 0, 1, 2), (3, 0, 0, 1, 0), (4, 0, 0, 2, 2), (5
 @pytest.mark.parametrize("missing", range(5))
 def test_donors_fall_back_in_order(missing: int) -> None:
     """Without the nearer levels the next one lends; where only the token's own document is left, nothing does."""
-    left = places_of([LEVELS[0], *LEVELS[1 + missing :]])
+    left = token_index_of([LEVELS[0], *LEVELS[1 + missing :]])
     donors = Donors(torch.eye(len(left), 4, dtype=torch.float16), left)
-    token = places_of([(0, 5, 0, 1, 2)])
+    token = token_index_of([(0, 5, 0, 1, 2)])
     expected = 1 if missing < 4 else -1
     for key in range(20):
         assert donors.choose(token, mix(torch.tensor([key]))).tolist() == [expected]
@@ -247,11 +247,11 @@ def test_donors_fall_back_in_order(missing: int) -> None:
 
 def test_every_donor_of_a_level_is_as_likely() -> None:
     """Of 9 in the cell, 2 are of the token's own document: the other 7 by a chi-squared test."""
-    donors = Donors(torch.zeros(11, 4, dtype=torch.float16), places_of(
+    donors = Donors(torch.zeros(11, 4, dtype=torch.float16), token_index_of(
         [(1 + i // 2, i, 0, 0, 0) for i in range(9)] + [(8, 0, 0, 0, 1), (9, 0, 1, 0, 0)]
     ))  # fmt: skip
     n = 14_000
-    chosen = donors.choose(places_of([(2, i, 0, 0, 0) for i in range(n)]), mix(torch.arange(n)))
+    chosen = donors.choose(token_index_of([(2, i, 0, 0, 0) for i in range(n)]), mix(torch.arange(n)))
     counts = torch.bincount(chosen, minlength=11).numpy()
     assert counts[[2, 3, 9, 10]].sum() == 0
     assert stats.chisquare(counts[[0, 1, 4, 5, 6, 7, 8]]).pvalue > 1e-4
@@ -259,38 +259,38 @@ def test_every_donor_of_a_level_is_as_likely() -> None:
 
 def test_shuffled_borrows_the_donors_direction() -> None:
     """The token's own size, the direction of the donor that was chosen, to float16's rounding."""
-    (base, delta), places, inputs = residuals(40, 4), random_places(40, 4), inputs_of()
+    (base, delta), token_index, inputs = residuals(40, 4), random_token_index(40, 4), inputs_of()
     _, lent = residuals(80, 9)
-    found = controlled("shuffled", torch.zeros_like(base), delta, places, 3, "maths", inputs)
-    keys = mix(places.document_key, places.position, 3, text_key("shuffled", "maths"))
-    for row, donor in enumerate(inputs.donors.choose(places, keys).tolist()):
+    found = controlled("shuffled", torch.zeros_like(base), delta, token_index, 3, "maths", inputs)
+    keys = mix(token_index.document_key, token_index.position, 3, text_key("shuffled", "maths"))
+    for row, donor in enumerate(inputs.donors.choose(token_index, keys).tolist()):
         expected = lent[donor] / lent[donor].norm() * delta[row].norm()
         assert torch.allclose(found[row], expected, rtol=0, atol=2e-3 * float(delta[row].norm()))
-        assert donor in eligible(inputs.donors.places, places, row)[1]
+        assert donor in eligible(inputs.donors.token_index, token_index, row)[1]
 
 
 def test_tokens_that_did_not_change_lend_nothing() -> None:
     """They have no direction; and where nobody lends, the control is the base."""
     base, delta = residuals(6, 5)
     delta[[0, 4]] = 0
-    places = places_of([(i, i, 0, 0, 0) for i in range(6)])
-    donors = Donors.of(delta, places)
-    assert donors.places.document.tolist() == [1, 2, 3, 5]
+    token_index = token_index_of([(i, i, 0, 0, 0) for i in range(6)])
+    donors = Donors.of(delta, token_index)
+    assert donors.token_index.document.tolist() == [1, 2, 3, 5]
     assert torch.allclose(donors.direction.float().norm(dim=1), torch.ones(4), atol=1e-3)
-    for nobody in (Donors.of(torch.zeros(6, 32), places), Donors.of(delta[:2], places.at(torch.tensor([1, 1])))):
-        alone = places.at(torch.tensor([1]))
+    for nobody in (Donors.of(torch.zeros(6, 32), token_index), Donors.of(delta[:2], token_index.at(torch.tensor([1, 1])))):
+        alone = token_index.at(torch.tensor([1]))
         found = controlled("shuffled", base[:1], delta[1:2], alone, 3, "m", ControlInputs(delta.double().mean(0), nobody))
         assert torch.equal(found, base[:1])
 
 
 def test_donors_are_kept_by_a_hash() -> None:
     """At most the limit, in reading order, the same tokens whatever their order; all where they are few."""
-    places = random_places(300, 6)
-    assert donor_rows(places).tolist() == list(range(300))
-    kept = donor_rows(places, limit=40)
+    token_index = random_token_index(300, 6)
+    assert donor_rows(token_index).tolist() == list(range(300))
+    kept = donor_rows(token_index, limit=40)
     assert len(kept) == 40 and kept.tolist() == sorted(kept.tolist())
     order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
-    assert set(order[donor_rows(places.at(order), limit=40)].tolist()) == set(kept.tolist())
+    assert set(order[donor_rows(token_index.at(order), limit=40)].tolist()) == set(kept.tolist())
 
 
 # ---- the base once more ----
@@ -299,9 +299,9 @@ def test_donors_are_kept_by_a_hash() -> None:
 def test_a_tenth_of_the_documents_is_run_again() -> None:
     """By the hash of their source: all tokens of a document or none, 10 % of many (5 standard errors)."""
     keys = [key_of(f"doc-{i}") for i in range(4000)]
-    places = places_of([(i // 2, i % 2, 0, 0, 0) for i in range(8000)])
-    document_key = torch.tensor(keys)[places.document]
-    chosen = is_rerun(Places(places.document, document_key, places.position, *[places.domain] * 3))
+    token_index = token_index_of([(i // 2, i % 2, 0, 0, 0) for i in range(8000)])
+    document_key = torch.tensor(keys)[token_index.document]
+    chosen = is_rerun(TokenIndex(token_index.document, document_key, token_index.position, *[token_index.domain] * 3))
     assert chosen[::2].tolist() == chosen[1::2].tolist() == [run_again(f"doc-{i}") for i in range(4000)]
     assert abs(chosen.double().mean() - 0.1) < 5 * (0.09 / 4000) ** 0.5
 
@@ -396,9 +396,9 @@ def full(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store,
 def by_token(heard: Heard) -> dict[tuple, tuple[bytes, np.ndarray]]:
     """(control, variant, document's key, position) -> (bits of h_a and delta, the residual in the variant's place)."""
     out = {}
-    for (control, base, delta, places, _, variant, _), found in heard.controls:
+    for (control, base, delta, token_index, _, variant, _), found in heard.controls:
         given = torch.cat([base, delta], dim=1).numpy()
-        for row, place in enumerate(zip(places.document_key.tolist(), places.position.tolist(), strict=True)):
+        for row, place in enumerate(zip(token_index.document_key.tolist(), token_index.position.tolist(), strict=True)):
             out[control, variant, *place] = given[row].tobytes(), found[row].numpy()
     return out
 
@@ -413,11 +413,11 @@ def test_residuals_of_a_run_do_not_depend_on_its_batches(full: tuple[Store, Hear
     for control, calls in groups.items():
         assert len(calls) > 10
         base, delta = (torch.cat([arguments[k] for arguments, _ in calls]) for k in (1, 2))
-        columns = Places.__dataclass_fields__
-        places = Places(*(torch.cat([getattr(arguments[3], name) for arguments, _ in calls]) for name in columns))
+        columns = TokenIndex.__dataclass_fields__
+        token_index = TokenIndex(*(torch.cat([getattr(arguments[3], name) for arguments, _ in calls]) for name in columns))
         order = torch.randperm(len(base), generator=torch.Generator().manual_seed(2))
         _, _, _, _, layer, variant, inputs = calls[0][0]
-        found = controlled(control, base[order], delta[order], places.at(order), layer, variant, inputs)
+        found = controlled(control, base[order], delta[order], token_index.at(order), layer, variant, inputs)
         assert torch.equal(found, torch.cat([found for _, found in calls])[order]), control
 
 
@@ -517,10 +517,10 @@ def test_places_of_a_shard() -> None:
         Document(name, domain, np.zeros(n, dtype=np.int32), np.full(n, segment, dtype=np.int8))
         for name, domain, n, segment in (("x", "b", 30, 3), ("y", "a", 3, 1))
     ]
-    places = Places.of(Shard(0, 0, tuple(documents)), ["a", "b"], 26)
-    assert places.document.tolist() == [0] * 30 + [1] * 3
-    assert places.position.tolist() == [*range(30), 0, 1, 2]
-    assert places.domain.tolist() == [1] * 30 + [0] * 3
-    assert places.segment.tolist() == [3] * 30 + [1] * 3
-    assert places.position_bin.tolist() == [0] * 8 + [1] * 16 + [2] * 2 + [0] * 4 + [0] * 3
-    assert set(places.document_key[:30].tolist()) == {key_of("x")} and places.document_key[31] == key_of("y")
+    token_index = TokenIndex.of(Shard(0, 0, tuple(documents)), ["a", "b"], 26)
+    assert token_index.document.tolist() == [0] * 30 + [1] * 3
+    assert token_index.position.tolist() == [*range(30), 0, 1, 2]
+    assert token_index.domain.tolist() == [1] * 30 + [0] * 3
+    assert token_index.segment.tolist() == [3] * 30 + [1] * 3
+    assert token_index.position_bin.tolist() == [0] * 8 + [1] * 16 + [2] * 2 + [0] * 4 + [0] * 3
+    assert set(token_index.document_key[:30].tolist()) == {key_of("x")} and token_index.document_key[31] == key_of("y")

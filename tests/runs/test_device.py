@@ -13,9 +13,9 @@ from sae_lens import SAE
 import extract.measure.shard
 from extract.__main__ import main
 from extract.config import SaeConfig
-from extract.corpus.token_index import Places
+from extract.corpus.token_index import TokenIndex
 from extract.device import Fetch
-from extract.measure.comparison import Taker
+from extract.measure.comparison import LayerComparison
 from extract.models.batch_reader import BatchResiduals
 from extract.models.loading import model_config, resolve_sae_dtype
 from extract.pilot.controls import ControlInputs, Donors
@@ -67,9 +67,9 @@ def test_codes_with_room_are_the_codes(architecture):
     dictionary = Dictionary(random_sae(architecture), "test")
     residuals = torch.randn(30, 8, generator=torch.Generator().manual_seed(2)) * 5
     codes, reconstruction = dictionary.encode(residuals)
-    for room in (len(codes.value), len(codes.value) + 1, 30 * 20, 5000):
-        found, decoded = dictionary.encode_into(room, residuals)
-        assert int(found.count) == len(codes.value) and len(found.codes.value) == room
+    for capacity in (len(codes.value), len(codes.value) + 1, 30 * 20, 5000):
+        found, decoded = dictionary.encode_padded(residuals, capacity)
+        assert int(found.count) == len(codes.value) and len(found.codes.value) == capacity
         assert found.is_finite and found.is_positive
         real = found.codes.of(slice(0, len(codes.value)))
         for name in ("row", "feature", "value"):
@@ -79,12 +79,12 @@ def test_codes_with_room_are_the_codes(architecture):
 
 def test_too_little_room_is_said():
     dictionary = Dictionary(random_sae("topk"), "test")
-    found, _ = dictionary.encode_into(10, torch.randn(30, 8))
+    found, _ = dictionary.encode_padded(torch.randn(30, 8), 10)
     assert int(found.count) > 10 and len(found.codes.value) == 10
 
 
 def test_no_token_at_all():
-    found, decoded = Dictionary(random_sae("topk"), "test").encode_into(0, torch.zeros(0, 8))
+    found, decoded = Dictionary(random_sae("topk"), "test").encode_padded(torch.zeros(0, 8), 0)
     assert int(found.count) == 0 and decoded.shape == (0, 8)
 
 
@@ -116,38 +116,38 @@ def waiting(everything, tmp_path_factory):
 
 @pytest.mark.parametrize("per_token", [64, 1])
 def test_a_run_that_does_not_wait_gives_the_same_store(everything, waiting, tmp_path, monkeypatch, per_token):
-    """With room enough; and with too little at first, so that batches are taken a second time."""
+    """With capacity enough; and with too little at first, so that batches are compared a second time."""
     grown, begun = [], []
 
-    def rooms(context):
+    def initial_capacity(context):
         grown.append(dict.fromkeys(context.layers, per_token))
         return grown[-1]
 
-    real = Taker.compare
+    real = LayerComparison.compare
 
-    def compare(self, dictionary, batch, counts, room):
-        begun.append(room)
-        return real(self, dictionary, batch, counts, room)
+    def compare(self, dictionary, batch, counts, capacity):
+        begun.append(capacity)
+        return real(self, dictionary, batch, counts, capacity)
 
-    monkeypatch.setattr(extract.measure.shard, "rooms", rooms)
-    monkeypatch.setattr(Taker, "compare", compare)
+    monkeypatch.setattr(extract.measure.shard, "initial_capacity", initial_capacity)
+    monkeypatch.setattr(LayerComparison, "compare", compare)
     with one_thread():
         assert main(["run", str(everything), "--out", str(tmp_path / "store")]) == 0
     assert verify(tmp_path / "store") == []
     assert read_manifest(tmp_path / "store").digest == waiting
     assert None not in begun
-    assert all(room > 1 for of_shard in grown for room in of_shard.values())
+    assert all(capacity > 1 for of_shard in grown for capacity in of_shard.values())
     assert (1 in begun) == (per_token == 1)
 
 
 # ---- nothing between the ends of a batch needs to know a number ----
 
 
-def meta_batch(n: int = 12, d_model: int = 8) -> tuple[Taker, BatchResiduals, torch.Tensor]:
+def meta_batch(n: int = 12, d_model: int = 8) -> tuple[LayerComparison, BatchResiduals, torch.Tensor]:
     """A layer of a batch on torch's ``meta`` device, whose tensors have no numbers: what asks for one fails."""
     numbers = torch.arange(n)
-    places = Places(numbers // 4, numbers * 7919, numbers, numbers % 2, numbers % 3, numbers % 4)
-    donors = Donors(torch.ones(n, d_model, dtype=torch.float16), places)
+    token_index = TokenIndex(numbers // 4, numbers * 7919, numbers, numbers % 2, numbers % 3, numbers % 4)
+    donors = Donors(torch.ones(n, d_model, dtype=torch.float16), token_index)
     change = ControlInputs(torch.zeros(d_model, dtype=torch.float64), donors)
     pilot = LayerPilot(1.0, torch.zeros(d_model, dtype=torch.float64), 1.0, 1.0, 0.1, 3.0, changes={"sft": change})
     config = SimpleNamespace(
@@ -155,13 +155,13 @@ def meta_batch(n: int = 12, d_model: int = 8) -> tuple[Taker, BatchResiduals, to
     )
     replica = Dictionary(random_sae("jumprelu").to("meta"), "second")
     context = SimpleNamespace(config=config, pilots={1: pilot}, replicas=[replica])
-    taker = Taker(context, {1: SimpleNamespace(places=places, n_cells=6)}, {1: 5})
+    comparison = LayerComparison(context, {1: SimpleNamespace(token_index=token_index, n_cells=6)}, {1: 5})
 
     def residuals() -> dict[int, torch.Tensor]:
         return {1: torch.empty(n, d_model, device="meta")}
 
     batch = BatchResiduals(numbers, {"base": residuals(), "sft": residuals()}, (numbers, residuals()))
-    return taker, batch, numbers != 3
+    return comparison, batch, numbers != 3
 
 
 def without_product(self: Dictionary, _indptr: torch.Tensor, codes) -> torch.Tensor:
@@ -172,19 +172,19 @@ def without_product(self: Dictionary, _indptr: torch.Tensor, codes) -> torch.Ten
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_layer_is_compared_without_waiting(monkeypatch, architecture):
     monkeypatch.setattr(Dictionary, "_decode", without_product)
-    taker, batch, counts = meta_batch()
+    comparison, batch, counts = meta_batch()
     dictionary = Dictionary(random_sae(architecture).to("meta"), "test")
-    found = taker.compare(dictionary, batch, counts, 5)
+    found = comparison.compare(dictionary, batch, counts, 5)
     assert {tensor.device.type for tensor in found.tensors()} == {"meta"}
-    assert {control for _, control in found.sides} == {"observed", "rerun", "isotropic", "shuffled", "mean_shift"}
+    assert {control for _, control in found.counterparts} == {"observed", "rerun", "isotropic", "shuffled", "mean_shift"}
     assert len(found.replica_codes) == 2 and len(found.base.rows) == 11
 
 
 def test_that_a_question_would_have_failed(monkeypatch):
     monkeypatch.setattr(Dictionary, "_decode", without_product)
-    taker, batch, counts = meta_batch()
+    comparison, batch, counts = meta_batch()
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-        taker.compare(Dictionary(random_sae("topk").to("meta"), "test"), batch, counts, None)
+        comparison.compare(Dictionary(random_sae("topk").to("meta"), "test"), batch, counts, None)
 
 
 # ---- dictionaries in bfloat16 ----

@@ -152,7 +152,7 @@ def test_a_normalisation_of_each_token(tmp_path, kind):
     by_hand = by_hand / (by_hand.std(1, keepdim=True) + 1e-5) if kind == "layer_norm" else by_hand
     torch.testing.assert_close(dense, torch.relu((by_hand - sae.b_dec) @ sae.W_enc + sae.b_enc), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(codes_of(dictionary, h), dense, rtol=0, atol=0)
-    for decoded in (dictionary.encode(h)[1], dictionary.encode_into(2000, h)[1]):
+    for decoded in (dictionary.encode(h)[1], dictionary.encode_padded(h, 2000)[1]):
         torch.testing.assert_close(decoded.float(), expected, rtol=1e-4, atol=1e-3)
     feature = int(dense.sum(0).argmax())
     without = dense.clone()

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from extract.measure import feature_sums as statistics
+from extract.measure import feature_sums, paired_codes, top_contexts
 from extract.saes.dictionary import SparseCodes
 from store.format import parts
 from store.format.parts import Codes, LayerCodes
@@ -42,8 +42,8 @@ def sparse(dense: np.ndarray) -> SparseCodes:
     return SparseCodes(row, feature, torch.from_numpy(dense)[row, feature], len(dense))
 
 
-def union_of(base: np.ndarray, variant: np.ndarray, norms: np.ndarray) -> statistics.Union:
-    return statistics.scaled_union(sparse(base), sparse(variant), torch.from_numpy(norms))
+def union_of(base: np.ndarray, variant: np.ndarray, norms: np.ndarray) -> paired_codes.Union:
+    return paired_codes.scaled_union(sparse(base), sparse(variant), torch.from_numpy(norms))
 
 
 # ---- the sparse format ----
@@ -139,7 +139,7 @@ def test_feature_sums_merge_over_whole_documents(pair, data):
             return {}
         union = union_of(base[rows], variant[rows], norms)
         near = torch.zeros(len(union.row), dtype=torch.bool)
-        one = statistics.feature_sums(union, torch.from_numpy(group[rows]), torch.from_numpy(document[rows]), near)
+        one = feature_sums.feature_sums(union, torch.from_numpy(group[rows]), torch.from_numpy(document[rows]), near)
         return added(one, ("group", "feature"))
 
     whole = sums(slice(0, n))
@@ -169,13 +169,13 @@ def test_shifts_of_documents_do_not_depend_on_how_tokens_come(pair, cut):
     base, variant, norms = pair
     document = torch.arange(len(base)) // 2
     cut = min(cut, len(base))
-    whole = statistics.document_shifts(union_of(base, variant, norms), document)
+    whole = feature_sums.document_shifts(union_of(base, variant, norms), document)
     pieces = [
-        statistics.document_shifts(union_of(base[rows], variant[rows], norms), document[rows])
+        feature_sums.document_shifts(union_of(base[rows], variant[rows], norms), document[rows])
         for rows in (slice(0, cut), slice(cut, None))
         if len(base[rows])
     ]
-    merged = statistics.merge_shifts(pieces, base.shape[1])
+    merged = feature_sums.merge_shifts(pieces, base.shape[1])
     assert torch.equal(merged.document, whole.document) and torch.equal(merged.feature, whole.feature)
     torch.testing.assert_close(merged.value, whole.value, rtol=1e-12, atol=1e-12)
 
@@ -197,16 +197,16 @@ def test_every_other_sum_merges_over_whole_documents(pair, data):
         if rows.stop <= rows.start:
             return [{}] * 5
         union = union_of(base[rows], variant[rows], norms)
-        shifts = statistics.document_shifts(union, torch.from_numpy(document[rows]))
+        shifts = feature_sums.document_shifts(union, torch.from_numpy(document[rows]))
         of_domain = torch.from_numpy(domain)
         codes, scales = sparse(base[rows]), torch.from_numpy(norms)
-        lengths = statistics.shift_norms(shifts, of_domain, 2)
-        ids = statistics.token_counts(token_ids[rows], counted[rows])
+        lengths = feature_sums.shift_norms(shifts, of_domain, 2)
+        ids = feature_sums.token_counts(token_ids[rows], counted[rows])
         return [
-            added(statistics.shift_sums(shifts, of_domain, d_sae), ("domain", "feature")),
+            added(feature_sums.shift_sums(shifts, of_domain, d_sae), ("domain", "feature")),
             {(g, 0): (lengths[g],) for g in (0, 1) if lengths[g]},
-            added(statistics.histogram(codes, scales, edges), ("feature", "bin")),
-            added(statistics.token_sums(codes, scales, token_ids[rows]), ("feature", "token_id")),
+            added(feature_sums.histogram(codes, scales, edges), ("feature", "bin")),
+            added(feature_sums.token_sums(codes, scales, token_ids[rows]), ("feature", "token_id")),
             added({**ids, "nothing": np.zeros(len(ids["count"]))}, ("token_id", "nothing")),
         ]
 
@@ -246,9 +246,9 @@ def test_top_contexts_of_two_shards_are_those_of_both(data, k, cut):
     }
     contexts = {name: data.draw(strategy) for name, strategy in draws.items()} | {"place": np.arange(n)}
     halves = [{name: values[rows] for name, values in contexts.items()} for rows in (slice(0, cut), slice(cut, None))]
-    best = [statistics.top_contexts(half, k) for half in halves]
+    best = [top_contexts.top_contexts(half, k) for half in halves]
     joined = {name: np.concatenate([half[name] for half in best]) for name in contexts}
-    found, expected = statistics.top_contexts(joined, k), statistics.top_contexts(contexts, k)
+    found, expected = top_contexts.top_contexts(joined, k), top_contexts.top_contexts(contexts, k)
     assert all(np.array_equal(found[name], expected[name]) for name in contexts)
     for feature in range(3):
         ranked = sorted((-contexts["score"][i], i, contexts["text"][i]) for i in range(n) if contexts["feature"][i] == feature)
@@ -269,7 +269,7 @@ def test_token_metrics_by_their_definitions(pair):
     """Against docs/metrics.md, densely: ranges, symmetry, and exactly 1 and 0 where nothing changed."""
     base, variant, norms = pair
     a, b = base * norms, variant * norms
-    found = {name: values.numpy() for name, values in statistics.token_code_metrics(union_of(base, variant, norms)).items()}
+    found = {name: values.numpy() for name, values in paired_codes.token_code_metrics(union_of(base, variant, norms)).items()}
     either, both = ((a > 0) | (b > 0)).sum(1), ((a > 0) & (b > 0)).sum(1)
     np.testing.assert_allclose(found["overlap"], np.where(either, both / np.maximum(either, 1), 1.0))
     np.testing.assert_allclose(found["l1_divergence"], np.abs(b - a).sum(1))
@@ -279,10 +279,10 @@ def test_token_metrics_by_their_definitions(pair):
     np.testing.assert_allclose(found["latent_cosine"], cosine, atol=1e-9)
     assert ((found["latent_cosine"] >= 0) & (found["latent_cosine"] <= 1)).all()
     assert ((found["overlap"] >= 0) & (found["overlap"] <= 1)).all() and (found["minimum"] <= found["maximum"]).all()
-    other = statistics.token_code_metrics(union_of(variant, base, norms))
+    other = paired_codes.token_code_metrics(union_of(variant, base, norms))
     for name in ("overlap", "minimum", "maximum", "latent_cosine", "l1_divergence", "code_delta_norm2"):
         np.testing.assert_allclose(other[name].numpy(), found[name], rtol=1e-12)
-    unchanged = statistics.token_code_metrics(union_of(base, base, norms))
+    unchanged = paired_codes.token_code_metrics(union_of(base, base, norms))
     fires = (a > 0).any(1)
     assert (unchanged["overlap"] == 1).all() and (unchanged["latent_cosine"].numpy()[fires] == 1).all()
     assert (unchanged["l1_divergence"] == 0).all() and (unchanged["minimum"] == unchanged["maximum"]).all()
@@ -296,7 +296,7 @@ def test_feature_metrics_keep_to_their_ranges(pair):
     n = len(base)
     union = union_of(base, variant, norms)
     everything = torch.zeros(n, dtype=torch.int64)
-    sums = statistics.feature_sums(union, everything, everything, torch.zeros(len(union.row), dtype=torch.bool))
+    sums = feature_sums.feature_sums(union, everything, everything, torch.zeros(len(union.row), dtype=torch.bool))
     values = metrics.feature_values({name: sums[name] for name in FEATURE_SUMS}, n)
     for name in ("freq_base", "freq_variant", "suppression", "emergence"):
         known = values[name][~np.isnan(values[name])]

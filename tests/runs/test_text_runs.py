@@ -11,7 +11,7 @@ from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.records import first_records, read_records
 from extract.corpus.render import BOS_TAKEN, SHORTENED
-from extract.pilot import layer_pilot as pilot
+from extract.pilot import layer_pilot
 from extract.run.inputs import Inputs, read_text
 from store import open_store
 from store.errors import UserError
@@ -148,10 +148,10 @@ def test_a_self_test_that_fails_on_a_few_tokens_says_that_they_are_few(monkeypat
     def fails(_dictionary, _residuals):
         raise UserError("It does not describe the base.")
 
-    monkeypatch.setattr(pilot, "self_test", fails)
+    monkeypatch.setattr(layer_pilot, "self_test", fails)
     dictionary = SimpleNamespace(name="sae", layer=3)
     with pytest.raises(UserError, match=said):
-        pilot.fix_layer(dictionary, torch.ones(tokens, 4), SimpleNamespace(count_sinks=True, sink_factor=4.0))
+        layer_pilot.fix_layer(dictionary, torch.ones(tokens, 4), SimpleNamespace(count_sinks=True, sink_factor=4.0))
 
 
 @pytest.mark.parametrize(("pad", "used"), [(None, 0), (7, 7), (400, 0)])

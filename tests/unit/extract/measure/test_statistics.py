@@ -9,18 +9,10 @@ import torch
 
 from extract.measure import sum_tables
 from extract.measure import sums_file as sums
-from extract.measure.feature_sums import (
-    DocumentShifts,
-    document_shifts,
-    merge_shifts,
-    near_flips,
-    scaled_union,
-    shift_norms,
-    shift_sums,
-    text_hashes,
-    top_contexts,
-)
+from extract.measure.feature_sums import DocumentShifts, document_shifts, merge_shifts, shift_norms, shift_sums
+from extract.measure.paired_codes import near_flips, scaled_union
 from extract.measure.sum_tables import Column, SumTable
+from extract.measure.top_contexts import text_hashes, top_contexts
 from extract.saes.dictionary import SparseCodes
 from store.errors import UserError
 from store.metrics.layer import FEATURE_SUMS

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from extract.__main__ import main
-from extract.measure import feature_sums as statistics
+from extract.measure import feature_sums
 from extract.saes.dictionary import SparseCodes
 from extract.tables import labels
 from extract.tables.labels import Evidence, Promoted, automatic_labels, group_scores, phrase, token_name
@@ -160,7 +160,7 @@ def random_codes(n_rows, seed):
 def test_token_sums_by_a_loop():
     codes, token_ids = random_codes(50, seed=1)
     norm = torch.arange(1, 9, dtype=torch.float64)
-    sums = statistics.token_sums(codes, norm, token_ids)
+    sums = feature_sums.token_sums(codes, norm, token_ids)
     expected = {}
     for row, feature, value in zip(codes.row.tolist(), codes.feature.tolist(), codes.value.tolist(), strict=True):
         count, total = expected.get((feature, int(token_ids[row])), (0, 0.0))
@@ -172,9 +172,9 @@ def test_token_sums_by_a_loop():
 
 def test_nothing_fired():
     nothing = torch.zeros(0, dtype=torch.int64)
-    sums = statistics.token_sums(SparseCodes(nothing, nothing, nothing.float(), 3), torch.ones(8), np.array([1, 2, 3]))
+    sums = feature_sums.token_sums(SparseCodes(nothing, nothing, nothing.float(), 3), torch.ones(8), np.array([1, 2, 3]))
     assert all(len(values) == 0 for values in sums.values())
-    assert statistics.token_counts(np.array([5, 7, 5]), np.array([True, False, True]))["count"].tolist() == [2]
+    assert feature_sums.token_counts(np.array([5, 7, 5]), np.array([True, False, True]))["count"].tolist() == [2]
 
 
 # ---- in a store ----

@@ -55,10 +55,10 @@ DECODER = torch.tensor(np.vstack([np.eye(WIDTH) * 3, [[1.0, -1, 0, 0, 0, 0]]]))
 
 def spectrum_of(*shards: np.ndarray, **options) -> tuple[dict[str, float], pd.DataFrame]:
     """(metrics, rows of the table)."""
-    merger = FakeMerger(list(shards), **options)
+    merged = FakeMerger(list(shards), **options)
     dictionary = SimpleNamespace(layer=2, unit_decoder=torch.nn.functional.normalize(DECODER, dim=1))
-    metrics = shape.write_spectrum(merger, dictionary, "maths")
-    return metrics, merger.rows
+    metrics = shape.write_spectrum(merged, dictionary, "maths")
+    return metrics, merged.rows
 
 
 def pairs(size: float, axis: int) -> np.ndarray:

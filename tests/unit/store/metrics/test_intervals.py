@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from extract.bench.truth import SIZES, SyntheticLaw, coverage
+from extract.bench.coverage import SyntheticLaw, coverage
+from extract.bench.discoveries import SIZES
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.evidence import strata

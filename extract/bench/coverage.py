@@ -1,0 +1,167 @@
+"""Synthetic documents whose law is known: how often the intervals of a store's metrics hold the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from extract.bench.discoveries import SIZES, document_lengths
+from extract.bench.page import Row
+from store.metrics.catalogue import METRICS, layer_values
+from store.metrics.intervals import excess_intervals, intervals
+
+COVERAGE_TARGET = (0.93, 0.97)
+
+
+def interval_coverage(quick: bool) -> list[Row]:
+    """How often intervals of synthetic stores of 300 documents hold the truth."""
+    n_stores = 200 if quick else 1000
+    rows = []
+    low, high = COVERAGE_TARGET
+    slack = 0.03 if quick else 0.0  # two standard errors of 200 draws
+    for name, covered in coverage(SIZES, n_stores, spread=1.0, seed=3).items():
+        rows.append(Row(name, covered, f"{low} to {high}", low - slack <= covered <= high + slack))
+    hard = coverage(SIZES, n_stores, spread=2.0, seed=4)
+    worst = min(hard, key=hard.get)
+    rows.append(Row(f"documents twice as dispersed: the least covered ({worst})", hard[worst], "", None))
+    return rows
+
+
+@dataclass(frozen=True)
+class SyntheticLaw:
+    """The law of synthetic documents' sums, of a variant and of its control.
+
+    Lengths are log-normal. What a token adds on average differs between documents: log-normally, or logistic-normally where it
+    is a share; it depends on the domain and a little on the length (long documents are another kind of text). Residuals are
+    drawn as a document's mean and scatter, so that sums about the pilot's mean and about the group's are those of real vectors.
+    Within a domain, a rate's logarithm has a standard deviation of 0.3 times ``spread``: the largest of those measured in a
+    store of Gemma 3 270M (||delta||^2: 0.3; 1 - cosine: 0.2; l1_divergence, l0, fvu, overlap: 0.02 to 0.12).
+
+    Attributes:
+        sizes: documents of each domain.
+        log: [domains, 20] the domains' part of each rate's logarithm or logit.
+        mean: [domains, width] their mean residuals.
+        pilot: [width] the pilot's mean.
+    """
+
+    sizes: np.ndarray
+    spread: float
+    log: np.ndarray
+    mean: np.ndarray
+    pilot: np.ndarray
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], spread: float, seed: int, width: int = 12) -> "SyntheticLaw":
+        """A law with domains that differ."""
+        rng = np.random.default_rng(seed)
+        log = 0.3 * rng.normal(size=(len(sizes), 20))
+        return cls(np.asarray(sizes), spread, log, 0.6 * rng.normal(size=(len(sizes), width)), 0.3 * rng.normal(size=width))
+
+    def draw(self, rng: np.random.Generator, times: int = 1) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """(variant's sums, control's sums, domain [documents]) of one store; ``totals`` [documents, width] are sums of h.
+
+        ``times`` multiplies the documents of every domain. Beside DOCUMENT_SUMS each model's totals: base_total, variant_total.
+        """
+        domain, n = document_lengths(rng, self.sizes * times)
+        length = np.log(n) - np.log(150)
+
+        def log_rate(number: int, sd: float) -> np.ndarray:
+            return self.log[domain, number] + self.spread * sd * rng.normal(size=len(n)) + 0.1 * length
+
+        def share(centre: float, logit: np.ndarray) -> np.ndarray:
+            return 1 / (1 + np.exp(-centre - logit))
+
+        document_mean = self.mean[domain] + 0.7 * rng.normal(size=(len(n), len(self.pilot)))
+        scatter = np.exp(log_rate(0, 0.1))
+        base = self._residuals(rng, "base", n, document_mean, scatter, log_rate(1, 0.3) - 2.0)
+        l0_rate = 20 * np.exp(log_rate(2, 0.3))
+        base["l0_base"] = rng.poisson(n * l0_rate)
+        common = [log_rate(number, 0.25) for number in range(3, 12)]
+
+        def model(offset: float) -> dict[str, np.ndarray]:
+            own = [shared + self.spread * 0.15 * rng.normal(size=len(n)) + offset for shared in common]
+            sums = {**base, **self._residuals(rng, "variant", n, document_mean + 0.3, 1.05 * scatter, own[0] - 1.7)}
+            sums["cosine"] = n * (1 - 0.05 * np.exp(own[1]))
+            sums["centred_cosine"] = n * (1 - 0.1 * np.exp(own[1]))
+            sums["delta_norm2"] = n * np.exp(common[2])
+            sums["delta_error2"] = sums["delta_norm2"] * share(1.0, own[3])
+            sums["overlap"] = n * share(0.0, -own[4])
+            sums["maximum"] = 20 * n * np.exp(own[5])
+            sums["minimum"] = sums["maximum"] * share(0.5, -own[4])
+            sums["n_latent_cosine"] = rng.binomial(n, share(2.5, own[6]))
+            sums["latent_cosine"] = sums["n_latent_cosine"] * share(1.0, -own[4])
+            sums["l1_divergence"] = 3 * n * np.exp(own[7])
+            sums["code_delta_norm2"] = sums["l1_divergence"]
+            sums["l0_variant"] = rng.poisson(n * l0_rate * (1 + 0.3 * np.exp(own[8])))
+            return sums
+
+        return model(0.3), model(0.0), domain
+
+    def _residuals(self, rng, model: str, n, document_mean, scatter, log_error) -> dict[str, np.ndarray]:
+        """The sums of n tokens h about ``document_mean`` with ``scatter`` in every direction, each [documents]."""
+        width = len(self.pilot)
+        mean = document_mean + (scatter / np.sqrt(n))[:, None] * rng.normal(size=document_mean.shape)
+        within = scatter**2 * rng.chisquare((n - 1) * width)
+        return {
+            "n_tokens": n,
+            f"{model}_total": n[:, None] * mean,
+            f"{model}_norm2": n * (mean**2).sum(axis=1) + within,
+            f"{model}_centred2": n * ((mean - self.pilot) ** 2).sum(axis=1) + within,
+            f"{model}_error2": n * width * scatter**2 * np.exp(log_error),
+        }
+
+    def summed(self, sums: dict[str, np.ndarray]) -> tuple[dict[str, float], float, float]:
+        """(sums, ||sum h_a||^2, ||sum h_b||^2) of a group, as ``layer_values`` takes them."""
+        added = {name: values.sum() for name, values in sums.items() if not name.endswith("_total")}
+        return added, *(float((sums[f"{model}_total"].sum(axis=0) ** 2).sum()) for model in ("base", "variant"))
+
+    def values(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        """``layer_values`` of a group of documents."""
+        return layer_values(*self.summed(sums), self.mean_norm)
+
+    @property
+    def mean_norm(self) -> float:
+        """||mu||."""
+        return float(np.linalg.norm(self.pilot))
+
+
+def coverage(sizes: Sequence[int], n_stores: int, spread: float, seed: int) -> dict[str, float]:
+    """The share of stores whose interval holds the truth, of every metric ('overlap') and excess ('overlap excess').
+
+    The truth is what a store of 1,000 times as many documents shows.
+    """
+    law = SyntheticLaw.of(sizes, spread, seed)
+    truth = _truth(law, np.random.default_rng([seed, 1]))
+    rng = np.random.default_rng([seed, 2])
+    hits = dict.fromkeys(truth, 0)
+    for _ in range(n_stores):
+        variant, control, domain = law.draw(rng)
+        for name, (low, high) in law_intervals(law, variant, control, domain).items():
+            hits[name] += int(low <= truth[name] <= high)
+    return {name: float(count / n_stores) for name, count in hits.items()}
+
+
+def law_intervals(law: SyntheticLaw, variant, control, domain) -> dict[str, tuple[float, float]]:
+    """Every interval of one store, by the names of :func:`coverage`."""
+    _, base_norm2, variant_norm2 = law.summed(variant)
+    _, _, control_norm2 = law.summed(control)
+    norms = {"base_total_norm2": base_norm2, "variant_total_norm2": variant_norm2}
+    plain = intervals(variant, domain, **norms, mean_norm=law.mean_norm)
+    paired = excess_intervals(variant, control, domain, observed_total_norm2=variant_norm2, control_total_norm2=control_norm2)
+    return {**plain, **{f"{name} excess": (low, high) for name, (_, low, high) in paired.items()}}
+
+
+def _truth(law: SyntheticLaw, rng: np.random.Generator) -> dict[str, float]:
+    drawn: list[list[dict[str, np.ndarray]]] = [[], []]  # of variant and control, as if each draw were one document
+    for _ in range(10):
+        for of_model, sums in zip(drawn, law.draw(rng, times=100), strict=False):
+            of_model.append({name: values.sum(axis=0, keepdims=True) for name, values in sums.items()})
+    of_variant, of_control = (
+        law.values({name: np.concatenate([sums[name] for sums in of_model]) for name in of_model[0]}) for of_model in drawn
+    )
+    excess = {
+        f"{name} excess": METRICS[name].excess(value, of_control[name])
+        for name, value in of_variant.items()
+        if METRICS[name].has_excess
+    }
+    return of_variant | excess
