@@ -18,7 +18,7 @@ from extract.measure.shard_layer import ContextRanker, ShardLayer
 from extract.models.batch_reader import read_batches
 from extract.pilot.controls import is_rerun
 from extract.saes.codes import SparseCodes
-from store.format.parts import Codes, LayerCodes
+from store.format.codes import Codes, LayerCodes
 from store.format.writer import StoreWriter
 
 

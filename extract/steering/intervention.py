@@ -24,7 +24,7 @@ from store.format.manifest import Manifest, file_hash
 from store.format.writer import PILOT_FILE
 from store.metrics.thresholds import LEVEL
 from store.names import BASE
-from store.read.connection import Store
+from store.read.store import Store
 from store.sidecar.steering import MIN_CONTEXTS, RESTORE, Steering
 
 LOGITS_AT_ONCE = 2**24  # 128 MB in float64: two interventions on 32 positions of a vocabulary of 262,144
