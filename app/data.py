@@ -6,22 +6,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import pandas as pd
 import streamlit as st
 
 from app import ROOT, link
 from store.errors import UserError, unavailable
 from store.files import Identity, identity
 from store.format.manifest import MANIFEST_FILE
-from store.read.connection import Store, open_store
+from store.read.store import Store, open_store
 from store.sandbox import run as sandbox
 from store.sidecar.entries import labels_state, sidecar_path
 
 DEMO = ROOT / "store" / "demo"
 RUNS = ROOT / "runs"
 VARIABLE = "FEATURESHIFT_STORES"
+Answer = TypeVar("Answer")
 SECONDS = 60
 """What a page may ask of a store's database; far beyond what an honest one takes."""
 
@@ -60,12 +60,12 @@ def current() -> Store:
     return _open(str(path), _labels_state(str(path), _stamp(sidecar_path(path))))
 
 
-def ask(store: Store, question: Callable[..., pd.DataFrame], **filters: Any) -> pd.DataFrame:
-    """The answer of a function of store/read/queries.py or store/read/lists.py.
+def ask(store: Store, question: Callable[..., Answer], **filters: Any) -> Answer:
+    """The answer to a question of the class Store, e.g. ``ask(store, Store.overview, domain="maths")``.
 
-    Cached by the store's content, the function's name and its filters.
+    Cached by the store's content, the question's name and its filters.
     """
-    return _answer(store.content, str(store.path), question.__name__, filters, store, question)
+    return _answer(store.content, str(store.path), question.__qualname__, filters, store, question)
 
 
 def query(store: Store, sql: str) -> sandbox.Answer:
@@ -141,7 +141,7 @@ def _open(path: str, labels: tuple[int, str | None]) -> Store:
 
 
 @st.cache_data(show_spinner=False, max_entries=1000)
-def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _question: Callable) -> pd.DataFrame:
+def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _question: Callable[..., Answer]) -> Answer:
     return _question(_store, **filters)
 
 

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from app import server
 from store.errors import Replaced, UserError, first_line, reason
 from store.format.manifest import DATABASE_FILE
-from store.read.connection import Store
+from store.read.store import Store
 
 # Streamlit executes this file for a visitor's page; the server, when it is started, imports it.
 RUNS_A_PAGE = __name__ == "__main__"

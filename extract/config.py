@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from extract.config_file import PYPI_PREFIX, problems, read_mapping
 from store.errors import UserError
 from store.format.manifest_values import VariantName
-from store.format.parts import MAX_PART_TOKENS
+from store.format.part_guard import MAX_PART_TOKENS
 from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, OBSERVED
 from store.value_types import LARGEST

@@ -5,6 +5,7 @@
 """
 
 from store.errors import UserError
-from store.read.connection import Store, open_store, verify
+from store.read.store import Store, open_store
+from store.read.verification import verify
 
 __all__ = ["Store", "UserError", "open_store", "verify"]

@@ -12,8 +12,7 @@ import streamlit as st
 from app import data
 from app.charts import features as charts
 from app.words import metrics as words
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 from store.sidecar.entries import read_steering
 from store.sidecar.steering import ABLATE, RESTORE, Steering, in_words
 
@@ -30,7 +29,7 @@ def section(store: Store, layer: int, feature: int, variant: str) -> None:
         st.altair_chart(strip(made[0]), key="steering", alt="KL of the next token before and after, beside random features")
         st.markdown(words.plain(in_words(made[0])))
         return
-    kept = data.ask(store, queries.count_contexts, layer=layer, feature=feature, variant=variant)
+    kept = data.ask(store, Store.count_contexts, layer=layer, feature=feature, variant=variant)
     if RANKINGS & set(kept["ranking"]):
         # A name that holds a backtick would end the code span; nothing else is read as Markdown inside one.
         line = command(store.path, layer, feature, variant).replace("`", "")

@@ -18,8 +18,7 @@ from store.metrics.reasons import reason
 from store.metrics.thresholds import MOST_CONTEXTS
 from store.names import ALL, BASE, RANKINGS
 from store.numbers import json_value
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 from store.token_text import cut
 
 EXCERPT = (8, 5)
@@ -59,7 +58,7 @@ def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
 
 def why(store: Store, layer: int, feature: int, variant: str) -> str:
     """The sentence behind a feature's verdict, which is of all domains together."""
-    stats = data.ask(store, queries.feature_stats, layer=layer, feature=feature, variant=variant)
+    stats = data.ask(store, Store.feature_stats, layer=layer, feature=feature, variant=variant)
     pooled = stats[stats["domain"] == ALL]
     return words.plain(reason(pooled.iloc[0] if len(pooled) else None))
 
@@ -73,9 +72,9 @@ def contexts(
     tokens are folded into the first of them; those of a domain that may be harmful are blurred until asked for.
     """
     asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant}
-    found = data.ask(store, queries.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_CONTEXTS)
+    found = data.ask(store, Store.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_CONTEXTS)
     if found.empty:
-        kept = data.ask(store, queries.count_contexts, **asked)
+        kept = data.ask(store, Store.count_contexts, **asked)
         st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
         return
     records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
@@ -96,7 +95,7 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
     telling = "decrease" if row["shift"] < 0 else "increase"
     asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant, "domain": domain}
     for ranking in dict.fromkeys((telling, *RANKINGS)):
-        found = data.ask(store, queries.best_context, **asked, ranking=ranking)
+        found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
             return tokens.excerpt(record, (BASE, variant), _is_veiled(record))
@@ -114,11 +113,11 @@ def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
 
     ASCII only, so that no text in it can turn writing around or hide.
     """
-    about = queries.feature(store, layer, feature).iloc[0]
-    stats = queries.feature_stats(store, layer, feature, variant)
+    about = store.feature(layer, feature).iloc[0]
+    stats = store.feature_stats(layer, feature, variant)
     pooled = stats[stats["domain"] == ALL]
     kept = {
-        ranking: queries.contexts(store, layer, feature, variant, ranking, limit=MOST_CONTEXTS).drop(
+        ranking: store.contexts(layer, feature, variant, ranking, limit=MOST_CONTEXTS).drop(
             columns=["variant", "layer", "feature", "ranking"]
         )
         for ranking in RANKINGS

@@ -13,12 +13,11 @@ from app.components import pickers as widgets
 from app.components import tables
 from app.words import metrics as words
 from store.names import ALL, KINDS
-from store.read import lists as feature_lists
-from store.read.connection import Store
-from store.read.lists import FALLEN, Filter
+from store.read.feature_filter import CALLED_SUPPRESSED, FALLEN, Filter
+from store.read.store import Store
 
 PAGE_SIZE = 15
-DEFAULT_VERDICTS = {"shifted": (), "suppressed": ("suppressed",)}
+DEFAULT_VERDICTS = {"shifted": (), "suppressed": CALLED_SUPPRESSED}
 """Which verdicts a list shows until others are chosen; none means all."""
 
 NAMES = {"shifted": "Features", "suppressed": "Suppressed features"}
@@ -40,25 +39,25 @@ class FeatureList:
 
     def kinds(self) -> pd.DataFrame:
         """How many features of each kind the list has: kind, count."""
-        return data.ask(self.store, feature_lists.count_features, **asdict(self.filter))
+        return data.ask(self.store, Store.count_features, **asdict(self.filter))
 
     def rows(self, page: int) -> pd.DataFrame:
         """One page of the list, counted from 1."""
         asked = {"limit": PAGE_SIZE, "offset": (page - 1) * PAGE_SIZE}
-        return data.ask(self.store, feature_lists.shifted_features, **asdict(self.filter), **asked)
+        return data.ask(self.store, Store.shifted_features, **asdict(self.filter), **asked)
 
     def verdicts(self) -> pd.DataFrame:
         """How many features of each verdict there are under the list's other filters: verdict, count, detectable."""
-        return data.ask(self.store, feature_lists.count_verdicts, **asdict(self.filter))
+        return data.ask(self.store, Store.count_verdicts, **asdict(self.filter))
 
     def foremost(self, limit: int, sort: str = "abs_shift") -> pd.DataFrame:
         """The first rows by a sort of their own, whatever the order of the list."""
         in_order = replace(self.filter, sort=sort, descending=True)
-        return data.ask(self.store, feature_lists.shifted_features, **asdict(in_order), limit=limit)
+        return data.ask(self.store, Store.shifted_features, **asdict(in_order), limit=limit)
 
     def neighbours(self, layer: int, feature: int) -> pd.DataFrame:
-        """Where a feature stands in the list: see feature_lists.neighbours."""
-        return data.ask(self.store, feature_lists.neighbours, feature_layer=layer, feature=feature, **asdict(self.filter))
+        """Where a feature stands in the list: see Store.neighbours."""
+        return data.ask(self.store, Store.neighbours, feature_layer=layer, feature=feature, **asdict(self.filter))
 
     def csv(self) -> str:
         """Every row of the list, in its order; asked for only when somebody downloads it."""
@@ -69,7 +68,7 @@ class FeatureList:
         return tables.parquet(self._every_row())
 
     def _every_row(self) -> pd.DataFrame:
-        return feature_lists.shifted_features(self.store, **asdict(self.filter), limit=None)
+        return self.store.shifted_features(**asdict(self.filter), limit=None)
 
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
@@ -86,8 +85,9 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
     if floor:
         chosen["verdicts"] = widgets.chosen_verdicts(DEFAULT_VERDICTS[name])
     if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if floor else FALLEN)
-        return FeatureList(store, name, Filter(**chosen, kinds=kinds, direction="down", sort="shift", descending=False))
+        if fell := [kind for kind in kinds if kind in FALLEN]:
+            chosen["kinds"] = fell
+        return FeatureList(store, name, Filter.suppressed(**chosen, has_verdicts=floor))
     sort = link.read("sort", sort_names(store), default_sort(store))
     descending = link.read("order", ("down", "up"), "down") == "down"
     return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))

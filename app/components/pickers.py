@@ -15,9 +15,7 @@ from app.words import metrics as words
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
 from store.names import ALL, VERDICTS
-from store.read import lists as feature_lists
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 from store.text import on_one_line
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
@@ -169,7 +167,7 @@ def no_floor_badge(store: Store, place: Any = st) -> None:
 
 def has_floor(store: Store) -> bool:
     """Whether the store has the isotropic control, and with it verdicts."""
-    return data.ask(store, feature_lists.has_verdicts)
+    return data.ask(store, Store.has_verdicts)
 
 
 def gate_badge(gate: str | None, place: Any = st) -> None:
@@ -183,7 +181,7 @@ def gate_badge(gate: str | None, place: Any = st) -> None:
 
 def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:
     """A badge where the numbers of a variant (None: of any) rest on too few documents for each domain shown."""
-    table = data.ask(store, queries.overview, domain=domain)
+    table = data.ask(store, Store.overview, domain=domain)
     documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
     domains = len(store.domains) if domain == ALL else 1
     if len(documents) and documents.min() < thresholds.MIN_DOCUMENTS * domains:

@@ -12,7 +12,7 @@ import streamlit as st
 from app import data, link
 from app.components.feature_list import FeatureList
 from app.words import metrics as words
-from store.read import lists as feature_lists
+from store.read.store import Store
 from store.reports.review import progress
 from store.sidecar.reviews import CONCERN, Key, Review, disagree, step
 
@@ -59,10 +59,10 @@ class WorkList:
 def work_list(features: FeatureList, found: Mapping[Key, Sequence[Review]], reviewer: str, by: str) -> WorkList:
     """The work list of a list of features."""
     asked = asdict(features.filter)
-    keys = data.ask(features.store, feature_lists.feature_keys, **asked, limit=LONGEST)
+    keys = data.ask(features.store, Store.feature_keys, **asked, limit=LONGEST)
     total = len(keys)
     if total == LONGEST:
-        total = int(data.ask(features.store, feature_lists.count_features, **asked)["count"].sum())
+        total = int(data.ask(features.store, Store.count_features, **asked)["count"].sum())
     return WorkList(list(keys.itertuples(index=False, name=None)), total, found, reviewer, by if reviewer else ANYONE)
 
 

@@ -12,7 +12,7 @@ from app import link
 from app.components.review_list import MARKS, name
 from app.words import metrics as words
 from store.errors import UserError
-from store.read.connection import Store
+from store.read.store import Store
 from store.sidecar.entries import read_reviews, write_review
 from store.sidecar.reviews import CONCERN, MAX_NAME, MAX_NOTE, SEVERITIES, VERDICTS, Key, Review, disagree, standing
 

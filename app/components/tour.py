@@ -16,12 +16,8 @@ import streamlit as st
 from app import data, link
 from app.words import metrics as words
 from store.names import ALL, OBSERVED
-from store.read import documents as document_queries
-from store.read import lists as feature_lists
-from store.read import queries
-from store.read import variant_pairs as compare
-from store.read.connection import Store
-from store.read.lists import FALLEN
+from store.read.feature_filter import FALLEN
+from store.read.store import Store
 
 TEMPLATE = "template"
 KEPT = ("store", "present")
@@ -97,7 +93,7 @@ def _way(place: Any, label: str, icon: str, step: Step, number: int, here: str) 
 
 def _excess(store: Store) -> Step | None:
     """Where most features switch beyond what noise of the same size switches."""
-    table = data.ask(store, queries.overview)
+    table = data.ask(store, Store.overview)
     if table["overlap"].isna().all():
         return None
     has_floor = table["excess"].notna().any()
@@ -122,7 +118,7 @@ def _suppressed(store: Store) -> Step | None:
 
     Where no label does, of all whose fall holds up; where none holds up, the largest fall.
     """
-    floor = data.ask(store, feature_lists.has_verdicts)
+    floor = data.ask(store, Store.has_verdicts)
     claimed = None
     if floor:
         claimed = _furthest(store, "striking", lambda row: (row["readable"], row["floor_ratio"]), verdicts=("suppressed",))
@@ -148,14 +144,14 @@ def _suppressed(store: Store) -> Step | None:
 def _furthest(store: Store, sort: str, size: Callable[[pd.Series], float], **filters: Any) -> pd.Series | None:
     """The first feature of a list over all variants: of each variant's first row the one of the largest size."""
     asked = {"direction": "down", "sort": sort, "limit": 1, **filters}
-    rows = [data.ask(store, feature_lists.shifted_features, variant=variant, **asked) for variant in store.variants]
+    rows = [data.ask(store, Store.shifted_features, variant=variant, **asked) for variant in store.variants]
     return max((found.iloc[0] for found in rows if len(found)), key=size, default=None)
 
 
 def _one_offset(store: Store) -> Step | None:
     """What only the template moved; of a corpus without chats, where one constant offset holds most of the change."""
     shares = [
-        data.ask(store, queries.shift_by_segment, variant=variant).assign(variant=variant)
+        data.ask(store, Store.shift_by_segment, variant=variant).assign(variant=variant)
         for variant in (store.variants if TEMPLATE in store.segments else [])
     ]
     rows = pd.concat(shares) if shares else pd.DataFrame(columns=["segment"])
@@ -168,7 +164,7 @@ def _one_offset(store: Store) -> Step | None:
             "what is said."
         )
         return Step("template", "What only the template moved", said, _place(row))
-    rows = data.ask(store, queries.layer_metrics, metric="mean_share", domain=ALL, control=OBSERVED).dropna(subset="value")
+    rows = data.ask(store, Store.layer_metrics, metric="mean_share", domain=ALL, control=OBSERVED).dropna(subset="value")
     if rows.empty:
         return None
     row = rows.loc[rows["value"].idxmax()]
@@ -178,7 +174,7 @@ def _one_offset(store: Store) -> Step | None:
 
 def _prediction(store: Store) -> Step | None:
     """A token where the prediction jumped; where that was not sampled, the text that changed most."""
-    found = data.ask(store, queries.largest_kl)
+    found = data.ask(store, Store.largest_kl)
     if len(found):
         row = found.iloc[0]
         said = (
@@ -189,7 +185,7 @@ def _prediction(store: Store) -> Step | None:
         place = {"document": str(int(row["document"])), "position": str(int(row["position"])), "colour": "kl"}
         return Step("documents", "A token where the prediction jumped", said, {"variant": row["variant"], **place})
     variant, layer = store.variants[0], store.layers[-1]
-    listed = data.ask(store, document_queries.document_list, variant=variant, layer=layer, limit=1)
+    listed = data.ask(store, Store.document_list, variant=variant, layer=layer, limit=1)
     if listed.empty or pd.isna(listed["change"].iloc[0]):
         return None
     row = listed.iloc[0]
@@ -205,7 +201,7 @@ def _again(store: Store) -> Step | None:
     if len(store.variants) < 2:
         return None
     layer = store.layers[-1]
-    pairs = data.ask(store, compare.variant_pairs, layer=layer)
+    pairs = data.ask(store, Store.variant_pairs, layer=layer)
     seeds = pairs[pairs["same_task"]]
     pairs = seeds if len(seeds) else pairs
     row = pairs.loc[pairs["called_same"].idxmax()]

@@ -27,7 +27,7 @@ def found(rows: pd.DataFrame, search: str = "", differing: bool = False) -> pd.D
     """The rows of the prompts that are looked for: all models' answers to each.
 
     Args:
-        rows: the answer of store.read.queries.answers of one task.
+        rows: the answer of Store.answers of one task.
         search: part of the prompt or of any answer, whatever its case.
         differing: only prompts that some variant answers unlike the base, spaces at both ends apart.
     """

@@ -63,7 +63,7 @@ def window(
 
 
 def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veiled: bool = False) -> Markup:
-    """One row of queries.contexts as HTML: where it stands, then its window.
+    """One row of Store.contexts as HTML: where it stands, then its window.
 
     alike: how many contexts it stands for, itself among them; veiled: whether the window is blurred.
     """
@@ -73,7 +73,7 @@ def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veile
 
 
 def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> Markup:
-    """A row of queries.contexts in one running line: each token under a bar of the base's colour, over one of the variant's.
+    """A row of Store.contexts in one running line: each token under a bar of the base's colour, over one of the variant's.
 
     Its scale is its own. veiled: whether it is blurred.
     """

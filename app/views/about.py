@@ -13,9 +13,8 @@ from app.words import metrics as words
 from store.errors import UserError
 from store.metrics.definitions import Section, names, sections
 from store.metrics.thresholds import DENSE
-from store.read import connection as reader
-from store.read import quality
-from store.read.connection import Store
+from store.read.store import Store
+from store.read.verification import verify
 
 NOTICE = data.ROOT / "NOTICE"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
@@ -63,7 +62,7 @@ def provenance(store: Store) -> None:
 
 def dictionaries(store: Store) -> None:
     """How well the dictionaries describe the base, domain by domain, and then the variants."""
-    rows = data.ask(store, quality.dictionary_quality)
+    rows = data.ask(store, Store.dictionary_quality)
     st.caption(
         "FVU: the share of the residuals' variance that the dictionary misses. Self-test: on the pilot's tokens of the base. "
         "Dead: never fires in the base on this corpus, which a larger one may change. "
@@ -81,13 +80,13 @@ def dictionaries(store: Store) -> None:
         "quality",
     )  # fmt: skip
     st.markdown("#### FVU of the base by domain and layer")
-    fit = data.ask(store, quality.base_fit)
+    fit = data.ask(store, Store.base_fit)
     fit["fvu"] = fit["fvu_base"].map(words.number)
     wide = fit.pivot(index="domain", columns="layer", values="fvu").loc[fit["domain"].unique()]
     wide.columns = [f"layer {layer}" for layer in wide.columns]
     table(wide.reset_index(), "fvu")
     st.markdown("#### Does the dictionary still fit the variants?")
-    gate = data.ask(store, quality.variant_gates).pivot(index="variant", columns="layer", values="gate")
+    gate = data.ask(store, Store.variant_gates).pivot(index="variant", columns="layer", values="gate")
     gate.columns = [f"layer {layer}" for layer in gate.columns]
     table(gate.reset_index(), "gates")
     for name, meaning in words.GATE_MEANINGS.items():
@@ -112,7 +111,7 @@ def left_out(store: Store) -> None:
         else "Attention sinks are left out."
     )
     st.markdown(f"{said} {sinks}")
-    rows = data.ask(store, quality.sinks)
+    rows = data.ask(store, Store.sinks)
     table(
         pd.DataFrame(
             {"layer": rows["layer"], "tokens that count": rows["n_tokens"], "sinks left out": rows["n_sinks"],
@@ -131,7 +130,7 @@ def left_out(store: Store) -> None:
     elif isinstance(cut, dict):
         st.markdown("#### Of the documents that were read")
         table([{"how many": written(number), "what": what} for what, number in cut.items()], "cut")
-    kept = data.ask(store, quality.kept_codes).iloc[0]
+    kept = data.ask(store, Store.kept_codes).iloc[0]
     if kept["kept"] < kept["documents"]:
         number = f"{words.count(kept['kept'])} of {words.count(kept['documents'])}"
         st.markdown(f"The codes of {number} documents were kept; every statistic is of all of them.")
@@ -143,7 +142,7 @@ def check(store: Store) -> None:
     """Read every file, and say what is wrong with the store, or why that could not be found out."""
     try:
         with st.spinner("Reading every file"):
-            problems = reader.verify(store.path)
+            problems = verify(store.path)
     except UserError as error:
         st.error(f"It could not be checked: {words.sentence(str(error))}", icon=":material/error:")
         return

@@ -11,8 +11,7 @@ from app.components import tables
 from app.markup import answer_cards
 from app.words import metrics as words
 from store.names import ALL, BASE
-from store.read import documents as document_queries
-from store.read import queries
+from store.read.store import Store
 
 PAGE_SIZE = 10
 SHOWN = {ALL: "All", "yes": "Where a variant differs"}
@@ -40,7 +39,7 @@ def page_buttons(line: Any, page: int, last: int, total: int) -> None:
 
 store = data.current()
 st.markdown("## Answers")
-tasks = data.ask(store, document_queries.answer_tasks)
+tasks = data.ask(store, Store.answer_tasks)
 if tasks.empty:
     st.info(
         "This store holds no answers: give a file of them to the run with `answers` in its configuration.",
@@ -59,7 +58,7 @@ with st.container(**widgets.ROW):
     harmful = veil.may_be_harmful(task)
     if harmful:
         veil.button()
-rows = data.ask(store, queries.answers, task=task)
+rows = data.ask(store, Store.answers, task=task)
 models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
 found = answer_cards.found(rows, find, differing=show != ALL)
 if found.empty:

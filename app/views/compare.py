@@ -15,8 +15,8 @@ from app.words import metrics as words
 from app.words import variants as compare_words
 from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
-from store.read import variant_pairs as compare
-from store.read.connection import Store
+from store.read.change_rule import RUNS
+from store.read.store import Store
 
 PAGE_SIZE = 10
 
@@ -108,7 +108,7 @@ def one_feature(store: Store, row: pd.Series, variant: str) -> None:
         icon=":material/arrow_forward:",
         query_params=feature_link(layer, feature, variant),
     )
-    found = data.ask(store, compare.feature_across, layer=layer, feature=feature)
+    found = data.ask(store, Store.feature_across, layer=layer, feature=feature)
     cells = found.assign(written=[words.number(value, signed=True) for value in found["shift"]])
     cells = cells[["variant", "domain", "shift", "written", "freq_base", "freq_variant"]]
     chart = compare_charts.domain_map(cells, store.variants, [ALL, *store.domains])
@@ -151,7 +151,7 @@ def chosen_pair(pairs: pd.DataFrame, variant: str, against: str) -> pd.Series:
 
 def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     """Two variants side by side; a click on a point opens the feature."""
-    found = data.ask(store, compare.side_by_side, variant_a=variant, variant_b=against, **asked, limit=MOST_POINTS)
+    found = data.ask(store, Store.side_by_side, variant_a=variant, variant_b=against, **asked, limit=MOST_POINTS)
     if found.empty:
         st.info("No feature fires here in either: choose another domain.", icon=":material/search_off:")
         return
@@ -216,8 +216,8 @@ def repeats(pairs: pd.DataFrame) -> None:
 
 def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) -> None:
     """Whether another dictionary of the layer shows the same shifts."""
-    summary = data.ask(store, compare.replica_summary, layer=layer, rule=rule)
-    pairs = data.ask(store, compare.replica_pairs, variant=variant, layer=layer, rule=rule)
+    summary = data.ask(store, Store.replica_summary, layer=layer, rule=rule)
+    pairs = data.ask(store, Store.replica_pairs, variant=variant, layer=layer, rule=rule)
     if pairs.empty:
         st.info(f"No second dictionary was read for {words.plain(variant)}.", icon=":material/search_off:")
     else:
@@ -306,7 +306,7 @@ if len(store.variants) < 2:
     )
     st.stop()
 
-tasks = data.ask(store, compare.variant_tasks)
+tasks = data.ask(store, Store.variant_tasks)
 with st.container(**widgets.ROW):
     variant = widgets.pick("Variant", "variant", store.variants, store.variants[0], few=0, forget=("against",))
     others = [name for name in store.variants if name != variant]
@@ -315,7 +315,7 @@ with st.container(**widgets.ROW):
     chosen_layer = widgets.pick("Layer", "layer", [ALL, *store.layers], store.layers[-1], forget=forget, few=8)
     domain = widgets.pick("Domain", "domain", [ALL, *store.domains], ALL, forget=forget, few=0)
 layer = None if chosen_layer == ALL else chosen_layer
-rules = data.ask(store, compare.change_rules, domain=domain)["rule"].to_list()
+rules = data.ask(store, Store.change_rules, domain=domain)["rule"].to_list()
 with st.container(**widgets.ROW):
     rule, runs = rules[0], "any"
     if len(rules) > 1:
@@ -324,13 +324,13 @@ with st.container(**widgets.ROW):
         )
     if tasks["n_runs"].max() > 1:
         runs = widgets.pick(
-            "A task of several runs counts", "runs", compare.RUNS, "any", show=compare_words.RUN_NAMES.get, forget=forget
+            "A task of several runs counts", "runs", RUNS, "any", show=compare_words.RUN_NAMES.get, forget=forget
         )
     widgets.small_badge(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
 st.markdown("#### In one task, in several, in all")
-sets = data.ask(store, compare.change_sets, **asked, runs=runs)
+sets = data.ask(store, Store.change_sets, **asked, runs=runs)
 if sets.empty:
     st.info(
         f"No feature changed here. *Changed* means: {compare_words.RULE_MEANINGS[rule]}. Choose another layer or domain"
@@ -346,16 +346,16 @@ else:
     total = int(sets.loc[[tuple(found) == chosen for found in sets["tasks"]], "count"].iloc[0])
     page = link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
     listed = {**asked, "runs": runs, "tasks": list(chosen)}
-    rows = data.ask(store, compare.changed_features, **listed, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    rows = data.ask(store, Store.changed_features, **listed, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
     name = compare_words.tasks_name(chosen, tasks["task"].nunique())
     st.markdown(f"**Changed in {words.plain(name)}** · shift in each variant, ● where it changed; the furthest first")
     selected = feature_table(store, rows)
     file = f"{words.file_name('changed_in', *chosen, domain)}.csv"
-    pager(total, page, file, lambda: tables.csv(compare.changed_features(store, **listed, limit=None)))
+    pager(total, page, file, lambda: tables.csv(store.changed_features(**listed, limit=None)))
     one_feature(store, selected, variant)
 
 st.markdown("#### How alike are the shifts")
-pairs = None if layer is None else data.ask(store, compare.variant_pairs, **asked)
+pairs = None if layer is None else data.ask(store, Store.variant_pairs, **asked)
 one_layer = "Choose one layer above: shifts of different layers are not on one scale, so they cannot be ranked together."
 left, right = st.columns([1, 1.3], gap="medium")
 with left:
@@ -373,7 +373,7 @@ else:
     repeats(pairs)
 
 st.markdown("#### What another dictionary shows")
-replica_layers = data.ask(store, compare.replica_layers)["layer"].to_list()
+replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()
 if layer in replica_layers:
     second_dictionary(store, variant, layer, rule if domain == ALL else None)
 elif replica_layers:

@@ -15,8 +15,7 @@ from app.markup import token_colours
 from app.markup.token_colours import VALUES, TokenValue
 from app.words import metrics as words
 from store.names import ALL, BASE
-from store.read import documents as document_queries
-from store.read.connection import Store
+from store.read.store import Store
 from store.text import marked
 from store.token_text import cut
 
@@ -160,7 +159,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
         )
         return
     asked = {"document": int(about["document"]), "position": int(token["position"]), "layer": layer, "variant": variant}
-    rows = data.ask(store, document_queries.token_features, **asked)
+    rows = data.ask(store, Store.token_features, **asked)
     changed = rows[rows["change"] != 0]
     same = len(rows) - len(changed)
     if changed.empty:
@@ -265,7 +264,7 @@ def choose(store: Store, variant: str, layer: int, value: TokenValue, lifted: bo
             having = widgets.pick("Show", "with", list(HAVING_NAMES), usual(store, value), show=HAVING_NAMES.get)
             find = pick_find()
         listed = data.ask(
-            store, document_queries.document_list, variant=variant, layer=layer, value=value.mean, domain=domain, search=find,
+            store, Store.document_list, variant=variant, layer=layer, value=value.mean, domain=domain, search=find,
             having=None if having == ALL else having, sort=sort, limit=LISTED,
         )  # fmt: skip
         if listed.empty:
@@ -286,7 +285,7 @@ st.markdown("## Documents")
 with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
     layer = widgets.pick_layer(store, store.layers[-1])
-    scales = data.ask(store, document_queries.token_scales, variant=variant, layer=layer)
+    scales = data.ask(store, Store.token_scales, variant=variant, layer=layer)
     values = available(store, scales)
     if values:
         metric = widgets.pick(
@@ -302,8 +301,8 @@ last = int(store.manifest.rows["documents"]) - 1
 if listed.empty and "document" not in st.query_params:
     st.stop()
 number = link.read_number("document", 0 if listed.empty else int(listed["document"].iloc[0]), 0, last)
-about = data.ask(store, document_queries.document_about, document=number).iloc[0]
-rows = data.ask(store, document_queries.document_tokens, document=number, variant=variant, layer=layer)
+about = data.ask(store, Store.document_about, document=number).iloc[0]
+rows = data.ask(store, Store.document_tokens, document=number, variant=variant, layer=layer)
 hidden = veil.may_be_harmful(about["domain"]) and not lifted
 first = token_colours.strongest(rows, value)
 position = link.read_number("position", 0 if first is None else first, 0, int(about["n_tokens"]) - 1)

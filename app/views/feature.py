@@ -24,9 +24,8 @@ from app.markup import contexts as tokens
 from app.words import metrics as words
 from store.metrics.thresholds import SAME_DIRECTION
 from store.names import ALL
-from store.read import firings, queries
-from store.read import lists as feature_lists
-from store.read.connection import Store
+from store.read import firings
+from store.read.store import Store
 
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 
@@ -128,7 +127,7 @@ def verdict(store: Store, pooled: pd.Series) -> None:
 def further_evidence(store: Store, pooled: pd.Series) -> None:
     """What else bears on the change: the prediction, a second dictionary."""
     asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    kl = data.ask(store, queries.feature_kl, **asked)
+    kl = data.ask(store, Store.feature_kl, **asked)
     if len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
         ratio = kl.iloc[0]["kl_ratio"]
         where = "where the prediction changed" if ratio > 1 else "where the prediction changed little"
@@ -136,7 +135,7 @@ def further_evidence(store: Store, pooled: pd.Series) -> None:
             f":material/target: Its changes sit {where}: {words.ratio(ratio)} the mean KL "
             f"({words.count(kl.iloc[0]['n_tokens'])} sampled tokens where it changed)."
         )
-    replica = data.ask(store, queries.replica, **asked)
+    replica = data.ask(store, Store.replica, **asked)
     if len(replica):
         st.markdown(":material/content_copy: " + same_elsewhere(pooled["shift"], replica.iloc[0]))
 
@@ -157,7 +156,7 @@ def same_elsewhere(shift: float, replica: pd.Series) -> str:
 def segments(store: Store, pooled: pd.Series) -> None:
     """What part of its shift sits on the template's own tokens, the prompt, the response, or plain text."""
     asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    rows = data.ask(store, queries.feature_segments, **asked)
+    rows = data.ask(store, Store.feature_segments, **asked)
     if rows.empty:
         return
     st.markdown("**By segment**")
@@ -186,7 +185,7 @@ def segments(store: Store, pooled: pd.Series) -> None:
 def neighbours(store: Store, pooled: pd.Series) -> None:
     """The features with the most similar decoder rows, each a link, with what became of it."""
     asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    rows = data.ask(store, queries.decoder_neighbours, **asked)
+    rows = data.ask(store, Store.decoder_neighbours, **asked)
     if rows.empty:
         return
     st.markdown("**Nearest decoder directions**")
@@ -205,11 +204,11 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
 
 def token_by_token(store: Store, layer: int, feature: int, variant: str, domain: str) -> None:
     """Base over variant token by token, and where in a corpus and a context window it fires: from the codes that were kept."""
-    tokens_kept = data.ask(store, firings.coded_tokens)
+    tokens_kept = data.ask(store, Store.coded_tokens)
     if tokens_kept.empty:
         st.caption("This store kept no codes, so that single tokens cannot be looked at.")
         return
-    pairs = data.ask(store, firings.paired_activations, layer=layer, feature=feature, variant=variant)
+    pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
     here = pairs if domain == ALL else pairs[pairs["domain"] == domain]
     documents = tokens_kept.drop_duplicates("domain").set_index("domain")["n_documents"]
     kept = int(documents.sum() if domain == ALL else documents.get(domain, 0))
@@ -252,8 +251,8 @@ def start(store: Store) -> tuple[int, int, dict[int, int]]:
     """The layer and feature to show where the link names none (the most shifted one), and each layer's number of features."""
     variant = link.read("variant", store.variants, store.variants[0])
     named = link.read("layer", store.layers, None) if "layer" in st.query_params else None
-    first = data.ask(store, feature_lists.shifted_features, variant=variant, layer=named, limit=1)
-    sizes = data.ask(store, queries.dictionaries).set_index("layer")["d_sae"].to_dict()
+    first = data.ask(store, Store.shifted_features, variant=variant, layer=named, limit=1)
+    sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"].to_dict()
     if first.empty:
         return named or store.layers[0], 0, sizes
     return int(first["layer"].iloc[0]), int(first["feature"].iloc[0]), sizes
@@ -271,11 +270,11 @@ with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store, help="Of the contexts, and of the list that Previous and Next walk through.")
 list_links(store, layer, number, domain)
 
-about = data.ask(store, queries.feature, layer=layer, feature=number)
+about = data.ask(store, Store.feature, layer=layer, feature=number)
 if about.empty:
     st.info(f"This store says nothing about feature {number} of layer {layer}.", icon=":material/search_off:")
     st.stop()
-stats = data.ask(store, queries.feature_stats, layer=layer, feature=number)
+stats = data.ask(store, Store.feature_stats, layer=layer, feature=number)
 mine = stats[stats["variant"] == variant]
 in_domain = mine[mine["domain"] == domain]
 pooled = mine[mine["domain"] == ALL].iloc[0] if len(mine) else None
@@ -287,7 +286,7 @@ verdict(store, pooled)
 
 left, right = st.columns([1, 1.25])
 with left:
-    bins = data.ask(store, queries.histogram, layer=layer, feature=number)
+    bins = data.ask(store, Store.histogram, layer=layer, feature=number)
     if bins.empty:
         st.info("No histogram of this feature.", icon=":material/search_off:")
     else:

@@ -10,7 +10,7 @@ from app.markup import contexts as tokens
 from app.words import metrics as words
 from store.metrics import catalogue
 from store.names import ALL, CONTROLS, OBSERVED
-from store.read import queries
+from store.read.store import Store
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
@@ -23,7 +23,7 @@ store = data.current()
 st.markdown("## Layers")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
 
-known = set(data.ask(store, queries.controls)["control"])
+known = set(data.ask(store, Store.controls)["control"])
 computed = [control for control in CONTROLS if control in known]
 with st.container(**widgets.ROW):
     by = widgets.pick("Compare", "by", list(BY), "variant", show=BY.get)
@@ -52,7 +52,7 @@ with st.container(**widgets.ROW):
 
 table = data.ask(
     store,
-    queries.layer_metrics,
+    Store.layer_metrics,
     variant=variant,
     domain=None if by == "domain" else domain,
     segment=None if by == "segment" else ALL,

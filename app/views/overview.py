@@ -14,9 +14,7 @@ from app.words import metrics as words
 from store.metrics import change_summary as story
 from store.metrics.change_summary import Story
 from store.names import ALL, BASE, SUPPORTED
-from store.read import lists as feature_lists
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 
 CARD_WIDTHS = {1: 690, 2: 540, 3: 337, 5: 337, 6: 337}  # pixels, by the number of cards: side by side at 1440, two at 1024
 CARD_WIDTH = 262  # of another number: four at 1440, two at 1024
@@ -61,7 +59,7 @@ def compared(store: Store, dictionaries: pd.DataFrame) -> str:
 
 
 def shown_cards(store: Store, table: pd.DataFrame, layer: int | None) -> pd.DataFrame:
-    """The rows of queries.overview that get a card: each variant at one layer, or (layer None) each layer of the only one."""
+    """The rows of Store.overview that get a card: each variant at one layer, or (layer None) each layer of the only one."""
     order = {variant: i for i, variant in enumerate(store.variants)}
     here = table if layer is None else table[table["layer"] == layer]
     return here.sort_values("variant", key=lambda column: column.map(order), kind="stable")
@@ -69,8 +67,8 @@ def shown_cards(store: Store, table: pd.DataFrame, layer: int | None) -> pd.Data
 
 def stories(store: Store, domain: str) -> dict[tuple[str, int], Story]:
     """What the change of each variant at each layer amounts to, on one domain."""
-    rows = data.ask(store, queries.layer_metrics, domain=domain, segment=ALL)
-    down = data.ask(store, queries.beyond_noise, domain=domain).set_index(["variant", "layer"])["n_down"]
+    rows = data.ask(store, Store.layer_metrics, domain=domain, segment=ALL)
+    down = data.ask(store, Store.beyond_noise, domain=domain).set_index(["variant", "layer"])["n_down"]
     return {key: story.tell(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
 
 
@@ -102,7 +100,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
     floor = widgets.has_floor(store)
     here = {"variant": variant} if layer is None else {"variant": variant, "layer": layer}
     chosen = {"verdicts": SUPPORTED, "sort": "striking"} if floor else {"sort": "abs_shift"}
-    found = data.ask(store, feature_lists.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
+    found = data.ask(store, Store.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
     if found.empty:
         st.caption("No change of a single feature holds up here.")
     else:
@@ -125,7 +123,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
 
 def answers(store: Store) -> None:
     """What the models answer to the one prompt of a task that their answers differ most on."""
-    telling = data.ask(store, queries.telling_prompts)
+    telling = data.ask(store, Store.telling_prompts)
     if telling.empty:
         return
     tasks = telling["task"].to_list()
@@ -134,7 +132,7 @@ def answers(store: Store) -> None:
         st.markdown("#### The same prompt, answered by each")
         task = widgets.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
-    rows = data.ask(store, queries.answers, task=task)
+    rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
     blurred = veil.may_be_harmful(task) and not veil.is_lifted()
@@ -147,7 +145,7 @@ def answers(store: Store) -> None:
 
 store = data.current()
 st.markdown("## Overview")
-st.markdown(compared(store, data.ask(store, queries.dictionaries)))
+st.markdown(compared(store, data.ask(store, Store.dictionaries)))
 with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
     st.markdown(HOW_TO_READ)
 stops = st.expander("Guided tour: a few places to look at", icon=":material/tour:", on_change="rerun", key="tour_links")
@@ -159,9 +157,9 @@ by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
     layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
-    evidence.pick_veil([*store.domains, *data.ask(store, queries.telling_prompts)["task"]])
+    evidence.pick_veil([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
     widgets.small_badge(store, domain)
-table = data.ask(store, queries.overview, domain=domain)
+table = data.ask(store, Store.overview, domain=domain)
 if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()

@@ -9,7 +9,7 @@ from app import data, link
 from app.components import pickers as widgets
 from app.components import sql_answer as sql
 from app.words import metrics as words
-from store.read.connection import Store
+from store.read.store import Store
 from store.reports import glossary
 from store.sandbox import run as sandbox
 

@@ -24,8 +24,8 @@ from app.components import (
 )
 from app.words import metrics as words
 from store.names import ALL, KINDS, VERDICTS
-from store.read import lists as feature_lists
-from store.read.connection import Store
+from store.read.feature_filter import FALLEN
+from store.read.store import Store
 from store.reports.review import as_json, collect, list_in_words
 from store.reports.review_page import as_html
 from store.sidecar.entries import can_write, read_reviews, sidecar_path
@@ -41,7 +41,7 @@ def filters(store: Store, floor: bool) -> str:
         name = widgets.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
         if floor:
             widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS[name])
-        widgets.pick_kinds(feature_lists.FALLEN if name == "suppressed" else KINDS)
+        widgets.pick_kinds(FALLEN if name == "suppressed" else KINDS)
         with st.container(**widgets.ROW):
             widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))
             widgets.pick_search()
@@ -115,7 +115,7 @@ with left:
 with right:
     review_list.step_buttons(work, at, st.container(horizontal=True, vertical_alignment="center"))
     named = f"{at[0]}:{at[1]}"
-    row = data.ask(store, feature_lists.shifted_features, variant=variant, domain=domain, search=named, limit=1).iloc[0]
+    row = data.ask(store, Store.shifted_features, variant=variant, domain=domain, search=named, limit=1).iloc[0]
     evidence.summary(store, row, lists.feature_link(row, name, layer))
     review_panel.judge(store, variant, at, reviewer, writable and bool(reviewer), history)
     falls = row["shift"] < 0

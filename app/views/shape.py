@@ -8,8 +8,7 @@ from app.charts import features as charts
 from app.components import pickers as widgets
 from app.words import metrics as words
 from store.names import ALL, OBSERVED
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 
 NEAREST = 3
 
@@ -17,8 +16,8 @@ NEAREST = 3
 def summary(store: Store, variant: str, layer: int, rows: pd.DataFrame) -> str:
     """The mean's share, and how many directions the rest takes."""
     asked = {"variant": variant, "layer": layer, "domain": ALL, "segment": ALL, "metric": "effective_rank", "control": OBSERVED}
-    rank = data.ask(store, queries.layer_metrics, **asked)["value"]
-    width = int(data.ask(store, queries.dictionaries).set_index("layer").loc[layer, "d_model"])
+    rank = data.ask(store, Store.layer_metrics, **asked)["value"]
+    width = int(data.ask(store, Store.dictionaries).set_index("layer").loc[layer, "d_model"])
     mean, leading = rows[rows["component"] == 0]["share"], rows[rows["component"] > 0]["share"]
     parts = []
     if len(mean):
@@ -65,11 +64,11 @@ with st.container(**widgets.ROW):
     variant = widgets.pick_variant(store)
     layer = widgets.pick_layer(store, store.layers[-1])
     widgets.small_badge(store, ALL, variant)
-    gate = data.ask(store, queries.fit, variant=variant, layer=layer, domain=ALL)["gate"]
+    gate = data.ask(store, Store.fit, variant=variant, layer=layer, domain=ALL)["gate"]
     if len(gate):
         widgets.gate_badge(gate.iloc[0])
 
-rows = data.ask(store, queries.spectrum, variant=variant, layer=layer)
+rows = data.ask(store, Store.spectrum, variant=variant, layer=layer)
 if rows.empty:
     st.info("This store holds no spectrum: the run was made with spectrum: 0.", icon=":material/search_off:")
     st.stop()
@@ -79,7 +78,7 @@ st.altair_chart(charts.spectrum(rows), key="spectrum", alt="Share of the change 
 st.caption("Orange: the mean. Blue: principal directions about it, largest first.")
 
 st.markdown("#### Features that point the same way")
-labels = data.ask(store, queries.labels, layer=layer).set_index("feature")["label"].to_dict()
+labels = data.ask(store, Store.labels, layer=layer).set_index("feature")["label"].to_dict()
 panel = st.container(horizontal=True)
 for _, row in rows.iterrows():
     with panel.container(width=262, border=True):

@@ -9,10 +9,8 @@ from app.components import pickers as widgets
 from app.components import tables
 from app.words import metrics as words
 from store.names import ALL
-from store.read import lists as feature_lists
-from store.read import queries
-from store.read.connection import Store
-from store.read.lists import FALLEN
+from store.read.feature_filter import FALLEN
+from store.read.store import Store
 
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
 WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "gate"]
@@ -42,9 +40,9 @@ def others(store: Store, features: lists.FeatureList) -> None:
 
 def never_firing(store: Store, features: lists.FeatureList) -> int:
     """Features of the dictionaries shown that fire neither in the base nor in the variant."""
-    sizes = data.ask(store, queries.dictionaries).set_index("layer")["d_sae"]
+    sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"]
     layer = features.filter.layer
-    fired = data.ask(store, feature_lists.count_features, variant=features.filter.variant, layer=layer)
+    fired = data.ask(store, Store.count_features, variant=features.filter.variant, layer=layer)
     return int((sizes.sum() if layer is None else sizes[layer]) - fired["count"].sum())
 
 

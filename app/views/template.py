@@ -12,8 +12,7 @@ from app.components import tables
 from app.markup import contexts as tokens
 from app.words import metrics as words
 from store.names import ALL, OBSERVED
-from store.read import queries
-from store.read.connection import Store
+from store.read.store import Store
 
 ORDER = ("template", "prompt", "response", "text")
 TEMPLATE = "template"
@@ -34,7 +33,7 @@ def sentence(rows: pd.DataFrame) -> str:
 def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.Series | None:
     """The features most of whose shift sits on one segment; a click on a row gives it."""
     st.markdown(f"#### Mostly on {segment} tokens")
-    rows = data.ask(store, queries.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
+    rows = data.ask(store, Store.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
     if rows.empty:
         st.caption(f"No feature has {words.percent(MOST)} of its shift on {segment} tokens.")
         return None
@@ -78,7 +77,7 @@ for what, number in left_out.items() if isinstance(left_out, dict) else ():
         st.caption(words.plain(f"{number} {what}."))
 
 order = [name for name in ORDER if name in store.segments] + [name for name in store.segments if name not in ORDER]
-shares = data.ask(store, queries.shift_by_segment, variant=variant, layer=layer)
+shares = data.ask(store, Store.shift_by_segment, variant=variant, layer=layer)
 if len(shares):
     st.markdown(sentence(shares))
     st.altair_chart(
@@ -88,7 +87,7 @@ if len(shares):
     )
 
 st.markdown("#### Overlap by segment")
-table = data.ask(store, queries.layer_metrics, variant=variant, domain=ALL, metric="overlap", layer=layer)
+table = data.ask(store, Store.layer_metrics, variant=variant, domain=ALL, metric="overlap", layer=layer)
 table = table[table["segment"].isin(order)]
 observed, floor = table[table["control"] == OBSERVED], table[table["control"] == "isotropic"]
 present = [name for name in order if name in set(observed["segment"])]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from app.words import metrics as words
 from store.metrics.thresholds import SAME_DIRECTION
-from store.read.variant_pairs import TOP
+from store.read.layer_shifts import TOP
 
 RULE_NAMES = {"verdict": "It has a verdict", "floor": "Beyond the floor", "rms": "Beyond 3 × typical"}
 """How a feature is found to have changed (store.read.variant_pairs.RULES) -> its short name."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.corpus.documents import Document
-from store.format.parts import MAX_PART_TOKENS
+from store.format.part_guard import MAX_PART_TOKENS
 
 LEAST_FILL = 0.7
 """A window shorter than this share of its batch's longest begins another batch."""

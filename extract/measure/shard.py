@@ -19,7 +19,7 @@ from extract.measure.top_contexts import ContextRanker
 from extract.models.batch_reader import read_batches
 from extract.pilot.controls import is_rerun
 from extract.saes.codes import SparseCodes
-from store.format.parts import Codes, LayerCodes
+from store.format.codes import Codes, LayerCodes
 from store.format.writer import StoreWriter
 
 

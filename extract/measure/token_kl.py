@@ -25,7 +25,8 @@ from extract.models.predictions import Predictions, divergence, pieces
 from extract.progress import progress_bar
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
-from store.format.parts import Codes, read_codes, read_counted
+from store.format.codes import Codes
+from store.format.part_reading import read_codes, read_counted
 from store.format.writer import StoreWriter
 from store.names import BASE
 

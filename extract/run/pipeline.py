@@ -44,7 +44,7 @@ from store.format.claim import claimed
 from store.format.manifest import Manifest, read_manifest
 from store.format.writer import WORK_FOLDER, StoreWriter
 from store.names import BASE
-from store.read.connection import verify
+from store.read.verification import verify
 
 
 @dataclass

@@ -26,7 +26,7 @@ from store.format.manifest import Manifest, file_hash
 from store.format.writer import PILOT_FILE
 from store.metrics.thresholds import LEVEL
 from store.names import BASE
-from store.read.connection import Store
+from store.read.store import Store
 from store.sidecar.steering import MIN_CONTEXTS, RESTORE, Steering
 
 Change = Callable[[torch.Tensor], torch.Tensor]

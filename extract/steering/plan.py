@@ -13,7 +13,7 @@ from extract.config import RunConfig
 from store.errors import UserError
 from store.names import ALL
 from store.numbers import listed
-from store.read.connection import Store
+from store.read.store import Store
 from store.sidecar.steering import ABLATE, RESTORE
 
 POSITIONS_AFTER = 31

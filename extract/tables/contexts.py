@@ -9,7 +9,9 @@ from extract.corpus.batches import Shard
 from extract.measure.top_contexts import top_contexts
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import MergedSums
-from store.format.parts import MAX_PART_TOKENS, Codes, read_codes
+from store.format.codes import Codes
+from store.format.part_guard import MAX_PART_TOKENS
+from store.format.part_reading import read_codes
 from store.names import BASE, RANKINGS
 
 

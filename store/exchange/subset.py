@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store.format import parts
-from store.format.parts import MAX_PART_TOKENS, Codes, LayerCodes
+from store.format.codes import Codes, LayerCodes, part_file
+from store.format.part_guard import MAX_PART_TOKENS
+from store.format.part_reading import read_codes, read_counted
 from store.format.tables import TABLE_KEYS
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.names import BASE
-from store.read.connection import Store
+from store.read.store import Store
 
 NOWHERE = -1  # part and first_row of a document without codes: whoever forgets has_codes gets an error, not another's codes
 ROWS_AT_ONCE = 262_144
@@ -156,11 +157,11 @@ def _gather(source: Store, documents: pd.DataFrame, progress: Callable[[int], No
     pieces: dict[tuple[int, str], list[Codes]] = {(layer, model): [] for layer in source.layers for model in models}
     counted: dict[int, list[np.ndarray]] = {layer: [] for layer in source.layers}
     for row in documents.itertuples():
-        path = source.path / parts.part_file(row.part)
+        path = source.path / part_file(row.part)
         for layer in source.layers:
-            counted[layer].append(parts.read_counted(path, layer)[row.first_row : row.first_row + row.n_tokens])
+            counted[layer].append(read_counted(path, layer)[row.first_row : row.first_row + row.n_tokens])
             for model in models:
-                pieces[layer, model].append(parts.read_codes(path, layer, model, row.first_row, row.n_tokens))
+                pieces[layer, model].append(read_codes(path, layer, model, row.first_row, row.n_tokens))
         progress(1)
     sizes = source.dictionaries().set_index("layer")
     return {

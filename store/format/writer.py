@@ -15,9 +15,11 @@ import pyarrow as pa
 from store import files
 from store.errors import UserError, reason
 from store.format import manifest as manifests
-from store.format import parts, tables, trust
+from store.format import tables, trust
+from store.format.codes import LayerCodes, part_file
 from store.format.manifest import Manifest
-from store.format.parts import LayerCodes
+from store.format.part_reading import part_digest
+from store.format.part_writing import write_part
 
 WORK_FOLDER = "work"
 PILOT_FILE = "pilot.npz"
@@ -54,11 +56,11 @@ class StoreWriter:
 
     def part_path(self, part: int) -> Path:
         """Where a part is, or will be."""
-        return self.partial / parts.part_file(part)
+        return self.partial / part_file(part)
 
     def write_part(self, part: int, layers: Mapping[int, LayerCodes], feature_index: bool = True) -> None:
-        """Write the codes of one group of documents; see :func:`store.format.parts.write_part`."""
-        parts.write_part(self.part_path(part), part, layers, feature_index)
+        """Write the codes of one group of documents; see :func:`store.format.part_writing.write_part`."""
+        write_part(self.part_path(part), part, layers, feature_index)
 
     def load(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
         """Append rows to a table of schema.sql."""
@@ -79,7 +81,7 @@ class StoreWriter:
         rows = tables.row_counts(finished)
         self._check_content(finished, dataclasses.replace(manifest, rows=rows))
         part_files = sorted((self.partial / "latents").glob("part-*.h5"))
-        digest = content_digest(tables.digest(finished), [parts.digest(path) for path in part_files])
+        digest = content_digest(tables.digest(finished), [part_digest(path) for path in part_files])
         finished.execute("CHECKPOINT")
         finished.close()
         files.sync(database)

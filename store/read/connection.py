@@ -1,48 +1,25 @@
-"""Reading a store, from the app or a notebook. Read-only in every way; needs no torch.
+"""An open store: its tables by SQL, its codes by feature or document. What is asked of it stands in the classes that build on it.
 
->>> from store import open_store
->>> s = open_store("store/demo")
->>> s.shifted_features(variant="maths", layer=12, limit=10)
+Read-only in every way.
 """
 
 import hashlib
-import inspect
-import re
-import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import numpy as np
 import pandas as pd
 
-from store.errors import UserError, first_line, unavailable
-from store.format import manifest as manifests
-from store.format import parts, tables, trust
+from store.errors import UserError
+from store.format import trust
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
-from store.format.writer import PILOT_FILE, content_digest
+from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
-from store.read import (
-    bounded,
-    contents,
-    firings,
-    opening,
-    queries,
-)
-from store.read import (
-    documents as document_queries,
-)
-from store.read import (
-    lists as feature_lists,
-)
-from store.read import (
-    variant_pairs as compare,
-)
+from store.read import bounded, contents, opening
 from store.sidecar import entries as sidecar
-
-_FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
-READ_ONLY = opening.READ_ONLY
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -62,10 +39,8 @@ _IMPORTED = "imported"
 _DATABASE = (MANIFEST_FILE, DATABASE_FILE)
 
 
-class Store:
-    """A finished store. Every question (:func:`_questions`) is a method.
-
-    ``store.contexts(layer=12, feature=431, ...)``, ``store.shifted_features(variant="maths", layer=12, limit=10)``.
+class Connection:
+    """A finished store that is open to read.
 
     Attributes:
         path: the store's folder.
@@ -104,7 +79,32 @@ class Store:
         self.domains: list[str] = self._column("SELECT DISTINCT domain FROM documents ORDER BY domain")
         self.segments: list[str] = self._column("SELECT DISTINCT segment FROM tokens ORDER BY segment")
 
-    def __enter__(self) -> "Store":
+    @classmethod
+    def open(cls, folder: Path, manifest: Manifest, snapshot: opening.Snapshot, with_labels: bool = True) -> Self:
+        """A finished store, once its manifest is read (:func:`store.read.opening.read_manifest`).
+
+        Raises:
+            UserError: as :func:`store.read.store.open_store`.
+        """
+        opening.refuse_if_written(folder)
+        contents.check_names(folder, manifest)
+        opening.look(folder, manifest, snapshot)
+        labels = sidecar.read_labels(folder, manifest.digest) if with_labels else None
+        database = manifest.files[DATABASE_FILE]
+        connection = opening.connect(folder, database["sha256"], database["bytes"])
+        try:
+            trust.check_database(connection, manifest, database["bytes"])
+            store = cls(folder, manifest, snapshot, connection, labels)
+            snapshot.check()  # nothing took another's place while it was opened
+        except duckdb.Error as error:
+            connection.close()
+            raise opening.database_error(folder, error) from error
+        except UserError:
+            connection.close()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -155,7 +155,7 @@ class Store:
         document, part, first_row = (places[name].to_numpy() for name in ("document", "part", "first_row"))
         pieces: dict[str, list[np.ndarray]] = {name: [empty] for name, empty in _NO_ACTIVATIONS.items()}
         for number in np.unique(part):
-            row, value = self._read(number, parts.read_feature, layer, model, feature)
+            row, value = self._read(number, read_feature, layer, model, feature)
             start, stop = np.searchsorted(part, [number, number + 1])
             which = start + np.searchsorted(first_row[start:stop], row, side="right") - 1
             pieces["document"].append(document[which])
@@ -172,7 +172,7 @@ class Store:
         Raises:
             UserError: no such document, or the store did not keep its codes.
         """
-        found = self.sql("SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = ?", [document])
+        found = self.sql("SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = $document", {"document": document})
         if found.empty:
             raise UserError(f"The store has no document {document}; it has {self.manifest.rows['documents']} documents.")
         place = found.iloc[0]
@@ -181,21 +181,21 @@ class Store:
                 f"This store did not keep the codes of document {document} (documents.has_codes says which it kept); the store "
                 "that it was cut from, or a new extraction, has them."
             )
-        codes = self._read(place.part, parts.read_codes, layer, model, int(place.first_row), int(place.n_tokens))
-        norms = self.sql("SELECT decoder_norm FROM features WHERE layer = ? ORDER BY feature", [layer])["decoder_norm"]
+        codes = self._read(place.part, read_codes, layer, model, int(place.first_row), int(place.n_tokens))
+        norms = self.sql("SELECT decoder_norm FROM features WHERE layer = $layer ORDER BY feature", {"layer": layer})["decoder_norm"]
         if codes.index.max(initial=-1) >= len(norms):
             raise UserError(f"The codes of layer {layer} name features that the store does not have; do not trust this copy.")
         value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)
         return pd.DataFrame({"position": codes.rows, "feature": codes.index, "value": value})
 
     def _read(self, number: int, read: Callable[..., Any], *place: Any) -> Any:
-        """What a function of store/format/parts.py reads from a part.
+        """What a function of store/format/part_reading.py reads from a part.
 
         Raises:
             Replaced: the part, or the store, is not the one any more that was opened.
             UserError: the manifest does not name it, so that nobody has looked whether it lies in the store.
         """
-        name = parts.part_file(int(number))
+        name = part_file(int(number))
         if name not in self.manifest.files:
             raise UserError(f"Documents stand in the part '{name}', which the manifest does not name; do not trust this copy.")
         self.snapshot.check([MANIFEST_FILE, name])
@@ -211,139 +211,3 @@ class Store:
         if not norm:
             raise UserError(f"The store has no feature {feature} at layer {layer}.")
         return norm[0]
-
-
-def _questions() -> dict[str, Any]:
-    """The public functions that take a store first, of the modules of questions."""
-    return {
-        name: function
-        for module in (queries, feature_lists, firings, compare, document_queries)
-        for name, function in inspect.getmembers(module, inspect.isfunction)
-        if not name.startswith("_") and next(iter(inspect.signature(function).parameters), None) == "store"
-    }
-
-
-for _name, _function in _questions().items():
-    setattr(Store, _name, _function)
-
-
-def open_store(path: str | Path) -> Store:
-    """Open a finished store for reading, with the labels that were imported for it (:mod:`store.sidecar.entries`).
-
-    Raises:
-        UserError: there is none, it is unfinished, damaged, cut short, or of another schema version; its sidecar is damaged.
-    """
-    folder = Path(path)
-    manifest, snapshot = opening.read_manifest(folder)
-    return _open(folder, manifest, snapshot, with_labels=True)
-
-
-def _open(folder: Path, manifest: Manifest, snapshot: opening.Snapshot, with_labels: bool) -> Store:
-    opening.refuse_if_written(folder)
-    _check_names(folder, manifest)
-    opening.look(folder, manifest, snapshot)
-    labels = sidecar.read_labels(folder, manifest.digest) if with_labels else None
-    database = manifest.files[DATABASE_FILE]
-    connection = opening.connect(folder, database["sha256"], database["bytes"])
-    try:
-        trust.check_database(connection, manifest, database["bytes"])
-        store = Store(folder, manifest, snapshot, connection, labels)
-        snapshot.check()  # nothing took another's place while it was opened
-    except duckdb.Error as error:
-        connection.close()
-        raise opening.database_error(folder, error) from error
-    except UserError:
-        connection.close()
-        raise
-    return store
-
-
-def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
-    """Check every byte and row of a store against its manifest, and the structure of its sidecar.
-
-    Args:
-        beside: what may lie in the folder although the manifest does not name it.
-
-    Returns:
-        One sentence for each thing that is wrong; an empty list for a sound store.
-
-    Raises:
-        UserError: it cannot be opened at all, or was replaced meanwhile.
-    """
-    folder = Path(path)
-    manifest, snapshot = opening.read_manifest(folder)
-    opening.refuse_if_written(folder)
-    _check_names(folder, manifest)
-    problems = []
-    for name, expected in manifest.files.items():
-        digest = _hash_of(folder, name)
-        if digest is None:
-            problems.append(f"The file '{name}' is missing.")
-        elif digest != expected["sha256"]:
-            problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
-    problems += contents.strange(folder, manifest, beside)
-    problems += sidecar.check(folder)
-    if problems:
-        snapshot.check()
-        return problems
-    with _open(folder, manifest, snapshot, with_labels=False) as store:
-        try:
-            rows, digest = tables.row_counts(store.cursor()), tables.digest(store.connection, opening.CATALOG)
-        except duckdb.Error as error:
-            return [f"The database '{DATABASE_FILE}' lacks what a store has ({first_line(error)})."]
-        problems += [
-            f"The table {table!r} has {rows.get(table, 'no')} rows, the manifest says {count}."
-            for table, count in manifest.rows.items()
-            if rows.get(table) != count
-        ]
-        part_digests = [parts.digest(folder / name) for name in sorted(manifest.files) if name.endswith(".h5")]
-        snapshot.check()
-        if content_digest(digest, part_digests) != manifest.digest:
-            problems.append("The content digest does not match the manifest.")
-        problems += trust.repeated_keys(store.connection)
-    return problems
-
-
-def _hash_of(folder: Path, name: str) -> str | None:
-    """SHA-256 of a file of a store; None where there is none.
-
-    Raises:
-        Unavailable: it cannot be read.
-    """
-    file = folder / name
-    try:
-        return manifests.file_hash(file) if stat.S_ISREG(file.stat().st_mode) else None
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise unavailable(f"'{name}' of the store '{folder}'", error) from error
-
-
-def _check_names(folder: Path, manifest: Manifest) -> None:
-    """A store that somebody shared must not make its reader look at other files, nor at what the manifest does not vouch for.
-
-    Raises:
-        UserError: it would.
-    """
-    for name in (*manifest.files, PILOT_FILE):
-        if not _FILE_NAME.fullmatch(name):
-            raise UserError(f"The manifest names the file {name!r}, which does not belong to a store; do not trust this copy.")
-        if not _is_inside(folder / name, folder):
-            raise UserError(
-                f"The file '{name}' of the store is a link to another place, as in the cache of the Hugging Face hub; fetch "
-                "the store as plain files ('hf download REPO --local-dir FOLDER', or snapshot_download with local_dir=), and "
-                "do not trust a copy with links from anywhere else."
-            )
-    if DATABASE_FILE not in manifest.files:
-        raise UserError(f"The manifest of '{folder}' does not name '{DATABASE_FILE}'; do not trust this copy.")
-    contents.check_folder(folder)
-
-
-def _is_inside(file: Path, folder: Path) -> bool:
-    """Whether a file is where its path says, or elsewhere in the folder; not where links go round in a circle."""
-    try:
-        return file.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):
-        return False
-
-

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from store.errors import UserError, unavailable
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest, read_manifest
+from store.format.writer import PILOT_FILE
 from store.sidecar import entries as sidecar
 
+_FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
 _HARMLESS = re.compile(
     r"(README|LICEN[CS]E|NOTICE|CITATION|CHANGELOG|DATASHEET)(\.[\w-]+)*|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini"
     r"|\.git(attributes|ignore|keep)|\.gitkeep",
@@ -21,6 +23,26 @@ _HARMLESS = re.compile(
 _HARMLESS_FOLDERS = (".git", ".cache", "@eaDir", "__MACOSX")
 """Of version control, of the hub's downloads, of network drives, of archives."""
 MOST_TOLD = 20
+
+
+def check_names(folder: Path, manifest: Manifest) -> None:
+    """A store that somebody shared must not make its reader look at other files, nor at what the manifest does not vouch for.
+
+    Raises:
+        UserError: it would.
+    """
+    for name in (*manifest.files, PILOT_FILE):
+        if not _FILE_NAME.fullmatch(name):
+            raise UserError(f"The manifest names the file {name!r}, which does not belong to a store; do not trust this copy.")
+        if not _is_inside(folder / name, folder):
+            raise UserError(
+                f"The file '{name}' of the store is a link to another place, as in the cache of the Hugging Face hub; fetch "
+                "the store as plain files ('hf download REPO --local-dir FOLDER', or snapshot_download with local_dir=), and "
+                "do not trust a copy with links from anywhere else."
+            )
+    if DATABASE_FILE not in manifest.files:
+        raise UserError(f"The manifest of '{folder}' does not name '{DATABASE_FILE}'; do not trust this copy.")
+    check_folder(folder)
 
 
 def check_folder(folder: Path) -> None:
@@ -91,3 +113,11 @@ def _entries(folder: Path) -> Iterator[os.DirEntry]:
         return
     except OSError as error:
         raise unavailable(f"The folder '{folder}'", error) from error
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is where its path says, or elsewhere in the folder; not where links go round in a circle."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return False

@@ -1,18 +1,13 @@
 """Which documents hold a piece of text: by the bytes of their tokens, so that no boundary between tokens hides it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from store.read.connection import Connection
 from store.token_text import folded, raw_bytes, running
-
-if TYPE_CHECKING:
-    from store.read.connection import Store
 
 TOKENS_AT_ONCE = 250_000
 """Tokens whose text is in memory at a time, give or take a document."""
@@ -21,7 +16,7 @@ LONGEST = 1024
 """Bytes of a token that are searched; no real one is as long, and a store from a stranger must not fill the memory."""
 
 
-def documents_with(store: Store, search: str) -> list[int]:
+def documents_with(store: Connection, search: str) -> list[int]:
     """The numbers of the documents that have `search` in their source id or their text, ascending.
 
     It is looked for as it is typed, without patterns, but whatever its case, and whether a letter and its accent are one
@@ -34,7 +29,7 @@ def documents_with(store: Store, search: str) -> list[int]:
     return sorted({int(number) for number in (*named, *holding)})
 
 
-def _texts(store: Store, documents: pd.DataFrame) -> Iterator[tuple[int, str]]:
+def _texts(store: Connection, documents: pd.DataFrame) -> Iterator[tuple[int, str]]:
     """Every document that has tokens, and its text.
 
     Args:
@@ -45,8 +40,8 @@ def _texts(store: Store, documents: pd.DataFrame) -> Iterator[tuple[int, str]]:
     raws = pa.array([*(raw_bytes(token)[:LONGEST] for token in vocabulary["token"]), b""], pa.large_binary())
     for _, some in documents.groupby(documents["n_tokens"].cumsum() // TOKENS_AT_ONCE):
         tokens = store.sql(
-            "SELECT document, token_id FROM tokens WHERE document BETWEEN ? AND ? ORDER BY document, position",
-            [int(some["document"].min()), int(some["document"].max())],
+            "SELECT document, token_id FROM tokens WHERE document BETWEEN $first AND $last ORDER BY document, position",
+            {"first": int(some["document"].min()), "last": int(some["document"].max())},
         )
         if tokens.empty:
             continue

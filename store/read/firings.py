@@ -5,17 +5,11 @@ From the codes, so only of the documents whose codes a store keeps (documents.ha
 its context window, counted from 0; places are taken together in octaves: 0, 1 to 2, 3 to 6, 7 to 14, and so on.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from store.names import BASE
-
-if TYPE_CHECKING:
-    from store.read.connection import Store
+from store.read.connection import Connection
 
 BINS_AN_OCTAVE = 2
 """Of the density: half-octave bins, as in the histograms."""
@@ -23,45 +17,47 @@ BINS_AN_OCTAVE = 2
 VARIANT = "variant"
 
 
-def paired_activations(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
-    """The tokens where a feature fires in base or variant, in reading order.
+class Firings(Connection):
+    """Where a feature fires, token by token."""
 
-    Returns:
-        DataFrame: document, domain, position, place, base, variant (scaled activations, 0 where it is silent).
-    """
-    base = store.activations(layer, feature, BASE).rename(columns={"value": BASE})
-    other = store.activations(layer, feature, variant).rename(columns={"value": VARIANT})
-    pairs = base.merge(other, on=["document", "position"], how="outer", sort=True).fillna({BASE: 0.0, VARIANT: 0.0})
-    windows = store.sql(
-        """
-        SELECT d.document, d.domain, min(t.position) AS start
-        FROM documents d JOIN tokens t ON t.document = d.document
-        WHERE d.has_codes GROUP BY d.document, d.domain, t.context ORDER BY d.document, start
-        """
-    )
-    starts, places = _key(windows["document"], windows["start"]), _key(pairs["document"], pairs["position"])
-    which = np.searchsorted(starts, places, "right") - 1
-    pairs["domain"] = windows["domain"].to_numpy()[which]
-    pairs["place"] = pairs["position"].to_numpy() - windows["start"].to_numpy()[which]
-    return pairs[["document", "domain", "position", "place", BASE, VARIANT]]
+    def paired_activations(self, layer: int, feature: int, variant: str) -> pd.DataFrame:
+        """The tokens where a feature fires in base or variant, in reading order.
 
-
-def coded_tokens(store: Store) -> pd.DataFrame:
-    """What the documents with codes hold: domain, octave (of the place), n_tokens, n_documents (of the domain).
-
-    Attention sinks, which never fire, are among the tokens.
-    """
-    return store.sql(
+        Returns:
+            DataFrame: document, domain, position, place, base, variant (scaled activations, 0 where it is silent).
         """
-        WITH placed AS (
-            SELECT d.domain, d.document,
-                   t.position - min(t.position) OVER (PARTITION BY t.document, t.context) AS place
-            FROM documents d JOIN tokens t ON t.document = d.document WHERE d.has_codes
-        ), sizes AS (SELECT domain, count(DISTINCT document) AS n_documents FROM placed GROUP BY domain)
-        SELECT domain, floor(log2(place + 1))::INTEGER AS octave, count(*) AS n_tokens, any_value(n_documents) AS n_documents
-        FROM placed JOIN sizes USING (domain) GROUP BY ALL ORDER BY ALL
+        base = self.activations(layer, feature, BASE).rename(columns={"value": BASE})
+        other = self.activations(layer, feature, variant).rename(columns={"value": VARIANT})
+        pairs = base.merge(other, on=["document", "position"], how="outer", sort=True).fillna({BASE: 0.0, VARIANT: 0.0})
+        windows = self.sql(
+            """
+            SELECT d.document, d.domain, min(t.position) AS start
+            FROM documents d JOIN tokens t ON t.document = d.document
+            WHERE d.has_codes GROUP BY d.document, d.domain, t.context ORDER BY d.document, start
+            """
+        )
+        starts, places = _key(windows["document"], windows["start"]), _key(pairs["document"], pairs["position"])
+        which = np.searchsorted(starts, places, "right") - 1
+        pairs["domain"] = windows["domain"].to_numpy()[which]
+        pairs["place"] = pairs["position"].to_numpy() - windows["start"].to_numpy()[which]
+        return pairs[["document", "domain", "position", "place", BASE, VARIANT]]
+
+    def coded_tokens(self) -> pd.DataFrame:
+        """What the documents with codes hold: domain, octave (of the place), n_tokens, n_documents (of the domain).
+
+        Attention sinks, which never fire, are among the tokens.
         """
-    )
+        return self.sql(
+            """
+            WITH placed AS (
+                SELECT d.domain, d.document,
+                       t.position - min(t.position) OVER (PARTITION BY t.document, t.context) AS place
+                FROM documents d JOIN tokens t ON t.document = d.document WHERE d.has_codes
+            ), sizes AS (SELECT domain, count(DISTINCT document) AS n_documents FROM placed GROUP BY domain)
+            SELECT domain, floor(log2(place + 1))::INTEGER AS octave, count(*) AS n_tokens, any_value(n_documents) AS n_documents
+            FROM placed JOIN sizes USING (domain) GROUP BY ALL ORDER BY ALL
+            """
+        )
 
 
 def density(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -7,22 +7,20 @@ import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from store.metrics import change_summary as story
-from store.names import ALL
+from store.names import ALL, SUPPORTED
 from store.numbers import UNKNOWN, count, fixed, json_value, significant
-from store.read.lists import SUPPORTED, TELLING_DENSITY
+from store.read.feature_filter import TELLING_DENSITY
+from store.read.store import Store
 from store.sidecar.entries import read_steering
 from store.templates import macros
 from store.text import markdown
 from store.token_text import cut
-
-if TYPE_CHECKING:
-    from store.read.connection import Store
 
 PAPER = {
     "name": "arXiv 2605.11426 (Gemma 3 1B, Gemma Scope 2, layers 7 to 22, four single-task SFTs)", "cosine": 0.96,

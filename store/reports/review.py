@@ -9,20 +9,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from store.metrics.reasons import reason
 from store.names import ALL
 from store.numbers import json_value
-from store.read import lists as feature_lists
-from store.read import queries
-from store.read.lists import Filter
+from store.read.feature_filter import Filter
+from store.read.store import Store
 from store.sidecar.reviews import CONCERN, SEVERITIES, Review, disagree, standing
-
-if TYPE_CHECKING:
-    from store.read.connection import Store
 
 CONTEXTS = 3
 """Contexts kept of each feature, those that changed most."""
@@ -51,12 +47,12 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
         sensitivity (:func:`sensitivity`), fit (a row a layer, all domains together). Undefined numbers are None.
     """
     found = standing(review for review in history if review.variant == chosen.variant)
-    keys = list(feature_lists.feature_keys(store, **asdict(chosen)).itertuples(index=False, name=None))
+    keys = list(store.feature_keys(**asdict(chosen)).itertuples(index=False, name=None))
     inside = set(keys)
     reviewed = sorted((key for key in keys if key in found), key=lambda key: _gravity(found[key]))
     left = [list(key) for key in keys if key not in found]
     elsewhere = [key for key in found if key not in inside]
-    fit = queries.fit(store, chosen.variant, chosen.layer, ALL)
+    fit = store.fit(chosen.variant, chosen.layer, ALL)
     return {
         "report": "Featureshift review",
         "made": made.isoformat(timespec="seconds"),
@@ -118,10 +114,10 @@ def sensitivity(store: Store, variant: str, layer: int | None = None) -> pd.Data
                min(s.minimum_detectable) AS smallest, quantile_cont(s.minimum_detectable, 0.25) AS quarter,
                median(s.minimum_detectable) AS median, quantile_cont(s.minimum_detectable, 0.75) AS three_quarters,
                max(s.minimum_detectable) AS largest, count(*) FILTER (s.minimum_detectable > s.mean_base) AS blind
-        FROM layers l LEFT JOIN feature_stats s ON s.layer = l.layer AND s.variant = ? AND s.domain = 'all'
-        WHERE ?::INTEGER IS NULL OR l.layer = ? GROUP BY l.layer ORDER BY l.layer
+        FROM layers l LEFT JOIN feature_stats s ON s.layer = l.layer AND s.variant = $variant AND s.domain = 'all'
+        WHERE $layer::INTEGER IS NULL OR l.layer = $layer GROUP BY l.layer ORDER BY l.layer
         """,
-        [variant, layer, layer],
+        {"variant": variant, "layer": layer},
     )
 
 
@@ -133,11 +129,11 @@ def as_json(content: dict[str, Any]) -> str:
 def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[Review]) -> dict[str, Any]:
     """One feature that was judged: judgements, numbers of all domains together, the sentence behind them, contexts."""
     layer, feature = key
-    label = queries.feature(store, layer, feature)["label"].iloc[0]
-    stats = queries.feature_stats(store, layer, feature, chosen.variant).set_index("domain", drop=False)
+    label = store.feature(layer, feature)["label"].iloc[0]
+    stats = store.feature_stats(layer, feature, chosen.variant).set_index("domain", drop=False)
     pooled = stats.loc[ALL]
     ranking = "decrease" if pooled["shift"] < 0 else "increase"
-    contexts = queries.contexts(store, layer, feature, chosen.variant, ranking, chosen.domain, CONTEXTS)
+    contexts = store.contexts(layer, feature, chosen.variant, ranking, chosen.domain, CONTEXTS)
     return {
         "layer": layer,
         "feature": feature,

@@ -1,7 +1,7 @@
 """A store in words, for the terminal: where it came from and its headline table."""
 
 from store.format.manifest import Manifest
-from store.read.connection import Store
+from store.read.store import Store
 
 HEADLINE = [
     "variant", "layer", "cosine", "overlap", "latent_cosine", "relative_shift", "l0_base", "l0_variant",

@@ -18,8 +18,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from store.format.manifest import DATABASE_FILE
-from store.read import connection as reader
-from store.read.connection import Store
+from store.read.connection import FEATURES_WITH_LABELS, LABELS_DATABASE
+from store.read.opening import READ_ONLY
+from store.read.store import Store
 from store.sandbox.answer import MOST_NAMES, Answer, Limits, QueryError, most_bytes, read
 from store.sandbox.fair_turns import Busy, Turns
 
@@ -64,7 +65,7 @@ def _task(store: Store, sql: str, limits: Limits) -> bytes:
     """What the worker reads: a line of JSON, then the imported labels."""
     task = {
         "database": str((store.path / DATABASE_FILE).resolve()),
-        "config": reader.READ_ONLY
+        "config": READ_ONLY
         | {
             "autoload_known_extensions": "false",
             "memory_limit": f"{limits.memory}MB",
@@ -81,7 +82,7 @@ def _task(store: Store, sql: str, limits: Limits) -> bytes:
         "seconds": limits.seconds,
         "process_bytes": 2 * limits.memory * 1_000_000,
         "cpu_seconds": THREADS * (limits.seconds + 1),
-        "labels": [text.format(name="imported") for text in (reader.LABELS_DATABASE, reader.FEATURES_WITH_LABELS)],
+        "labels": [text.format(name="imported") for text in (LABELS_DATABASE, FEATURES_WITH_LABELS)],
     }
     labels = _labels(store)
     return json.dumps(task | {"labels_bytes": len(labels)}).encode() + b"\n" + labels

@@ -11,15 +11,17 @@ import pytest
 from app import data
 from store import open_store, verify
 from store.errors import UserError
-from store.format import parts, tables
+from store.format import tables
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.format.part_reading import n_tokens, read_codes, read_counted, read_feature
 from store.names import BASE
-from store.read.connection import READ_ONLY
+from store.read.opening import READ_ONLY
 from store.sidecar.entries import Label, sidecar_path, write_labels
 from tests.support import pages
 from tests.support.tiny_store import D_SAE, LAYERS, VARIANTS
 
-PART = parts.part_file(0)
+PART = part_file(0)
 FILES = (MANIFEST_FILE, DATABASE_FILE, "pilot.npz", PART)
 
 
@@ -69,14 +71,14 @@ def test_every_bit_of_the_manifest_matters(own):
 
 def everything(path: Path) -> list[bytes]:
     """All that is ever read from a part."""
-    found = [str(parts.n_tokens(path)).encode()]
+    found = [str(n_tokens(path)).encode()]
     for layer in LAYERS:
-        found.append(parts.read_counted(path, layer).tobytes())
+        found.append(read_counted(path, layer).tobytes())
         for model in (BASE, *VARIANTS):
-            for codes in (parts.read_codes(path, layer, model), parts.read_codes(path, layer, model, 6, 4)):
+            for codes in (read_codes(path, layer, model), read_codes(path, layer, model, 6, 4)):
                 found += [codes.indptr.tobytes(), codes.index.tobytes(), codes.value.tobytes()]
             for feature in range(D_SAE):
-                found += [values.tobytes() for values in parts.read_feature(path, layer, model, feature)]
+                found += [values.tobytes() for values in read_feature(path, layer, model, feature)]
     return found
 
 

@@ -21,8 +21,9 @@ from extract.corpus.render import Renderer
 from store import open_store, verify
 from store.errors import UserError
 from store.exchange.label_files import import_labels
-from store.format import parts
+from store.format.codes import part_file
 from store.format.manifest import MANIFEST_FILE
+from store.format.part_reading import part_digest, read_counted
 from store.reports.terminal import describe
 from store.sidecar.entries import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
 from store.sidecar.rows import checksum
@@ -404,7 +405,7 @@ def ask(store: Path) -> None:
             assert codes["feature"].between(0, 3).all() and (codes["value"] > 0).all()
         for feature in range(4):
             assert (opened.activations(12, feature, "maths")["value"] > 0).all()
-    parts.digest(store / parts.part_file(0))
+    part_digest(store / part_file(0))
 
 
 @settings(SLOW, max_examples=40)
@@ -414,7 +415,7 @@ def test_a_part_with_other_values(tiny_store, tmp_path, place, value):
     store = tmp_path / "store"
     shutil.rmtree(store, ignore_errors=True)
     shutil.copytree(tiny_store, store)
-    with h5py.File(store / parts.part_file(0), "a") as file:
+    with h5py.File(store / part_file(0), "a") as file:
         del file[f"layer_12/codes/maths/{place}"]
         file[f"layer_12/codes/maths/{place}"] = value
     rewrite_manifest(store)
@@ -428,7 +429,7 @@ def test_a_part_with_other_values(tiny_store, tmp_path, place, value):
 )  # fmt: skip
 def test_a_part_with_other_attributes(tiny_store, tmp_path, name, value):
     store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
-    with h5py.File(store / parts.part_file(0), "a") as file:
+    with h5py.File(store / part_file(0), "a") as file:
         file["layer_12"].attrs[name] = value
         file["layer_12/codes/maths/by_token/index"][:] = [0, 1, 2, 3]
     rewrite_manifest(store)
@@ -439,10 +440,10 @@ def test_a_part_with_other_attributes(tiny_store, tmp_path, name, value):
 def test_a_part_that_claims_more_than_it_holds(tiny_store, tmp_path):
     """64 TiB of numbers of which none is in the file would end the process that reads them."""
     store = Path(shutil.copytree(tiny_store, tmp_path / "store"))
-    with h5py.File(store / parts.part_file(0), "a") as file:
+    with h5py.File(store / part_file(0), "a") as file:
         del file["layer_12/counted"]
         file.create_dataset("layer_12/counted", (2**44,), bool, chunks=(2**14,))
     rewrite_manifest(store)
-    for read in (parts.digest, lambda path: parts.read_counted(path, 12)):
+    for read in (part_digest, lambda path: read_counted(path, 12)):
         with pytest.raises(UserError, match="claims more values"):
-            read(store / parts.part_file(0))
+            read(store / part_file(0))

@@ -15,8 +15,10 @@ from app import data
 from extract.__main__ import main
 from store import open_store, verify
 from store.errors import UserError
-from store.format import parts, trust
+from store.format import part_reading, trust
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
+from store.format.part_reading import part_digest, read_feature
 from store.read import bounded
 from store.read.contents import remarks
 from tests.support import ROOT, pages
@@ -205,7 +207,7 @@ def test_a_forged_part_is_not_unpacked(own, change, match):
 def test_a_part_holds_nothing_else(own, change):
     forge_part(own, change)
     with pytest.raises(UserError, match=r"part-00000\.h5"):
-        parts.digest(own / parts.part_file(0))
+        part_digest(own / part_file(0))
 
 
 def test_a_feature_fires_once_on_a_token(own):
@@ -220,7 +222,7 @@ def test_a_feature_fires_once_on_a_token(own):
 
 
 def test_more_codes_than_one_question_reads(own, monkeypatch):
-    monkeypatch.setattr(parts, "MOST_CODES", 2)
+    monkeypatch.setattr(part_reading, "MOST_CODES", 2)
     with open_store(own) as store:
         with pytest.raises(UserError, match=r"has 3 codes .* at most 2"):
             store.codes(0, 12, "maths")
@@ -231,8 +233,8 @@ def test_looking_through_a_part_in_pieces_finds_the_same(own, monkeypatch):
     """Without the feature-major index, as in a copy to share: rows 0, 2, 4 and 10 with codes 3, 1, 4, 1 (tiny_store.py)."""
     forge_part(own, lambda file: file.__delitem__("layer_12/codes/maths/by_feature"))
     for at_once in (1, 2, 3, 100):
-        monkeypatch.setattr(parts, "AT_ONCE", at_once)
-        row, value = parts.read_feature(own / parts.part_file(0), 12, "maths", 0)
+        monkeypatch.setattr(part_reading, "AT_ONCE", at_once)
+        row, value = read_feature(own / part_file(0), 12, "maths", 0)
         assert row.tolist() == [0, 2, 4, 10] and value.tolist() == [3.0, 1.0, 4.0, 1.0]
 
 

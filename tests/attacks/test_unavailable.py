@@ -16,8 +16,8 @@ from app import data
 from extract.__main__ import main
 from store import open_store
 from store.errors import Unavailable, UserError
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
-from store.format.parts import part_file
 from store.sidecar import database as sidecar_file
 from store.sidecar import entries as sidecar
 from store.sidecar.entries import Label, sidecar_path, write_labels, write_review

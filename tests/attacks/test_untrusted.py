@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store.read.lists import Filter
 
 from app.markup import answer_cards, token_colours
 from app.markup import contexts as tokens
@@ -29,11 +30,10 @@ from extract.models import loading as models
 from extract.models.model_set import ModelSet
 from store import open_store, text, verify
 from store.errors import UserError
-from store.format import parts
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE
 from store.format.writer import PILOT_FILE
-from store.read.connection import READ_ONLY
-from store.read.lists import Filter
+from store.read.opening import READ_ONLY
 from store.reports.findings import escaped, findings
 from store.reports.review import NUMBERS
 from store.reports.review_page import as_html
@@ -41,7 +41,7 @@ from store.sandbox.run import QueryError, run
 from tests.support.forged import rewrite_manifest
 from tests.support.world import make_checkpoint
 
-PART = parts.part_file(0)
+PART = part_file(0)
 HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Co", "Cn", "Cs")
 """Unicode's categories of characters that cannot be seen or turn writing around."""
 
@@ -283,7 +283,7 @@ def test_a_database_that_the_manifest_leaves_out_is_refused(own, tmp_path):
 def test_a_part_that_the_manifest_leaves_out_is_not_read(own, tmp_path):
     """The database says where documents stand; here in another store of the reader's, by a link."""
     shutil.copy(own / PART, tmp_path / "private.h5")
-    (own / parts.part_file(7)).symlink_to(tmp_path / "private.h5")
+    (own / part_file(7)).symlink_to(tmp_path / "private.h5")
     with duckdb.connect(str(own / DATABASE_FILE)) as connection:
         connection.execute("UPDATE documents SET part = 7")
     rewrite_manifest(own)

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from extract.__main__ import main
 from extract.models.loading import local_folder
 from store import open_store, verify
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support import ROOT
 
 pytestmark = pytest.mark.gemma

@@ -15,7 +15,7 @@ from extract.models.residuals import read_residuals
 from extract.saes.dictionary import load_dictionaries
 from store import open_store, verify
 from store.names import BASE
-from store.read.connection import Store
+from store.read.store import Store
 from store.reports.findings import findings
 from store.token_text import raw_bytes, written
 from tests.support import ROOT

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import duckdb
 import pandas as pd
 import pytest
+from store.read.lists import Filter
 
 from app import data
 from app.components import feature_evidence as evidence
@@ -22,8 +23,7 @@ from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
 from store.read import variant_pairs as compare
-from store.read.connection import Store
-from store.read.lists import Filter
+from store.read.store import Store
 from tests.support import ROOT, pages
 from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import HOSTILE

@@ -26,8 +26,9 @@ from extract.steering.intervention import Intervention, _check_same
 from extract.steering.plan import Passage, Plan
 from store import open_store
 from store.errors import UserError
-from store.format import parts
-from store.read.connection import Store
+from store.format.codes import part_file
+from store.format.part_reading import read_codes, read_counted
+from store.read.store import Store
 from store.sidecar.steering import RESTORE
 from tests.runs.test_reference import assert_same
 from tests.support.reference import Reference, recording
@@ -205,10 +206,10 @@ def test_feature_shifts(run):
 def test_codes_are_those_of_the_centred_residual(run):
     """Worked out from the raw residuals that the models gave, in float64, by the formula of a JumpReLU."""
     sae = SAE.load_from_disk(run.config.parent / "sae_1").double()
-    part = run.store.path / parts.part_file(0)
-    counted = parts.read_counted(part, LAYER)
+    part = run.store.path / part_file(0)
+    counted = read_counted(part, LAYER)
     for name in ("base", "sft"):
-        codes = parts.read_codes(part, LAYER, name)
+        codes = read_codes(part, LAYER, name)
         dense = np.zeros((len(counted), sae.cfg.d_sae))
         dense[codes.rows, codes.index] = codes.value
         for rows, residuals in run.truth.record.shards[0]:

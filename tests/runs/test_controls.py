@@ -30,7 +30,7 @@ from extract.models.sites import RESID_POST, Site
 from extract.pilot.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support.world import World, one_thread
 
 MASK = 2**64 - 1

@@ -13,7 +13,7 @@ import extract.run.pipeline
 from extract.__main__ import main
 from store import open_store, verify
 from store.format.manifest import read_manifest
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support.world import World, make_checkpoint, one_thread
 
 COPIES = ("copy", "idle")

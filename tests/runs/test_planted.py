@@ -24,7 +24,7 @@ from extract.models.sites import decoder_blocks
 from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support.world import LAYERS, World, make_checkpoint, make_tokenizer, one_thread, residuals_of, sentences, write_jsonl
 
 FEATURES = 48

@@ -9,8 +9,9 @@ from hypothesis.extra import numpy as arrays
 
 from extract.measure import feature_sums, paired_codes, top_contexts
 from extract.saes.dictionary import SparseCodes
-from store.format import parts
-from store.format.parts import Codes, LayerCodes
+from store.format.codes import Codes, LayerCodes
+from store.format.part_reading import n_tokens, read_codes, read_counted, read_feature
+from store.format.part_writing import write_part
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import layer as metrics
 from store.metrics.catalogue import layer_values
@@ -61,19 +62,19 @@ def test_a_part_gives_back_what_was_put_in(tmp_path, data, scale, by_feature, fa
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(dense)))]).astype(np.int64)
     counted = data.draw(arrays.arrays(bool, len(dense)))
     path = tmp_path / "part.h5"
-    parts.write_part(path, 3, {7: LayerCodes(d_sae, scale, counted, {"base": Codes(indptr, feature, value)})}, by_feature)
+    write_part(path, 3, {7: LayerCodes(d_sae, scale, counted, {"base": Codes(indptr, feature, value)})}, by_feature)
     stored = np.maximum((value / scale).astype(np.float16), np.float16(2.0**-24)).astype(np.float32) * np.float32(scale)
     assert (stored > 0).all()
-    found = parts.read_codes(path, 7, "base")
+    found = read_codes(path, 7, "base")
     assert np.array_equal(found.indptr, indptr) and np.array_equal(found.index, feature)
     assert np.array_equal(found.value, stored) and np.array_equal(found.rows, row)
     for wanted in {0, d_sae - 1, *feature.tolist()}:
-        rows, values = parts.read_feature(path, 7, "base", wanted)
+        rows, values = read_feature(path, 7, "base", wanted)
         assert np.array_equal(rows, row[feature == wanted]) and np.array_equal(values, stored[feature == wanted])
     first = data.draw(st.integers(0, len(dense) - 1))
-    some = parts.read_codes(path, 7, "base", first, len(dense) - first)
+    some = read_codes(path, 7, "base", first, len(dense) - first)
     assert np.array_equal(some.index, feature[row >= first]) and np.array_equal(some.rows, row[row >= first] - first)
-    assert parts.n_tokens(path) == len(dense) and np.array_equal(parts.read_counted(path, 7), counted)
+    assert n_tokens(path) == len(dense) and np.array_equal(read_counted(path, 7), counted)
 
 
 @ANY
@@ -84,8 +85,8 @@ def test_no_active_feature_is_lost(tmp_path, value, exponent):
     value = np.minimum(value, np.float32(60_000 * scale))
     indptr = np.array([0, len(value)])
     kept = LayerCodes(len(value), scale, np.ones(1, bool), {"base": Codes(indptr, np.arange(len(value)), value)})
-    parts.write_part(tmp_path / "part.h5", 0, {0: kept})
-    found = parts.read_codes(tmp_path / "part.h5", 0, "base").value
+    write_part(tmp_path / "part.h5", 0, {0: kept})
+    found = read_codes(tmp_path / "part.h5", 0, "base").value
     assert (found > 0).all()
     assert (np.abs(found - value) <= np.maximum(value * 2.0**-11, scale * 2.0**-24)).all()
 
@@ -93,10 +94,10 @@ def test_no_active_feature_is_lost(tmp_path, value, exponent):
 @pytest.mark.parametrize("by_feature", [True, False])
 def test_a_part_without_any_code(tmp_path, by_feature):
     nothing = Codes(np.zeros(4, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    parts.write_part(tmp_path / "part.h5", 0, {0: LayerCodes(70_000, 1.0, np.zeros(3, bool), {"base": nothing})}, by_feature)
-    found = parts.read_codes(tmp_path / "part.h5", 0, "base")
+    write_part(tmp_path / "part.h5", 0, {0: LayerCodes(70_000, 1.0, np.zeros(3, bool), {"base": nothing})}, by_feature)
+    found = read_codes(tmp_path / "part.h5", 0, "base")
     assert found.indptr.tolist() == [0, 0, 0, 0] and not len(found.index) and not len(found.value)
-    assert [len(values) for values in parts.read_feature(tmp_path / "part.h5", 0, "base", 69_999)] == [0, 0]
+    assert [len(values) for values in read_feature(tmp_path / "part.h5", 0, "base", 69_999)] == [0, 0]
 
 
 # ---- sums merge ----

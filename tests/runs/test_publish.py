@@ -12,8 +12,9 @@ from extract.__main__ import main
 from store import UserError, open_store, verify
 from store.exchange import publish as publishing
 from store.exchange.subset import Cut, coded_documents
-from store.format import parts
+from store.format.codes import part_file
 from store.format.manifest import read_manifest
+from store.format.part_reading import read_counted
 from store.format.tables import TABLE_KEYS
 from store.sidecar import entries as sidecar
 from store.sidecar.reviews import Review
@@ -114,8 +115,8 @@ def test_tokens_that_do_not_count_stay_so(both):
     source, copy = both
     for number, row in copy.documents(limit=None).query("has_codes").set_index("document").iterrows():
         old = source.sql("SELECT * FROM documents WHERE document = ?", [number]).iloc[0]
-        counted = parts.read_counted(copy.path / parts.part_file(row["part"]), 2)
-        before = parts.read_counted(source.path / parts.part_file(old["part"]), 2)
+        counted = read_counted(copy.path / part_file(row["part"]), 2)
+        before = read_counted(source.path / part_file(old["part"]), 2)
         here = slice(row["first_row"], row["first_row"] + row["n_tokens"])
         there = slice(old["first_row"], old["first_row"] + old["n_tokens"])
         assert np.array_equal(counted[here], before[there])

@@ -25,12 +25,14 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from extract.__main__ import main
 from store import open_store, verify
-from store.format import parts
+from store.format.codes import Codes, LayerCodes
+from store.format.part_reading import read_codes
+from store.format.part_writing import write_part
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import layer as metrics
 from store.metrics.catalogue import layer_values
 from store.names import VERDICTS
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
 from tests.support.world import World, make_base, make_checkpoint, make_sae, one_thread, sentences, write_jsonl
 
@@ -616,13 +618,13 @@ def test_codes_take_four_bytes_a_non_zero_and_index(run: Run) -> None:
 def test_wide_dictionaries_take_four_byte_indexes(tmp_path: Path) -> None:
     """Beyond 65,536 features the index of a non-zero is uint32, and still nothing is wider."""
     for d_sae, kind in ((65_536, np.uint16), (65_537, np.uint32)):
-        codes = parts.Codes(np.array([0, 1, 2]), np.array([0, d_sae - 1]), np.array([1.0, 2.0], dtype=np.float32))
+        codes = Codes(np.array([0, 1, 2]), np.array([0, d_sae - 1]), np.array([1.0, 2.0], dtype=np.float32))
         path = tmp_path / f"{d_sae}.h5"
-        parts.write_part(path, 0, {0: parts.LayerCodes(d_sae, 1.0, np.ones(2, dtype=bool), {"base": codes})})
+        write_part(path, 0, {0: LayerCodes(d_sae, 1.0, np.ones(2, dtype=bool), {"base": codes})})
         with h5py.File(path) as file:
             assert file["layer_0/codes/base/by_token/index"].dtype == kind
             assert file["layer_0/codes/base/by_feature/row"].dtype == np.uint16
-        np.testing.assert_array_equal(parts.read_codes(path, 0, "base").index, [0, d_sae - 1])
+        np.testing.assert_array_equal(read_codes(path, 0, "base").index, [0, d_sae - 1])
 
 
 def test_reading_by_token_and_by_feature(run: Run) -> None:

@@ -10,8 +10,8 @@ from extract.__main__ import main
 from store import open_store, verify
 from store.errors import Replaced, UserError
 from store.exchange.publish import publish
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, read_manifest
-from store.format.parts import part_file
 from store.sandbox import run as sandbox
 from store.sidecar.entries import Label, read_reviews, write_labels
 from tests.support import pages

@@ -21,9 +21,9 @@ from extract.corpus.documents import Document
 from extract.measure.token_kl import changes, choose_documents
 from extract.models.predictions import Predictions
 from store import open_store, verify
+from store.format.codes import Codes
 from store.format.manifest import read_manifest
-from store.format.parts import Codes
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support.world import World, make_checkpoint, one_thread
 
 TOKENS = 500

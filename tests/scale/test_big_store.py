@@ -10,7 +10,7 @@ import pytest
 
 from app import data
 from store import open_store, verify
-from store.read.connection import Store
+from store.read.store import Store
 from tests.support import pages
 from tests.support.big_store import LONG_D_SAE, LONG_DOCUMENT, LONG_L0, PART_TOKENS, make_big_store, make_long_store
 from tests.support.pace import agreed_seconds

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
-from store.format.parts import Codes, LayerCodes
 from store.format.writer import PILOT_FILE, StoreWriter
 
 DOMAINS = ("code", "fiction", "harmful", "maths")

@@ -8,8 +8,10 @@ from typing import Any
 import duckdb
 import h5py
 
-from store.format import parts, tables
+from store.format import tables
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, file_hash
+from store.format.part_writing import LIBVER
 
 
 def rewrite_manifest(store: Path, **changes: Any) -> None:
@@ -37,6 +39,6 @@ def forge_tables(store: Path, *statements: str) -> None:
 
 def forge_part(store: Path, change: Callable[[h5py.File], None]) -> None:
     """The same with the first part."""
-    with h5py.File(store / parts.part_file(0), "a", libver=parts.LIBVER) as file:
+    with h5py.File(store / part_file(0), "a", libver=LIBVER) as file:
         change(file)
     rewrite_manifest(store)

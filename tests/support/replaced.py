@@ -9,8 +9,10 @@ import duckdb
 import h5py
 import pytest
 
-from store.format import parts, tables
+from store.format import tables
+from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE
+from store.format.part_reading import part_digest
 from store.format.writer import content_digest
 from tests.support import tiny_store
 from tests.support.forged import rewrite_manifest
@@ -33,13 +35,13 @@ def make_pair(folder: Path) -> tuple[Path, Path]:
         ]
         patch.setattr(tiny_store, "DOCUMENTS", named)
         tiny_store.make_tiny_store(new)
-    with h5py.File(new / parts.part_file(0), "a") as file:
+    with h5py.File(new / part_file(0), "a") as file:
         for name in ("by_token", "by_feature"):
             file[f"{CODES}/{name}/value"][:] = file[f"{CODES}/{name}/value"][:][::-1]
     for store in (old, new):
         with duckdb.connect(str(store / DATABASE_FILE), read_only=True) as connection:
             found = tables.digest(connection)
-        rewrite_manifest(store, digest=content_digest(found, [parts.digest(store / parts.part_file(0))]))
+        rewrite_manifest(store, digest=content_digest(found, [part_digest(store / part_file(0))]))
         same_times(store)
     sizes = [{file.relative_to(store): file.stat().st_size for file in _files(store)} for store in (old, new)]
     assert sizes[0] == sizes[1]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
-from store.format.parts import Codes, LayerCodes
 from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.metrics.layer import feature_values, fit_gate

@@ -17,7 +17,8 @@ from extract.saes.dictionary import SparseCodes
 from extract.tables import labels
 from extract.tables.labels import Evidence, Promoted, automatic_labels, group_scores, phrase, token_name
 from store import UserError, open_store, verify
-from store.format import parts
+from store.format.codes import part_file
+from store.format.part_reading import read_counted
 from store.sidecar.entries import Label, read_labels, sidecar_path, write_labels
 from tests.support.tiny_store import HOSTILE, make_tiny_store
 
@@ -192,7 +193,7 @@ def evidence_from_parts(store, layer):
     norms = store.sql("SELECT decoder_norm, density FROM features WHERE layer = ? ORDER BY feature", [layer])
     for row in store.documents(limit=None).itertuples():
         ids = store.sql("SELECT token_id AS t FROM tokens WHERE document = ? ORDER BY position", [row.document])["t"].to_numpy()
-        counted = parts.read_counted(store.path / parts.part_file(row.part), layer)[row.first_row : row.first_row + len(ids)]
+        counted = read_counted(store.path / part_file(row.part), layer)[row.first_row : row.first_row + len(ids)]
         for token in ids[counted].tolist():
             background[token] = background.get(token, 0) + 1
         for code in store.codes(row.document, layer).itertuples():
@@ -386,7 +387,7 @@ def test_bad_exports_are_refused(case, tiny_store, tmp_path, capsys):
 
 def test_labels_of_another_dictionary_are_refused(own, tmp_path, capsys, monkeypatch):
     """Where the store knows its dictionary's name on Neuronpedia, the file's must be the same."""
-    from store.read.connection import Store
+    from store.read.store import Store
 
     real = Store.dictionaries
     monkeypatch.setattr(Store, "dictionaries", lambda self: real(self).assign(neuronpedia="gemma-3-270m/12-other"))

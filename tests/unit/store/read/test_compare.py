@@ -16,7 +16,7 @@ from store import UserError, open_store
 from store.format.manifest import Manifest
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.read import variant_pairs as compare
-from store.read.connection import Store
+from store.read.store import Store
 from store.read.variant_pairs import spearman, tasks_of
 from tests.support import pages
 

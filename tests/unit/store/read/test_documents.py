@@ -17,8 +17,8 @@ from app.markup import contexts as tokens
 from app.markup.token_colours import VALUES
 from app.words import metrics as words
 from store import UserError, open_store
+from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
-from store.format.parts import Codes, LayerCodes
 from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
 from tests.support import pages

@@ -5,11 +5,11 @@ import inspect
 import duckdb
 import pandas as pd
 import pytest
+from store.read.lists import FLOOR_RATIO, Filter
 
 from store import UserError, open_store
 from store.read import firings, queries
 from store.read import lists as feature_lists
-from store.read.lists import FLOOR_RATIO, Filter
 from tests.support.tiny_store import HOSTILE
 
 

@@ -1,0 +1,193 @@
+"""Which features a list shows, and in what order: one :class:`Filter`, which a list, its count and the way through it share.
+
+The only text put into a statement is a condition or a sort expression from this file; values travel as parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from store.errors import UserError
+from store.names import ALL, KINDS, SUPPORTED, VERDICTS
+from store.read.expressions import FLOOR_RATIO, READABLE
+from store.token_text import spellings
+
+WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
+"""A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
+
+TELLING_DENSITY, TELLING_TEMPLATE = 0.05, 0.3
+TELLING = f"""(
+    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches({WITHOUT_BYTES}, '“[^”]*\\p{{L}}{{3}}'))
+    AND coalesce(f.density <= {TELLING_DENSITY}, true) AND coalesce(s.did_shift / nullif(s.pooled_shift, 0) >= 1, true)
+    AND coalesce((
+        SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
+        WHERE t.variant = s.variant AND t.layer = s.layer AND t.feature = s.feature AND t.segment = 'template'), true)
+)"""
+"""Whether a reader can tell at once what the change has to do with the variant: the label is READABLE and quotes a word, the
+feature fires on few tokens, it moved more on the variant's task than on all text, and hardly on the chat template's tokens."""
+
+SORTS = {
+    "evidence": f"row(s.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
+    "striking": f"row(coalesce(s.verdict IN {SUPPORTED}, false), {TELLING}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
+    "floor_ratio": FLOOR_RATIO,
+    "z": "abs(s.z)",
+    "q": "-s.q",
+    "minimum_detectable": "s.minimum_detectable",
+    "near_threshold": "s.near_threshold",
+    "verdict": "s.verdict",
+    "abs_shift": "abs(s.shift)",
+    "shift": "s.shift",
+    "std_shift": "abs(s.std_shift)",
+    "log_ratio": "abs(s.log_ratio)",
+    "suppression": "s.suppression",
+    "emergence": "s.emergence",
+    "magnitude_ratio": "s.magnitude_ratio",
+    "freq_base": "s.freq_base",
+    "freq_variant": "s.freq_variant",
+    "mean_base": "s.mean_base",
+    "mean_variant": "s.mean_variant",
+    "n_documents": "s.n_documents",
+    "kind": "s.kind",
+    "label": "f.label",
+    "feature": "s.feature",
+    "layer": "s.layer",
+}
+SORTS_BY_LABEL = ("striking", "label")
+"""Those of SORTS that read the table features."""
+DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
+FALLEN = ("vanished", "attenuated")
+"""The kinds whose mean activation fell."""
+CALLED_SUPPRESSED = ("suppressed",)
+"""The verdicts of what the list of suppressed features shows unless others are named."""
+
+TOP_TOKENS = 3
+"""Of the output tokens that a feature promotes, those that a search finds it by."""
+
+_OWN = "(SELECT *, shift AS pooled_shift FROM feature_stats) s"
+_POOLED = """(
+    SELECT o.* REPLACE (
+               p.verdict AS verdict, p.z AS z, p.q AS q, p.near_threshold AS near_threshold, p.did_shift AS did_shift,
+               p.minimum_detectable AS minimum_detectable, p.moved_to AS moved_to
+           ), p.shift AS pooled_shift
+    FROM feature_stats o
+    LEFT JOIN feature_stats p ON p.variant = o.variant AND p.layer = o.layer AND p.feature = o.feature AND p.domain = 'all'
+) s"""
+"""feature_stats of one domain, its evidence that of all domains together; of these the row is its own."""
+_LABELS = "LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature"
+_NAMED = re.compile(r"[Ll]?(\d{1,4}):(\d{1,9})")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which features a list shows, and in what order.
+
+    Attributes:
+        variant: of the store's variants.
+        layer: None for all.
+        domain: whose tokens the numbers are of; 'all' for every domain together.
+        kinds: any of KINDS; None for all.
+        verdicts: any of VERDICTS, which are of all domains together; None for all, and for features without a verdict.
+        min_firings: tokens where it fires in base or variant, at least.
+        search: a feature's number, 'layer:feature' ('L12:431' too), part of a label, or one of the TOP_TOKENS output tokens
+            that it promotes most (whatever its case and the spaces around it).
+        direction: 'down' (shift < 0), 'up' (shift > 0), or None.
+        sort: a key of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
+            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those that are TELLING first,
+            then those whose label is READABLE; 'q' has the smallest q as its highest.
+        descending: whether the highest comes first.
+
+    Raises:
+        UserError: no such kind, verdict, direction or sort.
+    """
+
+    variant: str
+    layer: int | None = None
+    domain: str = ALL
+    kinds: tuple[str, ...] | None = None
+    verdicts: tuple[str, ...] | None = None
+    min_firings: int = 0
+    search: str | None = None
+    direction: str | None = None
+    sort: str = "abs_shift"
+    descending: bool = True
+
+    def __post_init__(self) -> None:
+        for name, noun, options in (("kinds", "kind of change", KINDS), ("verdicts", "verdict", VERDICTS)):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            given = (given,) if isinstance(given, str) else tuple(given)
+            object.__setattr__(self, name, given)
+            for one in given:
+                if one not in options:
+                    raise UserError(f"There is no {noun} '{one}'; choose from {', '.join(options)}.")
+        if self.direction is not None and self.direction not in DIRECTIONS:
+            raise UserError(f"Features do not move '{self.direction}'; choose one of {', '.join(DIRECTIONS)}, or None.")
+        if self.sort not in SORTS:
+            raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
+
+    @classmethod
+    def suppressed(cls, variant: str, has_verdicts: bool, **filters: Any) -> Filter:
+        """The list of suppressed features: those that fell (shift < 0) and are called so, the largest fall first.
+
+        Args:
+            has_verdicts: whether the store has verdicts; in one without, which has no noise floor, all that fell, of the
+                kinds FALLEN.
+            filters: other fields but direction, sort and descending; verdicts=None gives every feature that fell.
+        """
+        fell = {"verdicts": CALLED_SUPPRESSED} if has_verdicts else {"kinds": FALLEN}
+        return cls(variant, **(fell | filters), direction="down", sort="shift", descending=False)
+
+    def tables(self, labelled: bool = False) -> str:
+        """What a list is made from: s, the numbers of a domain with the evidence of all; f, the table features.
+
+        In a store of millions of rows a join takes most of the time, so each is left out where it is not needed.
+
+        Args:
+            labelled: whether f is needed even where neither the condition nor the order reads it.
+        """
+        labelled = labelled or self.sort in SORTS_BY_LABEL or bool(self._text() and not self._named())
+        return f"{_OWN if self.domain == ALL else _POOLED} {_LABELS if labelled else ''}"
+
+    def where(self) -> tuple[str, dict[str, Any]]:
+        """The condition on s and f, and its parameters."""
+        found = ["s.variant = $variant", "s.domain = $domain"]
+        values: dict[str, Any] = {"variant": self.variant, "domain": self.domain}
+        if self.layer is not None:
+            found.append("s.layer = $layer")
+            values["layer"] = int(self.layer)
+        if self.kinds is not None:
+            found.append("list_contains($kinds::VARCHAR[], s.kind)")
+            values["kinds"] = list(self.kinds)
+        if self.verdicts is not None:
+            found.append("list_contains($verdicts::VARCHAR[], s.verdict)")
+            values["verdicts"] = list(self.verdicts)
+        if self.min_firings > 0:
+            found.append("s.n11 + s.n10 + s.n01 >= $min_firings")
+            values["min_firings"] = int(self.min_firings)
+        if self.direction is not None:
+            found.append(DIRECTIONS[self.direction])
+        if named := self._named():
+            found.append("s.layer = $named_layer AND s.feature = $named_feature")
+            values |= {"named_layer": int(named[1]), "named_feature": int(named[2])}
+        elif text := self._text():
+            found.append(
+                "(s.feature = try_cast($text AS INTEGER) OR contains(lower(f.label), lower($composed)) "
+                f"OR contains(lower(f.label), lower($decomposed)) OR list_has_any(f.promoted[1:{TOP_TOKENS}], "
+                "(SELECT list(token_id) FROM vocabulary WHERE lower(trim(token)) IN (lower($composed), lower($decomposed)))))"
+            )
+            values |= {"text": text} | dict(zip(("composed", "decomposed"), spellings(text), strict=True))
+        return " AND ".join(found), values
+
+    def order(self) -> str:
+        """The ORDER BY: the chosen column, then layer and feature, so that pages never overlap."""
+        return f"{SORTS[self.sort]} {'DESC' if self.descending else 'ASC'} NULLS LAST, s.layer, s.feature"
+
+    def _text(self) -> str:
+        return (self.search or "").strip()
+
+    def _named(self) -> re.Match[str] | None:
+        """The layer and feature that are looked for, where the text names both."""
+        return _NAMED.fullmatch(self._text())

@@ -1,0 +1,118 @@
+"""Lists of features, a page at a time: every method takes the fields of :class:`Filter` as keywords.
+
+>>> store.shifted_features(variant="maths", layer=12, kinds=("vanished",), sort="suppression", limit=10)
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from store.read.expressions import FLOOR_RATIO, READABLE
+from store.read.feature_filter import Filter
+from store.read.layers import Layers
+
+
+class FeatureLists(Layers):
+    """Lists of features that can be filtered and sorted."""
+
+    def shifted_features(self, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
+        """Features of one variant, the largest absolute shift first unless `sort` says otherwise.
+
+        filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending).
+        limit None: every row. Columns: those of feature_stats (verdict, z, q and all else that is pooled: of all domains
+        together), with floor_ratio (|shift| / floor), label, readable (whether the label names something), density,
+        decoder_norm, gate, n_base and n_variant (tokens where it fires).
+        """
+        chosen = Filter(variant, **filters)
+        where, values = chosen.where()
+        return self.sql(
+            f"""
+            WITH keys AS (
+                SELECT s.layer, s.feature, row_number() OVER () AS place FROM (
+                    SELECT s.layer, s.feature FROM {chosen.tables()} WHERE {where}
+                    ORDER BY {chosen.order()} LIMIT $limit OFFSET $offset
+                ) s
+            )
+            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, s.shift, s.std_shift, s.log_ratio,
+                   s.freq_base, s.freq_variant,
+                   s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
+                   s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
+                   s.verdict, s.z, s.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, s.near_threshold,
+                   s.minimum_detectable, s.did_shift, s.moved_to,
+                   f.density, f.decoder_norm, g.gate, s.variant, s.domain
+            FROM {chosen.tables(labelled=True)}
+            LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
+            JOIN keys k ON k.layer = s.layer AND k.feature = s.feature
+            WHERE s.variant = $variant AND s.domain = $domain ORDER BY k.place
+            """,
+            values | {"limit": limit, "offset": int(offset)},
+        )
+
+    def feature_keys(self, variant: str, *, limit: int | None = None, **filters: Any) -> pd.DataFrame:
+        """The features of a list in its order, by their keys alone: layer, feature.
+
+        filters: fields of :class:`Filter`. limit None: every one.
+        """
+        chosen = Filter(variant, **filters)
+        where, values = chosen.where()
+        return self.sql(
+            f"SELECT s.layer, s.feature FROM {chosen.tables()} WHERE {where} ORDER BY {chosen.order()} LIMIT $limit",
+            values | {"limit": limit},
+        )
+
+    def suppressed_features(self, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
+        """Features that fell, the largest fall first: the list of :meth:`Filter.suppressed`.
+
+        filters: its filters. Columns as shifted_features.
+        """
+        chosen = Filter.suppressed(variant, self.has_verdicts(), **filters)
+        return self.shifted_features(**asdict(chosen), limit=limit, offset=offset)
+
+    def count_features(self, variant: str, **filters: Any) -> pd.DataFrame:
+        """How many features a filter leaves, by kind: columns kind, count (kinds that occur).
+
+        filters: fields of :class:`Filter`; the order makes no difference.
+        """
+        chosen = Filter(variant, **filters)
+        where, values = chosen.where()
+        return self.sql(
+            f"SELECT s.kind, count(*) AS count FROM {chosen.tables()} WHERE {where} GROUP BY s.kind ORDER BY s.kind", values
+        )
+
+    def count_verdicts(self, variant: str, **filters: Any) -> pd.DataFrame:
+        """How many features a filter leaves, by verdict: columns verdict, count, detectable.
+
+        filters: fields of :class:`Filter`; its verdicts and its order make no difference, and features without a verdict are
+        left out. detectable: the median of minimum_detectable, the |shift| from which on such a feature's change would have
+        been found; null for untestable ones, of which none would.
+        """
+        chosen = Filter(variant, **(filters | {"verdicts": None}))
+        where, values = chosen.where()
+        return self.sql(
+            f"""
+            SELECT s.verdict, count(*) AS count, median(s.minimum_detectable) AS detectable
+            FROM {chosen.tables()} WHERE {where} AND s.verdict IS NOT NULL GROUP BY s.verdict ORDER BY s.verdict
+            """,
+            values,
+        )
+
+    def neighbours(self, feature_layer: int, feature: int, variant: str, **filters: Any) -> pd.DataFrame:
+        """Where one feature stands in a list, and what stands beside it.
+
+        filters: fields of :class:`Filter`. One row, or none where the list does not hold it: position (from 1), total,
+        previous_layer, previous_feature, next_layer, next_feature (null at the ends).
+        """
+        chosen = Filter(variant, **filters)
+        where, values = chosen.where()
+        return self.sql(
+            f"""
+            SELECT * FROM (
+                SELECT s.layer, s.feature, row_number() OVER w AS position, count(*) OVER () AS total,
+                       lag(s.layer) OVER w AS previous_layer, lag(s.feature) OVER w AS previous_feature,
+                       lead(s.layer) OVER w AS next_layer, lead(s.feature) OVER w AS next_feature
+                FROM {chosen.tables()} WHERE {where} WINDOW w AS (ORDER BY {chosen.order()})
+            ) WHERE layer = $feature_layer AND feature = $feature
+            """,
+            values | {"feature_layer": int(feature_layer), "feature": int(feature)},
+        )
