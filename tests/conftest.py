@@ -1,5 +1,6 @@
 """Fixtures that many tests share; each is made once a session."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -32,6 +33,12 @@ def own_main() -> Iterator[None]:
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store with hand-written numbers: see tests/support/tiny_store.py."""
     return make_tiny_store(tmp_path_factory.mktemp("stores") / "tiny")
+
+
+@pytest.fixture
+def own(tiny_store: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny store for one test, since a sidecar will stand beside it, or something of it will be changed."""
+    return Path(shutil.copytree(tiny_store, tmp_path / "tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -379,7 +379,9 @@ def test_adapter_that_reads_other_tokens(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "PROMPT_TUNING", variants={"x": {"adapter": str(tmp_path / "prompt")}})
 
 
-@pytest.mark.parametrize("name", ["counted", "train", "codes", "layers"])
+@pytest.mark.parametrize(
+    "name", ["train", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("counted", "codes", "layers"))]
+)
 def test_names_that_are_words_elsewhere_are_free_for_variants(world, tmp_path, name):
     """HDF5 groups and PEFT's modules have words of their own; a variant may still be called so."""
     config = world.config(tmp_path, **SHORT, variants={name: {"adapter": str(world.adapter)}})

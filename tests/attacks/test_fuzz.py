@@ -27,14 +27,15 @@ from store.format.part_reading import part_digest, read_counted
 from store.reports.terminal import describe
 from store.sidecar.entries import Label, read_labels, read_reviews, read_steering, sidecar_path, write_labels
 from store.sidecar.rows import checksum
+from tests.support import EXAMPLES
 from tests.support.forged import rewrite_manifest
-from tests.support.tiny_store import make_tiny_store
 
+pytestmark = pytest.mark.fuzz
 FUZZ = settings(
-    deadline=None, max_examples=80, derandomize=True,
+    deadline=None, max_examples=EXAMPLES, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-SLOW = settings(FUZZ, max_examples=25)
+SLOW = settings(FUZZ, max_examples=EXAMPLES // 4)
 """Of what opens a store each time."""
 
 SCALARS = (
@@ -190,8 +191,8 @@ def test_a_wrong_field_is_named_in_one_line(tmp_path, content):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
-    return make_tiny_store(tmp_path_factory.mktemp("fuzz") / "store")
+def store(tiny_store, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("fuzz") / "store"))
 
 
 @pytest.fixture(scope="module")

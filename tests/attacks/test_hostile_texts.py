@@ -152,6 +152,7 @@ def test_ordinary_text_gets_no_joiner(text):
     assert JOINER not in plain(text)
 
 
+@pytest.mark.thorough
 @pytest.mark.browser
 def test_in_a_browser_nothing_leaves_and_nothing_is_made_of_the_texts(store, tmp_path, window):  # noqa: F811
     """On every page, with the mouse over every chart."""

@@ -12,7 +12,6 @@ from store import open_store
 from store.sandbox import run as sandbox
 from store.sandbox.run import Limits, QueryError, run
 from store.sidecar.entries import Label, write_labels
-from tests.support.tiny_store import make_tiny_store
 
 SHORT = Limits(seconds=3, memory=300)
 
@@ -180,12 +179,11 @@ def test_types_and_repeated_names_are_those_of_store_sql(store):
     pd.testing.assert_frame_equal(frame, store.sql(query))
 
 
-def test_imported_labels_are_what_the_query_sees(tmp_path):
-    folder = make_tiny_store(tmp_path / "own")
-    with open_store(folder) as before:
-        write_labels(folder, before.manifest.digest, [Label(12, 1, "my 'own' label", "a file")])
+def test_imported_labels_are_what_the_query_sees(own):
+    with open_store(own) as before:
+        write_labels(own, before.manifest.digest, [Label(12, 1, "my 'own' label", "a file")])
     query = "SELECT layer, feature, label, label_source FROM features ORDER BY ALL"
-    with open_store(folder) as store:
+    with open_store(own) as store:
         frame = run(store, query).frame()
         pd.testing.assert_frame_equal(frame, store.sql(query))
     assert frame.set_index(["layer", "feature"]).loc[(12, 1)].tolist() == ["my 'own' label", "a file"]

@@ -44,6 +44,7 @@ def server(tiny_store, tmp_path_factory):
         yield address
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_opens_within_the_time_agreed(server, page, path):
     heading, said = PAGES[path]
@@ -64,13 +65,18 @@ def test_every_page_opens_within_the_time_agreed(server, page, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_fits_its_window_names_what_it_shows_and_asks_nobody_else(server, page, path):
-    """No wider than the window; every control has a name, every chart a description; nothing is fetched from elsewhere."""
+def test_a_page_opens_fits_its_window_names_what_it_shows_and_asks_nobody_else(server, page, path):
+    """It shows what it should and no error, no wider than the window; every control has a name, every chart a description;
+    nothing is fetched from elsewhere; and it can be presented."""
+    heading, said = PAGES[path]
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.set_viewport_size({"width": 1440, "height": 800})
-    visit(page, f"{server}/{path}", PAGES[path][0])
+    visit(page, f"{server}/{path}", heading)
+    page.get_by_text(re.compile(said)).first.wait_for()
     page.wait_for_timeout(500)
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("[data-testid=stAlertContentError]").count() == 0
     nameless = page.locator("[data-testid=stMain]").evaluate(
         """main => [...main.querySelectorAll("button, input, select, textarea, a[href], [role=radio], [role=combobox]")]
             .filter(e => e.offsetParent !== null && e.type !== "hidden" && e.tabIndex >= 0)
@@ -85,7 +91,19 @@ def test_a_page_fits_its_window_names_what_it_shows_and_asks_nobody_else(server,
         page.wait_for_timeout(300)
         assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= width
     assert page.locator("[data-testid=stMetricValue]").evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
+    assert_presentable(page, f"{server}/{path}", heading)
     assert [url for url in asked if not url.startswith((server, "data:", "blob:", "about:"))] == []
+
+
+def assert_presentable(page, address, heading):
+    """In presentation mode: no sidebar, larger text, and still no wider than the window."""
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visit(page, f"{address}?present=1", heading)
+    assert page.locator("[data-testid=stSidebar]").count() == 0
+    title = page.get_by_role("heading", name=heading, exact=True, level=2)
+    larger = "e => parseFloat(getComputedStyle(e).fontSize) > 40"  # 36 without; the heading may be there before the style
+    page.wait_for_function(larger, arg=title.element_handle())
+    assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= 1440
 
 
 def test_a_link_reproduces_the_view(server, page, browser):
@@ -103,6 +121,7 @@ def test_a_link_reproduces_the_view(server, page, browser):
     other.context.close()
 
 
+@pytest.mark.thorough
 def test_the_old_address_of_the_list_still_works(server, page):
     visit(page, f"{server}/shifted?variant=safety&layer=12", "Features")
     page.wait_for_url(re.compile("/features?"))
@@ -127,18 +146,7 @@ def test_the_tour_walks_from_page_to_page_and_back(server, page):
     page.get_by_text(re.compile("^4 of 5 · ")).wait_for()
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_presentation_mode_works_on_every_page(server, page, path):
-    page.set_viewport_size({"width": 1440, "height": 900})
-    heading = PAGES[path][0]
-    visit(page, f"{server}/{path}?present=1", heading)
-    assert page.locator("[data-testid=stSidebar]").count() == 0
-    title = page.get_by_role("heading", name=heading, exact=True, level=2)
-    larger = "e => parseFloat(getComputedStyle(e).fontSize) > 40"  # 36 without; the heading may be there before the style
-    page.wait_for_function(larger, arg=title.element_handle())
-    assert page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth") <= 1440
-
-
+@pytest.mark.thorough
 def test_presentation_mode_stays_from_page_to_page(server, page):
     visit(page, f"{server}/layers?present=1", "Layers")
     page.get_by_role("button", name="Pages").click()
@@ -147,6 +155,7 @@ def test_presentation_mode_stays_from_page_to_page(server, page):
     assert "present=1" in page.url
 
 
+@pytest.mark.thorough
 def test_the_keyboard_reaches_and_uses_the_controls(server, page):
     visit(page, f"{server}/features", "Features")
     page.get_by_role("textbox", name="Search").focus()
@@ -166,6 +175,7 @@ def test_the_keyboard_reaches_and_uses_the_controls(server, page):
     page.wait_for_url(re.compile("columns=.*emergence"))
 
 
+@pytest.mark.thorough
 def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
     visit(page, f"{server}/feature?variant=safety&layer=12", "Feature")
     page.get_by_role("button", name="Link").click()
@@ -173,6 +183,7 @@ def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
     assert address == f"{server}/feature?variant=safety&layer=12&feature=2"
 
 
+@pytest.mark.thorough
 def test_the_back_button_undoes_a_choice(server, page):
     visit(page, f"{server}/layers", "Layers")
     page.get_by_role("radio", name="Domains").click()
@@ -183,6 +194,7 @@ def test_the_back_button_undoes_a_choice(server, page):
     page.get_by_role("radio", name="Variants", checked=True).wait_for()
 
 
+@pytest.mark.thorough
 def test_the_sidebar_keeps_what_was_chosen(server, page):
     visit(page, f"{server}/features?variant=safety&domain=harmful", "Features")
     page.get_by_role("link", name="Suppressed features").click()
@@ -205,6 +217,7 @@ def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
     assert "feature=" not in page.url
 
 
+@pytest.mark.thorough
 def test_previous_and_next_walk_through_the_list(server, page):
     visit(page, f"{server}/feature?variant=maths&layer=12&feature=1&list=shifted&list_layer=12", "Feature")
     page.get_by_role("button", name="Next").click()
@@ -212,6 +225,7 @@ def test_previous_and_next_walk_through_the_list(server, page):
     page.get_by_text("2 of 3 in Features").wait_for()
 
 
+@pytest.mark.thorough
 def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
     visit(page, f"{server}/suppressed?variant=maths&layer=12&verdicts=all", "Suppressed features")
     click_row(page, 1)
@@ -220,6 +234,7 @@ def test_a_click_in_the_suppressed_list_shows_its_evidence(server, page):
     assert page.locator("[data-testid=stException]").count() == 0
 
 
+@pytest.mark.thorough
 def test_a_click_on_the_map_opens_the_variants_profile(server, page):
     visit(page, server, "Overview")
     chart = page.locator("[data-testid=stVegaLiteChart]").first
@@ -239,6 +254,7 @@ def click_mark(chart, colour):
     chart.locator(f"svg g.mark-symbol.role-mark path[fill='{colour}']").first.click()
 
 
+@pytest.mark.thorough
 def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
     """safety is drawn over maths; layer 5 comes first."""
     visit(page, f"{server}/layers", "Layers")
@@ -250,6 +266,7 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
     page.get_by_text("3 features: 1 appeared, 1 attenuated, 1 unchanged").wait_for()
 
 
+@pytest.mark.thorough
 def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
     """Of maths at layer 12, feature 1 is the only one called suppressed."""
     visit(page, f"{server}/features?variant=maths&layer=12", "Features")
@@ -260,6 +277,7 @@ def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page)
     assert "feature=1" in page.url
 
 
+@pytest.mark.thorough
 def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
     visit(page, f"{server}/suppressed", "Suppressed features")
     page.get_by_text("● within noise").click()

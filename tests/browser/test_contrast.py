@@ -46,7 +46,9 @@ def pale(page, address, heading):
     return found, looked_at
 
 
-@pytest.mark.parametrize("path", QUICK)
+@pytest.mark.parametrize(
+    "path", [path if path == "feature" else pytest.param(path, marks=pytest.mark.thorough) for path in QUICK]
+)
 def test_text_is_readable(server, page, path):
     found, looked_at = pale(page, f"{server}/{path}{QUICK[path]}", PAGES[path][0])
     assert not found, "\n".join(found)

@@ -41,7 +41,9 @@ def test_every_page_is_in_the_list():
     assert set(CHOICES) == {view.stem for view in (ROOT / "app" / "views").glob("*.py")}
 
 
-@pytest.mark.parametrize("view", CHOICES)
+@pytest.mark.parametrize(
+    "view", [view if view == "overview" else pytest.param(view, marks=pytest.mark.thorough) for view in CHOICES]
+)
 def test_every_choice_is_answered_in_time(view, record_property):
     app = pages.open_page(view)
     for choice in ({}, *CHOICES[view]):

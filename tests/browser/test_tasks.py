@@ -9,7 +9,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.browser import click_row, served, settle, visit
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.thorough]
 
 PAGE = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
 

@@ -96,6 +96,7 @@ def test_an_adapter_is_trained_saved_and_measured(base, training, monkeypatch, c
     assert card["held_out"]["variant"]["prompts"] == 3
 
 
+@pytest.mark.thorough
 def test_bad_requests_are_one_sentence(base, training, capsys):
     command = ["--base", str(base), "train-adapter", "maths", "--out", str(training / "x"), "--steps"]
     assert main([*command, "0"]) == 2
@@ -105,6 +106,7 @@ def test_bad_requests_are_one_sentence(base, training, capsys):
     assert len([line for line in errors if line.startswith("error: ")]) == 3
 
 
+@pytest.mark.thorough
 def test_folded_dictionary_reads_raw_residuals(tmp_path):
     rows = np.random.default_rng(0).normal(40, 2, (4096, 16)) @ np.diag(np.linspace(1, 3, 16))
     stored = (rows * harvest.STORED_SCALE).astype(np.float16)

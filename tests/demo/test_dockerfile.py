@@ -43,6 +43,7 @@ def image(tmp_path, tiny_store):
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_every_page_opens_with_what_is_copied(image):
     before = sorted(image.rglob("*"))
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}

@@ -248,6 +248,7 @@ def write_config(folder: Path, cases: dict[str, dict]) -> None:
 # ---- what the run read ----
 
 
+@pytest.mark.thorough
 def test_tokens_are_those_of_the_texts(run: Run) -> None:
     """Same documents, order and token ids as by hand; the store is sound."""
     documents = run.store.documents(limit=None)
@@ -257,6 +258,7 @@ def test_tokens_are_those_of_the_texts(run: Run) -> None:
     assert verify(run.store.path) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layer", LAYERS)
 def test_dictionary_fits(run: Run, layer: int) -> None:
     """The bundled dictionaries take the raw residual and describe it."""
@@ -266,6 +268,7 @@ def test_dictionary_fits(run: Run, layer: int) -> None:
     assert row["median_norm"] == pytest.approx(run.dense[layer].median, rel=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("model", ["base", "maths"])
 def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
@@ -292,6 +295,7 @@ def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
 CASES = [f"{kind}-{layer}" for layer in LAYERS for kind in ("raised", "triggered", "removed")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_planted_feature_comes_first(run: Run, name: str) -> None:
     """At its layer, among all 4,096 features, in the right direction."""
@@ -301,6 +305,7 @@ def test_planted_feature_comes_first(run: Run, name: str) -> None:
     assert (first["shift"] < 0) == ("project_out" in edit)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
     """Not the first alone: the shift of every feature, to a thousandth of the largest.
@@ -320,6 +325,7 @@ def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
     assert (distance <= near + 1.01 * jump).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_layers_below_are_untouched(run: Run, name: str) -> None:
     """Exactly no change below the planted layer, and some change from it on."""
@@ -342,6 +348,7 @@ def assert_changed_from(store: Store, variant: str, first: int) -> None:
 # ---- changes by weights ----
 
 
+@pytest.mark.thorough
 def test_edited_checkpoint(run: Run) -> None:
     """One direction of one down_proj strengthened on disk: untouched below, and its feature changes most, token by token.
 
@@ -358,6 +365,7 @@ def test_edited_checkpoint(run: Run) -> None:
     assert (total > total[run.edited_feature]).sum() < 5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layer", LAYERS)
 def test_adapter_changes_its_own_domain_most(run: Run, layer: int) -> None:
     """The real maths adapter: of the size that PEFT's own forward pass gives, and larger on maths than on fiction."""

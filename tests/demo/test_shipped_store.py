@@ -76,6 +76,7 @@ def test_the_page_of_findings_is_the_stores(shipped: Store) -> None:
     assert (ROOT / "FINDINGS.md").read_text() == findings(shipped)
 
 
+@pytest.mark.thorough
 def test_its_weights_are_the_ones_that_ship(shipped: Store, models: ModelSet) -> None:
     """The manifest's hashes of adapters and dictionaries are those of the files in the repository."""
     config = load_config(WORLD)

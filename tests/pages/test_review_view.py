@@ -1,5 +1,7 @@
 """The Review page through AppTest on a store of its own: a judgement is on disk at once, and read back from there."""
 
+import shutil
+
 import pytest
 
 from app import data
@@ -8,13 +10,7 @@ from store import open_store
 from store.sidecar.entries import Label, can_write, read_reviews, sidecar_path, write_labels, write_review
 from store.sidecar.reviews import Review
 from tests.support import pages
-from tests.support.tiny_store import HOSTILE, make_tiny_store
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A store of this test's own, since a sidecar will stand beside it."""
-    return make_tiny_store(tmp_path / "tiny")
+from tests.support.tiny_store import HOSTILE
 
 
 @pytest.fixture
@@ -195,8 +191,13 @@ def test_any_list_can_be_reviewed(review_page):
     assert sorted(app.dataframe[0].value["feature"].tolist()) == ["L12:1", "L5:1"]
 
 
-def test_a_store_without_verdicts_has_a_list_of_what_fell(review_page, tmp_path):
-    app = review_page(make_tiny_store(tmp_path / "bare", controls=False), layer="12", reviewer="Ada")
+@pytest.fixture
+def own_bare(bare_store, tmp_path):
+    return shutil.copytree(bare_store, tmp_path / "bare")
+
+
+def test_a_store_without_verdicts_has_a_list_of_what_fell(review_page, own_bare):
+    app = review_page(own_bare, layer="12", reviewer="Ada")
     assert app.dataframe[0].value["feature"].tolist() == ["L12:1", "L12:2"]
     press(app, "✓ Benign")
     assert "**1 of 2 reviewed**" in text(app)

@@ -12,15 +12,8 @@ from store import open_store
 from store.sidecar.entries import write_steering
 from store.sidecar.steering import Steering
 from tests.support import pages
-from tests.support.tiny_store import make_tiny_store
 
 RESULT = Steering(12, 1, "safety", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {0: 0.3, 2: 0.24}, 0)
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A store of this test's own, since a sidecar will stand beside it."""
-    return make_tiny_store(tmp_path / "tiny")
 
 
 @pytest.fixture

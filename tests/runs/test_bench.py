@@ -47,6 +47,7 @@ def test_what_is_missed_is_said():
     assert missed == ["shards / the limit", "shards / the limit", "codes, both indexes, bytes a non-zero (delphi's cache: 9)"]
 
 
+@pytest.mark.thorough
 def test_a_small_run_is_measured(world, tmp_path, capsys):
     """Every row has a number; the page names the machine; too small to meet its targets, it says so by its exit code."""
     page, file = tmp_path / "page.md", tmp_path / "bench.json"

@@ -65,6 +65,7 @@ def test_the_bound_of_a_mean_share():
     assert discoveries.fdr_row("x", [0.0] * 50).met is True
 
 
+@pytest.mark.thorough
 def test_planted_variants_on_a_small_base(world, tmp_path, monkeypatch):
     """The whole section on the tiny world, whose features fire often: 16 + 24 documents, two strengths of noise."""
     monkeypatch.setattr(planted_truth, "NOISE_STRENGTHS", (0.1, 0.3))

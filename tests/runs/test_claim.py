@@ -28,8 +28,8 @@ with claimed(Path(sys.argv[1])):
 PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from extract import publish
 from store import files
+from store.exchange import publish
 last, step = sys.argv[3], publish.files.put_in_place
 def die(*given):
     if last == "after":
@@ -73,6 +73,7 @@ def test_the_second_start_is_told_in_a_sentence(own, world, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []
 
 
+@pytest.mark.thorough
 def test_many_at_once_hold_it_one_after_the_other(tmp_path):
     """Two never at a time, though each takes the lock's file away when it is done."""
     script = """
@@ -118,7 +119,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     assert (tmp_path / "precious").read_text() == "keep me"
 
 
-@pytest.mark.parametrize("killed", ["before", "after"])
+@pytest.mark.parametrize("killed", ["before", pytest.param("after", marks=pytest.mark.thorough)])
 def test_a_copy_that_is_killed_at_its_last_step(own, tmp_path, killed):
     """Before the rename the same command makes it; after it, it is complete: causal checks and all."""
     out = tmp_path / "copy"

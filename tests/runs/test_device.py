@@ -114,7 +114,7 @@ def waiting(everything, tmp_path_factory):
     return read_manifest(out).digest
 
 
-@pytest.mark.parametrize("per_token", [64, 1])
+@pytest.mark.parametrize("per_token", [64, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_run_that_does_not_wait_gives_the_same_store(everything, waiting, tmp_path, monkeypatch, per_token):
     """With capacity enough; and with too little at first, so that batches are compared a second time."""
     grown, begun = [], []
@@ -213,6 +213,7 @@ def test_a_dictionary_in_bfloat16_sums_in_float32():
     np.testing.assert_allclose(codes.value.numpy(), 1007.8125, atol=2)
 
 
+@pytest.mark.thorough
 def test_a_run_with_dictionaries_in_bfloat16(world, tmp_path, capsys):
     """Weights are rounded to 8 bits: the figures of a layer stay where they were."""
     rows = {}

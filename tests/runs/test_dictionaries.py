@@ -548,6 +548,7 @@ def write_gemma_3(folder: Path, sae: SAE) -> None:
     (folder / "config.json").write_text(json.dumps(facts))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("loader", ["gemma_3", "sae_lens"])
 def test_what_is_cached_needs_no_network(hub, monkeypatch, loader, offline):

@@ -94,6 +94,7 @@ def on_page(*kinds):
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_page_of_each_domain(worst, monkeypatch, view):
     monkeypatch.setenv(data.VARIABLE, str(worst))

@@ -1,5 +1,6 @@
 """What must not depend on anything: base against itself shows no change, and the same run gives the same store."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -159,30 +160,21 @@ def test_a_real_change_does_show(itself: Store) -> None:
 # ---- the same run, the same store ----
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of several shards from one go."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    return extract_store(world.config(folder), folder / "store")
-
-
 def digest(store: Path) -> str:
     """Content digest, after checking that the store is sound."""
     assert verify(store) == []
     return read_manifest(store).digest
 
 
-def test_same_configuration_same_digest(world: World, uninterrupted: Path, tmp_path: Path) -> None:
+def test_same_configuration_same_digest(world: World, extracted: Path, tmp_path: Path) -> None:
     """A second run elsewhere gives the same content, though DuckDB's file bytes may differ."""
     again = extract_store(world.config(tmp_path), tmp_path / "again")
-    assert digest(again) == digest(uninterrupted)
+    assert digest(again) == digest(extracted)
 
 
-def test_another_variant_another_digest(world: World, uninterrupted: Path, tmp_path: Path) -> None:
+def test_other_variants_another_digest(itself: Store, extracted: Path) -> None:
     """The digest does depend on the content."""
-    planted = {"tuned": {"planted": {"layer": 1, "feature": 0, "strength": 0.01}}}
-    other = extract_store(world.config(tmp_path, variants=planted), tmp_path / "other")
-    assert digest(other) != digest(uninterrupted)
+    assert digest(itself.path) != digest(extracted)
 
 
 class _PowerCutError(BaseException):
@@ -203,15 +195,22 @@ def interrupt_after(patch: pytest.MonkeyPatch, shards: int) -> list[int]:
     return done
 
 
-@pytest.fixture
-def interrupted(world: World, tmp_path: Path) -> Path:
-    """Where the store would stand, had its run not died after the first shard."""
+@pytest.fixture(scope="module")
+def broken_off(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that died after its first shard."""
+    folder = tmp_path_factory.mktemp("broken_off")
     with pytest.MonkeyPatch.context() as patch:
         done = interrupt_after(patch, shards=1)
         with pytest.raises(_PowerCutError), one_thread():
-            main(["run", str(world.config(tmp_path)), "--out", str(tmp_path / "store")])
+            main(["run", str(world.config(folder)), "--out", str(folder / "store")])
         assert done == [0]
-    return tmp_path / "store"
+    return folder
+
+
+@pytest.fixture
+def interrupted(broken_off: Path, tmp_path: Path) -> Path:
+    """Where its store would stand, in a folder of the test's own."""
+    return shutil.copytree(broken_off, tmp_path / "run") / "store"
 
 
 def test_an_interrupted_run_leaves_nothing_that_looks_finished(interrupted: Path) -> None:
@@ -225,7 +224,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(interrupted: Path
             open_store(place)
 
 
-def test_an_interrupted_run_goes_on(interrupted: Path, uninterrupted: Path) -> None:
+def test_an_interrupted_run_goes_on(interrupted: Path, extracted: Path) -> None:
     """The same command finishes with the same digest, and does not compute the first shard again."""
     part = interrupted.with_name("store.partial") / "latents" / "part-00000.h5"
     before = (part.stat().st_ino, part.stat().st_mtime_ns)
@@ -236,13 +235,13 @@ def test_an_interrupted_run_goes_on(interrupted: Path, uninterrupted: Path) -> N
     assert shards >= 3 and done == list(range(1, shards))
     first = (store / "latents" / "part-00000.h5").stat()
     assert (first.st_ino, first.st_mtime_ns) == before
-    assert digest(store) == digest(uninterrupted)
+    assert digest(store) == digest(extracted)
     assert not interrupted.with_name("store.partial").exists()
 
 
 @pytest.mark.long
 def test_a_run_that_dies_while_merging_goes_on(
-    world: World, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tables that were half loaded are loaded afresh."""
     out = tmp_path / "store"
@@ -259,7 +258,7 @@ def test_a_run_that_dies_while_merging_goes_on(
         assert calls and not out.exists()
     done = interrupt_after(monkeypatch, shards=0)
     extract_store(tmp_path / "run.yaml", out)
-    assert done == [] and digest(out) == digest(uninterrupted)
+    assert done == [] and digest(out) == digest(extracted)
 
 
 def test_going_on_with_another_configuration_is_refused(

@@ -55,11 +55,12 @@ def moments(seconds: float, count: int, seed: int) -> list[float]:
     return [(number + draw.random()) * seconds / count for number in range(count)]
 
 
-def test_killed_three_times(world, whole, tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.thorough)])
+def test_killed(world, whole, tmp_path, kills):
     """Each time somewhat later, so that the run gets ahead."""
     digest, seconds = whole
     seed = random.SystemRandom().randrange(2**32)
-    out = killed_often(world, tmp_path, moments(seconds, 3, seed))
+    out = killed_often(world, tmp_path, moments(seconds, kills, seed))
     assert verify(out) == [] and read_manifest(out).digest == digest, f"seed {seed}"
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("store")) == ["store"]
 
@@ -141,6 +142,7 @@ def test_a_power_cut_that_took_one_file(whole, half_merged, tmp_path, name, dama
     assert verify(folder / "store") == [] and read_manifest(folder / "store").digest == whole[0]
 
 
+@pytest.mark.thorough
 def test_what_was_whole_is_kept(whole, half_merged, tmp_path):
     """Only the shard whose part is damaged is extracted again."""
     folder = shutil.copytree(half_merged, tmp_path / "run")
@@ -176,6 +178,7 @@ def _end_in_place() -> None:
     extract.run.pipeline.StoreWriter.put_in_place = _end
 
 
+@pytest.mark.thorough
 def test_a_run_that_ended_at_its_last_step(whole, last_step):
     """It is done by the same command, and nothing is computed again."""
     shutil.rmtree(last_step / "store.partial" / "work")
@@ -184,6 +187,7 @@ def test_a_run_that_ended_at_its_last_step(whole, last_step):
     assert verify(last_step / "store") == [] and read_manifest(last_step / "store").digest == whole[0]
 
 
+@pytest.mark.thorough
 def test_a_run_that_ended_at_its_last_step_and_is_damaged(whole, last_step):
     """It goes on from the shards."""
     cut_short(last_step / "store.partial" / "statistics.duckdb")
@@ -191,6 +195,7 @@ def test_a_run_that_ended_at_its_last_step_and_is_damaged(whole, last_step):
     assert verify(last_step / "store") == [] and read_manifest(last_step / "store").digest == whole[0]
 
 
+@pytest.mark.thorough
 def test_another_run_does_not_take_its_place(world, last_step):
     """What is nearly finished is not thrown away for another configuration."""
     config = world.config(last_step, **SHORT, context_length=16)

@@ -5,6 +5,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 from extract.__main__ import main
 from store.exchange import label_files
 from store.sidecar.entries import sidecar_path
-from tests.support.tiny_store import make_tiny_store
 
 CSV = "layer,feature,label\n5,1,größe\n12,0,adding up\n"
 ONE = {
@@ -30,8 +30,8 @@ FEATURE = {
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_tiny_store(tmp_path_factory.mktemp("labelled") / "tiny")
+def store(tiny_store, tmp_path_factory):
+    return shutil.copytree(tiny_store, tmp_path_factory.mktemp("labelled") / "tiny")
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,7 @@ def digest(world, folder, **changes) -> str:
     return read_manifest(folder / "store").digest
 
 
+@pytest.mark.thorough
 def test_one_model_at_a_time_gives_the_same_store(world, variants, tmp_path, monkeypatch):
     """And never are two sets of weights in memory, while together all three are."""
     most = []

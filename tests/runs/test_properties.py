@@ -16,9 +16,11 @@ from store.format.tables import DOCUMENT_SUMS
 from store.metrics import layer as metrics
 from store.metrics.catalogue import layer_values
 from store.metrics.layer import FEATURE_SUMS
+from tests.support import EXAMPLES
 
+pytestmark = pytest.mark.fuzz
 ANY = settings(
-    deadline=None, max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=EXAMPLES, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # fmt: skip
 SUM = st.just(0.0) | st.floats(1e-9, 1e12)
 ACTIVATION = st.floats(2.0**-10, 2.0**10, width=32)

@@ -20,7 +20,7 @@ from store import UserError, open_store, verify
 from store.format.codes import part_file
 from store.format.part_reading import read_counted
 from store.sidecar.entries import Label, read_labels, sidecar_path, write_labels
-from tests.support.tiny_store import HOSTILE, make_tiny_store
+from tests.support.tiny_store import HOSTILE
 
 TEXTS = {0: " The", 1: "the", 2: " number", 3: "Number", 4: " figure", 5: " odd", 6: "\n", 7: "<start_of_turn>", 8: "model"}
 
@@ -221,12 +221,6 @@ def test_every_feature_has_the_label_that_its_codes_give(store):
 # ---- imported ones ----
 
 CSV = "layer,feature,label\n5,1,little words\n12,0,adding up\n"
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A store of this test's own, since a sidecar will stand beside it."""
-    return make_tiny_store(tmp_path / "tiny")
 
 
 def imported(own, tmp_path, text, name="labels.csv"):

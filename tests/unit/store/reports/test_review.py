@@ -33,7 +33,7 @@ from store.sidecar.reviews import MAX_NOTE, Review, disagree, standing, step
 from store.sidecar.schema import VERSION
 from store.sidecar.steering import Steering
 from tests.support import ROOT
-from tests.support.tiny_store import HOSTILE, make_tiny_store
+from tests.support.tiny_store import HOSTILE
 
 CONCERN = Review("maths", 12, 1, "Ada", "concern", "high", "Refusals fade.")
 STEERING = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3}, 4)
@@ -232,14 +232,13 @@ def test_labels_imported_are_noticed_and_judgements_are_not_taken_for_them(place
     assert labels_state(place) != once
 
 
-def test_a_store_can_be_opened_again_after_labels_were_imported_twice(tmp_path):
+def test_a_store_can_be_opened_again_after_labels_were_imported_twice(own):
     """Every opening in one process shares the database's name space."""
-    folder = make_tiny_store(tmp_path / "tiny")
-    digest = json.loads((folder / "manifest.json").read_text())["digest"]
+    digest = json.loads((own / "manifest.json").read_text())["digest"]
     opened = []
     for label in ("first", "second"):
-        write_labels(folder, digest, [Label(5, 1, label, "y")])
-        opened.append(open_store(folder))
+        write_labels(own, digest, [Label(5, 1, label, "y")])
+        opened.append(open_store(own))
     assert [store.feature(layer=5, feature=1)["label"].tolist() for store in opened] == [["first"], ["second"]]
 
 
