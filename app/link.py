@@ -76,7 +76,7 @@ def read_search(name: str) -> str:
 
 
 def visitor() -> str:
-    """A name for whoever looks: of their session, which no link carries."""
+    """A name for the visitor: of their session, which no link carries."""
     return st.session_state.setdefault(VISITOR, secrets.token_hex(8))
 
 

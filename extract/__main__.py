@@ -12,7 +12,7 @@ from store.text import on_one_line
 
 
 def run(config: str, /, *, out: Path, workers: Whole = 1, engine: Literal["local", "ray"] = "local") -> int:
-    """Extract a store from a configuration; goes on where it was interrupted.
+    """Extract a store from a configuration; resumes where it was interrupted.
 
     Args:
         config: YAML file; see 'python -m extract fields'

@@ -1,6 +1,6 @@
-"""Files of arrays that an interrupted run is gone on with: whole or absent, and stamped with what they were made from.
+"""Files of arrays that an interrupted run resumes from: whole or absent, and stamped with what they were made from.
 
-A file that is damaged, or was made from something else, is as good as absent: it is made again.
+A file that is damaged, or was made from something else, counts as absent: it is made again.
 """
 
 import zipfile

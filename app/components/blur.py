@@ -11,17 +11,17 @@ from app import link
 SHOWN = "shown"
 
 
-def is_lifted() -> bool:
+def is_shown() -> bool:
     """Whether the link asks for example text to be readable."""
     return link.read("text", (SHOWN, "blurred"), "blurred") == SHOWN
 
 
 def button(place: Any = st) -> None:
     """A button, and the key T, that shows example text or blurs it again."""
-    lifted = is_lifted()
+    lifted = is_shown()
     place.button(
         "Blur example text" if lifted else "Show example text",
-        key="veil",
+        key="blur",
         icon=":material/visibility_off:" if lifted else ":material/visibility:",
         shortcut="T",
         on_click=link.write,
@@ -32,7 +32,7 @@ def button(place: Any = st) -> None:
 
 def examples() -> st.delta_generator.DeltaGenerator:
     """A container for contexts (app/markup/contexts.py), blurred until asked for."""
-    return st.container(key="lifted" if is_lifted() else "veiled")
+    return st.container(key="shown" if is_shown() else "blurred")
 
 
 HARMFUL = ("harm", "alarm", "toxic", "unsafe", "safety", "jailbreak", "abuse", "violen")

@@ -10,7 +10,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data
-from app.components import blur as veil
+from app.components import blur
 from app.components import pickers as widgets
 from app.markup import contexts as tokens
 from app.words import metrics as words
@@ -81,7 +81,7 @@ def contexts(
     records, names = records[:limit], (BASE, variant)
     top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
     windows = (
-        tokens.context(record, top, names, number, veiled=_is_veiled(record))
+        tokens.context(record, top, names, number, blurred=_is_blurred(record))
         for record, number in zip(records, alike, strict=False)
     )
     st.html(tokens.legend(top, names) + Markup("").join(windows))
@@ -98,14 +98,14 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
         found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
-            return tokens.excerpt(record, (BASE, variant), _is_veiled(record))
+            return tokens.excerpt(record, (BASE, variant), _is_blurred(record))
     return None
 
 
-def pick_veil(names: list[str], place: Any = st) -> None:
+def blur_button(names: list[str], place: Any = st) -> None:
     """The button that shows blurred text, where any of these domains or tasks may be harmful."""
-    if any(veil.may_be_harmful(name) for name in names):
-        veil.button(place)
+    if any(blur.may_be_harmful(name) for name in names):
+        blur.button(place)
 
 
 def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
@@ -156,8 +156,8 @@ def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
     return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
 
 
-def _is_veiled(record: dict) -> bool:
-    return veil.may_be_harmful(str(record["domain"])) and not veil.is_lifted()
+def _is_blurred(record: dict) -> bool:
+    return blur.may_be_harmful(str(record["domain"])) and not blur.is_shown()
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:

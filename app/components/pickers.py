@@ -154,7 +154,7 @@ def verdict_badge(verdict: str | None, place: Any = st) -> None:
 
 
 def headline_badge(headline: str, place: Any = st) -> None:
-    """What a story comes down to, as a badge."""
+    """What a change comes down to, as a badge."""
     colour, icon = words.HEADLINE_BADGES[headline]
     place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
 

@@ -25,12 +25,12 @@ ME, ANYONE = "me", "anyone"
 
 @dataclass(frozen=True)
 class WorkList:
-    """Features to review, in order, and what stands of each.
+    """Features to review, in order, and the current judgements of each.
 
     Attributes:
         keys: at most LONGEST of the list.
         total: how many the list has.
-        found: what stands of the variant's features, of the list or not.
+        found: current judgements of the variant's features, of the list or not.
         reviewer: who reviews; '' while nobody has said.
         by: ME where a feature counts as reviewed once `reviewer` judged it, ANYONE where anybody's judgement will do.
     """

@@ -122,7 +122,7 @@ def _past(history: Sequence[Review]) -> None:
 
 
 def _save(store: Store, variant: str, key: Key, reviewer: str, **change: Any) -> None:
-    """Write what stands of this reviewer, read anew, with one thing changed; nothing where it stands so already."""
+    """Write this reviewer's current judgement, read anew, with one thing changed; nothing where it is so already."""
     try:
         store.snapshot.check()  # what was on the screen is what is judged
         digest = store.manifest.digest

@@ -1,7 +1,7 @@
 """The guided tour: a few links with a sentence each, worked out from the store, so that a demo of any store runs itself.
 
-Where one stands is in the URL (`tour`, from 1). A step is an ordinary link: whoever wanders off it on the same page sees so,
-and comes back by one button; whoever takes the sidebar leaves the tour.
+Where one stands is in the URL (`tour`, from 1). A step is an ordinary link: a visitor who leaves it on the same page sees so,
+and comes back by one button; the sidebar leaves the tour.
 """
 
 from __future__ import annotations

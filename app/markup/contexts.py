@@ -62,20 +62,20 @@ def window(
     return HTML.window(_columns(tokens, base, variant, peak, top, names, alone), names)
 
 
-def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, veiled: bool = False) -> Markup:
+def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, blurred: bool = False) -> Markup:
     """One row of Store.contexts as HTML: where it stands, then its window.
 
-    alike: how many contexts it stands for, itself among them; veiled: whether the window is blurred.
+    alike: how many contexts it stands for, itself among them; blurred: whether the window is.
     """
     base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
     columns = _columns(row["tokens"], base, variant, peak, top, names, row.get("alone"))
-    return HTML.context(row, columns, float(base[peak]), float(variant[peak]), names, alike, veiled)
+    return HTML.context(row, columns, float(base[peak]), float(variant[peak]), names, alike, blurred)
 
 
-def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> Markup:
+def excerpt(row: dict, names: tuple[str, str], blurred: bool = False) -> Markup:
     """A row of Store.contexts in one running line: each token under a bar of the base's colour, over one of the variant's.
 
-    Its scale is its own. veiled: whether it is blurred.
+    Its scale is its own. blurred: whether it is shown so.
     """
     base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
     top = scale([(base, variant)])
@@ -84,7 +84,7 @@ def excerpt(row: dict, names: tuple[str, str], veiled: bool = False) -> Markup:
         title = f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}"
         above, below = colour(float(a), top, words.BASE_COLOUR), colour(float(b), top, words.VARIANT_COLOUR)
         columns.append((title, i == peak, in_place(token, token != alone), above, below))
-    return HTML.excerpt(columns, veiled)
+    return HTML.excerpt(columns, blurred)
 
 
 def legend(top: float, names: tuple[str, str]) -> Markup:

@@ -5,9 +5,8 @@ from typing import Any
 import streamlit as st
 
 from app import data, link
-from app.components import blur as veil
+from app.components import blur, tables
 from app.components import pickers as widgets
-from app.components import tables
 from app.markup import answer_cards
 from app.words import metrics as words
 from store.names import ALL, BASE
@@ -55,9 +54,9 @@ with st.container(**widgets.ROW):
     task = widgets.pick("Task", "task", names, names[0], forget=("p",))
     show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
-    harmful = veil.may_be_harmful(task)
+    harmful = blur.may_be_harmful(task)
     if harmful:
-        veil.button()
+        blur.button()
 rows = data.ask(store, Store.answers, task=task)
 models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
 found = answer_cards.found(rows, find, differing=show != ALL)
@@ -68,7 +67,7 @@ prompts = sorted(found["prompt"].unique())
 last = -(-len(prompts) // PAGE_SIZE)
 page = link.read_number("p", 1, 1, last)
 chosen = prompts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
-blurred = harmful and not veil.is_lifted()
+blurred = harmful and not blur.is_shown()
 line = st.container(horizontal=True, vertical_alignment="center")
 page_buttons(line, page, last, len(prompts))
 line.download_button(

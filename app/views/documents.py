@@ -8,9 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link
-from app.components import blur as veil
+from app.components import blur, tables
 from app.components import pickers as widgets
-from app.components import tables
 from app.markup import token_colours
 from app.markup.token_colours import VALUES, TokenValue
 from app.words import metrics as words
@@ -66,7 +65,7 @@ def table(shown: pd.DataFrame, key: str, config: dict[str, Any], keep: Callable[
 def document_table(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> None:
     """The documents to choose from."""
     numbers = listed["document"].to_list()
-    hidden = [veil.may_be_harmful(domain) and not lifted for domain in listed["domain"]]
+    hidden = [blur.may_be_harmful(domain) and not lifted for domain in listed["domain"]]
     shown = pd.DataFrame(
         {
             "source": listed["source"],
@@ -116,8 +115,8 @@ def heading(store: Store, about: pd.Series, listed: pd.DataFrame) -> None:
     line.markdown(f"**{words.plain(about['source'])}**", width="content")
     where = f"{at + 1:,} of {int(listed['total'].iloc[0]):,}" if at is not None else "not in the list above"
     line.caption(f"{words.plain(about['domain'])} · {words.count(about['n_tokens'])} tokens · {where}", width="content")
-    if veil.may_be_harmful(about["domain"]):
-        veil.button(line)
+    if blur.may_be_harmful(about["domain"]):
+        blur.button(line)
 
 
 def why_uncoloured(about: pd.Series, value: TokenValue) -> str:
@@ -295,7 +294,7 @@ with st.container(**widgets.ROW):
 if not values:
     st.info("This store kept no token metrics, so that nothing can be shown of single tokens.", icon=":material/search_off:")
     st.stop()
-value, lifted = VALUES[metric], veil.is_lifted()
+value, lifted = VALUES[metric], blur.is_shown()
 listed = choose(store, variant, layer, value, lifted)
 last = int(store.manifest.rows["documents"]) - 1
 if listed.empty and "document" not in st.query_params:
@@ -303,7 +302,7 @@ if listed.empty and "document" not in st.query_params:
 number = link.read_number("document", 0 if listed.empty else int(listed["document"].iloc[0]), 0, last)
 about = data.ask(store, Store.document_about, document=number).iloc[0]
 rows = data.ask(store, Store.document_tokens, document=number, variant=variant, layer=layer)
-hidden = veil.may_be_harmful(about["domain"]) and not lifted
+hidden = blur.may_be_harmful(about["domain"]) and not lifted
 first = token_colours.strongest(rows, value)
 position = link.read_number("position", 0 if first is None else first, 0, int(about["n_tokens"]) - 1)
 heading(store, about, listed)

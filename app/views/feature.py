@@ -322,5 +322,5 @@ with st.container(**widgets.ROW):
         "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
         help="Tokens on either side. Windows that show the same are folded into one.",
     )  # fmt: skip
-    evidence.pick_veil(store.domains)
+    evidence.blur_button(store.domains)
 evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])

@@ -5,14 +5,13 @@ import streamlit as st
 
 from app import data, link
 from app.charts import features as charts
-from app.components import blur as veil
+from app.components import blur, tour
 from app.components import feature_evidence as evidence
 from app.components import pickers as widgets
-from app.components import tour
 from app.markup import answer_cards
 from app.words import metrics as words
-from store.metrics import change_summary as story
-from store.metrics.change_summary import Story
+from store.metrics import change_summary
+from store.metrics.change_summary import ChangeSummary
 from store.names import ALL, BASE, SUPPORTED
 from store.read.store import Store
 
@@ -65,14 +64,14 @@ def shown_cards(store: Store, table: pd.DataFrame, layer: int | None) -> pd.Data
     return here.sort_values("variant", key=lambda column: column.map(order), kind="stable")
 
 
-def stories(store: Store, domain: str) -> dict[tuple[str, int], Story]:
+def summaries(store: Store, domain: str) -> dict[tuple[str, int], ChangeSummary]:
     """What the change of each variant at each layer amounts to, on one domain."""
     rows = data.ask(store, Store.layer_metrics, domain=domain, segment=ALL)
     down = data.ask(store, Store.beyond_noise, domain=domain).set_index(["variant", "layer"])["n_down"]
-    return {key: story.tell(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
+    return {key: change_summary.summarise(group, down.get(key)) for key, group in rows.groupby(["variant", "layer"])}
 
 
-def card(store: Store, row: pd.Series, told: Story, domain: str, by_layer: bool) -> None:
+def card(store: Store, row: pd.Series, summary: ChangeSummary, domain: str, by_layer: bool) -> None:
     """One headline: what it amounts to, cosine beside overlap, the three sentences, and its most striking features.
 
     by_layer: the card is one of the layers of the only variant; else of the variants at one layer.
@@ -82,11 +81,11 @@ def card(store: Store, row: pd.Series, told: Story, domain: str, by_layer: bool)
         title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
         head.markdown(f"**{title}**", width="content")
         widgets.gate_badge(row["gate"], head)
-        widgets.headline_badge(told.headline)
+        widgets.headline_badge(summary.headline)
         left, right = st.columns(2)
         left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
         right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
-        for sentence in (told.size, told.overlap, told.systematic):
+        for sentence in (summary.size, summary.overlap, summary.systematic):
             st.markdown(f":small[**{words.plain(sentence.claim)}:** {words.plain(sentence.numbers)}]")
         st.caption(f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.")
         striking(store, row["variant"], int(row["layer"]) if by_layer else None, domain)
@@ -127,7 +126,7 @@ def answers(store: Store) -> None:
     if telling.empty:
         return
     tasks = telling["task"].to_list()
-    first = next((task for task in tasks if not veil.may_be_harmful(task)), tasks[0])
+    first = next((task for task in tasks if not blur.may_be_harmful(task)), tasks[0])
     with st.container(**widgets.ROW):
         st.markdown("#### The same prompt, answered by each")
         task = widgets.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
@@ -135,7 +134,7 @@ def answers(store: Store) -> None:
     rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
-    blurred = veil.may_be_harmful(task) and not veil.is_lifted()
+    blurred = blur.may_be_harmful(task) and not blur.is_shown()
     st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
     st.page_link(
         "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
@@ -157,18 +156,18 @@ by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**widgets.ROW):
     domain = widgets.pick_domain(store)
     layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
-    evidence.pick_veil([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
+    evidence.blur_button([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
     widgets.small_badge(store, domain)
 table = data.ask(store, Store.overview, domain=domain)
 if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-here, told = shown_cards(store, table, layer), stories(store, domain)
+here, found = shown_cards(store, table, layer), summaries(store, domain)
 cards = st.container(horizontal=True)
 for _, row in here.iterrows():
     with cards.container(width=CARD_WIDTHS.get(len(here), CARD_WIDTH)):
-        card(store, row, told[row["variant"], int(row["layer"])], domain, by_layer)
+        card(store, row, found[row["variant"], int(row["layer"])], domain, by_layer)
 st.caption(
     "Passages: the bar above a token is its activation in the base, the one below in the variant, each passage on a scale of "
     "its own; outlined is the token that it was chosen for."

@@ -7,7 +7,9 @@ import streamlit as st
 
 from app import data, link
 from app.components import (
-    blur as veil,
+    blur,
+    review_list,
+    review_panel,
 )
 from app.components import (
     feature_evidence as evidence,
@@ -17,10 +19,6 @@ from app.components import (
 )
 from app.components import (
     pickers as widgets,
-)
-from app.components import (
-    review_list,
-    review_panel,
 )
 from app.words import metrics as words
 from store.names import ALL, KINDS, VERDICTS
@@ -85,7 +83,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     features = lists.from_link(store, name, layer, domain)
     st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
     exports(store, features)
-    veil.button()
+    blur.button()
     widgets.small_badge(store, domain, variant)
     widgets.no_floor_badge(store)
 
@@ -122,5 +120,5 @@ with right:
     ranking = widgets.pick(
         "Contexts", "ranking", list(words.RANKING_NAMES), "decrease" if falls else "increase", show=words.RANKING_NAMES.get
     )
-    with veil.examples():
+    with blur.examples():
         evidence.contexts(store, row, variant, ranking, domain, limit=5)

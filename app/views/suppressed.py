@@ -69,7 +69,7 @@ with st.container(**widgets.ROW):
     widgets.pick_kinds(FALLEN)
     widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     widgets.pick_search()
-    evidence.pick_veil(store.domains)
+    evidence.blur_button(store.domains)
     widgets.small_badge(store, domain, variant)
     widgets.no_floor_badge(store)
 

@@ -65,7 +65,7 @@ class Renderer:
 
     Args:
         template: a Hugging Face chat template, or its Jinja source, or None where there is none.
-        tokenizer: the base's; with it, a BOS that a document begins with is taken off, whoever wrote it.
+        tokenizer: the base's; with it, a BOS that a document begins with is taken off, wherever it comes from.
         keep_bos: leave it: none is put before the context windows.
         notes: about the choice of the template.
 

@@ -22,7 +22,7 @@ class RunContext:
         pad: token id for padding.
         replicas: second dictionaries of some of the layers.
         domains: sorted labels; a domain's number is its place here.
-        seal: names what the run reads and what its pilot fixed; the files that it is gone on with carry it.
+        seal: names what the run reads and what its pilot fixed; the files that it resumes from carry it.
     """
 
     config: RunConfig

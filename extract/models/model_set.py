@@ -42,7 +42,7 @@ class ModelSet:
         notes: what was done in loading them that the user should know, a sentence each.
         made_for: variant -> the base that its adapter names.
         embedding_rows: model -> rows of its embedding: token ids from there on have none.
-        one_at_a_time: see above; whoever reads many batches then had better go model by model.
+        one_at_a_time: see above; many batches should then be read model by model.
 
     Raises:
         UserError: a model or adapter is missing, or does not belong to the base.

@@ -121,7 +121,7 @@ def read_again(
 
 @dataclass(frozen=True)
 class ResidualReader:
-    """What a run reads residuals with; whoever wants to see, or to change, what it reads puts another in its place."""
+    """What a run reads residuals with; another in its place can record, or change, what it reads."""
 
     models: ModelSet
 

@@ -1,6 +1,6 @@
 """A run, top to bottom: models, dictionaries, corpus, pilot, shards, merge, manifest.
 
-The output is written to ``NAME.partial``; running the same command again goes on with the shards that are missing.
+The output is written to ``NAME.partial``; running the same command again resumes with the shards that are missing.
 """
 
 import shutil
@@ -89,7 +89,7 @@ def run(
 
     Raises:
         UserError: something about the input, the output or the disk that the user can mend. What was done so far stays
-            in ``OUT.partial``, and the same command goes on from there.
+            in ``OUT.partial``, and the same command resumes from there.
     """
     with claimed(out):
         return _run(config, out, say, workers, engine, Phases() if phases is None else phases)
@@ -213,11 +213,11 @@ PHASES: dict[str, Callable[[Run], None]] = {
 
 
 def _pilot(run: Run) -> dict[int, LayerPilot]:
-    """Fix what the main pass needs, or read it back when the run goes on; planted variants are planted here."""
+    """Fix what the main pass needs, or read it back when the run is resumed; planted variants are planted here."""
     config, inputs, writer, say = run.config, run.inputs, run.writer, run.say
     layers = [dictionary.layer for dictionary in inputs.dictionaries]
     if layer_pilot.is_saved(writer, fingerprint_hash(inputs.digests)):
-        say("Going on with an interrupted run: the pilot is read back")
+        say("Resuming an interrupted run: the pilot is read back")
         fixed = layer_pilot.load(writer, layers, list(config.variants))
         plant_variants(inputs.models, inputs.dictionaries, fixed)
         return fixed

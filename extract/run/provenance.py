@@ -1,4 +1,4 @@
-"""Where a store comes from: its manifest, and the fingerprint that an interrupted run is gone on with."""
+"""Where a store comes from: its manifest, and the fingerprint that an interrupted run is resumed by."""
 
 import hashlib
 import importlib.metadata
@@ -27,7 +27,7 @@ from store.names import BASE
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
-SUMS_VERSION = "5"  # raise it when what a shard leaves behind changes: an interrupted run of before is not gone on with
+SUMS_VERSION = "5"  # raise it when what a shard leaves behind changes: an interrupted run of before is not resumed
 
 
 def fingerprint(
@@ -61,7 +61,7 @@ def fingerprint_of_text(config: RunConfig, corpus: Corpus, tokenizer: PreTrained
 
 
 def check_fingerprint(writer: StoreWriter, digests: dict[str, str]) -> None:
-    """Go on only with what the interrupted run was started with.
+    """Resume only with what the interrupted run was started with.
 
     Raises:
         UserError: something else was; the first difference is named.

@@ -1,7 +1,7 @@
 """Several processes for one run: each loads models and corpus for itself, and takes the shards it is given.
 
-The shards' files are the same whoever made them, so the store has the same digest for any number of workers, as long as each
-uses as many threads. Here they are processes of this machine; on a Ray cluster: :mod:`extract.run.ray_engine`.
+The shards' files are the same whichever process made them, so the store has the same digest for any number of workers, where
+each uses as many threads. Here they are processes of this machine; on a Ray cluster: :mod:`extract.run.ray_engine`.
 """
 
 import multiprocessing

@@ -11,7 +11,7 @@ from extract.saes.decoder_rows import close_pairs, nearest_rows
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import MergedSums
 from store.metrics.evidence import PooledChange, feature_evidence, floors
-from store.metrics.layer import feature_kind, feature_values
+from store.metrics.layer import feature_kind, feature_values, firing_rates
 from store.names import ALL
 
 
@@ -46,7 +46,8 @@ def write_replicas(merged: MergedSums, dictionary: Dictionary, replica: Dictiona
     n_tokens = int(merged.layer_counts(dictionary.layer).sum())
     for variant in merged.context.config.variants:
         sums = merged.feature_sums(dictionary.layer, variant, sum_tables.REPLICA, 1, replica.d_sae)
-        values = feature_values({name: total[0] for name, total in sums.items()}, n_tokens)
+        pooled = {name: total[0] for name, total in sums.items()}
+        values = feature_values(pooled, n_tokens) | firing_rates(pooled, n_tokens)
         columns = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
         rows = {
             "variant": variant,
@@ -89,13 +90,20 @@ def _add_evidence(
     moved_to = pd.array(evidence.pop("moved_to"), dtype="Int32")
     moved_to[moved_to < 0] = pd.NA
     values |= evidence | {"shift_isotropic": shift_isotropic, "near_threshold": near, "moved_to": moved_to}
-    values["kind"] = feature_kind(values["shift"], values["suppression"], values["emergence"], values["floor"])
+    _name_kind(values)
 
 
 def _add_floor(values: dict[str, np.ndarray], shift_isotropic: np.ndarray) -> None:
     """Put in what a single domain's rows say beyond the sums."""
-    values |= {"shift_isotropic": shift_isotropic, "floor": floors(shift_isotropic, values["freq_base"])}
-    values["kind"] = feature_kind(values["shift"], values["suppression"], values["emergence"], values["floor"])
+    freq_base = firing_rates(values, values["n_tokens"])["freq_base"]
+    values |= {"shift_isotropic": shift_isotropic, "floor": floors(shift_isotropic, freq_base)}
+    _name_kind(values)
+
+
+def _name_kind(values: dict[str, np.ndarray]) -> None:
+    """Name the change anew, now that there is a floor."""
+    rates = firing_rates(values, values["n_tokens"])
+    values["kind"] = feature_kind(values["shift"], rates["suppression"], rates["emergence"], values["floor"])
 
 
 def _did_shift(merged: MergedSums, variant: str, sums: Mapping[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
@@ -119,7 +127,7 @@ def _write_segments(merged: MergedSums, dictionary: Dictionary, variant: str, to
     for number in np.flatnonzero(tokens):
         values = feature_values({name: total[number] for name, total in sums.items()}, int(tokens[number]))
         share = np.divide(change[number], whole, out=np.full(len(whole), np.nan), where=changed)
-        columns = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
+        columns = ("n11", "n10", "n01", "mean_base", "shift")
         key = {"variant": variant, "layer": dictionary.layer, "segment": SEGMENTS[number]}
         frame = _frame(key, {**{name: values[name] for name in columns}, "share": share})
         merged.writer.load("feature_segments", frame)

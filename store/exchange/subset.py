@@ -20,7 +20,7 @@ from store.format.writer import PILOT_FILE, StoreWriter
 from store.names import BASE
 from store.read.store import Store
 
-NOWHERE = -1  # part and first_row of a document without codes: whoever forgets has_codes gets an error, not another's codes
+NOWHERE = -1  # part and first_row of a document without codes: a query that forgets has_codes fails, and gets no other's codes
 ROWS_AT_ONCE = 262_144
 
 

@@ -47,7 +47,7 @@ HEADLINES = {
     "no noise floor": "nothing to compare with: this store computed no control",
     "unknown": "the numbers are not defined here",
 }
-"""What a story comes down to -> what that means."""
+"""What a change comes down to -> what that means."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Story:
+class ChangeSummary:
     """The three sentences about one variant at one layer on one domain, and what they come down to (of HEADLINES).
 
     few_documents: whether they rest on fewer than MIN_DOCUMENTS, and may not hold beyond them.
@@ -78,8 +78,8 @@ class Story:
     systematic: Sentence
 
 
-def tell(rows: pd.DataFrame, n_down: int | None = None) -> Story:
-    """The story of one variant, layer and domain.
+def summarise(rows: pd.DataFrame, n_down: int | None = None) -> ChangeSummary:
+    """What the change of one variant amounts to at one layer, on one domain.
 
     Args:
         rows: its rows of layer_metrics (segment 'all'): every metric, observed and under each control there is.
@@ -88,7 +88,7 @@ def tell(rows: pd.DataFrame, n_down: int | None = None) -> Story:
     numbers = _Numbers(rows)
     size, overlap, systematic = _size(numbers), _overlap(numbers), _systematic(numbers, n_down)
     headline = _headline(size.level, overlap.level, systematic.level)
-    return Story(headline, numbers.n_documents < MIN_DOCUMENTS, size, overlap, systematic)
+    return ChangeSummary(headline, numbers.n_documents < MIN_DOCUMENTS, size, overlap, systematic)
 
 
 def _headline(size: str, overlap: str, systematic: str) -> str:
@@ -182,7 +182,7 @@ def _beyond_under(numbers: _Numbers) -> str:
 
 
 class _Numbers:
-    """The numbers of one story by metric and control; None where there is none."""
+    """The numbers of one summary by metric and control; None where there is none."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = {(row["metric"], row["control"]): row for row in rows.to_dict("records")}

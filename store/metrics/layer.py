@@ -34,45 +34,52 @@ def fit_gate(fvu_base: float, fvu_variant: float) -> str:
     return fits if fvu_variant <= min(FIT_FVU, FIT_TIMES * fvu_base) else strained
 
 
-def feature_values(
-    sums: Mapping[str, np.ndarray], n_tokens: int, floor: np.ndarray | float = 0.0
-) -> dict[str, np.ndarray]:
-    """Every feature metric from the sums of one variant, layer and domain.
+def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, np.ndarray]:
+    """The feature metrics that a store keeps, from the sums of one variant, layer and domain; the others are VIRTUAL columns.
 
     Args:
         sums: an array [features] for each of :data:`FEATURE_SUMS`.
         n_tokens: N, the counted tokens of the domain at the layer.
-        floor: [features] the noise floor of ``kind``; 0 without controls.
 
     Returns:
         Column of feature_stats -> array [features]; NaN where undefined. ``shift`` and the means are scaled activation
-        per counted token; ``std_shift`` divides by sqrt((var_a + var_b) / 2), population variances over the N tokens.
+        per counted token; ``kind`` is without a noise floor; ``std_shift`` divides by sqrt((var_a + var_b) / 2), population
+        variances over the N tokens.
     """
-    n11, n10, n01 = sums["n11"], sums["n10"], sums["n01"]
-    n_a, n_b = n11 + n10, n11 + n01
     mean_a, mean_b = sums["a"] / n_tokens, sums["b"] / n_tokens
     # Not from the difference of the two means, which would lose digits where they nearly agree.
     shift = (sums["b"] - sums["a"]) / n_tokens
     variance_a = np.maximum(sums["a2"] / n_tokens - mean_a**2, 0.0)
     variance_b = np.maximum(sums["b2"] / n_tokens - mean_b**2, 0.0)
-    suppression, emergence = _ratios(n10, n_a), _ratios(n01, n_b)
+    rates = firing_rates(sums, n_tokens)
     return {
-        "n_tokens": np.full(np.shape(n11), n_tokens),
-        "n11": n11,
-        "n10": n10,
-        "n01": n01,
-        "n_documents": sums["n_documents"],
+        "n_tokens": np.full(np.shape(shift), n_tokens),
+        **{name: sums[name] for name in ("n11", "n10", "n01", "n_documents")},
+        "mean_base": mean_a,
+        "shift": shift,
+        "std_shift": _ratios(shift, np.sqrt((variance_a + variance_b) / 2)),
+        "magnitude_ratio": _ratios(sums["both_b"], sums["both_a"]),
+        "kind": feature_kind(shift, rates["suppression"], rates["emergence"]),
+    }
+
+
+def firing_rates(sums: Mapping[str, np.ndarray], n_tokens: int | np.ndarray) -> dict[str, np.ndarray]:
+    """How often features fire, for what is decided by it before there is a store, which works the same out when it is read.
+
+    Args:
+        sums: an array [features] for each of n11, n10, n01.
+        n_tokens: N, of all or of each.
+
+    Returns:
+        freq_base, freq_variant, log_ratio, suppression, emergence -> array [features]; NaN where undefined.
+    """
+    n_a, n_b = sums["n11"] + sums["n10"], sums["n11"] + sums["n01"]
+    return {
         "freq_base": n_a / n_tokens,
         "freq_variant": n_b / n_tokens,
         "log_ratio": np.log2((n_b + 0.5) / (n_a + 0.5)),
-        "mean_base": mean_a,
-        "mean_variant": mean_b,
-        "shift": shift,
-        "std_shift": _ratios(shift, np.sqrt((variance_a + variance_b) / 2)),
-        "suppression": suppression,
-        "emergence": emergence,
-        "magnitude_ratio": _ratios(sums["both_b"], sums["both_a"]),
-        "kind": feature_kind(shift, suppression, emergence, floor),
+        "suppression": _ratios(sums["n10"], n_a),
+        "emergence": _ratios(sums["n01"], n_b),
     }
 
 
@@ -103,7 +110,7 @@ def systematic_share(
     Args:
         total_norm2: ||sum_d S_d||^2, S_d the sum of b - a over the counted tokens of document d.
         document_norm2_sum: sum_d ||S_d||^2.
-        n_tokens: N.
+        n_tokens: N, of all or of each.
         document_n2_sum: sum_d n_d^2, n_d the document's counted tokens.
         code_delta_norm2_sum: sum over all counted tokens of ||b - a||^2.
 

@@ -50,7 +50,7 @@ class Snapshot:
     hashes: dict[str, str] = field(repr=False)
 
     def name(self) -> str:
-        """Names the very files, for whoever keeps what was read from them."""
+        """Names the very files, for caches of what was read from them."""
         return hashlib.sha256(repr(sorted(self.files.items())).encode()).hexdigest()
 
     def changed(self, names: Iterable[str] | None = None) -> list[str]:

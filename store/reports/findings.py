@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from store.metrics import change_summary as story
+from store.metrics import change_summary
 from store.names import ALL, SUPPORTED
 from store.numbers import UNKNOWN, count, fixed, json_value, significant
 from store.read.feature_filter import TELLING_DENSITY
@@ -66,18 +66,18 @@ def findings(store: Store) -> str:
     return re.sub(r"\n{3,}", "\n\n", str(page)).strip() + "\n"
 
 
-def _told(store: Store) -> dict[tuple[str, int, str], story.Story]:
+def _told(store: Store) -> dict[tuple[str, int, str], change_summary.ChangeSummary]:
     """(variant, layer, domain) -> its three sentences."""
     told = {}
     for domain in (ALL, *store.domains):
         rows = store.layer_metrics(domain=domain, segment=ALL)
         down = store.beyond_noise(domain).set_index(["variant", "layer"])["n_down"]
         for key, group in rows.groupby(["variant", "layer"]):
-            told[(*key, domain)] = story.tell(group, down.get(key))
+            told[(*key, domain)] = change_summary.summarise(group, down.get(key))
     return told
 
 
-def _in_a_word(store: Store, told: dict[tuple[str, int, str], story.Story]) -> dict[str, Any]:
+def _in_a_word(store: Store, told: dict[tuple[str, int, str], change_summary.ChangeSummary]) -> dict[str, Any]:
     """A table of headlines by variant, layer and domain, what those that occur mean, and whether any rests on few documents."""
     domains = (ALL, *store.domains)
     words = {
@@ -90,12 +90,12 @@ def _in_a_word(store: Store, told: dict[tuple[str, int, str], story.Story]) -> d
     return {
         "titles": ("variant", "layer", *domains),
         "rows": [(*key, *row) for key, row in words.items()],
-        "meanings": {name: meaning for name, meaning in story.HEADLINES.items() if name in occur},
+        "meanings": {name: meaning for name, meaning in change_summary.HEADLINES.items() if name in occur},
         "few": any(word.endswith(FEW_MARK) for word in said),
     }
 
 
-def _headline(told: story.Story | None) -> str:
+def _headline(told: change_summary.ChangeSummary | None) -> str:
     if told is None:
         return UNKNOWN
     return f"{told.headline} {FEW_MARK}" if told.few_documents and told.headline != "too few documents" else told.headline
@@ -140,7 +140,7 @@ def _beside_the_paper(variant: str, rows: pd.DataFrame) -> dict[str, Any]:
 def _cautions(rows: pd.DataFrame) -> dict[str, Any]:
     """At how many variants and layers something holds that a reader must not take for more; where the dictionary is unfit."""
     tested = rows[rows["excess_low"].notna()]
-    more = tested[(tested["excess_low"] > 0) & (tested["excess"] >= story.MATERIAL_EXCESS)]
+    more = tested[(tested["excess_low"] > 0) & (tested["excess"] >= change_summary.MATERIAL_EXCESS)]
     pair = rows[(rows["cosine"] > PAPER["cosine"]) & (rows["overlap"] < PAPER["overlap"])]
     return {
         "all": len(rows),
@@ -148,7 +148,7 @@ def _cautions(rows: pd.DataFrame) -> dict[str, Any]:
         "more": len(more),
         "pair": len(pair),
         "explained": len(pair.drop(more.index, errors="ignore")),
-        "few": int((rows["n_beyond_noise"] < story.MIN_BEYOND_NOISE).sum()),
+        "few": int((rows["n_beyond_noise"] < change_summary.MIN_BEYOND_NOISE).sum()),
         "unfit": rows[rows["gate"] == "does not fit"][["variant", "layer"]].to_dict("records"),
     }
 
@@ -215,6 +215,6 @@ PAGE = macros(
     limits={
         "FEATURES_SHOWN": FEATURES_SHOWN, "MIN_FIRINGS": MIN_FIRINGS, "FEATURE_DOCUMENTS": MIN_DOCUMENTS,
         "MAX_DENSITY": f"{MAX_DENSITY:.0%}", "TELLING_DENSITY": f"{TELLING_DENSITY:.0%}",
-        "MIN_DOCUMENTS": story.MIN_DOCUMENTS, "MIN_BEYOND_NOISE": story.MIN_BEYOND_NOISE,
+        "MIN_DOCUMENTS": change_summary.MIN_DOCUMENTS, "MIN_BEYOND_NOISE": change_summary.MIN_BEYOND_NOISE,
     },
 )  # fmt: skip

@@ -89,7 +89,7 @@ def list_in_words(chosen: Mapping[str, Any]) -> str:
 
 
 def progress(found: dict[tuple[int, int], list[Review]]) -> dict[str, Any]:
-    """Counts over what stands of some features: reviewed, concerns (of any reviewer), disagreements, reviewers -> features."""
+    """Over the current judgements of some features: counts of reviewed, concerns, disagreements; reviewers -> features."""
     names = [review.reviewer for reviews in found.values() for review in reviews]
     return {
         "reviewed": len(found),

@@ -1,4 +1,4 @@
-"""What an Arrow table costs whoever unpacks it, and whether every reader takes its types and values. Needs PyArrow only.
+"""What an Arrow table costs to unpack, and whether every reader takes its types and values. Needs PyArrow only.
 
 Arrow's own bytes say little: thirty million empty structs in a list are four of them, and a dictionary's word that stands in
 every row is one. Both sides of the sandbox count here: its worker before it answers, the server before it believes.

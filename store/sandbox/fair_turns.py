@@ -1,4 +1,4 @@
-"""Whose turn it is where several people share a few places: whoever had least of late goes first. Threads wait here."""
+"""Whose turn it is where several people share a few places: the one who had least of late goes first. Threads wait here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs one query in a process of its own and ends: started by store/sandbox/run.py as a script, never imported.
 
 Only DuckDB and PyArrow are loaded, so that it starts fast. It says that it is ready with one byte on stdout, reads a line of
-JSON and the imported labels as an Arrow stream from stdin, and answers a line of JSON and an Arrow stream. Whoever asked holds
+JSON and the imported labels as an Arrow stream from stdin, and answers a line of JSON and an Arrow stream. The caller holds
 the other end of stdin: once that is closed, it ends whatever it is doing.
 """
 

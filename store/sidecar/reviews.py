@@ -1,4 +1,4 @@
-"""What people judge of features: a judgement, what stands of a history of them, and the way through a work list. Pure."""
+"""What people judge of features: a judgement, the current ones of a history, and the way through a work list. Pure."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Review:
 
 
 def standing(history: Iterable[Review]) -> dict[Key, list[Review]]:
-    """What stands of one variant's history: of each feature the latest judgement of each reviewer, by name."""
+    """The current judgements of one variant's history: of each feature the latest judgement of each reviewer, by name."""
     latest = {(review.key, review.reviewer): review for review in history}
     found: dict[Key, list[Review]] = {}
     for (key, _), review in sorted(latest.items()):

@@ -458,7 +458,7 @@ def test_output_below_a_file(world, tmp_path, capsys):
 
 
 def test_an_interrupted_run_of_other_input(world, tmp_path, monkeypatch, capsys):
-    """It is not gone on with; ``check`` knows as much without weights, and finds nothing wrong with the same input."""
+    """It is not resumed; ``check`` knows as much without weights, and finds nothing wrong with the same input."""
     from extract.run import pipeline
 
     def interrupted(*_arguments):

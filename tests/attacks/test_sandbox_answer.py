@@ -1,4 +1,4 @@
-"""What a query's answer may cost whoever asked: bounded by the worker, and again by the server, whatever the worker is."""
+"""What a query's answer may cost its caller: bounded by the worker, and again by the server, whatever the worker is."""
 
 import io
 import json
@@ -416,7 +416,7 @@ def test_nobody_has_both_places():
         pass
 
 
-def test_whoever_used_less_goes_first():
+def test_who_used_less_goes_first():
     turns, order = Turns(1), []
     turns._used = [(time.monotonic(), "much", 4.0), (time.monotonic(), "some", 1.0)]
 

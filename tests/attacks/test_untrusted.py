@@ -161,7 +161,7 @@ def test_settings_that_are_none(world, tmp_path, file, broken):
 
 
 def test_code_beside_a_gguf_is_not_asked_for(tmp_path, monkeypatch):
-    """Its folder's settings are read with it; without a no, transformers would ask whoever sits there, and do as told."""
+    """Its folder's settings are read with it; without a no, transformers would ask at the terminal, and do as told."""
     asked = []
 
     def loads(*_, **given):
@@ -374,7 +374,7 @@ def test_a_part_whose_whole_layer_is_elsewhere(own, tmp_path):
 
 
 def test_a_link_in_a_part_is_not_even_looked_behind(own, tmp_path):
-    """Behind it is a pipe: whoever opens that waits for ever, as h5py did where it was asked whether the name is there."""
+    """Behind it is a pipe: opening that waits for ever, as h5py's did where it was asked whether the name is there."""
     os.mkfifo(tmp_path / "pipe")
     with h5py.File(own / PART, "a") as file:
         del file["layer_12/codes/maths"]

@@ -647,18 +647,18 @@ def test_passages_of_a_harmful_domain_are_blurred_until_asked_for(open_view):
         return next(str(element.value) for element in app.html if "fs-context-head" in str(element.value)), app
 
     blurred, app = windows(ranking="base")  # of the document refusal-1
-    assert 'class="fs-context fs-veiled"' in blurred
+    assert 'class="fs-context fs-blur-window"' in blurred
     press(app, "Show example text")
     assert app.query_params["text"] == "shown"
-    assert "fs-veiled" not in windows(ranking="base", text="shown")[0]
-    assert "fs-veiled" not in windows(ranking="decrease")[0]  # of sum-2
+    assert "fs-blur-window" not in windows(ranking="base", text="shown")[0]
+    assert "fs-blur-window" not in windows(ranking="decrease")[0]  # of sum-2
 
 
 def test_presentation_mode_blurs_again_what_was_shown(open_view):
     app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base", text="shown")
     next(button for button in app.sidebar.button if button.label == "Presentation mode").click().run()
     assert "text" not in app.query_params
-    assert any("fs-veiled" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
+    assert any("fs-blur-window" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
 
 
 def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):

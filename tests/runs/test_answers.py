@@ -119,7 +119,7 @@ class _PowerCutError(BaseException):
 def test_another_file_is_another_run(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """An interrupted run does not go on with other answers under the same name."""
+    """An interrupted run is not resumed with other answers under the same name."""
 
     def power_cut(*_arguments) -> None:
         raise _PowerCutError

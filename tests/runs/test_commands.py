@@ -242,7 +242,7 @@ def test_a_reader_that_goes_away(tiny_store):
 
 
 def test_a_folder_that_is_gone(tmp_path):
-    """Whoever stands in a folder that was removed meanwhile."""
+    """Started in a folder that was removed meanwhile."""
     line = f"mkdir '{tmp_path}/here' && cd '{tmp_path}/here' && rmdir ../here && '{sys.executable}' -m extract info x"
     ended = subprocess.run(["sh", "-c", line], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120)
     said = ended.stderr.decode()

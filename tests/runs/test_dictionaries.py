@@ -470,7 +470,7 @@ def test_training_checkpoints_of_sae_lens(tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Whoever asks for a name or a connection is told that there is no network."""
+    """What asks for a name or a connection is told that there is no network."""
 
     def refuse(*_arguments, **_options):
         raise OSError("there is no network")

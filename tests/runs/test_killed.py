@@ -26,7 +26,7 @@ def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
     """Digest of an uninterrupted run, and the seconds that it took."""
     folder = tmp_path_factory.mktemp("whole")
     config = world.config(folder, **SHORT)
-    runs.finish("check", config, log=folder / "log")  # whoever comes first waits for torch
+    runs.finish("check", config, log=folder / "log")  # the first command waits for torch
     start = time.monotonic()
     runs.finish("run", config, "--out", folder / "store", log=folder / "log")
     return read_manifest(folder / "store").digest, time.monotonic() - start
@@ -189,7 +189,7 @@ def test_a_run_that_ended_at_its_last_step(whole, last_step):
 
 @pytest.mark.thorough
 def test_a_run_that_ended_at_its_last_step_and_is_damaged(whole, last_step):
-    """It goes on from the shards."""
+    """It is resumed from the shards."""
     cut_short(last_step / "store.partial" / "statistics.duckdb")
     runs.finish("run", last_step / "run.yaml", "--out", last_step / "store", log=last_step / "log")
     assert verify(last_step / "store") == [] and read_manifest(last_step / "store").digest == whole[0]

@@ -155,7 +155,7 @@ def test_paths_that_hold_no_file(store, tmp_path, capsys):
 
 
 def test_a_file_that_may_not_be_read(store, tmp_path, capsys, monkeypatch):
-    """The system's own answer, whoever runs the test (root may read anything)."""
+    """The system's own answer, for any user (root may read anything)."""
     file, opened = given(tmp_path, "mine.csv", CSV), Path.open
 
     def denied(path, *arguments, **options):

@@ -300,11 +300,12 @@ def test_feature_metrics_keep_to_their_ranges(pair):
     union = union_of(base, variant, norms)
     everything = torch.zeros(n, dtype=torch.int64)
     sums = feature_sums.feature_sums(union, everything, everything, torch.zeros(len(union.row), dtype=torch.bool))
-    values = metrics.feature_values({name: sums[name] for name in FEATURE_SUMS}, n)
+    sums = {name: sums[name] for name in FEATURE_SUMS}
+    values = metrics.feature_values(sums, n) | metrics.firing_rates(sums, n)
     for name in ("freq_base", "freq_variant", "suppression", "emergence"):
         known = values[name][~np.isnan(values[name])]
         assert ((known >= 0) & (known <= 1)).all(), name
-    assert (np.abs(values["shift"]) <= np.maximum(values["mean_base"], values["mean_variant"]) + 1e-12).all()
+    assert (np.abs(values["shift"]) <= np.maximum(values["mean_base"], sums["b"] / n) + 1e-12).all()
     down, up = np.isin(values["kind"], ["vanished", "attenuated"]), np.isin(values["kind"], ["appeared", "amplified"])
     assert (values["shift"][down] < 0).all() and (values["shift"][up] > 0).all()
     assert (values["shift"][~down & ~up] == 0).all()

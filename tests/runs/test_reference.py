@@ -840,21 +840,19 @@ def test_feature_values_by_hand() -> None:
     """One feature on five tokens: a = 2 4 0 0 2, b = 1 0 3 0 2."""
     a, b = np.array([2, 4, 0, 0, 2]), np.array([1, 0, 3, 0, 2])
     both = (a > 0) & (b > 0)
-    found = metrics.feature_values(
-        {
-            "n11": np.array([2]), "n10": np.array([1]), "n01": np.array([1]), "n_documents": np.array([2]),
-            "a": np.array([a.sum()]), "b": np.array([b.sum()]), "a2": np.array([(a**2).sum()]),
-            "b2": np.array([(b**2).sum()]), "both_a": np.array([a[both].sum()]), "both_b": np.array([b[both].sum()]),
-        },
-        n_tokens=5,
-    )  # fmt: skip
+    sums = {
+        "n11": np.array([2]), "n10": np.array([1]), "n01": np.array([1]), "n_documents": np.array([2]),
+        "a": np.array([a.sum()]), "b": np.array([b.sum()]), "a2": np.array([(a**2).sum()]),
+        "b2": np.array([(b**2).sum()]), "both_a": np.array([a[both].sum()]), "both_b": np.array([b[both].sum()]),
+    }  # fmt: skip
+    found = metrics.feature_values(sums, n_tokens=5) | metrics.firing_rates(sums, n_tokens=5)
+    assert found["mean_base"][0] + found["shift"][0] == pytest.approx(6 / 5, rel=1e-12)  # the column mean_variant
     variance_a, variance_b = Fraction(24, 5) - Fraction(8, 5) ** 2, Fraction(14, 5) - Fraction(6, 5) ** 2
     expected = {
         "freq_base": Fraction(3, 5),
         "freq_variant": Fraction(3, 5),
         "log_ratio": Fraction(0),
         "mean_base": Fraction(8, 5),
-        "mean_variant": Fraction(6, 5),
         "shift": Fraction(-2, 5),
         "std_shift": Fraction(-2, 5) / Fraction(math.sqrt((variance_a + variance_b) / 2)),
         "suppression": Fraction(1, 3),
@@ -869,7 +867,7 @@ def test_feature_values_by_hand() -> None:
 def test_log_ratio_by_hand() -> None:
     """log2((n_b + 1/2) / (n_a + 1/2)): defined where one of the models never fires."""
     counts = {"n11": np.array([0, 0]), "n10": np.array([0, 3]), "n01": np.array([3, 0]), "n_documents": np.array([1, 1])}
-    found = metrics.feature_values({name: np.ones(2) for name in metrics.FEATURE_SUMS} | counts, 10)
+    found = metrics.firing_rates(counts, 10)
     np.testing.assert_allclose(found["log_ratio"], [math.log2(7), -math.log2(7)])
     assert np.isnan(found["suppression"][0]) and found["suppression"][1] == 1
     assert found["emergence"][0] == 1 and np.isnan(found["emergence"][1])

@@ -102,7 +102,7 @@ def test_the_segments_are_those_of_the_turns(run):
 
 
 def test_the_tokens_are_the_same_on_any_day(run, monkeypatch):
-    """The digest that an interrupted run is gone on with, by a clock of another time zone: to the template another day."""
+    """The digest that an interrupted run is resumed by, by a clock of another time zone: to the template another day."""
     from extract.corpus import chat_template
 
     config = load_config(run / "run.yaml")

@@ -382,7 +382,7 @@ def test_an_interrupted_pass_goes_on(world: World, tmp_path: Path) -> None:
 
 
 def test_another_number_of_tokens_is_another_run(world: World, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """What was kept of one sample is not gone on with for another."""
+    """What was kept of one sample is not resumed from for another."""
     out = tmp_path / "store"
     with pytest.MonkeyPatch.context() as patch:
         counting_compare(patch, until=1)

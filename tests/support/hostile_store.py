@@ -1,4 +1,4 @@
-"""The tiny store with every text in it turned against whoever looks: names, sources, tokens, labels, notes.
+"""The tiny store with every text in it turned against its reader: names, sources, tokens, labels, notes.
 
 Names of variants are as they were: store/format/manifest.py takes no others.
 """

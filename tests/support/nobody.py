@@ -12,7 +12,7 @@ NOBODY = 65534
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Without root's rights inside the context; as whoever runs the tests where that is not root."""
+    """Without root's rights inside the context; as the user who runs the tests where that is not root."""
     if os.geteuid() != 0:
         yield
         return

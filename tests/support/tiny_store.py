@@ -271,7 +271,7 @@ def _segments(writer: StoreWriter, layer: int, variant: str) -> None:
         total = sum(b - a for *_, a, b in by_segment.values())
         rows += [
             {"variant": variant, "layer": layer, "segment": segment, "feature": feature, "n11": n11, "n10": n10, "n01": n01,
-             "mean_base": a / SEGMENT_TOKENS[segment], "mean_variant": b / SEGMENT_TOKENS[segment],
+             "mean_base": a / SEGMENT_TOKENS[segment],
              "shift": (b - a) / SEGMENT_TOKENS[segment], "share": (b - a) / total if total else None}
             for segment, (n11, n10, n01, a, b) in by_segment.items()
         ]  # fmt: skip

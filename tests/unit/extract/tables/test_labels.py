@@ -144,7 +144,7 @@ def test_a_part_of_a_character_is_no_letter():
 
 def test_token_texts_stay_short_and_printable():
     assert token_name("\x1b[31m" + "=" * 50) == "“·[31m" + "=" * 18 + "…”"
-    assert token_name(" <b>") == "“<b>”"  # escaping is for whoever shows it
+    assert token_name(" <b>") == "“<b>”"  # escaping is for the page that shows it
 
 
 # ---- the sums ----
@@ -433,7 +433,7 @@ def test_labels_can_be_read_while_others_are_written(own):
 
 
 def test_labels_in_a_folder_that_cannot_be_written(own, monkeypatch):
-    """SQLite's own answer there, whoever runs the test (root may write anywhere)."""
+    """SQLite's own answer there, for any user (root may write anywhere)."""
     write_labels(own, "d", [Label(1, 2, "x", "y")])
     real = sqlite3.connect
 

@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 
-from store.metrics import change_summary as story
+from store.metrics import change_summary
+from store.metrics.change_summary import summarise
 
 
 def rows(n_documents=300, **metrics):
-    """layer_metrics of one story. metrics: name -> {control: value, or (value, low, high), or a dict of columns}."""
+    """layer_metrics of one change. metrics: name -> {control: value, or (value, low, high), or a dict of columns}."""
     out = []
     for metric, by_control in metrics.items():
         for control, given in by_control.items():
@@ -43,7 +44,7 @@ REAL = {
 
 
 def test_pure_noise_reads_as_no_more_than_noise_even_at_an_overlap_of_0_3():
-    told = story.tell(rows(**NOISE), n_down=1)
+    told = summarise(rows(**NOISE), n_down=1)
     assert told.headline == "no more than noise"
     assert told.size.text == "Large change: relative shift 30 % of the base's norm [29 % to 31 %]."
     assert told.overlap.level == "no more"
@@ -59,7 +60,7 @@ def test_pure_noise_reads_as_no_more_than_noise_even_at_an_overlap_of_0_3():
 
 
 def test_a_real_change_is_systematic_though_fewer_features_switched_than_under_noise():
-    told = story.tell(rows(**REAL), n_down=16)
+    told = summarise(rows(**REAL), n_down=16)
     assert told.headline == "systematic"
     assert told.size.text == "Small change: relative shift 4.2 % of the base's norm [4.0 % to 4.4 %]."
     assert told.overlap.level == "fewer"
@@ -77,7 +78,7 @@ def test_nothing_at_all_is_no_change():
         "systematic_share": {"observed": None, "isotropic": None},
         "n_beyond_noise": {"observed": 0, "isotropic": 0},
     }
-    told = story.tell(rows(**unchanged), n_down=0)
+    told = summarise(rows(**unchanged), n_down=0)
     assert told.headline == "no change"
     assert told.size.text.startswith("No change beyond numerical noise: relative shift 0 %")
     assert told.systematic.text == (
@@ -92,7 +93,7 @@ def test_nothing_at_all_is_no_change():
 )  # fmt: skip
 def test_the_size_is_named_by_its_bounds_and_the_rerun(shift, again, level):
     shifts = {"observed": shift} | ({} if again is None else {"rerun": again})
-    assert story.tell(rows(**(REAL | {"relative_shift": shifts}))).size.level == level
+    assert summarise(rows(**(REAL | {"relative_shift": shifts}))).size.level == level
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_the_size_is_named_by_its_bounds_and_the_rerun(shift, again, level):
     ],
 )
 def test_the_sign_of_the_excess_in_words(observed, floor, interval, level):
-    told = story.tell(rows(**(NOISE | {"overlap": overlap(observed, floor, interval)})))
+    told = summarise(rows(**(NOISE | {"overlap": overlap(observed, floor, interval)})))
     assert told.overlap.level == level
     expected = {"more": "more flips than noise", "too few documents": "too few documents"}.get(level, "no more than noise")
     assert told.headline == expected
@@ -114,7 +115,7 @@ def test_the_sign_of_the_excess_in_words(observed, floor, interval, level):
 
 def test_an_excess_that_is_sure_but_tiny_is_called_too_small_to_matter():
     def said(interval):
-        return story.tell(rows(**(NOISE | {"overlap": overlap(0.40, 0.408, interval)}))).overlap.text
+        return summarise(rows(**(NOISE | {"overlap": overlap(0.40, 0.408, interval)}))).overlap.text
 
     assert said((0.006, 0.010)).endswith("(excess +0.008 [+0.006 to +0.010], too small to matter).")
     assert said((-0.001, 0.017)).endswith("(excess +0.008 [-0.001 to +0.017]).")
@@ -122,7 +123,7 @@ def test_an_excess_that_is_sure_but_tiny_is_called_too_small_to_matter():
 
 def test_what_another_tokens_change_and_the_mean_alone_move_is_said():
     counts = {"n_beyond_noise": {"observed": 105, "isotropic": 0, "shuffled": 106, "mean_shift": 86}}
-    told = story.tell(rows(**(REAL | counts)), n_down=43)
+    told = summarise(rows(**(REAL | counts)), n_down=43)
     assert told.systematic.text.startswith(
         "Systematic change: 105 features move further than noise can (43 of them down), 106 under another token's change and "
         "86 under the mean change alone; L0 1.05×"
@@ -131,14 +132,14 @@ def test_what_another_tokens_change_and_the_mean_alone_move_is_said():
 
 def test_too_few_documents_are_counted_and_not_called_noise():
     few = rows(n_documents=12, **(NOISE | {"overlap": overlap(0.3, 0.4)}))
-    told = story.tell(few)
+    told = summarise(few)
     assert told.headline == "too few documents"
     assert told.overlap.claim == "Too few documents (12) to say whether more features changed than noise changes"
     assert told.systematic.claim == "Too few documents (12) to call it noise"
 
 
 def test_many_features_beyond_noise_are_systematic_on_few_documents_too_and_say_so():
-    told = story.tell(rows(n_documents=18, **(REAL | {"overlap": overlap(0.45, 0.33)})), n_down=16)
+    told = summarise(rows(n_documents=18, **(REAL | {"overlap": overlap(0.45, 0.33)})), n_down=16)
     assert (told.headline, told.few_documents) == ("systematic", True)
     assert told.systematic.text.endswith("Only 18 documents: it may not hold beyond them.")
 
@@ -149,30 +150,30 @@ def test_many_features_beyond_noise_are_systematic_on_few_documents_too_and_say_
 def test_what_makes_a_change_systematic(n, share, documents, systematic):
     """10 features beyond noise, or 5 % more of the change pointing one way than under noise, on at least 50 documents."""
     numbers = {"n_beyond_noise": {"observed": n}, "systematic_share": {"observed": share + 0.01, "isotropic": 0.01}}
-    told = story.tell(rows(documents, **(NOISE | numbers)))
+    told = summarise(rows(documents, **(NOISE | numbers)))
     assert (told.systematic.level == "systematic") is systematic
 
 
 def test_without_controls_nothing_is_claimed():
     bare = {name: {"observed": REAL[name]["observed"]} for name in ("relative_shift", "overlap", "l0_inflation")}
-    told = story.tell(rows(**bare))
+    told = summarise(rows(**bare))
     assert told.headline == "no noise floor"
     assert "a random change of the same size may give as little" in told.overlap.text
     assert told.systematic.text == "Whether the change is systematic cannot be said: there is no noise floor."
 
 
 def test_no_row_at_all_is_unknown_and_no_error():
-    told = story.tell(rows(relative_shift={"observed": None}))
+    told = summarise(rows(relative_shift={"observed": None}))
     assert (told.size.level, told.overlap.level, told.headline) == ("unknown", "unknown", "no noise floor")
 
 
 def test_one_feature_is_said_in_the_singular():
     one = rows(**(NOISE | {"n_beyond_noise": {"observed": 1}}))
-    assert "1 feature moves further than noise can (down; up to 9 may by chance)" in story.tell(one, 1).systematic.text
-    assert "1 feature moves further than noise can (up; up to 9 may by chance)" in story.tell(one, 0).systematic.text
+    assert "1 feature moves further than noise can (down; up to 9 may by chance)" in summarise(one, 1).systematic.text
+    assert "1 feature moves further than noise can (up; up to 9 may by chance)" in summarise(one, 0).systematic.text
 
 
 def test_every_headline_has_its_meaning_and_its_badge():
     from app.words.metrics import HEADLINE_BADGES
 
-    assert set(HEADLINE_BADGES) == set(story.HEADLINES)
+    assert set(HEADLINE_BADGES) == set(change_summary.HEADLINES)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app import data
-from app.components import blur as veil
+from app.components import blur
 from app.markup import answer_cards, token_colours
 from app.markup import contexts as tokens
 from app.markup.token_colours import VALUES
@@ -415,7 +415,7 @@ def test_blurred_text_cannot_be_read_or_clicked(store):
     ("name", "harmful"), [("harmful", True), ("alarming", True), ("Toxic-chat", True), ("safety", True), ("maths", False)]
 )
 def test_names_that_warn(name, harmful):
-    assert veil.may_be_harmful(name) is harmful
+    assert blur.may_be_harmful(name) is harmful
 
 
 # Answers as HTML
