@@ -148,4 +148,3 @@ def _shrunk(cut: Cut, max_mb: float) -> list[str]:
         if getattr(cut, name) != getattr(wanted, name)
     ]
     return [f"To fit {max_mb:g} MB, less was kept than usual: {', '.join(changes)}."] if changes else []
-

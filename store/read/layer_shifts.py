@@ -21,7 +21,7 @@ class LayerShifts:
     )  # fmt: skip
 
     def __init__(self, rows: pd.DataFrame, changed: pd.DataFrame, n_variants: int) -> None:
-        """rows: variant (its number), feature, shift, std_shift, shift_isotropic; changed: variant and feature of what changed."""
+        """rows: variant (its number), feature, shift, std_shift, shift_isotropic; changed: variant and feature that changed."""
         at = (rows["variant"].to_numpy(), rows["feature"].to_numpy())
         shape = (n_variants, int(rows["feature"].max()) + 1 if len(rows) else 0)
         self.fires = np.zeros(shape, dtype=bool)
