@@ -8,7 +8,7 @@ from store import UserError, open_store
 from store.read import firings
 from store.read.answers import Answers
 from store.read.expressions import FLOOR_RATIO
-from store.read.feature_filter import SORTS, Filter
+from store.read.feature_filter import Filter, sort_expressions
 from tests.support.tiny_store import HOSTILE
 
 
@@ -411,10 +411,8 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
         (4, None, None, None, 7.0, 0.01, 7.0, 0.0),
     ]
     columns = ["feature", "verdict", "label_source", "label", "shift", "density", "did_shift", "share"]
-    frame = pd.DataFrame(rows, columns=columns).assign(
-        floor=1.0, variant="x", layer=1, segment="template", pooled_shift=[row[4] for row in rows]
-    )
-    sort = SORTS["striking"]
+    frame = pd.DataFrame(rows, columns=columns).assign(floor=1.0, variant="x", layer=1, segment="template")
+    sort = sort_expressions("s")["striking"]
     found = FromFrame(s=frame, f=frame, feature_segments=frame).sql(
         f"SELECT s.feature FROM s JOIN f USING (feature) ORDER BY {sort} DESC"
     )
