@@ -19,7 +19,7 @@ from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
 from store.read import bounded, contents, opening
-from store.sidecar import entries as sidecar
+from store.sidecar import entries
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -89,7 +89,7 @@ class Connection:
         opening.refuse_if_written(folder)
         contents.check_names(folder, manifest)
         opening.look(folder, manifest, snapshot)
-        labels = sidecar.read_labels(folder, manifest.digest) if with_labels else None
+        labels = entries.read_labels(folder, manifest.digest) if with_labels else None
         database = manifest.files[DATABASE_FILE]
         connection = opening.connect(folder, database["sha256"], database["bytes"])
         try:
