@@ -13,7 +13,7 @@ from store.exchange.subset import Cut, copy_subset, steps
 from store.format.claim import claimed
 from store.format.manifest import Manifest
 from store.format.writer import StoreWriter
-from store.sidecar import entries as sidecar
+from store.sidecar import entries
 
 MB = 1_000_000
 Progress = Callable[[int, str, str], AbstractContextManager[Any]]
@@ -63,8 +63,8 @@ def publish(store: Path, out: Path, max_mb: float, progress: Progress | None = N
             with open_store(store) as source:
                 manifest, folder = _largest_that_fits(source, scratch, max_mb, progress)
                 source.snapshot.check()
-                if checks := sidecar.read_steering(store, source.manifest.digest):
-                    sidecar.write_steering(out, manifest.digest, *checks)
+                if checks := entries.read_steering(store, source.manifest.digest):
+                    entries.write_steering(out, manifest.digest, *checks)
                 files.put_in_place(folder, out)
                 return manifest
         except OSError as error:
@@ -148,4 +148,3 @@ def _shrunk(cut: Cut, max_mb: float) -> list[str]:
         if getattr(cut, name) != getattr(wanted, name)
     ]
     return [f"To fit {max_mb:g} MB, less was kept than usual: {', '.join(changes)}."] if changes else []
-

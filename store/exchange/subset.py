@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,28 +91,28 @@ def steps(source: Store, cut: Cut) -> int:
     return len(TABLE_KEYS) + len(coded_documents(source, cut.tokens))
 
 
-def _selection(table: str, cut: Cut, documents: Sequence[int]) -> tuple[str, list]:
+def _selection(table: str, cut: Cut, documents: Sequence[int]) -> tuple[str, dict[str, Any]]:
     """The query that a table is copied by, and its parameters."""
     if table == "contexts":
         return (
             """
             SELECT * FROM contexts SEMI JOIN (
                 SELECT variant, layer, feature FROM feature_stats WHERE domain = 'all'
-                QUALIFY row_number() OVER (PARTITION BY variant, layer ORDER BY abs(shift) DESC, feature) <= ?
-                     OR row_number() OVER (PARTITION BY variant, layer ORDER BY freq_base DESC, feature) <= ?
+                QUALIFY row_number() OVER (PARTITION BY variant, layer ORDER BY abs(shift) DESC, feature) <= $features
+                     OR row_number() OVER (PARTITION BY variant, layer ORDER BY freq_base DESC, feature) <= $features
                      OR row_number() OVER (
                          PARTITION BY variant, layer ORDER BY abs(shift) / nullif(floor, 0) DESC NULLS LAST, feature
-                     ) <= ? AND floor > 0
-            ) USING (variant, layer, feature) WHERE rank <= ?
+                     ) <= $features AND floor > 0
+            ) USING (variant, layer, feature) WHERE rank <= $contexts
             """,
-            [cut.features, cut.features, cut.features, cut.contexts],
+            {"features": cut.features, "contexts": cut.contexts},
         )
     if table == "token_metrics":
-        return "SELECT * FROM token_metrics WHERE list_contains(?::INTEGER[], document)", [list(documents)]
-    return f"SELECT * FROM {table}", []
+        return "SELECT * FROM token_metrics WHERE list_contains($kept::INTEGER[], document)", {"kept": list(documents)}
+    return f"SELECT * FROM {table}", {}
 
 
-def _batches(source: Store, query: str, parameters: list) -> Iterator[pa.Table]:
+def _batches(source: Store, query: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
     for batch in source.cursor().sql(query, params=parameters).to_arrow_reader(ROWS_AT_ONCE):
         yield pa.Table.from_batches([batch])
 

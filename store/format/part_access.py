@@ -53,7 +53,7 @@ def dataset(file: h5py.File, name: str, below: str = "") -> h5py.h5d.DatasetID:
 
 
 def values_of(dataset: h5py.h5d.DatasetID, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Some of its values, as a slice would have them; all, where nothing is said."""
+    """Its values [stop - start], as a slice would have them; all, where nothing is said."""
     start, stop, _ = slice(start, stop).indices(dataset.shape[0])
     found = np.empty(max(0, stop - start), dtype=dataset.dtype)
     if len(found):
@@ -84,7 +84,7 @@ def is_here(file: h5py.File, name: str, below: str = "") -> bool:
 
 
 def number_of(file: h5py.File, group: str, name: str) -> np.ndarray:
-    """A number beside the values of a group; '': of the part."""
+    """A number beside the values of a group, an array of no dimension; of the part where the group is ''."""
     attribute = h5py.h5a.open(h5py.h5o.open(file.id, group.encode()) if group else file.id, name.encode())
     if attribute.shape != () or attribute.dtype.kind not in "iuf" or attribute.dtype.itemsize > 8:
         raise ValueError(f"'{name}' is not one number")

@@ -1,7 +1,8 @@
 """What a part may hold: looked at before a library unpacks any of it, since it may come from a stranger.
 
 A chunk of 1 GiB packs into a megabyte, filters stack, links and virtual datasets name any file of the reader's: all of it would
-be followed as soon as somebody asks for a number. :mod:`store.format.part_writing` writes one kind of dataset; nothing else is read.
+be followed as soon as somebody asks for a number. :mod:`store.format.part_writing` writes one kind of dataset; nothing else is
+read.
 """
 
 import math

@@ -83,6 +83,4 @@ def _write(group: h5py.Group, name: str, data: np.ndarray) -> None:
     if len(data) == 0:
         group.create_dataset(name, data=data)
         return
-    group.create_dataset(
-        name, data=data, chunks=(min(CHUNK, len(data)),), compression="gzip", compression_opts=4, shuffle=True
-    )
+    group.create_dataset(name, data=data, chunks=(min(CHUNK, len(data)),), compression="gzip", compression_opts=4, shuffle=True)

@@ -54,7 +54,10 @@ class Estimate:
 
 
 def ratio(x: Sum, y: Sum) -> Estimate:
-    """sum x / sum y; NaN where sum y is not positive, its influence not finite where one document holds all of y."""
+    """sum x / sum y; NaN where sum y is not positive.
+
+    Its influence [documents] is not finite where one document holds all of y.
+    """
     if not y.total > 0:
         return Estimate(float("nan"), np.full(len(x.parts), np.nan))
     value = x.total / y.total

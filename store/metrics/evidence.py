@@ -86,11 +86,14 @@ def feature_evidence(change: PooledChange, neighbours: Neighbours, gate: str) ->
 
 
 def strata(n_documents: np.ndarray) -> np.ndarray:
-    """The stratum of each domain, from 0; -1 where a domain has no document.
+    """The stratum of each domain, int [domains], from 0; -1 where a domain has no document.
 
     A domain of at least STRATUM_DOCUMENTS documents is a stratum. The smaller ones are one stratum together, and where that
     is still too small it joins the smallest other one. Putting strata together adds the differences of their means to the
     variance: too wide rather than too narrow (Cochran 1977, section 5A.12).
+
+    Args:
+        n_documents: int [domains].
     """
     n_documents = np.asarray(n_documents)
     own = n_documents >= STRATUM_DOCUMENTS
@@ -140,7 +143,7 @@ def document_z(total: np.ndarray, square: np.ndarray, n_documents: np.ndarray) -
 
 
 def p_values(z: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """Two-sided p of each z from t with df degrees of freedom; NaN where z is."""
+    """Two-sided p [d_sae] of each z [d_sae] from t with df [d_sae] degrees of freedom; NaN where z is."""
     return 2 * stats.t.sf(np.abs(z), df)
 
 
@@ -153,6 +156,13 @@ def q_values(p: np.ndarray, testable: np.ndarray) -> np.ndarray:
     """Benjamini and Hochberg's adjusted p over the testable features; NaN for the others.
 
     A testable feature without a p (b and c agree in every document) is no discovery and counts as p = 1.
+
+    Args:
+        p: [d_sae], NaN where there is none.
+        testable: bool [d_sae].
+
+    Returns:
+        [d_sae].
     """
     q = np.full(len(p), np.nan)
     if np.any(testable):

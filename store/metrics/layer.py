@@ -86,7 +86,7 @@ def firing_rates(sums: Mapping[str, np.ndarray], n_tokens: int | np.ndarray) -> 
 def feature_kind(
     shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarray, floor: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Name the change of each feature: one of :data:`KINDS`, as an array of strings.
+    """Name the change of each feature: one of :data:`KINDS`, as an array of strings [d_sae]; all arguments [d_sae].
 
     ``unchanged`` where |shift| <= floor, the noise floor of :func:`store.metrics.evidence.floors` (0 without controls).
 
@@ -127,7 +127,7 @@ def systematic_share(
 def beyond_noise(shift: np.ndarray, shift_isotropic: np.ndarray) -> tuple[int, float]:
     """(number, share of sum |shift|) of the features whose |shift| exceeds every feature's |shift_isotropic|.
 
-    The share is NaN where no feature shifted at all.
+    The share is NaN where no feature shifted at all. Both arguments [d_sae].
     """
     size = np.abs(shift)
     beyond = size > np.max(np.abs(shift_isotropic), initial=0.0)

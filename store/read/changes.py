@@ -104,9 +104,7 @@ class Changes(Connection):
         table = table.assign(tasks=table["tasks"].map(list), **settled.named())
         return table[["tasks", "n_tasks", "extent", *numbers, "expected", "rule", "multiple"]]
 
-    def changed_features(
-        self, tasks: Sequence[str], *, limit: int | None = 50, offset: int = 0, **change: Any
-    ) -> pd.DataFrame:
+    def changed_features(self, tasks: Sequence[str], *, limit: int | None = 50, offset: int = 0, **change: Any) -> pd.DataFrame:
         """The features that changed in exactly these tasks (see change_sets), those that moved furthest anywhere first.
 
         Args:
@@ -142,7 +140,9 @@ class Changes(Connection):
         table = table[[*key, "label", "direction"]].assign(n_changed=0).reset_index(drop=True)
         for variant in self.variants:
             mine = rows.loc[rows["variant"] == variant, [*key, "shift", "changed"]]
-            table = table.merge(mine.rename(columns={"shift": f"shift_{variant}", "changed": f"changed_{variant}"}), "left", key)
+            table = table.merge(
+                mine.rename(columns={"shift": f"shift_{variant}", "changed": f"changed_{variant}"}), "left", key
+            )
             table[f"shift_{variant}"] = table[f"shift_{variant}"].fillna(0.0)
             table[f"changed_{variant}"] = table[f"changed_{variant}"].eq(True)
             table["n_changed"] += table[f"changed_{variant}"]

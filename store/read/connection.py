@@ -1,6 +1,6 @@
-"""An open store: its tables by SQL, its codes by feature or document. What is asked of it stands in the classes that build on it.
+"""An open store: its tables by SQL, its codes by feature or by document. Read-only in every way.
 
-Read-only in every way.
+The questions stand in the classes that build on it, which :class:`store.read.store.Store` puts together.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
 from store.read import bounded, contents, opening
-from store.sidecar import entries as sidecar
+from store.sidecar import entries
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -89,7 +89,7 @@ class Connection:
         opening.refuse_if_written(folder)
         contents.check_names(folder, manifest)
         opening.look(folder, manifest, snapshot)
-        labels = sidecar.read_labels(folder, manifest.digest) if with_labels else None
+        labels = entries.read_labels(folder, manifest.digest) if with_labels else None
         database = manifest.files[DATABASE_FILE]
         connection = opening.connect(folder, database["sha256"], database["bytes"])
         try:
@@ -172,7 +172,9 @@ class Connection:
         Raises:
             UserError: no such document, or the store did not keep its codes.
         """
-        found = self.sql("SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = $document", {"document": document})
+        found = self.sql(
+            "SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = $document", {"document": document}
+        )
         if found.empty:
             raise UserError(f"The store has no document {document}; it has {self.manifest.rows['documents']} documents.")
         place = found.iloc[0]
@@ -182,7 +184,9 @@ class Connection:
                 "that it was cut from, or a new extraction, has them."
             )
         codes = self._read(place.part, read_codes, layer, model, int(place.first_row), int(place.n_tokens))
-        norms = self.sql("SELECT decoder_norm FROM features WHERE layer = $layer ORDER BY feature", {"layer": layer})["decoder_norm"]
+        norms = self.sql("SELECT decoder_norm FROM features WHERE layer = $layer ORDER BY feature", {"layer": layer})[
+            "decoder_norm"
+        ]
         if codes.index.max(initial=-1) >= len(norms):
             raise UserError(f"The codes of layer {layer} name features that the store does not have; do not trust this copy.")
         value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)

@@ -12,7 +12,7 @@ from pathlib import Path
 from store.errors import UserError, unavailable
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest, read_manifest
 from store.format.writer import PILOT_FILE
-from store.sidecar import entries as sidecar
+from store.sidecar import entries
 
 _FILE_NAME = re.compile(r"statistics\.duckdb|pilot\.npz|latents/part-\d{5}\.h5")
 _HARMLESS = re.compile(
@@ -75,7 +75,7 @@ def remarks(path: str | Path) -> list[str]:
     folder = Path(path)
     found = [name for name in _unnamed(folder, read_manifest(folder)) if _is_harmless(folder, name)]
     told = [f"The folder also holds '{name}', which is not part of the store; nothing reads it." for name in found[:MOST_TOLD]]
-    return told + sidecar.notes(folder)
+    return told + entries.notes(folder)
 
 
 def _unnamed(folder: Path, manifest: Manifest) -> list[str]:

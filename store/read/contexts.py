@@ -64,7 +64,9 @@ class Contexts(Connection):
         )
         before = found.pop("before")
         windows = list(map(slice, before, before + found["n_window"]))
-        found["tokens"] = _each(found["alone"], windows, lambda tokens, at: np.array(in_place(tokens, at.start, at.stop), object))
+        found["tokens"] = _each(
+            found["alone"], windows, lambda tokens, at: np.array(in_place(tokens, at.start, at.stop), object)
+        )
         for name in ("token_ids", "alone"):
             found[name] = _each(found[name], windows, lambda values, at: values[at])
         return found

@@ -45,11 +45,13 @@ class DocumentTokens(Connection):
 
         Returns:
             DataFrame: position, context, token_id; token, its text where it stands (:func:`store.token_text.in_place`: joined,
-            they read as the text does); alone, its text by itself ('⟨id⟩' where the vocabulary lacks it); both untrusted; segment;
-            counted (False: an attention sink at this layer; null where the store kept no token metrics of the document), and a
-            column for each of LAYER_VALUES and PREDICTION_VALUES, null where the token has none.
+            they read as the text does); alone, its text by itself ('⟨id⟩' where the vocabulary lacks it); both untrusted;
+            segment; counted (False: an attention sink at this layer; null where the store kept no token metrics of the
+            document), and a column for each of LAYER_VALUES and PREDICTION_VALUES, null where the token has none.
         """
-        values = ", ".join(f"({expression})::DOUBLE AS {name}" for name, expression in (LAYER_VALUES | PREDICTION_VALUES).items())
+        values = ", ".join(
+            f"({expression})::DOUBLE AS {name}" for name, expression in (LAYER_VALUES | PREDICTION_VALUES).items()
+        )
         rows = self.sql(
             f"""
             WITH t AS (SELECT * FROM tokens WHERE document = $document),
@@ -72,7 +74,8 @@ class DocumentTokens(Connection):
         """Where the colour scale of each token value ends, the same for all documents of a layer.
 
         Returns:
-            DataFrame: value, top (the QUANTILE of its size over every token that the store has it for; null without any), n_tokens.
+            DataFrame: value, top (the QUANTILE of its size over every token that the store has it for; null without any),
+            n_tokens.
         """
         of_layer = "token_metrics m WHERE m.variant = $variant AND m.layer = $layer"
         sources = (
@@ -99,8 +102,8 @@ class DocumentTokens(Connection):
 
         Returns:
             DataFrame: layer, feature, label, base, variant (scaled activations there, from float16 codes), change (variant −
-            base); and of all domains together kind, shift and verdict, null where the statistics lack it. No row for an attention
-            sink, whose codes are not stored.
+            base); and of all domains together kind, shift and verdict, null where the statistics lack it. No row for an
+            attention sink, whose codes are not stored.
 
         Raises:
             UserError: no such document or token, or the store did not keep the document's codes.
@@ -121,7 +124,8 @@ class DocumentTokens(Connection):
                    s.kind, s.shift, s.verdict
             FROM here h LEFT JOIN features f ON f.layer = $layer AND f.feature = h.feature
             LEFT JOIN (
-                SELECT feature, kind, shift, verdict FROM feature_stats WHERE variant = $name AND layer = $layer AND domain = 'all'
+                SELECT feature, kind, shift, verdict FROM feature_stats
+                WHERE variant = $name AND layer = $layer AND domain = 'all'
             ) s ON s.feature = h.feature
             ORDER BY abs(h.variant - h.base) DESC, h.feature
             """,

@@ -1,5 +1,5 @@
-"""SQL expressions that several questions share. They speak of tables by the letters of the questions: s for feature_stats, f for
-features, t for tokens (anything with a token_id), v for vocabulary."""
+"""SQL expressions that several questions share. They call tables as the questions do: s is feature_stats, f is features, t is
+tokens (or anything with a token_id), v is vocabulary."""
 
 FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
 """|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""

@@ -18,42 +18,63 @@ WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
 """A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
 
 TELLING_DENSITY, TELLING_TEMPLATE = 0.05, 0.3
-TELLING = f"""(
-    {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches({WITHOUT_BYTES}, '“[^”]*\\p{{L}}{{3}}'))
-    AND coalesce(f.density <= {TELLING_DENSITY}, true) AND coalesce(s.did_shift / nullif(s.pooled_shift, 0) >= 1, true)
-    AND coalesce((
-        SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
-        WHERE t.variant = s.variant AND t.layer = s.layer AND t.feature = s.feature AND t.segment = 'template'), true)
-)"""
-"""Whether a reader can tell at once what the change has to do with the variant: the label is READABLE and quotes a word, the
-feature fires on few tokens, it moved more on the variant's task than on all text, and hardly on the chat template's tokens."""
 
-SORTS = {
-    "evidence": f"row(s.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
-    "striking": f"row(coalesce(s.verdict IN {SUPPORTED}, false), {TELLING}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
-    "floor_ratio": FLOOR_RATIO,
-    "z": "abs(s.z)",
-    "q": "-s.q",
-    "minimum_detectable": "s.minimum_detectable",
-    "near_threshold": "s.near_threshold",
-    "verdict": "s.verdict",
-    "abs_shift": "abs(s.shift)",
-    "shift": "s.shift",
-    "std_shift": "abs(s.std_shift)",
-    "log_ratio": "abs(s.log_ratio)",
-    "suppression": "s.suppression",
-    "emergence": "s.emergence",
-    "magnitude_ratio": "s.magnitude_ratio",
-    "freq_base": "s.freq_base",
-    "freq_variant": "s.freq_variant",
-    "mean_base": "s.mean_base",
-    "mean_variant": "s.mean_variant",
-    "n_documents": "s.n_documents",
-    "kind": "s.kind",
-    "label": "f.label",
-    "feature": "s.feature",
-    "layer": "s.layer",
-}
+
+def telling(evidence: str) -> str:
+    """SQL for whether a reader can tell at once what the change has to do with the variant.
+
+    The label is READABLE and quotes a word, the feature fires on few tokens, it moved more on the variant's task than on all
+    text, and hardly on the chat template's tokens.
+
+    Args:
+        evidence: as of :func:`sort_expressions`.
+    """
+    return f"""(
+        {READABLE} AND (f.label_source <> 'automatic' OR regexp_matches({WITHOUT_BYTES}, '“[^”]*\\p{{L}}{{3}}'))
+        AND coalesce(f.density <= {TELLING_DENSITY}, true)
+        AND coalesce({evidence}.did_shift / nullif({evidence}.shift, 0) >= 1, true)
+        AND coalesce((
+            SELECT t.share <= {TELLING_TEMPLATE} FROM feature_segments t
+            WHERE t.variant = s.variant AND t.layer = s.layer AND t.feature = s.feature AND t.segment = 'template'), true)
+    )"""
+
+
+def sort_expressions(evidence: str) -> dict[str, str]:
+    """What lists can be sorted by -> its SQL.
+
+    Args:
+        evidence: the alias of the row of all domains together, where verdict and the like stand.
+    """
+    supported = f"{evidence}.verdict IN {SUPPORTED}"
+    return {
+        "evidence": f"row({supported}, {FLOOR_RATIO})",
+        "striking": f"row(coalesce({supported}, false), {telling(evidence)}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
+        "floor_ratio": FLOOR_RATIO,
+        "z": f"abs({evidence}.z)",
+        "q": f"-{evidence}.q",
+        "minimum_detectable": f"{evidence}.minimum_detectable",
+        "near_threshold": f"{evidence}.near_threshold",
+        "verdict": f"{evidence}.verdict",
+        "abs_shift": "abs(s.shift)",
+        "shift": "s.shift",
+        "std_shift": "abs(s.std_shift)",
+        "log_ratio": "abs(s.log_ratio)",
+        "suppression": "s.suppression",
+        "emergence": "s.emergence",
+        "magnitude_ratio": "s.magnitude_ratio",
+        "freq_base": "s.freq_base",
+        "freq_variant": "s.freq_variant",
+        "mean_base": "s.mean_base",
+        "mean_variant": "s.mean_variant",
+        "n_documents": "s.n_documents",
+        "kind": "s.kind",
+        "label": "f.label",
+        "feature": "s.feature",
+        "layer": "s.layer",
+    }
+
+
+SORTS = tuple(sort_expressions("s"))
 SORTS_BY_LABEL = ("striking", "label")
 """Those of SORTS that read the table features."""
 DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
@@ -65,16 +86,9 @@ CALLED_SUPPRESSED = ("suppressed",)
 TOP_TOKENS = 3
 """Of the output tokens that a feature promotes, those that a search finds it by."""
 
-_OWN = "(SELECT *, shift AS pooled_shift FROM feature_stats) s"
-_POOLED = """(
-    SELECT o.* REPLACE (
-               p.verdict AS verdict, p.z AS z, p.q AS q, p.near_threshold AS near_threshold, p.did_shift AS did_shift,
-               p.minimum_detectable AS minimum_detectable, p.moved_to AS moved_to
-           ), p.shift AS pooled_shift
-    FROM feature_stats o
-    LEFT JOIN feature_stats p ON p.variant = o.variant AND p.layer = o.layer AND p.feature = o.feature AND p.domain = 'all'
-) s"""
-"""feature_stats of one domain, its evidence that of all domains together; of these the row is its own."""
+_POOLED = (
+    "LEFT JOIN feature_stats p ON p.variant = s.variant AND p.layer = s.layer AND p.feature = s.feature AND p.domain = 'all'"
+)
 _LABELS = "LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature"
 _NAMED = re.compile(r"[Ll]?(\d{1,4}):(\d{1,9})")
 
@@ -93,8 +107,9 @@ class Filter:
         search: a feature's number, 'layer:feature' ('L12:431' too), part of a label, or one of the TOP_TOKENS output tokens
             that it promotes most (whatever its case and the spaces around it).
         direction: 'down' (shift < 0), 'up' (shift > 0), or None.
-        sort: a key of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
-            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those that are TELLING first,
+        sort: one of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
+            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those that are :func:`telling`
+            first,
             then those whose label is READABLE; 'q' has the smallest q as its highest.
         descending: whether the highest comes first.
 
@@ -140,8 +155,13 @@ class Filter:
         fell = {"verdicts": CALLED_SUPPRESSED} if has_verdicts else {"kinds": FALLEN}
         return cls(variant, **(fell | filters), direction="down", sort="shift", descending=False)
 
+    @property
+    def evidence(self) -> str:
+        """The alias of the evidence, which is of all domains together: there the row is its own."""
+        return "s" if self.domain == ALL else "p"
+
     def tables(self, labelled: bool = False) -> str:
-        """What a list is made from: s, the numbers of a domain with the evidence of all; f, the table features.
+        """What a list is made from: feature_stats s, the numbers of its domain; the row :attr:`evidence`; features f.
 
         In a store of millions of rows a join takes most of the time, so each is left out where it is not needed.
 
@@ -149,10 +169,10 @@ class Filter:
             labelled: whether f is needed even where neither the condition nor the order reads it.
         """
         labelled = labelled or self.sort in SORTS_BY_LABEL or bool(self._text() and not self._named())
-        return f"{_OWN if self.domain == ALL else _POOLED} {_LABELS if labelled else ''}"
+        return f"feature_stats s {_POOLED if self.evidence == 'p' else ''} {_LABELS if labelled else ''}"
 
     def where(self) -> tuple[str, dict[str, Any]]:
-        """The condition on s and f, and its parameters."""
+        """The condition on the tables, and its parameters."""
         found = ["s.variant = $variant", "s.domain = $domain"]
         values: dict[str, Any] = {"variant": self.variant, "domain": self.domain}
         if self.layer is not None:
@@ -162,7 +182,7 @@ class Filter:
             found.append("list_contains($kinds::VARCHAR[], s.kind)")
             values["kinds"] = list(self.kinds)
         if self.verdicts is not None:
-            found.append("list_contains($verdicts::VARCHAR[], s.verdict)")
+            found.append(f"list_contains($verdicts::VARCHAR[], {self.evidence}.verdict)")
             values["verdicts"] = list(self.verdicts)
         if self.min_firings > 0:
             found.append("s.n11 + s.n10 + s.n01 >= $min_firings")
@@ -183,7 +203,8 @@ class Filter:
 
     def order(self) -> str:
         """The ORDER BY: the chosen column, then layer and feature, so that pages never overlap."""
-        return f"{SORTS[self.sort]} {'DESC' if self.descending else 'ASC'} NULLS LAST, s.layer, s.feature"
+        direction = "DESC" if self.descending else "ASC"
+        return f"{sort_expressions(self.evidence)[self.sort]} {direction} NULLS LAST, s.layer, s.feature"
 
     def _text(self) -> str:
         return (self.search or "").strip()

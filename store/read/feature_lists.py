@@ -26,6 +26,7 @@ class FeatureLists(Layers):
         """
         chosen = Filter(variant, **filters)
         where, values = chosen.where()
+        e = chosen.evidence
         return self.sql(
             f"""
             WITH keys AS (
@@ -38,8 +39,8 @@ class FeatureLists(Layers):
                    s.freq_base, s.freq_variant,
                    s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
                    s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
-                   s.verdict, s.z, s.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, s.near_threshold,
-                   s.minimum_detectable, s.did_shift, s.moved_to,
+                   {e}.verdict, {e}.z, {e}.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, {e}.near_threshold,
+                   {e}.minimum_detectable, {e}.did_shift, {e}.moved_to,
                    f.density, f.decoder_norm, g.gate, s.variant, s.domain
             FROM {chosen.tables(labelled=True)}
             LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
@@ -89,10 +90,11 @@ class FeatureLists(Layers):
         """
         chosen = Filter(variant, **(filters | {"verdicts": None}))
         where, values = chosen.where()
+        e = chosen.evidence
         return self.sql(
             f"""
-            SELECT s.verdict, count(*) AS count, median(s.minimum_detectable) AS detectable
-            FROM {chosen.tables()} WHERE {where} AND s.verdict IS NOT NULL GROUP BY s.verdict ORDER BY s.verdict
+            SELECT {e}.verdict, count(*) AS count, median({e}.minimum_detectable) AS detectable
+            FROM {chosen.tables()} WHERE {where} AND {e}.verdict IS NOT NULL GROUP BY {e}.verdict ORDER BY {e}.verdict
             """,
             values,
         )

@@ -54,7 +54,8 @@ class Firings(Connection):
                        t.position - min(t.position) OVER (PARTITION BY t.document, t.context) AS place
                 FROM documents d JOIN tokens t ON t.document = d.document WHERE d.has_codes
             ), sizes AS (SELECT domain, count(DISTINCT document) AS n_documents FROM placed GROUP BY domain)
-            SELECT domain, floor(log2(place + 1))::INTEGER AS octave, count(*) AS n_tokens, any_value(n_documents) AS n_documents
+            SELECT domain, floor(log2(place + 1))::INTEGER AS octave, count(*) AS n_tokens,
+                   any_value(n_documents) AS n_documents
             FROM placed JOIN sizes USING (domain) GROUP BY ALL ORDER BY ALL
             """
         )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from store.metrics.ranks import spearman
+from store.metrics.ranks import positions, rank_correlation
 
 TOP = 50
 """Features compared as 'the most moved' of two variants."""
@@ -21,16 +21,18 @@ class LayerShifts:
     )  # fmt: skip
 
     def __init__(self, rows: pd.DataFrame, changed: pd.DataFrame, n_variants: int) -> None:
-        """rows: variant (its number), feature, shift, std_shift, shift_isotropic; changed: variant and feature of what changed."""
+        """rows: variant (its number), feature, shift, std_shift, shift_isotropic; changed: variant and feature that changed."""
         at = (rows["variant"].to_numpy(), rows["feature"].to_numpy())
         shape = (n_variants, int(rows["feature"].max()) + 1 if len(rows) else 0)
         self.fires = np.zeros(shape, dtype=bool)
         self.fires[at] = True
-        self.values = {name: np.zeros(shape) for name in ("shift", "std_shift", "shift_isotropic")}
-        for name, values in self.values.items():
+        dense = {name: np.zeros(shape) for name in ("shift", "std_shift", "shift_isotropic")}
+        for name, values in dense.items():
             values[at] = rows[name].to_numpy(dtype=float, na_value=np.nan)
-        self.shift = self.values["shift"]
+        self.shift = dense["shift"]
         self.has_noise = bool(rows["shift_isotropic"].notna().any())
+        self.defined = {name: np.isfinite(values) for name, values in dense.items()}
+        self.positions = {name: [positions(of_variant) for of_variant in values] for name, values in dense.items()}
         self.called = np.zeros(shape, dtype=bool)
         self.called[changed["variant"].to_numpy(), changed["feature"].to_numpy()] = True
 
@@ -59,9 +61,8 @@ class LayerShifts:
         return dict(zip(self.COLUMNS, numbers, strict=True))
 
     def _correlation(self, name: str, a: int, b: int, features: np.ndarray) -> float:
-        of_a, of_b = self.values[name][a], self.values[name][b]
-        chosen = features & np.isfinite(of_a) & np.isfinite(of_b)
-        return spearman(of_a[chosen], of_b[chosen])
+        chosen = features & self.defined[name][a] & self.defined[name][b]
+        return rank_correlation(self.positions[name][a][chosen], self.positions[name][b][chosen])
 
     def _top(self, variant: int, k: int) -> np.ndarray:
         """The k features with the largest |shift| but 0; the lower number first where two are equal."""

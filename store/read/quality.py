@@ -14,7 +14,8 @@ class Quality(Connection):
         """The dictionary of each layer, its self-test on the base, and its dead and dense features on this corpus.
 
         Returns:
-            DataFrame: layer, sae, architecture, d_model, d_sae, self_test_fvu, self_test_l0, dead, dense (shares of its features).
+            DataFrame: layer, sae, architecture, d_model, d_sae, self_test_fvu, self_test_l0, dead, dense (shares of its
+            features).
         """
         query = """
             SELECT l.layer, l.sae, l.architecture, l.d_model, l.d_sae, l.self_test_fvu, l.self_test_l0,

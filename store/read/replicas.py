@@ -17,9 +17,7 @@ class Replicas(Changes):
         """The layers that have a second dictionary in this store: layer."""
         return self.sql("SELECT DISTINCT layer FROM replicas ORDER BY layer")
 
-    def replica_pairs(
-        self, variant: str, layer: int, rule: str | None = None, multiple: float | None = None
-    ) -> pd.DataFrame:
+    def replica_pairs(self, variant: str, layer: int, rule: str | None = None, multiple: float | None = None) -> pd.DataFrame:
         """Each feature beside its nearest one in the second dictionary of the layer, all domains together.
 
         Returns:

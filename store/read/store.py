@@ -23,9 +23,20 @@ from store.read.variant_pairs import VariantPairs
 
 
 class Store(
-    FeatureLists, Layers, Features, Contexts, Firings, VariantPairs, Replicas, Changes, Documents, DocumentTokens, Answers, Quality
+    FeatureLists,
+    Layers,
+    Features,
+    Contexts,
+    Firings,
+    VariantPairs,
+    Replicas,
+    Changes,
+    Documents,
+    DocumentTokens,
+    Answers,
+    Quality,
 ):
-    """A finished store. Every question is a method that returns a DataFrame; :class:`store.read.connection.Connection` says what else it has.
+    """A finished store. Every question is a method; what else it has stands in :class:`Connection`.
 
     Words, columns and units are those of schema.sql; activations are scaled (raw code x decoder norm). Every SQL string stands
     inside the method that runs it, and values always travel as parameters.

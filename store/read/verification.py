@@ -13,7 +13,7 @@ from store.format.part_reading import part_digest
 from store.format.writer import content_digest
 from store.read import contents, opening
 from store.read.connection import Connection
-from store.sidecar import entries as sidecar
+from store.sidecar import entries
 
 
 def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
@@ -40,7 +40,7 @@ def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
         elif digest != expected["sha256"]:
             problems.append(f"The file '{name}' differs from what was written: its SHA-256 does not match the manifest.")
     problems += contents.strange(folder, manifest, beside)
-    problems += sidecar.check(folder)
+    problems += entries.check(folder)
     if problems:
         snapshot.check()
         return problems

@@ -1,6 +1,6 @@
 """A reader's SQL, run so that it can harm nobody: in a process of its own, with limits, killed when its time is up.
 
-DuckDB itself is opened read-only, without access to files or extensions, its configuration locked (store/read/connection.py).
+DuckDB itself is opened read-only, without access to files or extensions, its configuration locked (store/read/opening.py).
 That leaves queries that never end or want all memory. Interrupting DuckDB does not stop them all: ``repeat('x', 3000000000)``
 was seen to run for 93 s after an interrupt at 3 s, and to take 8 GB under a memory_limit of 512 MB. So the operating system
 sets the limits: a process can always be killed, and what it breaks is only itself.

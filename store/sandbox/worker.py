@@ -112,7 +112,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _open(task: dict[str, Any], labels: bytes) -> duckdb.DuckDBPyConnection:
-    """The store's database as store/read/connection.py opens it, with less memory and no place to spill to."""
+    """The store's database as store/read/opening.py opens it, with less memory and no place to spill to."""
     connection = duckdb.connect(task["database"], read_only=True, config=task["config"])
     if labels:
         make_table, make_view = task["labels"]

@@ -19,7 +19,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store.read.lists import Filter
 
 from app.markup import answer_cards, token_colours
 from app.markup import contexts as tokens
@@ -33,6 +32,7 @@ from store.errors import UserError
 from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE
 from store.format.writer import PILOT_FILE
+from store.read.feature_filter import Filter
 from store.read.opening import READ_ONLY
 from store.reports.findings import escaped, findings
 from store.reports.review import NUMBERS

@@ -14,7 +14,6 @@ from store.format.tables import DOCUMENT_SUMS
 from store.metrics import definitions
 from store.metrics.catalogue import METRICS, layer_values
 from store.names import CONTROLS
-from store.read import quality
 from store.reports.terminal import describe
 from tests.support import ROOT, pages
 from tests.support.forged import rewrite_manifest
@@ -95,8 +94,8 @@ def test_settings_are_written_as_they_are(about_page, tiny_store, tmp_path):
 
 def test_dictionaries_have_their_dead_and_dense_shares(about_page, tiny_store):
     with open_store(tiny_store) as store:
-        rows = quality.dictionary_quality(store)
-        fit = quality.base_fit(store).set_index(["domain", "layer"])["fvu_base"]
+        rows = store.dictionary_quality()
+        fit = store.base_fit().set_index(["domain", "layer"])["fvu_base"]
     # Densities 4/14, 10/14, 4/14 and 0: one of four is dead, three are dense.
     assert rows[["layer", "dead", "dense"]].values.tolist() == [[5, 0.25, 0.75], [12, 0.25, 0.75]]
     assert rows["self_test_fvu"].tolist() == pytest.approx([0.1, 0.24])

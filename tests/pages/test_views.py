@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 import duckdb
 import pandas as pd
 import pytest
-from store.read.lists import Filter
 
 from app import data
 from app.components import feature_evidence as evidence
@@ -22,7 +21,8 @@ from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
-from store.read import variant_pairs as compare
+from store.read import changes
+from store.read.feature_filter import Filter
 from store.read.store import Store
 from tests.support import ROOT, pages
 from tests.support.forged import rewrite_manifest
@@ -563,7 +563,7 @@ def test_the_tour_prefers_two_seeds(tiny_store, monkeypatch):
     monkeypatch.setattr(data, "ask", lambda store, question, **filters: question(store, **filters))
     with open_store(tiny_store) as store:
         assert tour._again(store).title == "What two variants share"
-        monkeypatch.setattr(compare, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
+        monkeypatch.setattr(changes, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
         step = tour._again(store)
     assert step.title == "What a second seed reproduces"
     assert step.params == {"variant": "maths", "against": "safety", "layer": "12"}

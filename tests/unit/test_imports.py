@@ -35,7 +35,7 @@ def test_no_module_of_app_or_store_loads_torch_or_the_extractor():
 
 
 def test_store_does_not_load_the_app():
-    assert "streamlit" not in loaded_after("import store.read.queries, store.format.writer")
+    assert "streamlit" not in loaded_after("import store.read.store, store.format.writer")
 
 
 @pytest.mark.parametrize("folder", ["app", "store"])

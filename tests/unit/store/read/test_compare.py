@@ -1,6 +1,5 @@
 """Questions across variants on stores of hand-written numbers, and the page that asks them."""
 
-import inspect
 import math
 import os
 
@@ -15,9 +14,8 @@ from app.words import variants as compare_words
 from store import UserError, open_store
 from store.format.manifest import Manifest
 from store.format.writer import PILOT_FILE, StoreWriter
-from store.read import variant_pairs as compare
-from store.read.store import Store
-from store.read.variant_pairs import spearman, tasks_of
+from store.metrics.ranks import spearman
+from store.read.changes import tasks_of
 from tests.support import pages
 
 HOSTILE = "<script>alert(1)</script>"
@@ -142,18 +140,6 @@ def store(folder):
 def plain(plain_folder):
     with open_store(plain_folder) as opened:
         yield opened
-
-
-def test_every_question_is_a_method_of_the_store():
-    questions = {
-        name: function
-        for name, function in inspect.getmembers(compare, inspect.isfunction)
-        if function.__module__ == compare.__name__ and next(iter(inspect.signature(function).parameters), "") == "store"
-    }
-    public = {name for name in questions if not name.startswith("_")}
-    assert {"change_sets", "changed_features", "variant_pairs", "side_by_side", "feature_across"} <= public
-    for name in public:
-        assert getattr(Store, name) is questions[name]
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

@@ -1,15 +1,14 @@
-"""Every question of store/read/queries.py and store/read/lists.py on the tiny store of tests/support."""
-
-import inspect
+"""Questions about layers, features, their lists, firings and contexts on the tiny store of tests/support."""
 
 import duckdb
 import pandas as pd
 import pytest
-from store.read.lists import FLOOR_RATIO, Filter
 
 from store import UserError, open_store
-from store.read import firings, queries
-from store.read import lists as feature_lists
+from store.read import firings
+from store.read.answers import Answers
+from store.read.expressions import FLOOR_RATIO
+from store.read.feature_filter import Filter, sort_expressions
 from tests.support.tiny_store import HOSTILE
 
 
@@ -27,13 +26,6 @@ def bare(bare_store):
 
 def names(rows):
     return list(zip(rows["layer"].astype(int), rows["feature"].astype(int), strict=True))
-
-
-def test_every_question_is_a_method(store):
-    for module in (queries, feature_lists, firings):
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and next(iter(inspect.signature(function).parameters)) == "store":
-                assert getattr(type(store), name) is function
 
 
 def test_overview_has_the_headline_of_each_variant_and_layer(store):
@@ -388,7 +380,7 @@ def test_the_most_telling_prompt_is_the_one_whose_answers_are_least_alike(store)
         for (task, prompt), answers in said.items()
         for model, answer in zip(("base", "maths", "safety"), answers, strict=True)
     ]
-    found = queries.telling_prompts(FromFrame(answers=pd.DataFrame(rows)))
+    found = Answers.telling_prompts(FromFrame(answers=pd.DataFrame(rows)))
     assert found[["task", "prompt"]].values.tolist() == [["sums", 1], ["talk", 7]]
     assert found["distance"].tolist() == pytest.approx([5 / 9, 0])
     assert store.telling_prompts().values.tolist() == [["sums", 0, 1.0]]
@@ -420,9 +412,9 @@ def test_a_readable_label_is_more_striking_than_a_larger_shift():
     ]
     columns = ["feature", "verdict", "label_source", "label", "shift", "density", "did_shift", "share"]
     frame = pd.DataFrame(rows, columns=columns).assign(floor=1.0, variant="x", layer=1, segment="template")
-    sort = feature_lists.SORTS["striking"]
-    found = FromFrame(s=frame, p=frame, f=frame, feature_segments=frame).sql(
-        f"SELECT s.feature FROM s JOIN p USING (feature) JOIN f USING (feature) ORDER BY {sort} DESC"
+    sort = sort_expressions("s")["striking"]
+    found = FromFrame(s=frame, f=frame, feature_segments=frame).sql(
+        f"SELECT s.feature FROM s JOIN f USING (feature) ORDER BY {sort} DESC"
     )
     assert found["feature"].tolist() == [2, 1, 6, 10, 7, 8, 9, 0, 5, 3, 4]
 
@@ -449,7 +441,7 @@ def test_a_place_is_counted_from_the_start_of_its_window():
         def sql(self, query):
             return pd.DataFrame({"document": 6, "domain": "web", "start": [0, 4, 8]})
 
-    pairs = firings.paired_activations(TwoWindows(), 1, 2, "maths")
+    pairs = firings.Firings.paired_activations(TwoWindows(), 1, 2, "maths")
     assert pairs[["position", "place", "base", "variant"]].values.tolist() == [[1, 1, 1, 0], [5, 1, 2, 1], [9, 1, 0, 2]]
 
 

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from store.read.lists import Filter
 
 from store import open_store
 from store.errors import UserError
+from store.read.feature_filter import Filter
 from store.reports.review import as_json, collect, list_in_words
 from store.reports.review_page import as_html
 from store.sidecar import database as sidecar_file
