@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from store.errors import UserError
+from store.metrics.feature_columns import COLUMNS
 from store.names import ALL, KINDS, SUPPORTED, VERDICTS
 from store.token_text import spellings
 
@@ -43,27 +44,23 @@ TELLING = f"""(
 """Whether a reader can tell at once what the change has to do with the variant: the label is READABLE and quotes a word, the
 feature fires on few tokens, it moved more on the variant's task than on all text, and hardly on the chat template's tokens."""
 
+NUMBERS = {
+    **{name: f"{'p' if column.is_pooled else 's'}.{name}" for name, column in COLUMNS.items()},
+    "floor_ratio": FLOOR_RATIO,
+}
+"""Each number of a feature -> where a list takes it from."""
+
 SORTS = {
     "evidence": f"row(p.verdict IN {SUPPORTED}, {FLOOR_RATIO})",
     "striking": f"row(coalesce(p.verdict IN {SUPPORTED}, false), {TELLING}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
-    "floor_ratio": FLOOR_RATIO,
+    **NUMBERS,
     "z": "abs(p.z)",
     "q": "-p.q",
-    "minimum_detectable": "p.minimum_detectable",
-    "near_threshold": "p.near_threshold",
     "verdict": "p.verdict",
     "abs_shift": "abs(s.shift)",
-    "shift": "s.shift",
     "std_shift": "abs(s.std_shift)",
     "log_ratio": "abs(s.log_ratio)",
-    "suppression": "s.suppression",
-    "emergence": "s.emergence",
     "magnitude_ratio": "s.magnitude_ratio",
-    "freq_base": "s.freq_base",
-    "freq_variant": "s.freq_variant",
-    "mean_base": "s.mean_base",
-    "mean_variant": "s.mean_variant",
-    "n_documents": "s.n_documents",
     "kind": "s.kind",
     "label": "f.label",
     "feature": "s.feature",
@@ -197,12 +194,10 @@ def shifted_features(store: Store, variant: str, *, limit: int | None = 50, offs
                 SELECT s.layer, s.feature FROM {{listed}} WHERE {where} ORDER BY {chosen.order()} LIMIT ? OFFSET ?
             ) s
         )
-        SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, s.shift, s.std_shift, s.log_ratio,
-               s.freq_base, s.freq_variant,
-               s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
-               s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
-               p.verdict, p.z, p.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, p.near_threshold,
-               p.minimum_detectable, p.did_shift, p.moved_to,
+        SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, p.verdict,
+               {", ".join(f"{value} AS {name}" for name, value in NUMBERS.items())},
+               s.magnitude_ratio, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01, s.shift_isotropic,
+               p.moved_to,
                f.density, f.decoder_norm, g.gate, s.variant, s.domain
         FROM {{tables}}
         LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.words import metrics as words
+from app.words import meanings, palette
 from tests.support import ROOT
 from tests.support.browser import click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
@@ -242,7 +242,7 @@ def click_mark(chart, colour):
 def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
     """safety is drawn over maths; layer 5 comes first."""
     visit(page, f"{server}/layers", "Layers")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.SERIES_COLOURS[1])
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, palette.SERIES_COLOURS[1])
     page.wait_for_url(re.compile("/features?"))
     settle(page, "Features")
     assert "variant=safety" in page.url
@@ -253,7 +253,7 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
 def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
     """Of maths at layer 12, feature 1 is the only one called suppressed."""
     visit(page, f"{server}/features?variant=maths&layer=12", "Features")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.VERDICTS["suppressed"].colour)
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, meanings.VERDICTS["suppressed"].colour)
     page.wait_for_url(re.compile("/feature?"))
     settle(page, "Feature")
     assert "layer=12" in page.url
