@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from app import pages
 from app.words import meanings, palette
-from tests.support import ROOT
 from tests.support.browser import click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
 
@@ -16,25 +16,25 @@ SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "": ("Overview", "no more than noise"),
-    "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
-    "features": ("Features", "6 features"),
-    "suppressed": ("Suppressed features", "2 features: 2 vanished"),
-    "review": ("Review", "0 of 2 reviewed"),
-    "feature": ("Feature", "L5:1"),
-    "compare": ("Across variants", "In one task, in several, in all"),
-    "template": ("Template", "On the chat template's own tokens"),
-    "shape": ("Shape of the change", "One constant offset"),
-    "documents": ("Documents", "All tokens, the most changed first"),
-    "answers": ("Answers", "What is two plus two"),
-    "query": ("Query", "SELECT"),
-    "about": ("About this store", "tiny-base"),
+    "": (pages.every()["overview"].title, "no more than noise"),
+    "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
+    "features": (pages.every()["features"].title, "6 features"),
+    "suppressed": (pages.every()["suppressed"].title, "2 features: 2 vanished"),
+    "review": (pages.every()["review"].title, "0 of 2 reviewed"),
+    "feature": (pages.every()["feature"].title, "L5:1"),
+    "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
+    "template": (pages.every()["template"].title, "On the chat template's own tokens"),
+    "shape": (pages.every()["shape"].title, "One constant offset"),
+    "documents": (pages.every()["documents"].title, "All tokens, the most changed first"),
+    "answers": (pages.every()["answers"].title, "What is two plus two"),
+    "query": (pages.every()["query"].title, "SELECT"),
+    "about": (pages.every()["about"].title, "tiny-base"),
 }
-"""Every page of app/main.py: its path, its heading, and a text that stands there once it is drawn."""
+"""Every page of app/pages.py: its path, its heading, and a text that stands there once it is drawn."""
 
 
 def test_every_page_is_in_the_list():
-    assert {path or "overview" for path in PAGES} == {view.stem for view in (ROOT / "app" / "views").glob("*.py")}
+    assert {path or "overview" for path in PAGES} == set(pages.every())
 
 
 @pytest.fixture(scope="module")
