@@ -18,27 +18,9 @@ from store.read.store import Store
 RUNS_A_PAGE = __name__ == "__main__"
 
 if RUNS_A_PAGE:
-    from app import data, link
-    from app.components import pickers as widgets
-    from app.components import tour
-    from app.markup import contexts as tokens
-    from app.words import metrics as words
-
-VIEWS = (
-    ("views/overview.py", "Overview", ":material/home:"),
-    ("views/layers.py", "Layers", ":material/stacked_line_chart:"),
-    ("views/features.py", "Features", ":material/swap_vert:"),
-    ("views/suppressed.py", "Suppressed features", ":material/trending_down:"),
-    ("views/review.py", "Review", ":material/rate_review:"),
-    ("views/feature.py", "Feature", ":material/search_insights:"),
-    ("views/compare.py", "Across variants", ":material/compare_arrows:"),
-    ("views/template.py", "Template", ":material/chat:"),
-    ("views/shape.py", "Shape of the change", ":material/scatter_plot:"),
-    ("views/documents.py", "Documents", ":material/article:"),
-    ("views/answers.py", "Answers", ":material/forum:"),
-    ("views/query.py", "Query", ":material/database:"),
-    ("views/about.py", "About this store", ":material/info:"),
-)
+    from app import data, link, pages, words
+    from app.components import pickers, tour
+    from app.markup import contexts
 
 STYLE = """<style>
 .stMainBlockContainer { padding: 2.6rem 2.6rem 3rem 2.6rem; }
@@ -50,7 +32,7 @@ h2 { padding-top: 0; }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
 </style>"""
-# Below the margins: what Streamlit draws paler than 4.5:1 (test_contrast.py), and words.QUIET_COLOUR, which no one grey
+# Below the margins: what Streamlit draws paler than 4.5:1 (test_contrast.py), and palette.QUIET_COLOUR, which no one grey
 # can be on both a white and a dark page.
 
 
@@ -66,23 +48,24 @@ def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
     st.set_page_config(page_title="Featureshift", page_icon="🔀", layout="wide", initial_sidebar_state=250)
     presenting = st.query_params.get("present") == "1"
-    st.html(f"{STYLE}{tokens.STYLE}{PRESENTATION if presenting else ''}")
-    pages = [
-        st.Page(file, title=title, icon=icon, url_path=Path(file).stem, default=file == VIEWS[0][0])
-        for file, title, icon in VIEWS
+    st.html(f"{STYLE}{contexts.STYLE}{PRESENTATION if presenting else ''}")
+    home, *_ = pages.every()
+    targets = [
+        st.Page(page.file, title=page.title, icon=page.icon, url_path=page.path, default=page.path == home)
+        for page in pages.every().values()
     ]
-    page = st.navigation([*pages, st.Page(_shifted, url_path="shifted", visibility="hidden")], position="hidden")
+    page = st.navigation([*targets, st.Page(_shifted, url_path="shifted", visibility="hidden")], position="hidden")
     link.start()
     try:
         found = data.stores()
         if presenting:
-            _bar(pages, page, list(found))
+            _bar(targets, page, list(found))
         else:
             with st.sidebar:
                 st.markdown("### Featureshift")
-                name = widgets.pick_store(list(found)) if found else None
+                name = pickers.pick_store(list(found)) if found else None
                 facts = st.container()
-                _page_links(pages, page, name if len(found) > 1 else None)
+                _page_links(targets, page, name if len(found) > 1 else None)
                 st.button(
                     "Presentation mode", icon=":material/slideshow:", on_click=_present, args=("1",), width="stretch",
                     help="Larger type, no sidebar; texts that may be harmful are blurred until asked for.",
@@ -90,7 +73,7 @@ def main() -> None:
         store = data.current()
         if not presenting:
             _facts(facts, store)
-        tour.banner(store, page.url_path or Path(VIEWS[0][0]).stem)
+        tour.banner(store, page.url_path or home)
         page.run()
     except (UserError, OSError, duckdb.Error) as error:
         st.error(_sentence(error), icon=":material/error:")
@@ -116,20 +99,20 @@ def _shifted() -> None:
     st.switch_page("views/features.py", query_params=link.query())
 
 
-def _page_links(pages: list[st.Page], page: st.Page, store: str | None) -> None:
+def _page_links(targets: list[st.Page], page: st.Page, store: str | None) -> None:
     """A link to every page; to others only what all pages share goes with it."""
     shared = link.shared(store)
-    for target in pages:
+    for target in targets:
         here = target.url_path == page.url_path
         st.page_link(target, query_params=link.query() if here else shared, width="stretch")
 
 
-def _bar(pages: list[st.Page], page: st.Page, stores: list[str]) -> None:
+def _bar(targets: list[st.Page], page: st.Page, stores: list[str]) -> None:
     """In presentation mode: the way to the other pages, and out of it."""
     line = st.container(horizontal=True, vertical_alignment="center")
     with line.popover("Pages", icon=":material/menu:", key=f"pages_{page.url_path}"):  # closed again on another page
         named = link.read("store", stores, stores[0]) if len(stores) > 1 else None
-        _page_links(pages, page, named)
+        _page_links(targets, page, named)
     line.button("Leave presentation mode", icon=":material/close_fullscreen:", on_click=_present, args=(None,))
 
 

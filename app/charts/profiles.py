@@ -16,8 +16,8 @@ import altair as alt
 import pandas as pd
 from altair.utils import schemapi
 
-from app.charts.features import chart_title, series_colour, series_is_dashed
-from app.words import metrics as words
+from app.charts import axes
+from app.words import metrics, palette
 from store.names import OBSERVED
 
 MOST_FLOORS = 6
@@ -38,7 +38,7 @@ def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
     """
-    down = words.metric(metric).sign < 0
+    down = metrics.metric(metric).sign < 0
     names = ["value", "low", "high"]
     numbers = rows[names].astype(float)
     if down:
@@ -63,7 +63,7 @@ def profile(
     many. focus: the series that stands out, the others pale; None for all alike. is_relative: the values are those of
     :func:`relative`. Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
     """
-    word = words.relative_metric(metric) if is_relative else words.metric(metric)
+    word = metrics.relative_metric(metric) if is_relative else metrics.metric(metric)
     columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
     data = {OBSERVED: rows[columns]}
     beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
@@ -122,7 +122,7 @@ def _unchecked(look: _Look) -> dict[str, Any]:
 
 def _drawn(look: _Look) -> alt.LayerChart:
     """A look as a chart; its data are datasets by name."""
-    word = words.relative_metric(look.metric) if look.is_relative else words.metric(look.metric)
+    word = metrics.relative_metric(look.metric) if look.is_relative else metrics.metric(look.metric)
     series, order = look.series, list(look.order)
     y = {
         "title": None,
@@ -130,7 +130,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
         "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
     }
     colour = alt.Color(
-        f"{series}:N", scale=alt.Scale(domain=order, range=[series_colour(i) for i in range(len(order))]), legend=None
+        f"{series}:N", scale=alt.Scale(domain=order, range=[axes.series_colour(i) for i in range(len(order))]), legend=None
     )
     base = alt.Chart(alt.NamedData(OBSERVED)).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
@@ -142,9 +142,9 @@ def _drawn(look: _Look) -> alt.LayerChart:
         **standing_out,
         strokeDash=alt.StrokeDash(
             f"{series}:N",
-            scale=alt.Scale(domain=order, range=[[4, 3] if series_is_dashed(i) else [1, 0] for i in range(len(order))]),
+            scale=alt.Scale(domain=order, range=[[4, 3] if axes.series_is_dashed(i) else [1, 0] for i in range(len(order))]),
             legend=None,
-        )
+        ),
     )
     points = base.mark_point(size=45, filled=True, opacity=1, cursor="pointer").encode(
         tooltip=[
@@ -162,13 +162,13 @@ def _drawn(look: _Look) -> alt.LayerChart:
     if look.has_interval:
         marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
     chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
-    return chart.properties(height=230, title=chart_title(word.label, word.scale, offset=8))
+    return chart.properties(height=230, title=axes.chart_title(word.label, word.scale, offset=8))
 
 
-def _band(y: dict[str, Any], word: words.Metric) -> alt.Chart:
+def _band(y: dict[str, Any], word: metrics.Metric) -> alt.Chart:
     """Controls beside many lines: each from its lowest to its highest."""
     area = alt.Chart(alt.NamedData(BAND)).mark_area(
-        color=words.CONTROL_COLOUR, opacity=0.3, stroke=words.CONTROL_COLOUR, strokeWidth=1
+        color=palette.CONTROL_COLOUR, opacity=0.3, stroke=palette.CONTROL_COLOUR, strokeWidth=1
     )
     return area.encode(
         x="layer:O",
@@ -184,7 +184,7 @@ def _band(y: dict[str, Any], word: words.Metric) -> alt.Chart:
     )
 
 
-def _floors(look: _Look, y: dict[str, Any], word: words.Metric) -> list[alt.Chart]:
+def _floors(look: _Look, y: dict[str, Any], word: metrics.Metric) -> list[alt.Chart]:
     """Controls beside few lines: a line each, in grey beside a single one, else in the colours of the series."""
     tooltip = [
         alt.Tooltip("control:N"),
@@ -195,15 +195,15 @@ def _floors(look: _Look, y: dict[str, Any], word: words.Metric) -> list[alt.Char
     marks = []
     alone = len(look.order) == 1
     for control, has_interval in look.floors:
-        style, width = words.CONTROL_LINES.get(control, ("dashed", 1))
+        style, width = palette.CONTROL_LINES.get(control, ("dashed", 1))
         base = alt.Chart(alt.NamedData(control)).encode(x="layer:O")
-        colour = {"color": words.CONTROL_COLOUR} if alone else {"opacity": 0.75}
+        colour = {"color": palette.CONTROL_COLOUR} if alone else {"opacity": 0.75}
         line = base.mark_line(strokeWidth=width, strokeDash=DASHES[style], point={"size": 14}, **colour)
         line = line.encode(y=alt.Y("value:Q", **y), tooltip=tooltip)
         if not alone:
             line = line.encode(color=f"{look.series}:N")
         if has_interval:
-            area = base.mark_area(color=words.CONTROL_COLOUR, opacity=0.18)
+            area = base.mark_area(color=palette.CONTROL_COLOUR, opacity=0.18)
             marks.append(area.encode(y=alt.Y("low:Q", **y), y2="high:Q"))
         marks.append(line)
     return marks

@@ -1,14 +1,15 @@
-"""DataFrame -> altair chart for the page Across variants, as app/charts/features.py is for the others; no Streamlit in here."""
+"""DataFrame -> altair chart for the page Across variants, as the modules beside it are for others; no Streamlit in here."""
 
 from __future__ import annotations
 
 import math
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from app.charts.features import AXIS_HEIGHT, GUIDE_COLOUR, INSIDE, ink, line_name, printed
-from app.words import metrics as words
+from app.charts import axes
+from app.words import palette
 
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
@@ -20,8 +21,8 @@ MIDDLE_COLOUR = "#f1f1f1"
 """Between decrease and increase: no change, or no correlation. Opaque, so that what is written on it is read on any theme."""
 
 DIRECTIONS = {
-    "down": ("fell wherever it changed", words.DECREASE_COLOUR),
-    "up": ("rose wherever it changed", words.INCREASE_COLOUR),
+    "down": ("fell wherever it changed", palette.DECREASE_COLOUR),
+    "up": ("rose wherever it changed", palette.INCREASE_COLOUR),
     "opposite": ("fell in one, rose in another", "#8c8c8c"),
 }
 """Direction of a change over variants -> what it is called, and its colour."""
@@ -72,14 +73,14 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
     )
     chance = (
         alt.Chart(data)
-        .mark_tick(color=words.VARIANT_COLOUR, thickness=3, size=24)
+        .mark_tick(color=palette.VARIANT_COLOUR, thickness=3, size=24)
         .encode(
             x="expected:Q",
             y=y,
             tooltip=[alt.Tooltip("name:N", title="changed in"), alt.Tooltip("expected:Q", title="by chance", format=",.3~r")],
         )
     )
-    return (bars + chance).properties(height=30 * len(data) + AXIS_HEIGHT + LEGEND_HEIGHT)
+    return (bars + chance).properties(height=30 * len(data) + axes.AXIS_HEIGHT + LEGEND_HEIGHT)
 
 
 def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high: float) -> alt.LayerChart:
@@ -102,9 +103,9 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     squares = base.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
         color=alt.Color("value:Q", scale=_diverging(low, high), legend=None)
     )
-    texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=ink("value"))
+    texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=axes.ink("value"))
     click = alt.selection_point(name="pair", fields=["variant_a", "variant_b"], on="click")
-    return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + AXIS_HEIGHT))
+    return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + axes.AXIS_HEIGHT))
 
 
 def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.LayerChart:
@@ -129,15 +130,15 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
     data = rows.assign(changed_in=[_changed_in(row, variant_a, variant_b) for row in rows.itertuples()])
     data["rank"] = (data["changed_in"] != NEITHER).astype(int)
     corners = pd.DataFrame({"x": [-furthest, furthest], "y": [-furthest, furthest], "zero": 0.0})
-    line = {"color": GUIDE_COLOUR, "strokeWidth": 1}
+    line = {"color": axes.GUIDE_COLOUR, "strokeWidth": 1}
     diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 4], **line).encode(x="x:Q", y="y:Q")
     zero = alt.Chart(corners.head(1))
     points = (
         alt.Chart(data.sort_values("rank", kind="stable"))
         .mark_point(filled=True, size=42, cursor="pointer")
         .encode(
-            x=alt.X("shift_a:Q", title=f"shift in {printed(variant_a)} (scaled activation)", scale=scale, axis=axis),
-            y=alt.Y("shift_b:Q", title=f"shift in {printed(variant_b)} (scaled activation)", scale=scale, axis=axis),
+            x=alt.X("shift_a:Q", title=f"shift in {axes.printed(variant_a)} (scaled activation)", scale=scale, axis=axis),
+            y=alt.Y("shift_b:Q", title=f"shift in {axes.printed(variant_b)} (scaled activation)", scale=scale, axis=axis),
             opacity=alt.condition(alt.datum.changed_in == NEITHER, alt.value(0.35), alt.value(0.85)),
             color=alt.Color(
                 "changed_in:N",
@@ -151,10 +152,10 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
-                alt.Tooltip("shift_a:Q", title=f"shift {line_name(variant_a)}", format="+,.3~r"),
-                alt.Tooltip("said_a:N", title=line_name(variant_a)),
-                alt.Tooltip("shift_b:Q", title=f"shift {line_name(variant_b)}", format="+,.3~r"),
-                alt.Tooltip("said_b:N", title=line_name(variant_b)),
+                alt.Tooltip("shift_a:Q", title=f"shift {axes.line_name(variant_a)}", format="+,.3~r"),
+                alt.Tooltip("said_a:N", title=axes.line_name(variant_a)),
+                alt.Tooltip("shift_b:Q", title=f"shift {axes.line_name(variant_b)}", format="+,.3~r"),
+                alt.Tooltip("said_b:N", title=axes.line_name(variant_b)),
             ],
         )
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
@@ -191,8 +192,8 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
     squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(
         color=alt.Color("shift:Q", scale=_diverging(-furthest, furthest), legend=None)
     )
-    texts = base.mark_text(fontSize=12).encode(text="written:N", color=ink("shift"))
-    return (squares + texts).properties(height=28 * len(variants) + AXIS_HEIGHT)
+    texts = base.mark_text(fontSize=12).encode(text="written:N", color=axes.ink("shift"))
+    return (squares + texts).properties(height=28 * len(variants) + axes.AXIS_HEIGHT)
 
 
 def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
@@ -209,13 +210,13 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
                 "low:Q",
                 title="cosine with its nearest counterpart",
                 scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(labelFlushOffset=INSIDE),
+                axis=alt.Axis(labelFlushOffset=axes.INSIDE),
             ),
             y=alt.Y("share:Q", title="share of features", axis=alt.Axis(format="%", tickCount=4)),
             color=alt.Color(
                 "group:N",
                 title=None,
-                scale=alt.Scale(domain=groups, range=list(words.SERIES_COLOURS[: len(groups)])),
+                scale=alt.Scale(domain=groups, range=list(palette.SERIES_COLOURS[: len(groups)])),
                 legend=alt.Legend(orient="top", labelLimit=240),
             ),
             tooltip=[
@@ -225,7 +226,7 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
             ],
         )
     )
-    rule = alt.Chart(pd.DataFrame({"matched": [matched]})).mark_rule(color=GUIDE_COLOUR, strokeDash=[4, 4])
+    rule = alt.Chart(pd.DataFrame({"matched": [matched]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4])
     return (rule.encode(x="matched:Q") + lines).properties(height=230)
 
 
@@ -245,6 +246,25 @@ def _ticks(near: float, furthest: float) -> list[float]:
 def _diverging(low: float, high: float) -> alt.Scale:
     """Decrease - nothing - increase; for a number without a sign (low = 0) the upper half."""
     if low == 0:
-        return alt.Scale(domain=[0, high or 1], range=[MIDDLE_COLOUR, words.INCREASE_COLOUR], clamp=True)
-    colours = [words.DECREASE_COLOUR, MIDDLE_COLOUR, words.INCREASE_COLOUR]
+        return alt.Scale(domain=[0, high or 1], range=[MIDDLE_COLOUR, palette.INCREASE_COLOUR], clamp=True)
+    colours = [palette.DECREASE_COLOUR, MIDDLE_COLOUR, palette.INCREASE_COLOUR]
     return alt.Scale(domain=[low, 0, high], range=colours, clamp=True)
+
+
+def cosine_shares(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The distribution of the best cosines in bins of 0.05, as shares of changed and of other features: low, group, share."""
+    edges = np.linspace(0, 1, 21)
+    groups = {"changed": pairs[pairs["changed"]], "all others": pairs[~pairs["changed"]]}
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "low": edges[:-1],
+                    "group": f"{name} ({len(rows):,})",
+                    "share": np.histogram(rows["cosine"].clip(0, 1), edges)[0] / len(rows),
+                }
+            )
+            for name, rows in groups.items()
+            if len(rows)
+        ]
+    )

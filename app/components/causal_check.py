@@ -5,16 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
-from app import data
-from app.charts import features as charts
-from app.words import metrics as words
+from app import data, words
+from app.charts import causal_strip
 from store.read.store import Store
 from store.sidecar.entries import read_steering
-from store.sidecar.steering import ABLATE, RESTORE, Steering, in_words
+from store.sidecar.steering import in_words
 
 RANKINGS = {"decrease", "increase"}
 """A feature without a context under one of them has nothing to be checked on."""
@@ -26,7 +23,9 @@ def section(store: Store, layer: int, feature: int, variant: str) -> None:
     made = [r for r in read_steering(store.path, store.manifest.digest) if (r.layer, r.feature, r.variant) == wanted]
     if made:
         st.markdown("**Causal check**")
-        st.altair_chart(strip(made[0]), key="steering", alt="KL of the next token before and after, beside random features")
+        st.altair_chart(
+            causal_strip.strip(made[0]), key="steering", alt="KL of the next token before and after, beside random features"
+        )
         st.markdown(words.plain(in_words(made[0])))
         return
     kept = data.ask(store, Store.count_contexts, layer=layer, feature=feature, variant=variant)
@@ -45,54 +44,3 @@ def command(store: Path, layer: int, feature: int, variant: str) -> str:
         f"python -m extract steer {shlex.quote(str(place))} CONFIG --layer {layer} --feature {feature} "
         f"--variant {shlex.quote(variant)}"
     )
-
-
-def strip(result: Steering) -> alt.LayerChart:
-    """KL of the next token on one axis: as it is, moved along the feature (with its interval), and along random features."""
-    done = {RESTORE: "feature restored", ABLATE: "feature ablated"}[result.mode]
-    rows = ["as it is", done, "random directions"]
-    data = pd.DataFrame(
-        [
-            {"what": rows[0], "name": rows[0], "kl": result.kl_before},
-            {"what": rows[1], "name": words.feature_name(result.layer, result.feature), "kl": result.kl_after},
-            *(
-                {"what": rows[2], "name": words.feature_name(result.layer, feature), "kl": kl}
-                for feature, kl in result.controls.items()
-            ),
-        ]
-    )
-    axis = alt.Axis(labelFontSize=13, labelLimit=160, labelOverlap=False, grid=False, ticks=False, domain=False)
-    base = alt.Chart(data).encode(
-        x=alt.X(
-            "kl:Q",
-            title="KL(base ‖ variant) of the next token, nats",
-            scale=alt.Scale(zero=True),
-            axis=alt.Axis(labelFlushOffset=charts.INSIDE),
-        ),
-        y=alt.Y("what:N", title=None, sort=rows, axis=axis),
-        tooltip=[alt.Tooltip("name:N", title="moved along"), alt.Tooltip("kl:Q", title="KL, nats", format=".3~g")],
-    )
-    layers = [
-        alt.Chart(data.head(1)).mark_rule(color=charts.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="kl:Q"),
-        base.transform_filter(alt.datum.what == rows[2]).mark_tick(color="#808495", thickness=2, size=16),
-        base.transform_filter(alt.datum.what != rows[2]).mark_point(
-            color=words.VARIANT_COLOUR, filled=True, size=90, opacity=1
-        ),
-    ]
-    if result.low is not None and result.high is not None:
-        ends = pd.DataFrame([{"what": rows[1], "low": result.kl_before + result.low, "high": result.kl_before + result.high}])
-        interval = (
-            alt.Chart(ends)
-            .mark_rule(color=words.VARIANT_COLOUR, strokeWidth=2)
-            .encode(
-                x="low:Q",
-                x2="high:Q",
-                y=alt.Y("what:N", sort=rows),
-                tooltip=[
-                    alt.Tooltip("low:Q", title="95 % interval of the change from as it is: from", format=".3~g"),
-                    alt.Tooltip("high:Q", title="to", format=".3~g"),
-                ],
-            )
-        )
-        layers.insert(1, interval)
-    return alt.layer(*layers).properties(height=30 * len(rows) + charts.AXIS_HEIGHT)

@@ -9,11 +9,10 @@ import pandas as pd
 import streamlit as st
 from markupsafe import Markup
 
-from app import data
-from app.components import blur
-from app.components import pickers as widgets
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import data, words
+from app.components import badges, blur
+from app.markup import contexts
+from app.words import meanings
 from store.metrics.reasons import reason
 from store.metrics.thresholds import MOST_CONTEXTS
 from store.names import ALL, BASE, RANKINGS
@@ -30,7 +29,7 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     line = st.container(horizontal=True, vertical_alignment="center")
     label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
     line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
-    badges(row, line)
+    badge_line(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
     deviations = f" ({words.number(row['std_shift'], signed=True)} standard deviations)" if pd.notna(row["std_shift"]) else ""
     st.caption(
@@ -45,15 +44,15 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
         st.markdown(whole + why(store, int(row["layer"]), int(row["feature"]), row["variant"]))
 
 
-def badges(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
+def badge_line(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
     """Verdict, kind of change and fit gate as badges."""
-    widgets.verdict_badge(row["verdict"], place)
+    badges.verdict(row["verdict"], place)
     if row["kind"] == row["verdict"]:
-        widgets.gate_badge(row["gate"], place)
+        badges.gate(row["gate"], place)
         return
     colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
-    place.badge(words.plain(row["kind"]), color=colour, help=words.KIND_MEANINGS.get(row["kind"]))
-    widgets.gate_badge(row["gate"], place)
+    place.badge(words.plain(row["kind"]), color=colour, help=meanings.KIND_MEANINGS.get(row["kind"]))
+    badges.gate(row["gate"], place)
 
 
 def why(store: Store, layer: int, feature: int, variant: str) -> str:
@@ -63,7 +62,7 @@ def why(store: Store, layer: int, feature: int, variant: str) -> str:
     return words.plain(reason(pooled.iloc[0] if len(pooled) else None))
 
 
-def contexts(
+def top_contexts(
     store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int, around: int | None = None
 ) -> None:
     """The contexts of a feature under one ranking, base above variant, on one shared scale.
@@ -79,16 +78,16 @@ def contexts(
         return
     records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
     records, names = records[:limit], (BASE, variant)
-    top = tokens.scale([(record["base_values"], record["variant_values"]) for record in records])
+    top = contexts.scale([(record["base_values"], record["variant_values"]) for record in records])
     windows = (
-        tokens.context(record, top, names, number, blurred=_is_blurred(record))
+        contexts.context(record, top, names, number, veiled=_is_veiled(record))
         for record, number in zip(records, alike, strict=False)
     )
-    st.html(tokens.legend(top, names) + Markup("").join(windows))
+    st.html(contexts.legend(top, names) + Markup("").join(windows))
 
 
 def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | None:
-    """A few tokens around the feature's most telling place, as HTML (tokens.excerpt); None where no context is kept.
+    """A few tokens around the feature's most telling place, as HTML (contexts.excerpt); None where no context is kept.
 
     row: layer, feature and shift: of a fall the strongest decrease is the most telling, of a rise the strongest increase.
     """
@@ -98,7 +97,7 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
         found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
-            return tokens.excerpt(record, (BASE, variant), _is_blurred(record))
+            return contexts.excerpt(record, (BASE, variant), _is_veiled(record))
     return None
 
 
@@ -156,8 +155,8 @@ def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
     return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
 
 
-def _is_blurred(record: dict) -> bool:
-    return blur.may_be_harmful(str(record["domain"])) and not blur.is_shown()
+def _is_veiled(record: dict) -> bool:
+    return blur.may_be_harmful(str(record["domain"])) and not blur.is_lifted()
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:
@@ -165,6 +164,6 @@ def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:
         return "This store keeps no contexts of this feature: it never fired, or was not among those kept."
     here = kept[kept["ranking"] == ranking]
     if here.empty:
-        return f"No context under “{words.RANKING_NAMES[ranking]}”: choose another ranking."
+        return f"No context under “{meanings.RANKING_NAMES[ranking]}”: choose another ranking."
     domains = words.listing([words.plain(name) for name in here["domain"]])
-    return f"No context of domain {words.plain(domain)} under “{words.RANKING_NAMES[ranking]}”; there are some of {domains}."
+    return f"No context of domain {words.plain(domain)} under “{meanings.RANKING_NAMES[ranking]}”; there are some of {domains}."

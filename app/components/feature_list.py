@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
-import streamlit as st
 
-from app import data, link
-from app.components import pickers as widgets
-from app.components import tables
-from app.words import metrics as words
+from app import data, link, words
+from app.components import badges, columns, pickers, tables
 from store.names import ALL, KINDS
 from store.read.feature_filter import CALLED_SUPPRESSED, FALLEN, Filter
 from store.read.store import Store
@@ -20,13 +17,8 @@ PAGE_SIZE = 15
 DEFAULT_VERDICTS = {"shifted": (), "suppressed": CALLED_SUPPRESSED}
 """Which verdicts a list shows until others are chosen; none means all."""
 
-NAMES = {"shifted": "Features", "suppressed": "Suppressed features"}
-PAGES = {"shifted": "views/features.py", "suppressed": "views/suppressed.py"}
-NUMBERS = (
-    "name", "label", "kind", "shift", "std_shift", "freq_base", "freq_variant", "log_ratio", "suppression", "emergence",
-    "n_documents", "gate",
-)  # fmt: skip
-"""The columns that every list has, whether the store has verdicts or not: of tables.COLUMNS."""
+PAGES = {"shifted": "features", "suppressed": "suppressed"}
+"""A list's name in a link -> the page that shows it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +33,9 @@ class FeatureList:
         """How many features of each kind the list has: kind, count."""
         return data.ask(self.store, Store.count_features, **asdict(self.filter))
 
-    def rows(self, page: int) -> pd.DataFrame:
-        """One page of the list, counted from 1."""
-        asked = {"limit": PAGE_SIZE, "offset": (page - 1) * PAGE_SIZE}
+    def rows(self, pager: tables.Pager) -> pd.DataFrame:
+        """One page of the list."""
+        asked = {"limit": pager.size, "offset": pager.offset}
         return data.ask(self.store, Store.shifted_features, **asdict(self.filter), **asked)
 
     def verdicts(self) -> pd.DataFrame:
@@ -72,8 +64,8 @@ class FeatureList:
 
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
-    """The list `name` of NAMES with the filters that the URL holds."""
-    floor = widgets.has_floor(store)
+    """The list `name` of PAGES with the filters that the URL holds."""
+    floor = badges.has_floor(store)
     kinds = tuple(link.read_list("kinds", KINDS))
     chosen = {
         "variant": link.read("variant", store.variants, store.variants[0]),
@@ -83,24 +75,14 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
         "search": link.read_search("q"),
     }
     if floor:
-        chosen["verdicts"] = widgets.chosen_verdicts(DEFAULT_VERDICTS[name])
+        chosen["verdicts"] = pickers.chosen_verdicts(DEFAULT_VERDICTS[name])
     if name == "suppressed":
-        if fell := [kind for kind in kinds if kind in FALLEN]:
-            chosen["kinds"] = fell
-        return FeatureList(store, name, Filter.suppressed(**chosen, has_verdicts=floor))
-    sort = link.read("sort", sort_names(store), default_sort(store))
+        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if floor else FALLEN)
+        return FeatureList(store, name, Filter(**chosen, kinds=kinds, direction="down", sort="shift", descending=False))
+    sorts = columns.sort_names(floor)
+    sort = link.read("sort", sorts, next(iter(sorts)))
     descending = link.read("order", ("down", "up"), "down") == "down"
     return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
-
-
-def sort_names(store: Store) -> dict[str, str]:
-    """What the list of shifted features can be sorted by in this store -> how that is called."""
-    return (words.EVIDENCE_SORT_NAMES if widgets.has_floor(store) else {}) | words.SORT_NAMES
-
-
-def default_sort(store: Store) -> str:
-    """Claimed changes first where the store has verdicts, else by the size of the shift."""
-    return "evidence" if widgets.has_floor(store) else "abs_shift"
 
 
 def summary(kinds: pd.DataFrame) -> str:
@@ -110,25 +92,20 @@ def summary(kinds: pd.DataFrame) -> str:
     return f"{words.counted(total, 'feature')}: {', '.join(parts)}"
 
 
-def page_number(total: int) -> int:
-    """The page that the URL names, from 1; its buttons are drawn by page_buttons."""
-    return link.read_number("p", 1, 1, max(1, -(-total // PAGE_SIZE)))
+def pager(total: int) -> tables.Pager:
+    """The page of a list of `total` features that the URL names."""
+    return tables.Pager(total, PAGE_SIZE)
 
 
-def page_buttons(features: FeatureList, page: int, total: int) -> None:
+def page_buttons(features: FeatureList, pager: tables.Pager) -> None:
     """Which rows are shown, buttons to the previous and next page, and the whole list as a file."""
-    last = max(1, -(-total // PAGE_SIZE))
-    first_row = (page - 1) * PAGE_SIZE + 1
-    row = st.container(horizontal=True, vertical_alignment="center")
-    row.button("Previous", icon=":material/chevron_left:", disabled=page <= 1, on_click=_turn, args=(page - 1,))
-    row.button("Next", icon=":material/chevron_right:", disabled=page >= last, on_click=_turn, args=(page + 1,))
-    row.caption(f"{first_row:,}–{min(total, page * PAGE_SIZE):,} of {total:,} · page {page:,} of {last:,}", width="content")
+    line = pager.buttons(f"{pager.rows()} · page {pager.page:,} of {pager.last:,}")
     stem = words.file_name(features.name, features.filter.variant, features.filter.domain)
     for title, make, ending, kind in (
-        (f"{words.counted(total, 'row')} as CSV", features.csv, "csv", "text/csv"),
+        (f"{words.counted(pager.total, 'row')} as CSV", features.csv, "csv", "text/csv"),
         ("as Parquet", features.parquet, "parquet", "application/vnd.apache.parquet"),
     ):
-        row.download_button(title, make, f"{stem}.{ending}", kind, on_click="ignore", icon=":material/download:")
+        line.download_button(title, make, f"{stem}.{ending}", kind, on_click="ignore", icon=":material/download:")
 
 
 def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:
@@ -155,7 +132,3 @@ def feature_link(row: pd.Series, name: str, layer: int | None) -> dict[str, str]
         list_layer=ALL if layer is None else layer,
         selected=None,
     )
-
-
-def _turn(page: int) -> None:
-    link.write(p=None if page <= 1 else page, selected=None)

@@ -6,25 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.components import tables
-from app.words import metrics as words
-from store.metrics import thresholds
-from store.metrics.change_summary import HEADLINES
+from app import data, link, words
+from app.components.columns import COLUMNS
+from app.words import meanings
 from store.names import ALL, VERDICTS
 from store.read.store import Store
 from store.text import on_one_line
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
 """How pickers stand beside each other: in a row that wraps where the window is narrow."""
-
-NO_FLOOR = (
-    "No control was computed, so a low overlap proves nothing by itself: a random change of the same size gives the same fall. "
-    "No feature has a verdict, either. Read overlap together with L0 and the size of the change."
-)
 
 FEW = 6
 """Up to this many options stand side by side; more go into a list."""
@@ -97,7 +89,7 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
     st.session_state["pick_kinds"] = link.read_list("kinds", options)
     chosen = st.pills(
         "Kind", options, selection_mode="multi", key="pick_kinds", on_change=_keep_list, args=("kinds", ("p", "selected")),
-        help="None chosen: all. " + "; ".join(f"**{kind}**: {words.KIND_MEANINGS[kind]}" for kind in options) + ".",
+        help="None chosen: all. " + "; ".join(f"**{kind}**: {meanings.KIND_MEANINGS[kind]}" for kind in options) + ".",
     )  # fmt: skip
     return tuple(chosen) or None
 
@@ -119,7 +111,7 @@ def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:
     with st.popover("Columns", icon=":material/view_column:"):
         st.pills(
             "Columns", options, selection_mode="multi", key="pick_columns", on_change=_keep_columns, args=(tuple(default),),
-            format_func=lambda name: tables.COLUMNS[name][0], label_visibility="collapsed",
+            format_func=lambda name: COLUMNS[name].title, label_visibility="collapsed",
         )  # fmt: skip
     order = [*default, *(name for name in options if name not in default)]
     return [name for name in order if name in chosen]
@@ -131,9 +123,9 @@ def pick_verdicts(options: Sequence[str], default: Sequence[str] = ()) -> tuple[
     st.session_state["pick_verdicts"] = [name for name in options if name in (chosen or ())]
     st.pills(
         "Verdict", options, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
-        format_func=lambda name: f"{words.VERDICTS[name].mark} {name}",
+        format_func=lambda name: f"{meanings.VERDICTS[name].mark} {name}",
         help="Of all domains together. None chosen: all. "
-        + "; ".join(f"**{name}**: {words.VERDICTS[name].meaning}" for name in options) + ".",
+        + "; ".join(f"**{name}**: {meanings.VERDICTS[name].meaning}" for name in options) + ".",
     )  # fmt: skip
     return chosen
 
@@ -144,56 +136,6 @@ def chosen_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
     if ALL in named:
         return None
     return named or tuple(default) or None
-
-
-def verdict_badge(verdict: str | None, place: Any = st) -> None:
-    """The verdict as a badge, its meaning as help; nothing where there is none."""
-    if isinstance(verdict, str):
-        shown = words.VERDICTS[verdict]
-        place.badge(shown.label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
-
-
-def headline_badge(headline: str, place: Any = st) -> None:
-    """What a change comes down to, as a badge."""
-    colour, icon = words.HEADLINE_BADGES[headline]
-    place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
-
-
-def no_floor_badge(store: Store, place: Any = st) -> None:
-    """A badge that there is no noise floor, in a store that computed no control."""
-    if not has_floor(store):
-        place.badge("no noise floor", color="gray", icon=":material/straighten:", help=NO_FLOOR)
-
-
-def has_floor(store: Store) -> bool:
-    """Whether the store has the isotropic control, and with it verdicts."""
-    return data.ask(store, Store.has_verdicts)
-
-
-def gate_badge(gate: str | None, place: Any = st) -> None:
-    """The fit gate as a badge, its meaning as help."""
-    if gate is None or pd.isna(gate):
-        place.badge("fit unknown", color="gray")
-        return
-    colour, icon = words.GATE_BADGES.get(gate, words.GATE_BADGE_OTHER)
-    place.badge(words.plain(gate), color=colour, icon=icon, help=words.GATE_MEANINGS.get(gate))
-
-
-def small_badge(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:
-    """A badge where the numbers of a variant (None: of any) rest on too few documents for each domain shown."""
-    table = data.ask(store, Store.overview, domain=domain)
-    documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
-    domains = len(store.domains) if domain == ALL else 1
-    if len(documents) and documents.min() < thresholds.MIN_DOCUMENTS * domains:
-        here = words.counted(int(documents.min()), "document")
-        within = f" in {domains} domains" if domains > 1 else ""
-        place.badge(words.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {words.SMALL_MEANING}")
-
-
-def no_floor_notice(store: Store) -> None:
-    """Say that overlap alone proves nothing, in a store that computed no control."""
-    if not has_floor(store):
-        st.info(f"**No noise floor in this store.** {NO_FLOOR}", icon=":material/straighten:")
 
 
 def _keep(name: str, default: Any, forget: tuple[str, ...] = (), pin: dict[str, Any] | None = None) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, link
+from app import data, link, words
+from app.components import tables
 from app.components.feature_list import FeatureList
-from app.words import metrics as words
 from store.read.store import Store
 from store.reports.review import progress
 from store.sidecar.reviews import CONCERN, Key, Review, disagree, step
@@ -92,22 +92,19 @@ def table(work: WorkList, selected: Key) -> None:
     names = [name(key) for key in work.keys]
     judged = [work.found.get(key, ()) for key in work.keys]
     shown = pd.DataFrame({"feature": names, "said": [_marks(reviews) for reviews in judged]})
-    key = f"work_{link.query(selected=None)}_{name(selected)}"
-    st.dataframe(
+    config = {
+        "feature": st.column_config.TextColumn("Feature", width=80),
+        "said": st.column_config.TextColumn(
+            "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=58
+        ),
+    }
+    tables.clicked_row(
         shown,
-        hide_index=True,
-        column_config={
-            "feature": st.column_config.TextColumn("Feature", width=80),
-            "said": st.column_config.TextColumn(
-                "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=58
-            ),
-        },
-        on_select=lambda: _go_to_row(key, names),
-        selection_mode=["single-row", "single-cell"],
-        selection_default={"selection": {"rows": [names.index(name(selected))]}},
-        key=key,
+        f"work_{link.query(selected=None)}_{name(selected)}",
+        config,
+        lambda at: link.write(selected=names[at]),
+        selected=names.index(name(selected)),
         height=min(460, 38 + 35 * len(names)),
-        placeholder="",
     )
 
 
@@ -137,10 +134,3 @@ def _step(place: Any, work: WorkList, title: str, icon: str, shortcut: str, targ
 
 def _marks(reviews: Sequence[Review]) -> str:
     return " ".join([*(MARKS[review.verdict] for review in reviews), *(["≠"] if disagree(reviews) else [])])
-
-
-def _go_to_row(key: str, names: Sequence[str]) -> None:
-    chosen = st.session_state[key].selection
-    at = [cell[0] for cell in chosen.cells] + list(chosen.rows)
-    if at and at[0] < len(names):
-        link.write(selected=names[at[0]])

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import link
+from app import link, words
 from app.components.review_list import MARKS, name
-from app.words import metrics as words
 from store.errors import UserError
 from store.read.store import Store
 from store.sidecar.entries import read_reviews, write_review

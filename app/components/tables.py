@@ -1,83 +1,76 @@
-"""The table of features, the same wherever one stands."""
+"""Tables: of features, the same wherever one stands, with a click on a row, a way through the pages, and as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app import link
-from app.words import metrics as words
-
-COLUMNS = {
-    "name": ("Feature", "Layer and number in the dictionary."),
-    "label": ("Label", "What the feature is taken to stand for; empty where nobody has said."),
-    "kind": ("Kind", "; ".join(f"{kind}: {meaning}" for kind, meaning in words.KIND_MEANINGS.items())),
-    "shift": ("Shift", "Mean over tokens of variant minus base, scaled activation."),
-    "std_shift": ("Std. shift", "Shift divided by the pooled standard deviation."),
-    "freq_base": ("In base", "Share of tokens where it fires in the base."),
-    "freq_variant": ("In variant", "Share of tokens where it fires in the variant."),
-    "log_ratio": ("log₂ ratio", "log2 of the variant's firings over the base's, half a firing added to both."),
-    "suppression": ("Suppression", "Of the base's firings, the share that is gone in the variant."),
-    "emergence": ("Emergence", "Of the variant's firings, the share that is new."),
-    "n_documents": ("Documents", "Documents where it fires in either."),
-    "verdict": (
-        "Verdict",
-        "Of all domains together. " + "; ".join(f"{name}: {verdict.meaning}" for name, verdict in words.VERDICTS.items()),
-    ),
-    "floor": ("Floor", "What noise of the same size does to features of like frequency: the 99th percentile of their |shift|."),
-    "floor_ratio": ("Over floor", "|Shift| over what noise of the same size does to features of like frequency."),
-    "z": ("z", "Over documents: does the shift differ from a random change's? Of all domains together."),
-    "q": ("q", "False discovery rate at which it would be claimed, among all features of the layer."),
-    "near_threshold": ("Near threshold", "Of the tokens where it starts or stops firing, the share close to its threshold."),
-    "minimum_detectable": ("Detectable", "The |shift| from which on a change of this feature would have been found."),
-    "did_shift": ("Task − neutral", "Shift on the variant's task domains minus shift on the neutral domains."),
-    "share": ("On segment", "Part of its shift that sits on tokens of the segment."),
-    "gate": ("Fit", "Whether the dictionary still describes the variant at this layer and domain."),
-}
-WIDTHS = {
-    "name": 74, "label": 150, "kind": 88, "verdict": 124, "shift": 72, "floor": 60, "floor_ratio": 88, "z": 58, "q": 76,
-    "minimum_detectable": 92, "near_threshold": 106, "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92,
-}  # fmt: skip
-"""Column widths in pixels, where Streamlit's "small" would cut the heading off."""
-
-FLOOR_COLUMNS = ("verdict", "floor", "floor_ratio", "z", "q", "near_threshold", "minimum_detectable", "did_shift")
+from app import link, words
+from app.components.columns import COLUMNS
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs the text of a cell that begins so."""
 
 
-def features(rows: pd.DataFrame, key: str, columns: list[str] | None = None, selected: str | None = None) -> pd.Series | None:
+def clicked_row(
+    shown: pd.DataFrame,
+    key: str,
+    config: Mapping[str, Any],
+    keep: Callable[[int], None] | None = None,
+    selected: int | None = None,
+    **options: Any,
+) -> int | None:
+    """Draw a table, a click anywhere on a row of which chooses it.
+
+    Args:
+        config: column settings, as st.dataframe takes them.
+        keep: gets the number of the row before the page is drawn again, as a rule to write it into the URL; without it the
+            number is given back.
+        selected: the row that is marked as chosen.
+    """
+
+    def kept() -> None:
+        if (row := _row_of(st.session_state[key])) is not None and row < len(shown):
+            keep(row)
+
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=config,
+        on_select="rerun" if keep is None else kept,
+        selection_mode=["single-row", "single-cell"],
+        selection_default=None if selected is None else {"selection": {"rows": [selected]}},
+        key=key,
+        placeholder="",
+        **options,
+    )
+    row = _row_of(event) if keep is None else None
+    return row if row is not None and row < len(shown) else None
+
+
+def features(rows: pd.DataFrame, key: str, columns: list[str], selected: str | None = None) -> pd.Series | None:
     """Draw one page of shifted_features; a click anywhere on a row gives that row, else None.
 
     selected: name of the feature that the URL says is chosen, for a list that keeps its choice: the table shows it, a
     click writes another into the URL, and nothing is given back.
     """
-    written = printed(rows)
-    shown = written[columns or [name for name in COLUMNS if name in written]]
+    shown = printed(rows)[columns]
     if "label" in shown and not shown["label"].any():
         shown = shown.drop(columns="label")
-    config = {
-        name: st.column_config.TextColumn(title, help=help_text, width=WIDTHS.get(name, "small"), alignment=_alignment(name))
-        for name, (title, help_text) in COLUMNS.items()
-    }
-    keep = selected is not None
+    config = {name: COLUMNS[name].config() for name in shown}
     key = f"{key}_{selected}"
-    event = st.dataframe(
-        shown,
-        hide_index=True,
-        column_config=config,
-        on_select=(lambda: _keep_selected(key, shown["name"].to_list())) if keep else "rerun",
-        selection_mode=["single-row", "single-cell"],
-        selection_default={"selection": {"rows": [shown["name"].to_list().index(selected)]}} if keep else None,
-        key=key,
-        height="content",
-        placeholder="",
-    )
-    at = None if keep else _row(event)
-    return rows.iloc[at] if at is not None and at < len(rows) else None
+    if selected is None:
+        at = clicked_row(shown, key, config, height="content")
+        return None if at is None else rows.iloc[at]
+    names = shown["name"].to_list()
+    clicked_row(
+        shown, key, config, lambda at: link.write(selected=names[at]), selected=names.index(selected), height="content"
+    )  # fmt: skip
+    return None
 
 
 def printed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,38 +79,53 @@ def printed(rows: pd.DataFrame) -> pd.DataFrame:
         {"name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]}
         | {"label": rows["label"].fillna("").to_list(), "kind": rows["kind"].to_list()}
     )
-    for name, write in _WRITTEN.items():
-        if name in rows:
-            out[name] = [write(value) for value in rows[name]]
+    for name, column in COLUMNS.items():
+        if name in rows and column.write is not None:
+            out[name] = [column.write(value) for value in rows[name]]
     return out
 
 
-def _signed(value: float) -> str:
-    return words.number(value, signed=True)
+def right_aligned(columns: Iterable[str]) -> dict:
+    """The settings of columns that hold numbers as text."""
+    return {name: st.column_config.TextColumn(alignment="right", width="small") for name in columns}
 
 
-def _verdict(value: str | None) -> str:
-    return f"{words.VERDICTS[value].mark} {value}" if isinstance(value, str) else "–"
+@dataclass(frozen=True)
+class Pager:
+    """One page of a list: `page` from 1, as the URL has it, of a list of `total` rows, `size` a page."""
 
+    total: int
+    size: int
 
-def _gate(value: str | None) -> str:
-    return value if isinstance(value, str) else "unknown"
+    @property
+    def last(self) -> int:
+        """The number of pages, at least 1."""
+        return max(1, -(-self.total // self.size))
 
+    @property
+    def page(self) -> int:
+        """The page that the URL names; the first where it names none or an impossible one."""
+        return link.read_number("p", 1, 1, self.last)
 
-_WRITTEN = {
-    "verdict": _verdict, "shift": _signed, "std_shift": _signed, "floor": words.number, "floor_ratio": words.ratio,
-    "z": _signed, "q": words.probability, "freq_base": words.percent, "freq_variant": words.percent, "log_ratio": _signed,
-    "suppression": words.percent, "emergence": words.percent, "near_threshold": words.percent,
-    "minimum_detectable": words.number, "did_shift": _signed, "share": words.percent, "n_documents": words.count,
-    "gate": _gate,
-}  # fmt: skip
-"""Column -> how its values are written."""
+    @property
+    def offset(self) -> int:
+        """Rows before it."""
+        return (self.page - 1) * self.size
 
+    def rows(self) -> str:
+        """Which rows it shows: '16–30 of 40'."""
+        return f"{self.offset + 1:,}–{min(self.total, self.offset + self.size):,} of {self.total:,}"
 
-def columns_of(numbers: Iterable[str], floor: bool) -> list[str]:
-    """What can be shown of a list, in the order of COLUMNS: `numbers`, and with a noise floor what rests on it."""
-    known = {*numbers, *(FLOOR_COLUMNS if floor else ())}
-    return [name for name in COLUMNS if name in known]
+    def buttons(self, said: str) -> st.delta_generator.DeltaGenerator:
+        """Buttons to the previous and the next page, and what is said beside them; gives the line they stand in."""
+        line = st.container(horizontal=True, vertical_alignment="center")
+        for side, to, icon in (("Previous", self.page - 1, "chevron_left"), ("Next", self.page + 1, "chevron_right")):
+            line.button(
+                side, icon=f":material/{icon}:", disabled=not 1 <= to <= self.last, on_click=link.write,
+                kwargs={"p": to if to > 1 else None, "selected": None},
+            )  # fmt: skip
+        line.caption(said, width="content")
+        return line
 
 
 def csv(rows: pd.DataFrame) -> str:
@@ -134,17 +142,7 @@ def parquet(rows: pd.DataFrame) -> bytes:
     return rows.to_parquet(index=False)
 
 
-def _row(event: Any) -> int | None:
+def _row_of(event: Any) -> int | None:
     """The row that a click chose, by a cell or by its checkbox."""
     at = [cell[0] for cell in event.selection.cells] + list(event.selection.rows)
     return at[0] if at else None
-
-
-def _keep_selected(key: str, names: list[str]) -> None:
-    at = _row(st.session_state[key])
-    if at is not None and at < len(names):
-        link.write(selected=names[at])
-
-
-def _alignment(name: str) -> str:
-    return "left" if name in ("name", "label", "kind", "verdict", "gate") else "right"

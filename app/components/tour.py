@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.words import metrics as words
+from app import data, link, words
 from store.names import ALL, OBSERVED
 from store.read.feature_filter import FALLEN
 from store.read.store import Store

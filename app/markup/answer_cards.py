@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from app.words import metrics as words
+from app.words import palette
 from store.names import BASE
 from store.templates import macros, style
 from store.text import lines
 
-STYLE = style(Path(__file__).with_name("answers.css"), base=words.BASE_COLOUR, variant=words.VARIANT_COLOUR)
+STYLE = style(Path(__file__).with_name("answers.css"), base=palette.BASE_COLOUR, variant=palette.VARIANT_COLOUR)
 
 ALIKE = 0.5
 """Share of common words (difflib's ratio) below which two answers are not compared word by word."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from app.words import metrics as words
+from app import words
+from app.words import palette
 from store.templates import macros, style
 from store.text import in_place
 
@@ -82,7 +83,7 @@ def excerpt(row: dict, names: tuple[str, str], blurred: bool = False) -> Markup:
     columns = []
     for i, (token, alone, a, b) in enumerate(zip(row["tokens"], row.get("alone", row["tokens"]), base, variant, strict=True)):
         title = f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}"
-        above, below = colour(float(a), top, words.BASE_COLOUR), colour(float(b), top, words.VARIANT_COLOUR)
+        above, below = colour(float(a), top, palette.BASE_COLOUR), colour(float(b), top, palette.VARIANT_COLOUR)
         columns.append((title, i == peak, in_place(token, token != alone), above, below))
     return HTML.excerpt(columns, blurred)
 
@@ -114,7 +115,12 @@ def called(token: str, alone: str) -> str:
 
 
 def _columns(
-    tokens: Sequence[str], base: Sequence[float], variant: Sequence[float], peak: int, top: float, names: tuple[str, str],
+    tokens: Sequence[str],
+    base: Sequence[float],
+    variant: Sequence[float],
+    peak: int,
+    top: float,
+    names: tuple[str, str],
     alone: Sequence[str] | None,
 ) -> Iterator[tuple]:
     """A token's title, whether it is the peak, its text, the colours of base, variant and change, the change in words."""
@@ -128,15 +134,15 @@ def _columns(
             f"{called(token, by_itself)}\n{numbers}",
             i == peak,
             in_place(token, token != by_itself),
-            colour(a, top, words.BASE_COLOUR),
-            colour(b, top, words.VARIANT_COLOUR),
-            colour(abs(change), top, words.INCREASE_COLOUR if change > 0 else words.DECREASE_COLOUR),
+            colour(a, top, palette.BASE_COLOUR),
+            colour(b, top, palette.VARIANT_COLOUR),
+            colour(abs(change), top, palette.INCREASE_COLOUR if change > 0 else palette.DECREASE_COLOUR),
             said if abs(change) >= written > 0 else "",
         )
 
 
 HUES = {
-    "base": words.BASE_COLOUR, "variant": words.VARIANT_COLOUR, "decrease": words.DECREASE_COLOUR,
-    "increase": words.INCREASE_COLOUR,
+    "base": palette.BASE_COLOUR, "variant": palette.VARIANT_COLOUR, "decrease": palette.DECREASE_COLOUR,
+    "increase": palette.INCREASE_COLOUR,
 }  # fmt: skip
 HTML = macros(Path(__file__).with_name("contexts.html.j2"), colour=colour)

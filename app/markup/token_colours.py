@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import words
+from app.markup import contexts
+from app.words import palette
 from store.templates import macros, style
 from store.text import in_place
 
@@ -120,7 +121,7 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
         colours = [(hue, f"{name}: 0 to {reach}") for hue, name in zip(_hues(value), names, strict=True)]
     elif value.signed:
         fall, rise = words.number(-end), words.number(end, signed=True)
-        colours = [(words.DECREASE_COLOUR, f"fall: to {fall}"), (words.INCREASE_COLOUR, f"rise: to {rise}")]
+        colours = [(palette.DECREASE_COLOUR, f"fall: to {fall}"), (palette.INCREASE_COLOUR, f"rise: to {rise}")]
     else:
         colours = [(CHANGE_COLOUR, f"0 to {reach}")]
     sinks = rows["counted"].eq(False)  # where it is null, nothing is known
@@ -192,7 +193,7 @@ def _classes(row: Mapping[str, Any], unknown: bool, chosen: bool) -> str:
 
 
 def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
-    lines = [tokens.called(row["token"], row.get("alone", row["token"])), f"token {row['position']:,}, {row['segment']}"]
+    lines = [contexts.called(row["token"], row.get("alone", row["token"])), f"token {row['position']:,}, {row['segment']}"]
     if len(numbers) == 1:
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:
@@ -203,7 +204,7 @@ def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], nam
 
 
 def _hues(value: TokenValue) -> tuple[str, ...]:
-    return (words.BASE_COLOUR, words.VARIANT_COLOUR) if len(value.columns) > 1 else (CHANGE_COLOUR,)
+    return (palette.BASE_COLOUR, palette.VARIANT_COLOUR) if len(value.columns) > 1 else (CHANGE_COLOUR,)
 
 
 def _shade(number: float | None, value: TokenValue, end: float, hue: str) -> str:
@@ -211,8 +212,8 @@ def _shade(number: float | None, value: TokenValue, end: float, hue: str) -> str
     if not number:
         return ""
     if value.signed:
-        hue = words.INCREASE_COLOUR if number > 0 else words.DECREASE_COLOUR
-    return tokens.colour(abs(number), end, hue) if end > 0 else ""
+        hue = palette.INCREASE_COLOUR if number > 0 else palette.DECREASE_COLOUR
+    return contexts.colour(abs(number), end, hue) if end > 0 else ""
 
 
-HTML = macros(Path(__file__).with_name("documents.html.j2"), colour=tokens.colour)
+HTML = macros(Path(__file__).with_name("documents.html.j2"), colour=contexts.colour)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data
-from app.components import manifest_rows, tables
-from app.components import pickers as widgets
+from app import data, words
+from app.components import manifest_rows, pickers
+from app.components.columns import COLUMNS
 from app.components.manifest_rows import name_of, written
-from app.words import metrics as words
+from app.words import meanings, metrics
 from store.errors import UserError
 from store.metrics.definitions import Section, names, sections
 from store.metrics.thresholds import DENSE
 from store.read.store import Store
 from store.read.verification import verify
+
+TITLE = "About this store"
+ICON = ":material/info:"
+ORDER = 130
 
 NOTICE = data.ROOT / "NOTICE"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
@@ -89,7 +93,7 @@ def dictionaries(store: Store) -> None:
     gate = data.ask(store, Store.variant_gates).pivot(index="variant", columns="layer", values="gate")
     gate.columns = [f"layer {layer}" for layer in gate.columns]
     table(gate.reset_index(), "gates")
-    for name, meaning in words.GATE_MEANINGS.items():
+    for name, meaning in meanings.GATE_MEANINGS.items():
         st.caption(f"**{name}**: {meaning}")
 
 
@@ -176,10 +180,10 @@ def in_app(defined: list[str]) -> str:
     """What the app calls a metric or column; empty where it shows none of them."""
     found = []
     for name in defined:
-        if name in words.METRICS:
-            found.append(f"**{words.METRICS[name].label}**")
-        elif name in tables.COLUMNS:
-            found.append(f"**{tables.COLUMNS[name][0]}**")
+        if name in metrics.METRICS:
+            found.append(f"**{metrics.METRICS[name].label}**")
+        elif name in COLUMNS:
+            found.append(f"**{COLUMNS[name].title}**")
     return " · ".join(found)
 
 
@@ -218,7 +222,7 @@ def legal(store: Store) -> None:
 SECTIONS = dict(zip(PARTS, (provenance, dictionaries, left_out, integrity, definitions, legal), strict=True))
 
 store = data.current()
-st.markdown("## About this store")
+st.markdown(f"## {TITLE}")
 counts = store.manifest.counts
 base = words.plain(name_of(store.manifest.base, "name"))
 st.markdown(
@@ -229,4 +233,4 @@ st.markdown(
 for note in store.manifest.notes:
     st.info(words.plain(note), icon=":material/info:")
 st.caption(HARMFUL)
-SECTIONS[widgets.pick("Part", "part", PARTS, PARTS[0])](store)
+SECTIONS[pickers.pick("Part", "part", PARTS, PARTS[0])](store)

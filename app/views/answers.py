@@ -1,16 +1,16 @@
 """Answers: what base and variants say to the same prompts, side by side."""
 
-from typing import Any
-
 import streamlit as st
 
-from app import data, link
-from app.components import blur, tables
-from app.components import pickers as widgets
+from app import data, link, words
+from app.components import blur, pickers, tables
 from app.markup import answer_cards
-from app.words import metrics as words
 from store.names import ALL, BASE
 from store.read.store import Store
+
+TITLE = "Answers"
+ICON = ":material/forum:"
+ORDER = 110
 
 PAGE_SIZE = 10
 SHOWN = {ALL: "All", "yes": "Where a variant differs"}
@@ -28,16 +28,8 @@ def _keep_find() -> None:
     link.write(find=st.session_state["pick_find"].strip() or None, p=None)
 
 
-def page_buttons(line: Any, page: int, last: int, total: int) -> None:
-    """Which prompts are shown, and the way to the others."""
-    for side, step, icon in (("Previous", -1, ":material/chevron_left:"), ("Next", 1, ":material/chevron_right:")):
-        there = 1 <= page + step <= last
-        line.button(side, icon=icon, disabled=not there, on_click=link.write, kwargs={"p": page + step})
-    line.caption(f"{words.counted(total, 'prompt')} · page {page:,} of {last:,}", width="content")
-
-
 store = data.current()
-st.markdown("## Answers")
+st.markdown(f"## {TITLE}")
 tasks = data.ask(store, Store.answer_tasks)
 if tasks.empty:
     st.info(
@@ -50,9 +42,9 @@ st.caption(
     "what it says otherwise is marked. A few prompts are an impression, and no measurement."
 )
 names = tasks["task"].to_list()
-with st.container(**widgets.ROW):
-    task = widgets.pick("Task", "task", names, names[0], forget=("p",))
-    show = widgets.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
+with st.container(**pickers.ROW):
+    task = pickers.pick("Task", "task", names, names[0], forget=("p",))
+    show = pickers.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
     harmful = blur.may_be_harmful(task)
     if harmful:
@@ -64,12 +56,10 @@ if found.empty:
     st.info("No such prompt or answer: search finds part of either; or show all of them.", icon=":material/search_off:")
     st.stop()
 prompts = sorted(found["prompt"].unique())
-last = -(-len(prompts) // PAGE_SIZE)
-page = link.read_number("p", 1, 1, last)
-chosen = prompts[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
-blurred = harmful and not blur.is_shown()
-line = st.container(horizontal=True, vertical_alignment="center")
-page_buttons(line, page, last, len(prompts))
+pager = tables.Pager(len(prompts), PAGE_SIZE)
+chosen = prompts[pager.offset : pager.offset + PAGE_SIZE]
+blurred = harmful and not blur.is_lifted()
+line = pager.buttons(f"{words.counted(len(prompts), 'prompt')} · page {pager.page:,} of {pager.last:,}")
 line.download_button(
     f"Download {words.counted(len(prompts), 'prompt')} (CSV)",
     data=lambda: tables.csv(found),

@@ -3,47 +3,37 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.charts import features as charts
-from app.components import (
-    causal_check as steering,
-)
-from app.components import (
-    feature_evidence as evidence,
-)
-from app.components import (
-    feature_list as lists,
-)
-from app.components import (
-    pickers as widgets,
-)
-from app.components import (
-    tables,
-)
-from app.markup import contexts as tokens
-from app.words import metrics as words
-from store.metrics.thresholds import SAME_DIRECTION
+from app import data, link, pages, words
+from app.charts import activations
+from app.components import badges, causal_check, feature_evidence, feature_list, further_evidence, pickers, tables
+from app.components.columns import COLUMNS
+from app.markup import contexts
+from app.words import meanings
 from store.names import ALL
 from store.read import firings
 from store.read.store import Store
+
+TITLE = "Feature"
+ICON = ":material/search_insights:"
+ORDER = 60
 
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 
 
 def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
     """Where this feature stands in the list one came from, with links to the one before and after, and back."""
-    name = link.read("list", lists.NAMES, "shifted")
+    name = link.read("list", feature_list.PAGES, "shifted")
     list_layer = link.read("list_layer", [ALL, *store.layers], ALL)
-    features = lists.from_link(store, name, None if list_layer == ALL else list_layer, domain)
-    found = features.neighbours(layer, feature)
+    features = feature_list.from_link(store, name, None if list_layer == ALL else list_layer, domain)
+    found, page = features.neighbours(layer, feature), pages.every()[feature_list.PAGES[name]]
     place = st.container(horizontal=True, vertical_alignment="center")
     if not found.empty:
         at = found.iloc[0]
         for side in ("previous", "next"):
-            lists.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
-        place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {lists.NAMES[name]}", width="content")
+            feature_list.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
+        place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {page.title}", width="content")
     back = link.query(layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None)
-    place.page_link(lists.PAGES[name], label=f"Back to {lists.NAMES[name]}", icon=":material/list:", query_params=back)
+    place.page_link(page.file, label=f"Back to {page.title}", icon=":material/list:", query_params=back)
 
 
 def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None, pooled: pd.Series | None) -> None:
@@ -55,15 +45,15 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
         width="content",
     )
     if here is not None:
-        evidence.badges(here.where(here.index != "verdict", pooled["verdict"]), line)
+        feature_evidence.badge_line(here.where(here.index != "verdict", pooled["verdict"]), line)
     if isinstance(about["neuronpedia"], str):
         url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{int(about['feature'])}"
         line.page_link(url, label="Neuronpedia", icon=":material/open_in_new:")
     place = {"layer": int(about["layer"]), "feature": int(about["feature"]), "variant": variant}
-    widgets.copy_link(line, **place)
+    pickers.copy_link(line, **place)
     line.download_button(
         "Evidence (JSON)",
-        lambda: evidence.as_json(store, **place),
+        lambda: feature_evidence.as_json(store, **place),
         f"evidence_{variant}_L{place['layer']}_{place['feature']}.json",
         "application/json",
         on_click="ignore",
@@ -85,21 +75,16 @@ def numbers(stats: pd.DataFrame) -> None:
         lost_or_new = ["suppression" if stats.iloc[0]["shift"] < 0 else "emergence"]
     columns = ["kind", "shift", *floor, "freq_base", "freq_variant", *lost_or_new]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)
-    config = {
-        name: st.column_config.TextColumn(
-            tables.COLUMNS[name][0], help=tables.COLUMNS[name][1], alignment="right", width=tables.WIDTHS.get(name, "small")
-        )
-        for name in columns[1:]
-    }
+    config = {name: COLUMNS[name].config() for name in columns[1:]}
     st.dataframe(shown, hide_index=True, column_config={"domain": "Domain", "kind": "Kind"} | config, height="content")
 
 
 def verdict(store: Store, pooled: pd.Series) -> None:
     """Why its verdict in this variant, all domains together, and the numbers behind it."""
     if not isinstance(pooled["verdict"], str):
-        widgets.no_floor_badge(store)
+        badges.no_floor(store)
         return
-    st.markdown(evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
+    st.markdown(feature_evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
     detectable = words.number(pooled["minimum_detectable"])
     facts = [
         f"shift {words.number(pooled['shift'], signed=True)} against a floor of {words.number(pooled['floor'])} "
@@ -124,84 +109,6 @@ def verdict(store: Store, pooled: pd.Series) -> None:
         )
 
 
-def further_evidence(store: Store, pooled: pd.Series) -> None:
-    """What else bears on the change: the prediction, a second dictionary."""
-    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    kl = data.ask(store, Store.feature_kl, **asked)
-    if len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
-        ratio = kl.iloc[0]["kl_ratio"]
-        where = "where the prediction changed" if ratio > 1 else "where the prediction changed little"
-        st.markdown(
-            f":material/target: Its changes sit {where}: {words.ratio(ratio)} the mean KL "
-            f"({words.count(kl.iloc[0]['n_tokens'])} sampled tokens where it changed)."
-        )
-    replica = data.ask(store, Store.replica, **asked)
-    if len(replica):
-        st.markdown(":material/content_copy: " + same_elsewhere(pooled["shift"], replica.iloc[0]))
-
-
-def same_elsewhere(shift: float, replica: pd.Series) -> str:
-    """Whether the layer's second dictionary shows the same change of the same feature."""
-    found = (
-        f"nearest feature {int(replica['replica_feature']):,}, decoder cosine {words.number(replica['cosine'])}, "
-        f"its shift {words.number(replica['shift'], signed=True)}"
-    )
-    if replica["cosine"] < SAME_DIRECTION:
-        return f"A second dictionary has no such feature ({found})."
-    if replica["shift"] * shift > 0:
-        return f"A second dictionary shows the same ({found})."
-    return f"A second dictionary does not show the same ({found})."
-
-
-def segments(store: Store, pooled: pd.Series) -> None:
-    """What part of its shift sits on the template's own tokens, the prompt, the response, or plain text."""
-    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    rows = data.ask(store, Store.feature_segments, **asked)
-    if rows.empty:
-        return
-    st.markdown("**By segment**")
-    shown = pd.DataFrame(
-        {
-            "segment": rows["segment"],
-            "share": [words.percent(v) for v in rows["share"]],
-            "shift": [words.number(v, signed=True) for v in rows["shift"]],
-            "in base": [words.count(v) for v in rows["n11"] + rows["n10"]],
-            "in variant": [words.count(v) for v in rows["n11"] + rows["n01"]],
-        }
-    )
-    help_texts = {
-        "share": "The segment's part of the sum of its shift over all tokens; parts of opposite sign can exceed 100 %.",
-        "shift": "Mean over the segment's tokens.",
-        "in base": "Tokens of the segment where it fires.",
-        "in variant": "Tokens of the segment where it fires.",
-    }
-    config = {
-        name: st.column_config.TextColumn(f"{name[0].upper()}{name[1:]}", help=text, alignment="right", width="small")
-        for name, text in help_texts.items()
-    }
-    st.dataframe(shown, hide_index=True, column_config={"segment": "Segment"} | config, height="content")
-
-
-def neighbours(store: Store, pooled: pd.Series) -> None:
-    """The features with the most similar decoder rows, each a link, with what became of it."""
-    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    rows = data.ask(store, Store.decoder_neighbours, **asked)
-    if rows.empty:
-        return
-    st.markdown("**Nearest decoder directions**")
-    for _, row in rows.iterrows():
-        label = f" · {words.plain(words.short(row['label'], 28))}" if isinstance(row["label"], str) else ""
-        name = words.feature_name(row["layer"], row["feature"])
-        fate = f"shift {words.number(row['shift'], signed=True)}" if pd.notna(row["shift"]) else "never fires"
-        said = f", {words.plain(row['verdict'])}" if isinstance(row["verdict"], str) else ""
-        st.page_link(
-            "views/feature.py",
-            label=f"{name} · cosine {words.number(row['cosine'])} · {fate}{said}{label}",
-            icon=":material/near_me:",
-            query_params=link.query(layer=int(row["layer"]), feature=int(row["feature"])),
-        )
-
-
 def token_by_token(store: Store, layer: int, feature: int, variant: str, domain: str) -> None:
     """Base over variant token by token, and where in a corpus and a context window it fires: from the codes that were kept."""
     tokens_kept = data.ask(store, Store.coded_tokens)
@@ -220,7 +127,7 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
             st.caption(f"{said} whose codes this store keeps: it fires in none of them.")
         else:
             st.altair_chart(
-                charts.density(firings.density(here), variant),
+                activations.density(firings.density(here), variant),
                 key="density",
                 alt=f"How often which activation in base comes with which in {variant}, token by token",
             )
@@ -234,7 +141,7 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
             ("By place in the context window", firings.by_place(pairs, tokens_kept), "tokens before it in the window", True),
         ):
             alternative = f"{title}: mean activation in base and {variant}"
-            st.altair_chart(charts.by_group(rows, variant, title, axis, line), key=f"firings_{axis}", alt=alternative)
+            st.altair_chart(activations.by_group(rows, variant, title, axis, line), key=f"firings_{axis}", alt=alternative)
 
 
 def output_tokens(about: pd.Series) -> None:
@@ -244,7 +151,7 @@ def output_tokens(about: pd.Series) -> None:
     left, right = st.columns(2)
     for place, title, name in ((left, "Promotes", "promoted"), (right, "Suppresses", "suppressed")):
         place.markdown(f"**{title} these output tokens**")
-        place.html(tokens.chips(about[f"{name}_tokens"], about[f"{name}_logits"]))
+        place.html(contexts.chips(about[f"{name}_tokens"], about[f"{name}_logits"]))
 
 
 def start(store: Store) -> tuple[int, int, dict[int, int]]:
@@ -259,15 +166,15 @@ def start(store: Store) -> tuple[int, int, dict[int, int]]:
 
 
 store = data.current()
-st.markdown("## Feature")
+st.markdown(f"## {TITLE}")
 first_layer, first_feature, sizes = start(store)
 layer = link.read("layer", store.layers, first_layer)
 number = link.read_number("feature", first_feature, 0, sizes[layer] - 1)
-with st.container(**widgets.ROW):
-    variant = widgets.pick_variant(store, pin={"layer": layer, "feature": number})
-    widgets.pick_layer(store, first_layer)
-    widgets.pick_number("Feature", "feature", first_feature, 0, sizes[layer] - 1)
-    domain = widgets.pick_domain(store, help="Of the contexts, and of the list that Previous and Next walk through.")
+with st.container(**pickers.ROW):
+    variant = pickers.pick_variant(store, pin={"layer": layer, "feature": number})
+    pickers.pick_layer(store, first_layer)
+    pickers.pick_number("Feature", "feature", first_feature, 0, sizes[layer] - 1)
+    domain = pickers.pick_domain(store, help="Of the contexts, and of the list that Previous and Next walk through.")
 list_links(store, layer, number, domain)
 
 about = data.ask(store, Store.feature, layer=layer, feature=number)
@@ -291,7 +198,7 @@ with left:
         st.info("No histogram of this feature.", icon=":material/search_off:")
     else:
         st.altair_chart(
-            charts.histogram(bins, variant, height=max(300, 35 * len(mine) + 60)),
+            activations.histogram(bins, variant, height=max(300, 35 * len(mine) + 60)),
             key="histogram",
             alt=f"Histogram of activations in base and {variant}",
         )
@@ -305,22 +212,22 @@ with right:
         ]
         st.caption(f"Shift in the other variants, domain {words.plain(domain)}: " + ", ".join(shifts))
 
-further_evidence(store, pooled)
+further_evidence.prediction_and_replica(store, pooled)
 left, right = st.columns([1, 1.25])
 with left:
-    neighbours(store, pooled)
+    further_evidence.neighbours(store, pooled)
 with right:
-    segments(store, pooled)
+    further_evidence.segments(store, pooled)
 output_tokens(about.iloc[0])
 token_by_token(store, layer, number, variant, domain)
-steering.section(store, layer, number, variant)
+causal_check.section(store, layer, number, variant)
 telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
-with st.container(**widgets.ROW):
-    ranking = widgets.pick("Contexts", "ranking", list(words.RANKING_NAMES), telling, show=words.RANKING_NAMES.get)
-    shown = widgets.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0, width=130)
-    around = widgets.pick(
+with st.container(**pickers.ROW):
+    ranking = pickers.pick("Contexts", "ranking", list(meanings.RANKING_NAMES), telling, show=meanings.RANKING_NAMES.get)
+    shown = pickers.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0, width=130)
+    around = pickers.pick(
         "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
         help="Tokens on either side. Windows that show the same are folded into one.",
     )  # fmt: skip
-    evidence.blur_button(store.domains)
-evidence.contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])
+    feature_evidence.pick_veil(store.domains)
+feature_evidence.top_contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])

@@ -2,15 +2,18 @@
 
 import streamlit as st
 
-from app import data, link
-from app.charts import features as charts
-from app.charts import profiles
-from app.components import pickers as widgets
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import data, link, words
+from app.charts import axes, profiles
+from app.components import badges, pickers
+from app.markup import contexts
+from app.words import meanings, metrics, palette
 from store.metrics import catalogue
 from store.names import ALL, CONTROLS, OBSERVED
 from store.read.store import Store
+
+TITLE = "Layers"
+ICON = ":material/stacked_line_chart:"
+ORDER = 20
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
@@ -20,35 +23,35 @@ OWN = ("by", "floor", "scale", "focus")  # parameters that other pages do not kn
 SCALES = {MEASURED: "As measured", RELATIVE: "Share of the largest"}
 
 store = data.current()
-st.markdown("## Layers")
+st.markdown(f"## {TITLE}")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
 
 known = set(data.ask(store, Store.controls)["control"])
 computed = [control for control in CONTROLS if control in known]
-with st.container(**widgets.ROW):
-    by = widgets.pick("Compare", "by", list(BY), "variant", show=BY.get)
-    variant = None if by == "variant" else widgets.pick_variant(store)
-    domain = ALL if by != "variant" else widgets.pick_domain(store)
+with st.container(**pickers.ROW):
+    by = pickers.pick("Compare", "by", list(BY), "variant", show=BY.get)
+    variant = None if by == "variant" else pickers.pick_variant(store)
+    domain = ALL if by != "variant" else pickers.pick_domain(store)
     if computed:
         options = [*computed, *([EVERY] if len(computed) > 1 else []), NONE]
         default = "isotropic" if "isotropic" in computed else EVERY if len(computed) > 1 else computed[0]
-        floor = widgets.pick(
+        floor = pickers.pick(
             "Noise floor", "floor", options, default, show=lambda name: name.replace("_", " "),
             help="What is encoded beside the variant. "
-            + "; ".join(f"**{control.replace('_', ' ')}**: {words.CONTROL_NAMES[control]}" for control in computed) + ".",
+            + "; ".join(f"**{control.replace('_', ' ')}**: {meanings.CONTROL_NAMES[control]}" for control in computed) + ".",
         )  # fmt: skip
     else:
         floor = NONE
-        widgets.no_floor_badge(store)
+        badges.no_floor(store)
 
     scale, focus = MEASURED, EVERY
     if by == "variant" and len(store.variants) > 1:
-        scale = widgets.pick(
+        scale = pickers.pick(
             "Scale", "scale", list(SCALES), MEASURED, show=SCALES.get,
             help="Share of the largest: each metric divided by its largest size over all variants and layers; of cosines and "
             "overlaps, 1 − value. So the profiles of a strong and a weak fine-tune can be laid over each other.",
         )  # fmt: skip
-        focus = widgets.pick("Highlight", "focus", [EVERY, *store.variants], EVERY)
+        focus = pickers.pick("Highlight", "focus", [EVERY, *store.variants], EVERY)
 
 table = data.ask(
     store,
@@ -65,28 +68,26 @@ if observed.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-legend = [
-    (name, charts.series_colour(i), "dashed" if charts.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)
-]
+legend = [(name, axes.series_colour(i), "dashed" if axes.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)]
 if len(order) > profiles.MOST_FLOORS:
     if drawn:
-        named = words.listing([words.CONTROL_NAMES[control] for control in drawn])
-        legend.append((f"{named}: from the lowest to the highest over all lines", words.CONTROL_COLOUR, "solid", 8))
+        named = words.listing([meanings.CONTROL_NAMES[control] for control in drawn])
+        legend.append((f"{named}: from the lowest to the highest over all lines", palette.CONTROL_COLOUR, "solid", 8))
 else:
     suffix = "" if len(order) == 1 else ", in each line's colour"
     legend += [
-        (words.CONTROL_NAMES[control] + suffix, words.CONTROL_COLOUR, *words.CONTROL_LINES[control]) for control in drawn
+        (meanings.CONTROL_NAMES[control] + suffix, palette.CONTROL_COLOUR, *palette.CONTROL_LINES[control]) for control in drawn
     ]
-st.html(tokens.series_legend(legend))
+st.html(contexts.series_legend(legend))
 if observed["low"].notna().any():
     st.caption("Bands around the lines: 95 % intervals over documents. Click a point for the features behind it.")
 else:
     st.caption("Too few documents for intervals, or none computed. Click a point for the features behind it.")
-metrics = set(observed["metric"])
+measured = set(observed["metric"])
 panels = catalogue.panels()
-others = sorted(metrics - {name for names in panels.values() for name in names})
+others = sorted(measured - {name for names in panels.values() for name in names})
 for heading, names in (panels | {"More": others}).items():
-    shown = [name for name in names if name in metrics]
+    shown = [name for name in names if name in measured]
     if not shown:
         continue
     st.markdown(f"#### {heading}")
@@ -105,9 +106,9 @@ for heading, names in (panels | {"More": others}).items():
                 on_select="rerun",
                 selection_mode="point",
                 key=f"profile_{name}_{link.query()}",
-                alt=f"{words.metric(name).label} by layer, a line a {by}",
+                alt=f"{metrics.metric(name).label} by layer, a line a {by}",
             )
-            st.caption(words.metric(name).question)
+            st.caption(metrics.metric(name).question)
             if clicked.selection.get("point"):
                 point = clicked.selection["point"][0]
                 place = {"variant": variant, "layer": int(point["layer"])} | ({} if by == "segment" else {by: point[by]})

@@ -3,17 +3,19 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.charts import features as charts
-from app.components import blur, tour
-from app.components import feature_evidence as evidence
-from app.components import pickers as widgets
+from app import data, link, words
+from app.charts import layer_charts
+from app.components import badges, blur, feature_evidence, pickers, tour
 from app.markup import answer_cards
-from app.words import metrics as words
+from app.words import metrics
 from store.metrics import change_summary
 from store.metrics.change_summary import ChangeSummary
 from store.names import ALL, BASE, SUPPORTED
 from store.read.store import Store
+
+TITLE = "Overview"
+ICON = ":material/home:"
+ORDER = 10
 
 CARD_WIDTHS = {1: 690, 2: 540, 3: 337, 5: 337, 6: 337}  # pixels, by the number of cards: side by side at 1440, two at 1024
 CARD_WIDTH = 262  # of another number: four at 1440, two at 1024
@@ -80,11 +82,11 @@ def card(store: Store, row: pd.Series, summary: ChangeSummary, domain: str, by_l
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         title = f"layer {int(row['layer'])}" if by_layer else words.plain(row["variant"])
         head.markdown(f"**{title}**", width="content")
-        widgets.gate_badge(row["gate"], head)
-        widgets.headline_badge(summary.headline)
+        badges.gate(row["gate"], head)
+        badges.headline(summary.headline)
         left, right = st.columns(2)
-        left.metric("Cosine", words.number(row["cosine"]), help=words.METRICS["cosine"].question)
-        right.metric("Overlap", words.number(row["overlap"]), help=words.METRICS["overlap"].question)
+        left.metric("Cosine", words.number(row["cosine"]), help=metrics.METRICS["cosine"].question)
+        right.metric("Overlap", words.number(row["overlap"]), help=metrics.METRICS["overlap"].question)
         for sentence in (summary.size, summary.overlap, summary.systematic):
             st.markdown(f":small[**{words.plain(sentence.claim)}:** {words.plain(sentence.numbers)}]")
         st.caption(f"L0 {words.number(row['l0_base'])} → {words.number(row['l0_variant'])} features a token.")
@@ -96,7 +98,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
 
     In a store without verdicts: those that moved most.
     """
-    floor = widgets.has_floor(store)
+    floor = badges.has_floor(store)
     here = {"variant": variant} if layer is None else {"variant": variant, "layer": layer}
     chosen = {"verdicts": SUPPORTED, "sort": "striking"} if floor else {"sort": "abs_shift"}
     found = data.ask(store, Store.shifted_features, **here, **chosen, domain=domain, limit=STRIKING)
@@ -114,7 +116,7 @@ def striking(store: Store, variant: str, layer: int | None, domain: str) -> None
             icon=":material/trending_down:" if mover["shift"] < 0 else ":material/trending_up:",
             query_params=link.query(**here | place, list="shifted", list_layer=ALL if layer is None else layer),
         )
-        shown = evidence.excerpt(store, mover, variant, domain)
+        shown = feature_evidence.excerpt(store, mover, variant, domain)
         if shown:
             st.html(shown)
     st.page_link("views/features.py", label="All of them", icon=":material/arrow_forward:", query_params=link.query(**here))
@@ -127,14 +129,14 @@ def answers(store: Store) -> None:
         return
     tasks = telling["task"].to_list()
     first = next((task for task in tasks if not blur.may_be_harmful(task)), tasks[0])
-    with st.container(**widgets.ROW):
+    with st.container(**pickers.ROW):
         st.markdown("#### The same prompt, answered by each")
-        task = widgets.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
+        task = pickers.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
     rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
-    blurred = blur.may_be_harmful(task) and not blur.is_shown()
+    blurred = blur.may_be_harmful(task) and not blur.is_lifted()
     st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
     st.page_link(
         "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
@@ -143,7 +145,7 @@ def answers(store: Store) -> None:
 
 
 store = data.current()
-st.markdown("## Overview")
+st.markdown(f"## {TITLE}")
 st.markdown(compared(store, data.ask(store, Store.dictionaries)))
 with st.expander("How to read this, if you have never heard of a sparse autoencoder"):
     st.markdown(HOW_TO_READ)
@@ -153,11 +155,11 @@ if stops.open:
         tour.links(store)
 
 by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
-with st.container(**widgets.ROW):
-    domain = widgets.pick_domain(store)
-    layer = None if by_layer else widgets.pick_layer(store, store.layers[-1])
-    evidence.blur_button([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
-    widgets.small_badge(store, domain)
+with st.container(**pickers.ROW):
+    domain = pickers.pick_domain(store)
+    layer = None if by_layer else pickers.pick_layer(store, store.layers[-1])
+    feature_evidence.pick_veil([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
+    badges.small(store, domain)
 table = data.ask(store, Store.overview, domain=domain)
 if table.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
@@ -172,21 +174,21 @@ st.caption(
     "Passages: the bar above a token is its activation in the base, the one below in the variant, each passage on a scale of "
     "its own; outlined is the token that it was chosen for."
 )
-widgets.no_floor_notice(store)
+badges.no_floor_notice(store)
 
-with st.container(**widgets.ROW):
+with st.container(**pickers.ROW):
     st.markdown("#### Where the change sits")
-    mapped = (*MAPPED, *MAPPED_WITH_FLOOR) if widgets.has_floor(store) else MAPPED
-    metric = widgets.pick("Metric", "metric", mapped, "overlap", show=lambda name: words.metric(name).label, few=0)
+    mapped = (*MAPPED, *MAPPED_WITH_FLOOR) if badges.has_floor(store) else MAPPED
+    metric = pickers.pick("Metric", "metric", mapped, "overlap", show=lambda name: metrics.metric(name).label, few=0)
 cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
 clicked = st.altair_chart(
-    charts.heat_map(cells, metric, store.variants),
+    layer_charts.heat_map(cells, metric, store.variants),
     on_select="rerun",
     selection_mode="cell",
     key="overview_map",
-    alt=f"{words.metric(metric).label} of each variant at each layer",
+    alt=f"{metrics.metric(metric).label} of each variant at each layer",
 )
-word = words.metric(metric)
+word = metrics.metric(metric)
 darker = "a larger change" if word.is_change else "a higher value"
 st.caption(
     f"{word.label} ({word.scale}), domain {words.plain(domain)}: darker is {darker}. Click a cell for that variant's profile."

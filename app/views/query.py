@@ -5,13 +5,16 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.components import pickers as widgets
-from app.components import sql_answer as sql
-from app.words import metrics as words
+from app import data, link, words
+from app.charts import answer_chart, axes
+from app.components import badges, pickers, sql_answer
 from store.read.store import Store
 from store.reports import glossary
 from store.sandbox import run as sandbox
+
+TITLE = "Query"
+ICON = ":material/database:"
+ORDER = 120
 
 CHOICES = ("show", "x", "y", "colour", "mark")
 SHOWN = ("Table", "Chart")
@@ -20,12 +23,12 @@ ASKED = "_sql_asked"  # the queries that this visitor asked: with a click here, 
 LIMITS = sandbox.Limits()
 
 
-def available(store: Store) -> list[sql.Example]:
+def available(store: Store) -> list[sql_answer.Example]:
     """The examples that this store has something to answer to."""
-    floor = widgets.has_floor(store)
+    floor = badges.has_floor(store)
     return [
         example
-        for example in sql.EXAMPLES
+        for example in sql_answer.EXAMPLES
         if not example.needs or (floor if example.needs == "verdict" else store.manifest.rows.get(example.needs, 0) > 0)
     ]
 
@@ -33,8 +36,10 @@ def available(store: Store) -> list[sql.Example]:
 def wanted(default: str) -> str:
     """The query of the link; the default where there is none, or one too long to be ours."""
     text = link.read_text("sql")
-    if len(text) > sql.MOST_CHARACTERS:
-        link.note(f"The link's query is longer than {sql.MOST_CHARACTERS:,} characters; this page shows the first example.")
+    if len(text) > sql_answer.MOST_CHARACTERS:
+        link.note(
+            f"The link's query is longer than {sql_answer.MOST_CHARACTERS:,} characters; this page shows the first example."
+        )
         return default
     return text.strip() or default
 
@@ -48,7 +53,7 @@ def ask_for(text: str | None) -> None:
 
 def may_run(text: str) -> bool:
     """Whether a query may run: one of ours, or one that this visitor asked. A link's waits for a click."""
-    return text in st.session_state.get(ASKED, ()) or any(example.sql == text for example in sql.EXAMPLES)
+    return text in st.session_state.get(ASKED, ()) or any(example.sql == text for example in sql_answer.EXAMPLES)
 
 
 def typed() -> None:
@@ -62,10 +67,10 @@ def editor(text: str) -> None:
         st.session_state["sql_text"] = st.session_state["_sql_shown"] = text
     with st.form("query", border=False):
         st.text_area(
-            "SQL, one query that reads", key="sql_text", height=290, max_chars=sql.MOST_CHARACTERS,
+            "SQL, one query that reads", key="sql_text", height=290, max_chars=sql_answer.MOST_CHARACTERS,
             help="DuckDB's SQL: SELECT, WITH, FROM, PIVOT, DESCRIBE, SUMMARIZE or SHOW.",
         )  # fmt: skip
-        with st.container(**widgets.ROW):
+        with st.container(**pickers.ROW):
             st.form_submit_button("Run", on_click=typed, type="primary", icon=":material/play_arrow:", help="Ctrl + Enter")
             st.caption(
                 f"Stops after {LIMITS.seconds:g} s, {words.count(LIMITS.memory)} MB of memory or "
@@ -111,21 +116,21 @@ def failure(error: sandbox.QueryError) -> None:
 
 def as_chart(frame: pd.DataFrame, saved: tuple[str, str, str, str] | None) -> None:
     """Pickers of columns, and the chart that they make; `saved`: how an example is drawn."""
-    drawable = [name for name in frame if sql.column_kind(frame[name])]
+    drawable = [name for name in frame if answer_chart.column_kind(frame[name])]
     if frame.empty or not drawable:
         st.info("Nothing here can be drawn: a chart needs rows, and a column of numbers, words or times.")
         return
-    x, y, colour, mark = saved or (*sql.default_axes(frame), None)
-    with st.container(**widgets.ROW):
-        x = widgets.pick("x", "x", drawable, x, few=0)
-        y = widgets.pick("y", "y", drawable, y, few=0)
-        colours = [NONE, *(name for name in drawable if sql.few_enough(frame[name]))]
-        colour = widgets.pick("Colour", "colour", colours, colour if colour in colours else NONE, few=0)
-        mark = widgets.pick("Drawn as", "mark", sql.MARKS, mark or sql.default_mark(frame, x, y))
-    drawn = sql.chart(frame, x, y, None if colour == NONE else colour, mark)
-    st.altair_chart(drawn, key="query_chart", alt=f"{sql.charts.printed(y)} against {sql.charts.printed(x)}")
-    if len(frame) > sql.charts.MOST_POINTS:
-        st.caption(f"Drawn from the first {words.count(sql.charts.MOST_POINTS)} rows.")
+    x, y, colour, mark = saved or (*answer_chart.default_axes(frame), None)
+    with st.container(**pickers.ROW):
+        x = pickers.pick("x", "x", drawable, x, few=0)
+        y = pickers.pick("y", "y", drawable, y, few=0)
+        colours = [NONE, *(name for name in drawable if answer_chart.few_enough(frame[name]))]
+        colour = pickers.pick("Colour", "colour", colours, colour if colour in colours else NONE, few=0)
+        mark = pickers.pick("Drawn as", "mark", answer_chart.MARKS, mark or answer_chart.default_mark(frame, x, y))
+    drawn = answer_chart.chart(frame, x, y, None if colour == NONE else colour, mark)
+    st.altair_chart(drawn, key="query_chart", alt=f"{axes.printed(y)} against {axes.printed(x)}")
+    if len(frame) > axes.MOST_POINTS:
+        st.caption(f"Drawn from the first {words.count(axes.MOST_POINTS)} rows.")
 
 
 def waiting(others: int) -> str:
@@ -147,14 +152,14 @@ def result(store: Store, text: str) -> None:
     except sandbox.QueryError as error:
         failure(error)
         return
-    saved = next((example.chart for example in sql.EXAMPLES if example.sql == text), None)
+    saved = next((example.chart for example in sql_answer.EXAMPLES if example.sql == text), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        show = widgets.pick("Answer", "show", SHOWN, SHOWN[saved is not None])
-        st.markdown(f"**{sql.shown_rows(len(frame), answer.cut)}**")
+        show = pickers.pick("Answer", "show", SHOWN, SHOWN[saved is not None])
+        st.markdown(f"**{sql_answer.shown_rows(len(frame), answer.cut)}**")
         options = {"on_click": "ignore", "icon": ":material/download:"}
-        st.download_button("CSV", lambda: sql.to_csv(frame), "query.csv", "text/csv", **options)
+        st.download_button("CSV", lambda: sql_answer.to_csv(frame), "query.csv", "text/csv", **options)
         st.download_button(
-            "Parquet", lambda: sql.to_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options
+            "Parquet", lambda: sql_answer.to_parquet(answer), "query.parquet", "application/vnd.apache.parquet", **options
         )
     if answer.as_text:
         named = words.listing([words.plain(words.short(name, 40)) for name in answer.as_text[:5]])
@@ -167,12 +172,12 @@ def result(store: Store, text: str) -> None:
     with st.expander("Open in Python", icon=":material/code:"):
         whole = " Every row: the limits above are this page's." if answer.cut else ""
         st.caption(f"The same frame in a notebook, started in the folder of this repository.{whole}")
-        st.code(sql.python_lines(store.path, text), language=None)
+        st.code(sql_answer.python_lines(store.path, text), language=None)
 
 
 store = data.current()
 st.html("<style>.st-key-sql_text textarea { font-family: monospace; font-size: 0.86rem; }</style>")
-st.markdown("## Query")
+st.markdown(f"## {TITLE}")
 st.caption("Whatever the other pages do not show: ask the store's tables in SQL. The link of this page is the query.")
 text = wanted(available(store)[0].sql)
 left, right = st.columns([1.45, 1], gap="medium")

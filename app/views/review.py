@@ -5,22 +5,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import data, link
-from app.components import (
-    blur,
-    review_list,
-    review_panel,
-)
-from app.components import (
-    feature_evidence as evidence,
-)
-from app.components import (
-    feature_list as lists,
-)
-from app.components import (
-    pickers as widgets,
-)
-from app.words import metrics as words
+from app import data, link, words
+from app.components import badges, blur, feature_evidence, feature_list, pickers, review_list, review_panel
+from app.words import meanings
 from store.names import ALL, KINDS, VERDICTS
 from store.read.feature_filter import FALLEN
 from store.read.store import Store
@@ -29,6 +16,10 @@ from store.reports.review_page import as_html
 from store.sidecar.entries import can_write, read_reviews, sidecar_path
 from store.sidecar.reviews import standing
 
+TITLE = "Review"
+ICON = ":material/rate_review:"
+ORDER = 50
+
 LISTS = {"suppressed": "Suppressed", "shifted": "All that shifted"}
 
 
@@ -36,21 +27,21 @@ def filters(store: Store, floor: bool) -> str:
     """Which features: the filters that the other lists have, in a corner of their own; returns the list's name."""
     with st.popover("Which features", icon=":material/filter_list:"):
         forget = ("kinds", "verdicts", "selected")
-        name = widgets.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
+        name = pickers.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
         if floor:
-            widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS[name])
-        widgets.pick_kinds(FALLEN if name == "suppressed" else KINDS)
-        with st.container(**widgets.ROW):
-            widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))
-            widgets.pick_search()
-        widgets.pick(
+            pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS[name])
+        pickers.pick_kinds(FALLEN if name == "suppressed" else KINDS)
+        with st.container(**pickers.ROW):
+            pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))
+            pickers.pick_search()
+        pickers.pick(
             "Reviewed, once judged by", "by", [review_list.ME, review_list.ANYONE], review_list.ME,
             help="What counts for the progress, and for the next unreviewed feature.",
         )  # fmt: skip
     return name
 
 
-def exports(store: Store, features: lists.FeatureList) -> None:
+def exports(store: Store, features: feature_list.FeatureList) -> None:
     """The report as a page and as JSON, made when somebody asks."""
     variant = features.filter.variant
 
@@ -71,21 +62,21 @@ def exports(store: Store, features: lists.FeatureList) -> None:
 
 
 store = data.current()
-floor = widgets.has_floor(store)
-st.markdown("## Review")
-with st.container(**widgets.ROW):
-    variant = widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, ALL, every=True)
-    domain = widgets.pick_domain(store, help="Of the shifts and contexts shown; verdicts are of all domains together.")
+floor = badges.has_floor(store)
+st.markdown(f"## {TITLE}")
+with st.container(**pickers.ROW):
+    variant = pickers.pick_variant(store)
+    layer = pickers.pick_layer(store, ALL, every=True)
+    domain = pickers.pick_domain(store, help="Of the shifts and contexts shown; verdicts are of all domains together.")
     reviewer = review_panel.pick_reviewer()
 with st.container(horizontal=True, vertical_alignment="center"):
     name = filters(store, floor)
-    features = lists.from_link(store, name, layer, domain)
+    features = feature_list.from_link(store, name, layer, domain)
     st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
     exports(store, features)
     blur.button()
-    widgets.small_badge(store, domain, variant)
-    widgets.no_floor_badge(store)
+    badges.small(store, domain, variant)
+    badges.no_floor(store)
 
 writable = can_write(store.path)
 if not writable:
@@ -114,11 +105,15 @@ with right:
     review_list.step_buttons(work, at, st.container(horizontal=True, vertical_alignment="center"))
     named = f"{at[0]}:{at[1]}"
     row = data.ask(store, Store.shifted_features, variant=variant, domain=domain, search=named, limit=1).iloc[0]
-    evidence.summary(store, row, lists.feature_link(row, name, layer))
+    feature_evidence.summary(store, row, feature_list.feature_link(row, name, layer))
     review_panel.judge(store, variant, at, reviewer, writable and bool(reviewer), history)
     falls = row["shift"] < 0
-    ranking = widgets.pick(
-        "Contexts", "ranking", list(words.RANKING_NAMES), "decrease" if falls else "increase", show=words.RANKING_NAMES.get
+    ranking = pickers.pick(
+        "Contexts",
+        "ranking",
+        list(meanings.RANKING_NAMES),
+        "decrease" if falls else "increase",
+        show=meanings.RANKING_NAMES.get,
     )
     with blur.examples():
-        evidence.contexts(store, row, variant, ranking, domain, limit=5)
+        feature_evidence.top_contexts(store, row, variant, ranking, domain, limit=5)

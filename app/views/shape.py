@@ -3,12 +3,15 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.charts import features as charts
-from app.components import pickers as widgets
-from app.words import metrics as words
+from app import data, link, words
+from app.charts import layer_charts
+from app.components import badges, pickers
 from store.names import ALL, OBSERVED
 from store.read.store import Store
+
+TITLE = "Shape of the change"
+ICON = ":material/scatter_plot:"
+ORDER = 90
 
 NEAREST = 3
 
@@ -55,18 +58,18 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str) -> None:
 
 
 store = data.current()
-st.markdown("## Shape of the change")
+st.markdown(f"## {TITLE}")
 st.caption(
     "The change δ = variant − base of every token, all domains together: its mean, and the principal directions about it. "
     "The order of directions is by size, not by what they do: the largest need not be the one that matters."
 )
-with st.container(**widgets.ROW):
-    variant = widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, store.layers[-1])
-    widgets.small_badge(store, ALL, variant)
+with st.container(**pickers.ROW):
+    variant = pickers.pick_variant(store)
+    layer = pickers.pick_layer(store, store.layers[-1])
+    badges.small(store, ALL, variant)
     gate = data.ask(store, Store.fit, variant=variant, layer=layer, domain=ALL)["gate"]
     if len(gate):
-        widgets.gate_badge(gate.iloc[0])
+        badges.gate(gate.iloc[0])
 
 rows = data.ask(store, Store.spectrum, variant=variant, layer=layer)
 if rows.empty:
@@ -74,7 +77,9 @@ if rows.empty:
     st.stop()
 rows = rows.assign(name=["the mean" if n == 0 else f"direction {n}" for n in rows["component"]])
 st.markdown(summary(store, variant, layer, rows))
-st.altair_chart(charts.spectrum(rows), key="spectrum", alt="Share of the change along its mean and its principal directions")
+st.altair_chart(
+    layer_charts.spectrum(rows), key="spectrum", alt="Share of the change along its mean and its principal directions"
+)
 st.caption("Orange: the mean. Blue: principal directions about it, largest first.")
 
 st.markdown("#### Features that point the same way")

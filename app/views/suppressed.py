@@ -2,26 +2,27 @@
 
 import streamlit as st
 
-from app import data, link
-from app.components import feature_evidence as evidence
-from app.components import feature_list as lists
-from app.components import pickers as widgets
-from app.components import tables
-from app.words import metrics as words
+from app import data, link, words
+from app.components import badges, feature_evidence, feature_list, pickers, tables
+from app.words import meanings
 from store.names import ALL
 from store.read.feature_filter import FALLEN
 from store.read.store import Store
 
+TITLE = "Suppressed features"
+ICON = ":material/trending_down:"
+ORDER = 40
+
 SHOWN = ["name", "kind", "shift", "suppression", "gate"]
 WITH_FLOOR = ["name", "verdict", "shift", "floor_ratio", "gate"]
-VERDICTS = [name for name in words.VERDICTS if name != "amplified"]  # what fell cannot be
+VERDICTS = [name for name in meanings.VERDICTS if name != "amplified"]  # what fell cannot be
 
 
-def others(store: Store, features: lists.FeatureList) -> None:
+def others(store: Store, features: feature_list.FeatureList) -> None:
     """What became of every feature whose mean fell, counted by verdict: each looks different, and says what it means."""
     counted = features.verdicts().set_index("verdict")
     place = st.container(horizontal=True, vertical_alignment="center")
-    for verdict, shown in words.VERDICTS.items():
+    for verdict, shown in meanings.VERDICTS.items():
         if verdict in counted.index:
             number = int(counted.loc[verdict, "count"])
             place.badge(f"{number:,} {shown.label}", color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
@@ -38,7 +39,7 @@ def others(store: Store, features: lists.FeatureList) -> None:
         st.caption("  \n".join(f"{text[0].upper()}{text[1:]}." for text in said))
 
 
-def never_firing(store: Store, features: lists.FeatureList) -> int:
+def never_firing(store: Store, features: feature_list.FeatureList) -> int:
     """Features of the dictionaries shown that fire neither in the base nor in the variant."""
     sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"]
     layer = features.filter.layer
@@ -47,8 +48,8 @@ def never_firing(store: Store, features: lists.FeatureList) -> int:
 
 
 store = data.current()
-floor = widgets.has_floor(store)
-st.markdown("## Suppressed features")
+floor = badges.has_floor(store)
+st.markdown(f"## {TITLE}")
 st.caption(
     "Features that fire less, or not at all, after fine-tuning; the largest fall of the mean activation first. "
     + (
@@ -59,21 +60,21 @@ st.caption(
     )
 )
 
-with st.container(**widgets.ROW):
-    variant = widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, ALL, every=True)
-    domain = widgets.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
+with st.container(**pickers.ROW):
+    variant = pickers.pick_variant(store)
+    layer = pickers.pick_layer(store, ALL, every=True)
+    domain = pickers.pick_domain(store, help="Shifts and contexts are of the tokens of this domain.")
 if floor:
-    widgets.pick_verdicts(VERDICTS, lists.DEFAULT_VERDICTS["suppressed"])
-with st.container(**widgets.ROW):
-    widgets.pick_kinds(FALLEN)
-    widgets.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
-    widgets.pick_search()
-    evidence.blur_button(store.domains)
-    widgets.small_badge(store, domain, variant)
-    widgets.no_floor_badge(store)
+    pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS["suppressed"])
+with st.container(**pickers.ROW):
+    pickers.pick_kinds(FALLEN)
+    pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
+    pickers.pick_search()
+    feature_evidence.pick_veil(store.domains)
+    badges.small(store, domain, variant)
+    badges.no_floor(store)
 
-features = lists.from_link(store, "suppressed", layer, domain)
+features = feature_list.from_link(store, "suppressed", layer, domain)
 kinds = features.kinds()
 total = int(kinds["count"].sum())
 if floor:
@@ -82,17 +83,17 @@ if total == 0:
     st.info("No feature fell under these filters: widen them, or ask for fewer firings.", icon=":material/search_off:")
     st.stop()
 
-page = lists.page_number(total)
-rows = features.rows(page)
-st.caption(f"{lists.summary(kinds)}. Click a row to see its contexts.")
+pager = feature_list.pager(total)
+rows = features.rows(pager)
+st.caption(f"{feature_list.summary(kinds)}. Click a row to see its contexts.")
 names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]
 selected = link.read("selected", names, names[0])
 left, right = st.columns([1, 1.25], gap="medium")
 with left:
     columns = WITH_FLOOR if floor else SHOWN
     tables.features(rows, key=f"suppressed_{link.query(selected=None)}", columns=columns, selected=selected)
-    lists.page_buttons(features, page, total)
+    feature_list.page_buttons(features, pager)
 with right:
     row = rows.iloc[names.index(selected)]
-    evidence.summary(store, row, lists.feature_link(row, "suppressed", layer))
-    evidence.contexts(store, row, variant, "decrease", domain, limit=5)
+    feature_evidence.summary(store, row, feature_list.feature_link(row, "suppressed", layer))
+    feature_evidence.top_contexts(store, row, variant, "decrease", domain, limit=5)

@@ -3,18 +3,19 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, link
-from app.charts import features as charts
-from app.charts import profiles
-from app.components import feature_list as lists
-from app.components import pickers as widgets
-from app.components import tables
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import data, link, words
+from app.charts import axes, layer_charts, profiles
+from app.components import badges, feature_list, pickers, tables
+from app.markup import contexts
+from app.words import meanings, palette
 from store.names import ALL, OBSERVED
 from store.read.store import Store
 
-ORDER = ("template", "prompt", "response", "text")
+TITLE = "Template"
+ICON = ":material/chat:"
+ORDER = 80
+
+SEGMENTS = ("template", "prompt", "response", "text")
 TEMPLATE = "template"
 MOST = 0.5
 
@@ -48,16 +49,16 @@ def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.
 
 
 store = data.current()
-st.markdown("## Template")
+st.markdown(f"## {TITLE}")
 st.caption(
     "Fine-tuning on chats often changes, first of all, what the model does on the template's own tokens (turn marks, role "
     "names). Which part of the change is only that, and which sits on what is said?"
 )
-with st.container(**widgets.ROW):
-    variant = widgets.pick_variant(store)
-    layer = widgets.pick_layer(store, ALL, every=True)
-    widgets.small_badge(store, ALL, variant)
-    widgets.no_floor_badge(store)
+with st.container(**pickers.ROW):
+    variant = pickers.pick_variant(store)
+    layer = pickers.pick_layer(store, ALL, every=True)
+    badges.small(store, ALL, variant)
+    badges.no_floor(store)
 if TEMPLATE not in store.segments:
     st.info(
         "This corpus has no template tokens: no document is a chat, so nothing of the change can be the template's.",
@@ -76,12 +77,12 @@ for what, number in left_out.items() if isinstance(left_out, dict) else ():
     if "chat template" in what:
         st.caption(words.plain(f"{number} {what}."))
 
-order = [name for name in ORDER if name in store.segments] + [name for name in store.segments if name not in ORDER]
+order = [name for name in SEGMENTS if name in store.segments] + [name for name in store.segments if name not in SEGMENTS]
 shares = data.ask(store, Store.shift_by_segment, variant=variant, layer=layer)
 if len(shares):
     st.markdown(sentence(shares))
     st.altair_chart(
-        charts.segment_shares(shares, order),
+        layer_charts.segment_shares(shares, order),
         key="segment_shares",
         alt="Share of the change on the tokens of each segment, a bar a layer",
     )
@@ -91,12 +92,16 @@ table = data.ask(store, Store.layer_metrics, variant=variant, domain=ALL, metric
 table = table[table["segment"].isin(order)]
 observed, floor = table[table["control"] == OBSERVED], table[table["control"] == "isotropic"]
 present = [name for name in order if name in set(observed["segment"])]
-legend = [(name, charts.series_colour(i), "solid", 3) for i, name in enumerate(present)]
+legend = [(name, axes.series_colour(i), "solid", 3) for i, name in enumerate(present)]
 if len(floor):
     legend.append(
-        (f"{words.CONTROL_NAMES['isotropic']}, in each line's colour", words.CONTROL_COLOUR, *words.CONTROL_LINES["isotropic"])
+        (
+            f"{meanings.CONTROL_NAMES['isotropic']}, in each line's colour",
+            palette.CONTROL_COLOUR,
+            *palette.CONTROL_LINES["isotropic"],
+        )
     )
-st.html(tokens.series_legend(legend))
+st.html(contexts.series_legend(legend))
 st.vega_lite_chart(
     spec=profiles.profile(observed, "overlap", "segment", present, floor),
     key="overlap_by_segment",
@@ -108,4 +113,4 @@ if "response" in store.segments:
     other = features(store, variant, layer, "response")
     picked = other if picked is None else picked
 if picked is not None:
-    st.switch_page("views/feature.py", query_params=lists.feature_link(picked, "shifted", layer))
+    st.switch_page("views/feature.py", query_params=feature_list.feature_link(picked, "shifted", layer))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.errors import UserError
+from store.metrics.feature_columns import COLUMNS
 from store.names import ALL, KINDS, SUPPORTED, VERDICTS
 from store.read.expressions import FLOOR_RATIO, READABLE
 from store.token_text import spellings
@@ -39,6 +40,12 @@ def telling(evidence: str) -> str:
     )"""
 
 
+def number_expressions(evidence: str) -> dict[str, str]:
+    """Each number of a feature -> its SQL; evidence: as of :func:`sort_expressions`."""
+    values = {name: f"{evidence if column.is_pooled else 's'}.{name}" for name, column in COLUMNS.items()}
+    return values | {"floor_ratio": FLOOR_RATIO}
+
+
 def sort_expressions(evidence: str) -> dict[str, str]:
     """What lists can be sorted by -> its SQL.
 
@@ -49,24 +56,14 @@ def sort_expressions(evidence: str) -> dict[str, str]:
     return {
         "evidence": f"row({supported}, {FLOOR_RATIO})",
         "striking": f"row(coalesce({supported}, false), {telling(evidence)}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
-        "floor_ratio": FLOOR_RATIO,
+        **number_expressions(evidence),
         "z": f"abs({evidence}.z)",
         "q": f"-{evidence}.q",
-        "minimum_detectable": f"{evidence}.minimum_detectable",
-        "near_threshold": f"{evidence}.near_threshold",
         "verdict": f"{evidence}.verdict",
         "abs_shift": "abs(s.shift)",
-        "shift": "s.shift",
         "std_shift": "abs(s.std_shift)",
         "log_ratio": "abs(s.log_ratio)",
-        "suppression": "s.suppression",
-        "emergence": "s.emergence",
         "magnitude_ratio": "s.magnitude_ratio",
-        "freq_base": "s.freq_base",
-        "freq_variant": "s.freq_variant",
-        "mean_base": "s.mean_base",
-        "mean_variant": "s.mean_variant",
-        "n_documents": "s.n_documents",
         "kind": "s.kind",
         "label": "f.label",
         "feature": "s.feature",

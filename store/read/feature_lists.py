@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from store.read.expressions import FLOOR_RATIO, READABLE
-from store.read.feature_filter import Filter
+from store.read.expressions import READABLE
+from store.read.feature_filter import Filter, number_expressions
 from store.read.layers import Layers
 
 
@@ -27,6 +27,7 @@ class FeatureLists(Layers):
         chosen = Filter(variant, **filters)
         where, values = chosen.where()
         e = chosen.evidence
+        numbers = ", ".join(f"{value} AS {name}" for name, value in number_expressions(e).items())
         return self.sql(
             f"""
             WITH keys AS (
@@ -35,12 +36,9 @@ class FeatureLists(Layers):
                     ORDER BY {chosen.order()} LIMIT $limit OFFSET $offset
                 ) s
             )
-            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, s.shift, s.std_shift, s.log_ratio,
-                   s.freq_base, s.freq_variant,
-                   s.mean_base, s.mean_variant, s.suppression, s.emergence, s.magnitude_ratio, s.n_documents,
-                   s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
-                   {e}.verdict, {e}.z, {e}.q, s.floor, s.shift_isotropic, {FLOOR_RATIO} AS floor_ratio, {e}.near_threshold,
-                   {e}.minimum_detectable, {e}.did_shift, {e}.moved_to,
+            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, {e}.verdict, {numbers},
+                   s.magnitude_ratio, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
+                   s.shift_isotropic, {e}.moved_to,
                    f.density, f.decoder_norm, g.gate, s.variant, s.domain
             FROM {chosen.tables(labelled=True)}
             LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from store.metrics import feature_columns
 from store.metrics.reasons import reason
 from store.names import ALL
 from store.numbers import json_value
@@ -24,9 +25,7 @@ CONTEXTS = 3
 """Contexts kept of each feature, those that changed most."""
 
 NUMBERS = (
-    "kind", "shift", "std_shift", "floor", "floor_ratio", "shift_isotropic", "z", "q", "near_threshold", "minimum_detectable",
-    "did_shift", "moved_to", "verdict", "freq_base", "freq_variant", "mean_base", "mean_variant", "suppression", "n_tokens",
-    "n11", "n10", "n01", "n_documents", "gate",
+    "kind", "verdict", "gate", "moved_to", "shift_isotropic", "n_tokens", "n11", "n10", "n01", *feature_columns.COLUMNS
 )  # fmt: skip
 """Columns of feature_stats (domain 'all') that stand in a report."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from store.metrics import feature_columns
 from store.metrics.evidence import POWER
-from store.numbers import count, number, percent, probability, ratio
 from store.reports.review import list_in_words
 from store.templates import macros
 
@@ -19,14 +18,8 @@ MOST_LISTED = 2000
 
 STYLE = Markup(Path(__file__).with_name("review_page.css").read_text(encoding="utf-8"))
 COLOURS = {"base": "31,131,198", "variant": "221,107,16"}
-FACTS = {
-    "shift": ("shift", partial(number, signed=True)), "floor": ("floor", number), "floor_ratio": ("shift / floor", ratio),
-    "z": ("z", partial(number, signed=True)), "q": ("q", probability),
-    "minimum_detectable": ("smallest detectable shift", number), "near_threshold": ("flips near threshold", percent),
-    "freq_base": ("frequency in base", percent), "freq_variant": ("frequency in variant", percent),
-    "mean_base": ("mean in base", number), "mean_variant": ("mean in variant", number), "n_documents": ("documents", count),
-}  # fmt: skip
-"""What is said of a judged feature: a column of feature_stats -> its title, how it is written."""
+FACTS = [column for column in feature_columns.COLUMNS.values() if column.fact]
+"""What is said of a judged feature."""
 
 
 def as_html(content: dict[str, Any]) -> str:

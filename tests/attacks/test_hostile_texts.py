@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from app import data
-from app.words.metrics import plain, sentence
+from app.words import plain, sentence
 from store import open_store
 from store.reports.findings import findings
 from store.text import JOINER, unjoined

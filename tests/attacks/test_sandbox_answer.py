@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from app.components import sql_answer as sql
+from app.charts import answer_chart
+from app.components import sql_answer
 from store import open_store
 from store.sandbox import arrow_size
 from store.sandbox import run as sandbox
@@ -60,7 +61,7 @@ def test_an_answer_is_cut_by_what_it_is_unpacked(store):
     cut = run(store, "SELECT [NULL FOR i IN range(10000)] AS a FROM range(5000)")
     row = arrow_size.LIST + 10_000 * arrow_size.VALUE
     assert (cut.table.num_rows, cut.cut) == (Limits().unpacked // row, "bytes") == (124, "bytes")
-    assert len(sql.to_csv(cut.frame())) < Limits().unpacked
+    assert len(sql_answer.to_csv(cut.frame())) < Limits().unpacked
 
 
 def test_names_in_every_row_count_in_every_row(store):
@@ -68,7 +69,7 @@ def test_names_in_every_row_count_in_every_row(store):
     query = f"SELECT {{'{'n' * 1000}': 1}} AS a FROM range(10000)"
     whole = run(store, query)
     least = 10_000 * 1000
-    assert least < len(sql.to_csv(whole.frame())) < arrow_size.unpacked(whole.table)
+    assert least < len(sql_answer.to_csv(whole.frame())) < arrow_size.unpacked(whole.table)
     cut = run(store, query, Limits(unpacked=least))
     assert cut.cut == "bytes" and 5000 < cut.table.num_rows < 10_000
 
@@ -78,7 +79,7 @@ def test_a_word_that_stands_in_every_row_counts_in_every_row(store):
     word = "w" * 3000
     answer = run(store, f"SELECT '{word}'::ENUM('{word}') AS a FROM range(10000)")
     assert (answer.cut, answer.as_text) == ("bytes", ("a",))
-    assert answer.table.nbytes <= Limits().bytes and len(sql.to_csv(answer.frame())) < 2 * Limits().bytes
+    assert answer.table.nbytes <= Limits().bytes and len(sql_answer.to_csv(answer.frame())) < 2 * Limits().bytes
 
 
 def test_long_names_are_cut(store):
@@ -99,7 +100,7 @@ from store import open_store, sandbox
 from app import sql
 
 with open_store(sys.argv[1]) as store:
-    sql.to_csv(sandbox.run(store, "SELECT 1 AS a").frame())
+    sql_answer.to_csv(sandbox.run(store, "SELECT 1 AS a").frame())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for query in (
         "SELECT repeat(chr(1), 4000000)::INT",
@@ -108,7 +109,7 @@ with open_store(sys.argv[1]) as store:
     ):
         try:
             answer = sandbox.run(store, query)
-            sql.to_csv(answer.frame())
+            sql_answer.to_csv(answer.frame())
         except sandbox.QueryError:
             pass
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
@@ -272,14 +273,14 @@ def test_values_of_every_type_have_a_table_a_csv_and_a_chart(odd, number):
         assert str(found) == cell
     else:
         assert found == cell or json.dumps(cell) == json.dumps(found, default=lambda array: array.tolist())
-    heading, row = sql.to_csv(frame[[name, "n"]]).splitlines()
+    heading, row = sql_answer.to_csv(frame[[name, "n"]]).splitlines()
     assert heading == f"{name},n" and row.endswith(",1")
-    if sql.column_kind(frame[name]):
-        assert json.loads(sql.chart(frame, name, "n", None, "points").to_json())["encoding"]["x"]["title"] == name
+    if answer_chart.column_kind(frame[name]):
+        assert json.loads(answer_chart.chart(frame, name, "n", None, "points").to_json())["encoding"]["x"]["title"] == name
 
 
 def test_values_of_every_type_have_a_parquet_file(odd):
-    file = parquet.read_table(io.BytesIO(sql.to_parquet(odd[0])))
+    file = parquet.read_table(io.BytesIO(sql_answer.to_parquet(odd[0])))
     assert file.num_rows == 1 and file.column_names == odd[0].table.column_names
     assert file["c1"].to_pylist() == ["300000 years"]
 

@@ -20,9 +20,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.markup import answer_cards, token_colours
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import words
+from app.markup import answer_cards, contexts, token_colours
 from extract.__main__ import main
 from extract.config import RunConfig
 from extract.models import loading as models
@@ -501,7 +500,7 @@ def test_visible_text_is_text(given_text):
 def test_a_window_of_tokens_is_text(given_tokens, name):
     """Titles, which hold tokens too, stay titles."""
     values = [1.0] * len(given_tokens)
-    found = Tags(tokens.window(given_tokens, values, values, 0, 1.0, (name, "sft")))
+    found = Tags(contexts.window(given_tokens, values, values, 0, 1.0, (name, "sft")))
     assert found.elements <= {"div", "span"} and found.attributes <= {"class", "style", "title", "aria-hidden"}
 
 
@@ -544,11 +543,11 @@ def test_places_names_and_legends_are_text(token, source, name):
     row = {"rank": 1, "domain": source, "source": source, "position": 3, "peak": 0, "tokens": [token],
            "base_values": [1.0], "variant_values": [2.0]}  # fmt: skip
     pages = {
-        tokens.context(row, 2.0, ("base", name)): (token, source, name),
-        tokens.excerpt(row, ("base", name)): (token,),
-        tokens.chips([token], [1.0]): (token,),
-        tokens.legend(1.0, ("base", name)): (name,),
-        tokens.series_legend([(name, "#123456", "dashed", 3)]): (name,),
+        contexts.context(row, 2.0, ("base", name)): (token, source, name),
+        contexts.excerpt(row, ("base", name)): (token,),
+        contexts.chips([token], [1.0]): (token,),
+        contexts.legend(1.0, ("base", name)): (name,),
+        contexts.series_legend([(name, "#123456", "dashed", 3)]): (name,),
     }
     for page, expected in pages.items():
         found = Tags(page)

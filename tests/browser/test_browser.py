@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from app.words import metrics as words
-from tests.support import ROOT
+from app import pages
+from app.words import meanings, palette
 from tests.support.browser import click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
 
@@ -16,25 +16,25 @@ SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "": ("Overview", "no more than noise"),
-    "layers": ("Layers", "Weighted overlap|Latent cosine|Are the same features on"),
-    "features": ("Features", "6 features"),
-    "suppressed": ("Suppressed features", "2 features: 2 vanished"),
-    "review": ("Review", "0 of 2 reviewed"),
-    "feature": ("Feature", "L5:1"),
-    "compare": ("Across variants", "In one task, in several, in all"),
-    "template": ("Template", "On the chat template's own tokens"),
-    "shape": ("Shape of the change", "One constant offset"),
-    "documents": ("Documents", "All tokens, the most changed first"),
-    "answers": ("Answers", "What is two plus two"),
-    "query": ("Query", "SELECT"),
-    "about": ("About this store", "tiny-base"),
+    "": (pages.every()["overview"].title, "no more than noise"),
+    "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
+    "features": (pages.every()["features"].title, "6 features"),
+    "suppressed": (pages.every()["suppressed"].title, "2 features: 2 vanished"),
+    "review": (pages.every()["review"].title, "0 of 2 reviewed"),
+    "feature": (pages.every()["feature"].title, "L5:1"),
+    "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
+    "template": (pages.every()["template"].title, "On the chat template's own tokens"),
+    "shape": (pages.every()["shape"].title, "One constant offset"),
+    "documents": (pages.every()["documents"].title, "All tokens, the most changed first"),
+    "answers": (pages.every()["answers"].title, "What is two plus two"),
+    "query": (pages.every()["query"].title, "SELECT"),
+    "about": (pages.every()["about"].title, "tiny-base"),
 }
-"""Every page of app/main.py: its path, its heading, and a text that stands there once it is drawn."""
+"""Every page of app/pages.py: its path, its heading, and a text that stands there once it is drawn."""
 
 
 def test_every_page_is_in_the_list():
-    assert {path or "overview" for path in PAGES} == {view.stem for view in (ROOT / "app" / "views").glob("*.py")}
+    assert {path or "overview" for path in PAGES} == set(pages.every())
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def click_mark(chart, colour):
 def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
     """safety is drawn over maths; layer 5 comes first."""
     visit(page, f"{server}/layers", "Layers")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.SERIES_COLOURS[1])
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, palette.SERIES_COLOURS[1])
     page.wait_for_url(re.compile("/features?"))
     settle(page, "Features")
     assert "variant=safety" in page.url
@@ -270,7 +270,7 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
 def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
     """Of maths at layer 12, feature 1 is the only one called suppressed."""
     visit(page, f"{server}/features?variant=maths&layer=12", "Features")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, words.VERDICTS["suppressed"].colour)
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, meanings.VERDICTS["suppressed"].colour)
     page.wait_for_url(re.compile("/feature?"))
     settle(page, "Feature")
     assert "layer=12" in page.url

@@ -8,7 +8,7 @@ import pytest
 
 from app import data
 from app.components import manifest_rows
-from app.words import metrics as words
+from app.words import metrics
 from store import open_store
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import definitions
@@ -166,7 +166,7 @@ def test_a_damaged_store_is_named_by_its_file(about_page, tiny_store, tmp_path):
 
 def test_every_metric_is_in_the_glossary_with_a_formula():
     expected = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "z", "q", "floor"]
-    expected += [name for name in words.METRICS if name != "excess"]
+    expected += [name for name in metrics.METRICS if name != "excess"]
     expected += ["std_shift", "kind", "minimum_detectable", "freq_variant", "magnitude_ratio"]
     defined = {name: row for section in definitions.sections() for row in section.rows for name in definitions.names(row)}
     for name in expected:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from app import data
-from app.components import sql_answer as sql
+from app.charts import answer_chart
+from app.components import sql_answer
 from store import open_store
 from store.format import tables, trust
 from store.format.manifest import DATABASE_FILE
@@ -51,7 +52,7 @@ def answer(app):
 def test_without_a_query_the_page_answers_its_first_example(query_page):
     app = query_page(show="Table")
     assert not app.error and not app.warning
-    assert app.text_area(key="sql_text").value == sql.EXAMPLES[0].sql
+    assert app.text_area(key="sql_text").value == sql_answer.EXAMPLES[0].sql
     rows = answer(app).set_index(["variant", "layer"])
     assert rows.loc[("maths", 12), ["overlap", "isotropic"]].tolist() == [0.45, 0.33]
     assert rows.loc[("maths", 12), "excess"] == pytest.approx(-0.12)
@@ -76,7 +77,7 @@ def test_a_links_query_runs_at_a_click_and_not_before(query_page, monkeypatch):
 
 def test_an_example_in_a_link_runs(query_page):
     """Its text is ours: nothing that a stranger wrote."""
-    app = query_page(ask=False, sql=sql.EXAMPLES[1].sql, show="Table")
+    app = query_page(ask=False, sql=sql_answer.EXAMPLES[1].sql, show="Table")
     assert len(app.dataframe) == 2 and not app.info
 
 
@@ -141,7 +142,7 @@ def test_an_empty_answer_has_a_table_and_no_chart(query_page):
 def test_a_link_too_long_is_said(query_page):
     app = query_page(ask=False, sql="SELECT 1 " + "-" * 4000)
     assert "longer than 4,000 characters" in app.warning[0].value
-    assert app.text_area(key="sql_text").value == sql.EXAMPLES[0].sql
+    assert app.text_area(key="sql_text").value == sql_answer.EXAMPLES[0].sql
 
 
 def test_a_store_without_noise_floor_offers_what_it_can_answer(query_page, bare_store):
@@ -158,7 +159,7 @@ def test_hostile_text_in_the_answer_stays_text(query_page):
     assert not [m for m in app.markdown if "<script" in m.value]
 
 
-@pytest.mark.parametrize("example", sql.EXAMPLES, ids=lambda example: example.title)
+@pytest.mark.parametrize("example", sql_answer.EXAMPLES, ids=lambda example: example.title)
 def test_the_lines_for_python_give_the_pages_frame(query_page, example, monkeypatch, tmp_path):
     app = query_page(sql=example.sql, show="Table")
     lines = next(code.value for code in app.code if "open_store" in code.value)
@@ -171,14 +172,14 @@ def test_the_lines_for_python_give_the_pages_frame(query_page, example, monkeypa
 @pytest.mark.parametrize("query", ["SELECT 'a\\b' AS t", 'SELECT \'"""\' AS t', 'SELECT 1 AS "t"'])
 def test_the_lines_for_python_survive_quotes(tiny_store, query):
     names = {}
-    exec(sql.python_lines(tiny_store, query), names)
+    exec(sql_answer.python_lines(tiny_store, query), names)
     with open_store(tiny_store) as store:
         pd.testing.assert_frame_equal(names["frame"], store.sql(query))
     names["s"].close()
 
 
 def test_what_the_examples_say_of_the_tiny_store(tiny_store):
-    asked = {example.title: example.sql for example in sql.EXAMPLES}
+    asked = {example.title: example.sql for example in sql_answer.EXAMPLES}
     with open_store(tiny_store) as store:
         every = store.sql(asked["Suppressed in every variant"])
         moved = store.sql(asked["Nearest neighbour moved the other way"])
@@ -196,9 +197,9 @@ def spec(chart):
 
 def test_a_chart_infers_types_and_takes_any_column_name():
     frame = pd.DataFrame({"a.b[0]:Q": [5, 12, 5], "y'": [0.1, 0.2, 0.3], "who": ["m", "m", "s"], "list": [[1], [2], [3]]})
-    assert sql.default_axes(frame) == ("a.b[0]:Q", "y'", "who")
-    assert [sql.column_kind(frame[name]) for name in frame] == ["ordinal", "quantitative", "nominal", None]
-    encoding, mark, rows = spec(sql.chart(frame, "a.b[0]:Q", "y'", "who", "line"))
+    assert answer_chart.default_axes(frame) == ("a.b[0]:Q", "y'", "who")
+    assert [answer_chart.column_kind(frame[name]) for name in frame] == ["ordinal", "quantitative", "nominal", None]
+    encoding, mark, rows = spec(answer_chart.chart(frame, "a.b[0]:Q", "y'", "who", "line"))
     assert (encoding["x"]["type"], encoding["y"]["type"], encoding["color"]["type"]) == ("ordinal", "quantitative", "nominal")
     assert (encoding["x"]["title"], encoding["y"]["title"], mark["type"]) == ("a.b[0]:Q", "y'", "line")
     assert rows == [{"x": 5, "y": 0.1, "colour": "m"}, {"x": 12, "y": 0.2, "colour": "m"}, {"x": 5, "y": 0.3, "colour": "s"}]
@@ -210,7 +211,7 @@ def test_a_chart_infers_types_and_takes_any_column_name():
 def test_no_column_is_a_word_of_a_tooltips(name):
     """Vega's tooltips show a line `image` as a picture from that address, and end at a quote or a line's end."""
     frame = pd.DataFrame({name: ["http://evil.example/i.png", "b"], "n": [0.5, 1.5]})
-    drawn = json.loads(sql.chart(frame, name, "n", name, "points").to_json())
+    drawn = json.loads(answer_chart.chart(frame, name, "n", name, "points").to_json())
     titles = [line["title"] for line in drawn["encoding"]["tooltip"]]
     assert [title.split(" ")[0] for title in titles] == ["x", "y", "colour"]
     assert not any(set(title) & set('"\\\n\u202e') or len(title) > 100 for title in titles)
@@ -219,22 +220,22 @@ def test_no_column_is_a_word_of_a_tooltips(name):
 
 def test_long_words_are_cut_in_a_chart():
     frame = pd.DataFrame({"w": ["x" * 100_000, None], "n": [0.5, 1.5]})
-    assert len(sql.chart(frame, "w", "n", "w", "bars").to_json()) < 5000
+    assert len(answer_chart.chart(frame, "w", "n", "w", "bars").to_json()) < 5000
 
 
 def test_the_first_guess_of_a_mark():
     frame = pd.DataFrame({"word": ["a", "b"], "layer": [1, 2], "value": [0.5, 1.5], "other": [1.5, 0.5]})
-    marks = [sql.default_mark(frame, x, "value") for x in ("word", "layer", "other")]
+    marks = [answer_chart.default_mark(frame, x, "value") for x in ("word", "layer", "other")]
     assert marks == ["bars", "line", "points"]
-    many = pd.Series([f"w{i}" for i in range(sql.MOST_CATEGORIES + 1)])
-    assert not sql.few_enough(many)
-    assert sql.few_enough(many.head(3)) and sql.few_enough(pd.Series(range(1000)))
+    many = pd.Series([f"w{i}" for i in range(answer_chart.MOST_CATEGORIES + 1)])
+    assert not answer_chart.few_enough(many)
+    assert answer_chart.few_enough(many.head(3)) and answer_chart.few_enough(pd.Series(range(1000)))
 
 
 def test_downloads_hold_the_answer_and_nothing_that_a_spreadsheet_would_run():
     answered = Answer(pa.table({"=cmd()": [1], "text": ["=1+1"], "list": [[1, 2]]}), None)
-    assert sql.to_csv(answered.frame()).splitlines() == ["'=cmd(),text,list", '1,\'=1+1,"[1, 2]"']
-    frame = pd.read_parquet(io.BytesIO(sql.to_parquet(answered)))
+    assert sql_answer.to_csv(answered.frame()).splitlines() == ["'=cmd(),text,list", '1,\'=1+1,"[1, 2]"']
+    frame = pd.read_parquet(io.BytesIO(sql_answer.to_parquet(answered)))
     assert (frame["=cmd()"][0], frame["text"][0], frame["list"][0].tolist()) == (1, "=1+1", [1, 2])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app import data
-from app.components import causal_check as steering
+from app.charts import causal_strip
+from app.components import causal_check
 from extract.__main__ import app as extract_app
 from store import open_store
 from store.sidecar.entries import write_steering
@@ -72,15 +73,15 @@ def test_a_result_is_shown_for_its_own_feature_and_variant_only(feature_page, ow
 
 def test_the_command_survives_spaces_and_is_short_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = steering.command(tmp_path / "my runs" / "one", 3, 4, "a")
+    line = causal_check.command(tmp_path / "my runs" / "one", 3, 4, "a")
     assert line == "python -m extract steer 'my runs/one' CONFIG --layer 3 --feature 4 --variant a"
     monkeypatch.chdir(tmp_path.parent.parent)
-    assert str(tmp_path.name) in steering.command(tmp_path / "one", 3, 4, "a")
+    assert str(tmp_path.name) in causal_check.command(tmp_path / "one", 3, 4, "a")
 
 
 def chart(result):
     """(names of the rows from top to bottom, every mark's values)."""
-    spec = json.loads(steering.strip(result).to_json())
+    spec = json.loads(causal_strip.strip(result).to_json())
     return spec["layer"], [row for rows in spec["datasets"].values() for row in rows]
 
 

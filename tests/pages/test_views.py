@@ -13,10 +13,8 @@ import pandas as pd
 import pytest
 
 from app import data
-from app.components import feature_evidence as evidence
-from app.components import feature_list as lists
-from app.components import tables, tour
-from app.words import metrics as words
+from app.components import feature_evidence, feature_list, tables, tour
+from app.words import meanings
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
@@ -203,7 +201,7 @@ def test_a_search_finds_a_hostile_label(open_view):
 
 
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
-    monkeypatch.setattr(lists, "PAGE_SIZE", 2)
+    monkeypatch.setattr(feature_list, "PAGE_SIZE", 2)
     app = open_view("features", p="2")
     assert column(app, "name") == ["L12:0", "L5:0"]
     app.button[1].click().run()
@@ -448,10 +446,10 @@ def test_finished_runs_are_found_where_there_is_no_demo(open_view, monkeypatch, 
 @pytest.mark.parametrize("view", ["overview", "features", "suppressed"])
 def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, view):
     """120 documents in 2 domains, of which harmful has 3; the limit is one of each domain shown."""
-    assert badges(open_view(view, domain="harmful")).count(words.SMALL) == 1
-    assert words.SMALL not in badges(open_view(view))
+    assert badges(open_view(view, domain="harmful")).count(meanings.SMALL) == 1
+    assert meanings.SMALL not in badges(open_view(view))
     monkeypatch.setattr(thresholds, "MIN_DOCUMENTS", 61)
-    assert words.SMALL in badges(open_view(view))
+    assert meanings.SMALL in badges(open_view(view))
 
 
 def test_a_downloaded_list_holds_no_formula():
@@ -465,7 +463,7 @@ def test_a_downloaded_list_holds_no_formula():
 
 def test_a_list_is_downloaded_whole(tiny_store):
     with open_store(tiny_store) as store:
-        features = lists.FeatureList(store, "shifted", Filter("maths", layer=12))
+        features = feature_list.FeatureList(store, "shifted", Filter("maths", layer=12))
         written, packed = features.csv(), pd.read_parquet(io.BytesIO(features.parquet()))
         listed = store.shifted_features("maths", layer=12)
     assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "2"]
@@ -664,12 +662,12 @@ def test_presentation_mode_blurs_again_what_was_shown(open_view):
 def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):
     with open_store(tiny_store) as store:
         row = store.contexts(12, 1, "maths", "decrease").iloc[0].to_dict()  # is | four | two | the hostile token, its peak
-    near = evidence._cropped(row, 1, 1)
+    near = feature_evidence._cropped(row, 1, 1)
     assert (near["tokens"], near["base_values"], near["peak"]) == ([" two", HOSTILE], [1.0, 4.0], 1)
-    assert evidence._cropped(row, None, None)["tokens"] == list(row["tokens"])
+    assert feature_evidence._cropped(row, None, None)["tokens"] == list(row["tokens"])
     other = row | {"tokens": ["and", *list(row["tokens"])[1:]]}
     elsewhere = row | {"peak": 2}
-    folded, alike = evidence._folded([evidence._cropped(one, 1, 1) for one in (row, other, elsewhere)])
+    folded, alike = feature_evidence._folded([feature_evidence._cropped(one, 1, 1) for one in (row, other, elsewhere)])
     assert alike == [2, 1]
     assert folded[0]["tokens"] == near["tokens"]
 
@@ -690,7 +688,7 @@ def test_feature_page_lays_base_over_variant(open_view, bare_store):
 
 def test_evidence_is_downloaded_as_json(tiny_store):
     with open_store(tiny_store) as store:
-        written = evidence.as_json(store, 12, 1, "maths")
+        written = feature_evidence.as_json(store, 12, 1, "maths")
     assert written.isascii()
     content = json.loads(written)
     assert (content["verdict"], content["label"], content["store"]) == ("suppressed", "small words", store.manifest.digest)

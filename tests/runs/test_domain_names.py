@@ -5,8 +5,7 @@ import urllib.parse
 import pandas as pd
 import pytest
 
-from app import data
-from app.words import metrics as words
+from app import data, words
 from store import open_store, verify
 from store.reports.findings import findings
 from tests.browser.test_browser import PAGES

@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from app import data
-from app.markup import contexts as windows
-from app.markup import token_colours
+from app.markup import contexts, token_colours
 from app.markup.token_colours import VALUES
 from extract.__main__ import main
 from store import open_store
@@ -140,7 +139,7 @@ def test_html_reads_as_the_text_does(store):
     assert "&#39;你&#39; (&lt;0xE4&gt;)" in html and "&lt;0xBD&gt;: the rest of the character before it" in html
     assert html.count("<a ") == len(rows)
     row = a_window_within_a_character(store)
-    context, line = windows.context(row, 1.0, ("base", "tuned")), windows.excerpt(row, ("base", "tuned"))
+    context, line = contexts.context(row, 1.0, ("base", "tuned")), contexts.excerpt(row, ("base", "tuned"))
     assert "∅" not in context + line and context.count('class="fs-token') == row["n_window"]
     assert "".join(row["tokens"]) in Text(line).text
 

@@ -4,9 +4,8 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from app.charts import features as charts
-from app.charts import profiles
-from app.words import metrics as words
+from app.charts import activations, axes, feature_scatter, layer_charts, profiles
+from app.words import meanings, metrics, palette
 from store.names import CONTROLS, KINDS, RANKINGS, VERDICTS
 
 
@@ -28,27 +27,27 @@ def values(spec):
     return [row for rows in spec["datasets"].values() for row in rows]
 
 
-@pytest.mark.parametrize("metric", list(words.METRICS))
+@pytest.mark.parametrize("metric", list(metrics.METRICS))
 def test_every_metric_has_a_profile_and_a_map(metric):
     spec = profiles.profile(layer_rows(), metric, "variant", ["maths"])
     alt.LayerChart.from_dict(spec)  # checks it against Vega-Lite's schema
-    assert spec["title"]["text"] == words.METRICS[metric].label
-    assert spec["title"]["subtitle"] == words.METRICS[metric].scale
-    assert charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
+    assert spec["title"]["text"] == metrics.METRICS[metric].label
+    assert spec["title"]["subtitle"] == metrics.METRICS[metric].scale
+    assert layer_charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
 
 
 def test_every_kind_and_ranking_has_its_words():
-    assert tuple(words.KIND_COLOURS) == tuple(words.KIND_SHAPES) == tuple(words.KIND_MEANINGS) == KINDS
-    assert set(words.RANKING_NAMES) == set(RANKINGS)
+    assert tuple(palette.KIND_COLOURS) == tuple(palette.KIND_SHAPES) == tuple(meanings.KIND_MEANINGS) == KINDS
+    assert set(meanings.RANKING_NAMES) == set(RANKINGS)
 
 
 def test_every_verdict_and_control_has_its_words_and_no_two_look_alike():
-    assert set(words.VERDICTS) == set(VERDICTS)
+    assert set(meanings.VERDICTS) == set(VERDICTS)
     for look in ("label", "badge", "icon", "mark", "colour", "shape", "meaning"):
-        looks = [getattr(verdict, look) for verdict in words.VERDICTS.values()]
+        looks = [getattr(verdict, look) for verdict in meanings.VERDICTS.values()]
         assert len(set(looks)) == len(looks), look
-    assert set(words.CONTROL_NAMES) == set(words.CONTROL_LINES) == set(CONTROLS)
-    assert len(set(words.CONTROL_LINES.values())) == len(CONTROLS)
+    assert set(meanings.CONTROL_NAMES) == set(palette.CONTROL_LINES) == set(CONTROLS)
+    assert len(set(palette.CONTROL_LINES.values())) == len(CONTROLS)
 
 
 def test_a_profile_shows_an_interval_only_where_there_is_one():
@@ -68,7 +67,7 @@ def inner(spec, mark):
 def test_controls_of_one_line_are_grey_and_dashed_each_in_its_way():
     spec = profiles.profile(layer_rows(), "overlap", "variant", ["maths"], control_rows())
     lines = inner(spec, "line")
-    assert [line["mark"].get("color") for line in lines] == [words.CONTROL_COLOUR] * 2 + [None]
+    assert [line["mark"].get("color") for line in lines] == [palette.CONTROL_COLOUR] * 2 + [None]
     assert lines[0]["mark"]["strokeDash"] != lines[1]["mark"]["strokeDash"]
 
 
@@ -104,17 +103,17 @@ def evidence_rows(**changes):
 
 
 def test_the_evidence_chart_has_effect_with_its_sign_and_evidence_without():
-    spec = charts.evidence_scatter(evidence_rows(), 9).to_dict()
+    spec = feature_scatter.evidence_scatter(evidence_rows(), 9).to_dict()
     points = {row["feature"]: row for row in values(spec) if "feature" in row}
     assert [(points[i]["effect"], points[i]["evidence"]) for i in range(3)] == [(-20, 8), (5, 3), (30, 2)]
     assert points[2]["floor_ratio"] == "beyond any"
     assert 3 not in points  # no floor, no place; and the chart says that some are left out
     assert spec["title"]["subtitle"].startswith("3 of 9 features")
-    assert charts.evidence_scatter(evidence_rows(floor_ratio=None), 4).to_dict()
+    assert feature_scatter.evidence_scatter(evidence_rows(floor_ratio=None), 4).to_dict()
 
 
 def test_what_was_tested_and_what_could_not_be_never_look_alike_in_the_chart():
-    spec = charts.evidence_scatter(evidence_rows(), 4).to_dict()
+    spec = feature_scatter.evidence_scatter(evidence_rows(), 4).to_dict()
     encoding = spec["layer"][-1]["encoding"]
     for channel in ("fill", "stroke", "shape"):
         scale = encoding[channel]["scale"]
@@ -123,27 +122,27 @@ def test_what_was_tested_and_what_could_not_be_never_look_alike_in_the_chart():
 
 
 def test_ticks_of_the_evidence_chart_are_alike_on_both_sides():
-    assert charts._both_signs(12.0) == [-10, -3, -1, 0, 1, 3, 10]
+    assert feature_scatter._both_signs(12.0) == [-10, -3, -1, 0, 1, 3, 10]
 
 
 def test_segments_are_stacked_in_their_order():
     rows = pd.DataFrame(
         {"layer": 5, "segment": ["text", "template"], "share": [0.75, 0.25], "token_share": [0.9, 0.1], "n_tokens": [9, 1]}
     )
-    spec = charts.segment_shares(rows, ["template", "text"]).to_dict()
+    spec = layer_charts.segment_shares(rows, ["template", "text"]).to_dict()
     assert {row["segment"]: row["place"] for row in values(spec)} == {"template": 0, "text": 1}
     assert spec["encoding"]["color"]["scale"]["domain"] == ["template", "text"]
 
 
 def test_the_mean_of_a_change_has_a_colour_of_its_own():
     rows = pd.DataFrame({"name": ["the mean", "direction 1"], "share": [0.3, 0.4], "component": [0, 1]})
-    colour = charts.spectrum(rows).to_dict()["encoding"]["color"]
-    assert (colour["condition"]["value"], colour["value"]) == (words.VARIANT_COLOUR, words.BASE_COLOUR)
+    colour = layer_charts.spectrum(rows).to_dict()["encoding"]["color"]
+    assert (colour["condition"]["value"], colour["value"]) == (palette.VARIANT_COLOUR, palette.BASE_COLOUR)
 
 
 def test_a_map_is_darker_where_the_change_is_larger():
     def reversed_scale(metric):
-        spec = charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
+        spec = layer_charts.heat_map(layer_rows(), metric, ["maths"]).to_dict()
         return spec["layer"][0]["encoding"]["color"]["condition"]["scale"]["reverse"]
 
     assert reversed_scale("overlap")
@@ -152,18 +151,18 @@ def test_a_map_is_darker_where_the_change_is_larger():
 
 def test_a_map_of_many_layers_has_no_text_that_would_overlap():
     many = pd.concat([layer_rows(layer=[n, n + 100]) for n in range(20)])
-    assert marks(charts.heat_map(layer_rows(), "overlap", ["maths"]).to_dict()) == ["rect", "text"]
-    assert marks(charts.heat_map(many, "overlap", ["maths"]).to_dict()) == ["rect"]
+    assert marks(layer_charts.heat_map(layer_rows(), "overlap", ["maths"]).to_dict()) == ["rect", "text"]
+    assert marks(layer_charts.heat_map(many, "overlap", ["maths"]).to_dict()) == ["rect"]
 
 
 def test_more_series_than_colours_come_again_dashed():
-    looks = [(charts.series_colour(i), charts.series_is_dashed(i)) for i in range(16)]
+    looks = [(axes.series_colour(i), axes.series_is_dashed(i)) for i in range(16)]
     assert len(set(looks)) == 16
 
 
 def test_a_map_of_one_value_or_none_is_still_a_map():
-    assert charts.heat_map(layer_rows(value=0.5), "overlap", ["maths"]).to_dict()
-    assert charts.heat_map(layer_rows(value=float("nan")), "overlap", ["maths"]).to_dict()
+    assert layer_charts.heat_map(layer_rows(value=0.5), "overlap", ["maths"]).to_dict()
+    assert layer_charts.heat_map(layer_rows(value=float("nan")), "overlap", ["maths"]).to_dict()
 
 
 def feature_rows(n, **changes):
@@ -173,7 +172,7 @@ def feature_rows(n, **changes):
 
 def test_a_feature_that_never_fires_stands_in_a_lane_of_its_own():
     rows = feature_rows(2, freq_base=[0.0, 0.01], freq_variant=[0.02, 0.0])
-    spec = charts.frequency_scatter(rows, 2).to_dict()
+    spec = feature_scatter.frequency_scatter(rows, 2).to_dict()
     points = {row["feature"]: row for row in values(spec) if "feature" in row}
     assert points[0]["x"] == 0.01 / 4
     assert points[1]["y"] == 0.01 / 4
@@ -181,32 +180,32 @@ def test_a_feature_that_never_fires_stands_in_a_lane_of_its_own():
 
 
 def test_a_scatter_never_gets_more_points_than_agreed_and_says_so():
-    spec = charts.frequency_scatter(feature_rows(charts.MOST_POINTS + 5), 9000).to_dict()
-    assert sum("feature" in row for row in values(spec)) == charts.MOST_POINTS
+    spec = feature_scatter.frequency_scatter(feature_rows(axes.MOST_POINTS + 5), 9000).to_dict()
+    assert sum("feature" in row for row in values(spec)) == axes.MOST_POINTS
     assert "2,000 most shifted of 9,000 features" in spec["title"]["subtitle"]
 
 
 def test_rows_of_the_table_are_ringed_and_always_drawn():
-    many = feature_rows(charts.MOST_POINTS + 5)
-    listed = many["feature"] == charts.MOST_POINTS + 4
+    many = feature_rows(axes.MOST_POINTS + 5)
+    listed = many["feature"] == axes.MOST_POINTS + 4
     for chart in (
-        charts.frequency_scatter(many.assign(listed=listed), 9000),
-        charts.evidence_scatter(many.assign(listed=listed, verdict="amplified", floor_ratio=2.0, z=3.0, q=0.01), 9000),
+        feature_scatter.frequency_scatter(many.assign(listed=listed), 9000),
+        feature_scatter.evidence_scatter(many.assign(listed=listed, verdict="amplified", floor_ratio=2.0, z=3.0, q=0.01), 9000),
     ):
         sets = [rows for rows in chart.to_dict()["datasets"].values() if rows and "feature" in rows[0]]
         rings, marks = sorted(sets, key=len)
-        assert [row["feature"] for row in rings] == [charts.MOST_POINTS + 4]
-        assert len(marks) == charts.MOST_POINTS
+        assert [row["feature"] for row in rings] == [axes.MOST_POINTS + 4]
+        assert len(marks) == axes.MOST_POINTS
         assert sum(row["listed"] for row in marks) == 1
 
 
 def test_a_scatter_of_features_that_never_fire_at_all():
-    assert charts.frequency_scatter(feature_rows(1, freq_base=0.0, freq_variant=0.0), 1).to_dict()
+    assert feature_scatter.frequency_scatter(feature_rows(1, freq_base=0.0, freq_variant=0.0), 1).to_dict()
 
 
 def test_a_histogram_shows_base_and_the_one_variant_on_the_same_bins():
     rows = pd.DataFrame({"model": ["base", "maths", "safety"], "bin": 1, "low": 1.0, "high": 2**0.5, "count": [3, 2, 9]})
-    spec = charts.histogram(rows, "maths").to_dict()
+    spec = activations.histogram(rows, "maths").to_dict()
     assert sorted((row["model"], row["count"]) for row in values(spec)) == [("base", 3), ("variant", 2)]
     assert {row["low"] for row in values(spec)} == {1.0}
 
@@ -215,18 +214,18 @@ def test_no_axis_calls_a_half_500m():
     """d3's `s` has prefixes below 1 too: 500m, where 0.5 is meant."""
     bins = pd.DataFrame({"model": ["base", "maths"], "bin": -1, "low": 0.5, "high": 0.7, "count": 3})
     groups = pd.DataFrame({"group": "a", "model": ["base", "variant"], "mean": 0.5, "share": 0.1, "n_tokens": 9})
-    drawn = [charts.histogram(bins, "maths"), charts.density(density_rows(), "maths")]
-    drawn += [charts.by_group(groups, "maths", "By domain", "domain", line=line) for line in (True, False)]
+    drawn = [activations.histogram(bins, "maths"), activations.density(density_rows(), "maths")]
+    drawn += [activations.by_group(groups, "maths", "By domain", "domain", line=line) for line in (True, False)]
     for spec in (chart.to_dict() for chart in drawn):
         sides = [layer["encoding"][side] for layer in spec["layer"] for side in "xy" if side in layer["encoding"]]
         axes = [side["axis"] for side in sides if "axis" in side]
         assert any("abs(datum.value) < 1 ? '.3~r'" in axis.get("labelExpr", "") for axis in axes)
         assert not any(axis.get("format", "").endswith("s") for axis in axes)
-    assert not any(metric.format.endswith("s") for metric in words.METRICS.values())
+    assert not any(metric.format.endswith("s") for metric in metrics.METRICS.values())
 
 
 def test_a_chart_says_nothing_in_scientific_notation():
-    for metric in words.METRICS.values():
+    for metric in metrics.METRICS.values():
         assert "e" not in metric.format
 
 
@@ -262,7 +261,7 @@ def density_rows():
 
 
 def test_a_density_has_both_models_on_one_scale_and_lanes_for_silence():
-    spec = charts.density(density_rows(), "maths").to_dict()
+    spec = activations.density(density_rows(), "maths").to_dict()
     x, y = (inner(spec, "rect")[0]["encoding"][side] for side in "xy")
     assert x["scale"] == y["scale"] == {"type": "log", "domain": [1.0, 5.66], "nice": False}
     drawn = [row for row in values(spec) if "count" in row]
@@ -275,12 +274,12 @@ def test_groups_keep_their_order():
     rows = pd.DataFrame(
         {"group": ["0", "1–2", "15–30"] * 2, "model": ["base"] * 3 + ["variant"] * 3, "mean": 1.0, "share": 0.1, "n_tokens": 9}
     )
-    lines = charts.by_group(rows, "maths", "By place", "place", line=True).to_dict()
+    lines = activations.by_group(rows, "maths", "By place", "place", line=True).to_dict()
     assert lines["layer"][0]["encoding"]["x"]["sort"] == ["0", "1–2", "15–30"]
-    bars = charts.by_group(rows, "maths", "By domain", "domain", line=False).to_dict()
+    bars = activations.by_group(rows, "maths", "By domain", "domain", line=False).to_dict()
     assert bars["layer"][1]["encoding"]["y"]["sort"] == ["0", "1–2", "15–30"]
     assert bars["layer"][1]["encoding"]["x"]["scale"] == {"zero": True}
-    assert bars["height"] - charts.AXIS_HEIGHT - charts.LEGEND_HEIGHT - charts.TITLE_HEIGHT >= 3 * 20  # room for three names
+    assert bars["height"] - axes.AXIS_HEIGHT - axes.LEGEND_HEIGHT - axes.TITLE_HEIGHT >= 3 * 20  # room for three names
 
 
 def contrast(one, other):
@@ -295,6 +294,6 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("page", ["#ffffff", "#0e1117"])
 def test_small_print_and_marks_stand_out_on_a_light_and_on_a_dark_page(page):
-    assert contrast(words.QUIET_COLOUR, page) > 4.2
-    marks = [words.BASE_COLOUR, words.VARIANT_COLOUR, words.DECREASE_COLOUR, words.INCREASE_COLOUR]
-    assert min(contrast(colour, page) for colour in [*marks, *(verdict.colour for verdict in words.VERDICTS.values())]) > 2.4
+    assert contrast(palette.QUIET_COLOUR, page) > 4.2
+    marks = [palette.BASE_COLOUR, palette.VARIANT_COLOUR, palette.DECREASE_COLOUR, palette.INCREASE_COLOUR]
+    assert min(contrast(colour, page) for colour in [*marks, *(verdict.colour for verdict in meanings.VERDICTS.values())]) > 2.4

@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.markup import contexts as tokens
-from app.words import metrics as words
+from app import words
+from app.markup import contexts
+from app.words import palette
 from store import text
 
 
@@ -41,17 +42,17 @@ def test_hostile_tokens_are_inert(token):
         "rank": 1, "domain": token, "source": token, "position": 3, "peak": 0,
         "tokens": [token], "base_values": [1.0], "variant_values": [2.0],
     }  # fmt: skip
-    outline = Outline(tokens.context(row, 2.0, ("base", token)))
+    outline = Outline(contexts.context(row, 2.0, ("base", token)))
     assert set(outline.tags) <= {"div", "span", "b", "bdi"}
     assert {name for name, _ in outline.attributes} <= {"class", "style", "title", "aria-hidden"}
     assert token in outline.text
 
 
 def test_chips_and_legends_escape_too():
-    outline = Outline(tokens.chips([HOSTILE[0]], [1.0]) + tokens.legend(1.0, ("base", HOSTILE[2])))
+    outline = Outline(contexts.chips([HOSTILE[0]], [1.0]) + contexts.legend(1.0, ("base", HOSTILE[2])))
     assert "script" not in outline.tags
     assert "img" not in outline.tags
-    assert "script" not in Outline(tokens.series_legend([(HOSTILE[0], "#123456", "dashed", 3)])).tags
+    assert "script" not in Outline(contexts.series_legend([(HOSTILE[0], "#123456", "dashed", 3)])).tags
 
 
 @pytest.mark.parametrize(
@@ -72,44 +73,44 @@ def test_a_token_in_its_place_and_in_a_cell():
 
 
 def test_a_title_says_which_bytes_a_token_is():
-    assert tokens.called(" a", " a") == "' a'"
-    assert tokens.called("你", "<0xE4>") == "'你' (<0xE4>)"
-    assert tokens.called("", "<0xBD>") == "<0xBD>: the rest of the character before it"
+    assert contexts.called(" a", " a") == "' a'"
+    assert contexts.called("你", "<0xE4>") == "'你' (<0xE4>)"
+    assert contexts.called("", "<0xBD>") == "<0xBD>: the rest of the character before it"
 
 
 def test_a_colour_grows_with_the_value_and_stops_at_the_top():
-    assert tokens.colour(0.0, 4.0, "#1f83c6") == "transparent"
-    assert tokens.colour(1.0, 0.0, "#1f83c6") == "transparent"
-    assert tokens.colour(1.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.30)"
-    assert tokens.colour(4.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
-    assert tokens.colour(9.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
+    assert contexts.colour(0.0, 4.0, "#1f83c6") == "transparent"
+    assert contexts.colour(1.0, 0.0, "#1f83c6") == "transparent"
+    assert contexts.colour(1.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.30)"
+    assert contexts.colour(4.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
+    assert contexts.colour(9.0, 4.0, "#1f83c6") == "rgba(31,131,198,0.60)"
 
 
 def test_the_scale_is_shared_by_models_and_windows():
-    assert tokens.scale([([1.0, 2.0], [0.0, 3.0]), ([0.5], [0.0])]) == 3.0
-    assert tokens.scale([]) == 0.0
+    assert contexts.scale([([1.0, 2.0], [0.0, 3.0]), ([0.5], [0.0])]) == 3.0
+    assert contexts.scale([]) == 0.0
 
 
 def test_a_window_has_the_peak_outlined_and_the_signed_difference():
-    text = tokens.window([" a", " b"], [4.0, 0.0], [1.0, 2.0], 0, 4.0, ("base", "maths"))
+    text = contexts.window([" a", " b"], [4.0, 0.0], [1.0, 2.0], 0, 4.0, ("base", "maths"))
     first, second = text.split('<div class="fs-token')[1:]
     assert first.startswith(" fs-peak")
     assert not second.startswith(" fs-peak")
     assert "-3.00" in first
     assert "+2.00" in second
-    assert tokens.colour(3.0, 4.0, words.DECREASE_COLOUR) in first
-    assert tokens.colour(2.0, 4.0, words.INCREASE_COLOUR) in second
+    assert contexts.colour(3.0, 4.0, palette.DECREASE_COLOUR) in first
+    assert contexts.colour(2.0, 4.0, palette.INCREASE_COLOUR) in second
     assert "base 4.00\nmaths 1.00\nchange -3.00" in first
 
 
 def test_a_small_difference_is_coloured_but_not_written():
-    text = tokens.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
-    assert tokens.colour(0.1, 4.0, words.DECREASE_COLOUR) in text
+    text = contexts.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
+    assert contexts.colour(0.1, 4.0, palette.DECREASE_COLOUR) in text
     assert ">-0.100</span>" not in text
 
 
 def test_what_is_small_beside_another_window_is_still_written_in_its_own():
-    assert ">-1.00</span>" in tokens.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
+    assert ">-1.00</span>" in contexts.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
 
 
 def test_text_for_markdown_is_escaped():

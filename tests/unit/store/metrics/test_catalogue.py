@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.words import metrics as words
+from app.words import metrics
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import catalogue, definitions
 from store.metrics.catalogue import METRICS, Metric, layer_values
@@ -39,8 +39,8 @@ def test_a_metric_of_the_catalogue_alone_has_value_interval_excess_and_words(mad
     control = documents(np.tile([5.1, 5.1], 30))
     excess, *_ = excess_intervals(sums, control, domain, observed_total_norm2=1.0, control_total_norm2=1.0)["moved_codes"]
     assert excess == pytest.approx(0.7 - 0.6)  # lower is more
-    assert words.metric("moved_codes").label == "Moved codes" and words.metric("moved_codes").scale == "share of codes"
-    assert words.relative_metric("moved_codes").label == "1 − moved codes"
+    assert metrics.metric("moved_codes").label == "Moved codes" and metrics.metric("moved_codes").scale == "share of codes"
+    assert metrics.relative_metric("moved_codes").label == "1 − moved codes"
     assert catalogue.panels()["Made up"] == ["moved_codes"]
     defined = {row[0]: row[1:] for section in definitions.sections() for row in section.rows}
     assert defined["`moved_codes`"] == (
@@ -67,7 +67,7 @@ def test_a_metric_has_one_direction():
     """The sign of its excess is the direction of its profile: what the dictionary misses of a change counts as more."""
     for name, metric in METRICS.items():
         assert metric.excess(0.75, 0.5) == metric.sign * 0.25
-        assert words.relative_metric(name).label.startswith("1 − ") == (metric.sign < 0)
+        assert metrics.relative_metric(name).label.startswith("1 − ") == (metric.sign < 0)
     assert METRICS["delta_coverage"].sign == -METRICS["fvu_variant"].sign == -1
 
 

@@ -174,6 +174,6 @@ def test_one_feature_is_said_in_the_singular():
 
 
 def test_every_headline_has_its_meaning_and_its_badge():
-    from app.words.metrics import HEADLINE_BADGES
+    from app.words.meanings import HEADLINE_BADGES
 
     assert set(HEADLINE_BADGES) == set(change_summary.HEADLINES)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from app import data
-from app.charts import variant_charts as compare_charts
-from app.words import variants as compare_words
+from app.charts import variant_charts
+from app.words import comparison
 from store import UserError, open_store
 from store.format.manifest import Manifest
 from store.format.writer import PILOT_FILE, StoreWriter
@@ -535,18 +535,18 @@ def test_two_tasks_without_a_second_run(open_page, tmp_path):
 
 
 def test_a_set_of_tasks_has_a_name():
-    assert compare_words.tasks_name(["maths"], 3) == "maths alone"
-    assert compare_words.tasks_name(["maths", "code"], 3) == "maths and code"
-    assert compare_words.tasks_name(["maths", "code"], 2) == "maths and code"
-    assert compare_words.tasks_name(["maths", "code", "safety"], 3) == "all 3 tasks"
+    assert comparison.tasks_name(["maths"], 3) == "maths alone"
+    assert comparison.tasks_name(["maths", "code"], 3) == "maths and code"
+    assert comparison.tasks_name(["maths", "code"], 2) == "maths and code"
+    assert comparison.tasks_name(["maths", "code", "safety"], 3) == "all 3 tasks"
 
 
 def test_only_the_largest_sets_are_drawn(monkeypatch):
-    monkeypatch.setattr(compare_charts, "MOST_SETS", 2)
+    monkeypatch.setattr(variant_charts, "MOST_SETS", 2)
     rows = pd.DataFrame(
         {"set": list("abc"), "name": list("abc"), "count": [1, 5, 3], "down": 0, "up": 0, "opposite": 0, "expected": 1.0}
     )
-    drawn = compare_charts.set_bars(rows, "b").to_dict()
+    drawn = variant_charts.set_bars(rows, "b").to_dict()
     names = [{row["name"] for row in data} for data in drawn["datasets"].values()]
     assert names == [{"b", "c"}, {"b", "c"}]
 
@@ -557,7 +557,7 @@ def test_a_point_is_coloured_by_where_it_changed():
              (0.1, 0.1, False, False)]  # fmt: skip
     names = ["shift_a", "shift_b", "changed_a", "changed_b"]
     rows = pd.DataFrame([row | dict(zip(names, case, strict=True)) for case in cases])
-    drawn = compare_charts.shift_scatter(rows, "maths", "code").to_dict()
+    drawn = variant_charts.shift_scatter(rows, "maths", "code").to_dict()
     found = {(p["shift_a"], p["shift_b"]): p["changed_in"] for d in drawn["datasets"].values() for p in d if "changed_in" in p}
     assert found == {
         (1.0, 2.0): "both, same way", (1.0, -2.0): "both, opposite ways", (1.0, 0.1): "maths alone", (0.1, 2.0): "code alone",

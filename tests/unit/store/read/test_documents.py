@@ -12,10 +12,9 @@ import pytest
 
 from app import data
 from app.components import blur
-from app.markup import answer_cards, token_colours
-from app.markup import contexts as tokens
+from app.markup import answer_cards, contexts, token_colours
 from app.markup.token_colours import VALUES
-from app.words import metrics as words
+from app.words import palette
 from store import UserError, open_store
 from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
@@ -340,7 +339,7 @@ def styles(outline):
 
 
 def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
-    shades = [tokens.colour(v, 0.4, token_colours.CHANGE_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
+    shades = [contexts.colour(v, 0.4, token_colours.CHANGE_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
     found = styles(Outline(draw(store, 0, "cosine", end=0.4)))
     assert found[3] == ""  # nothing changed
     shades = [f"background-color:{shade}" for shade in shades]
@@ -350,14 +349,14 @@ def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
 
 def test_a_rise_and_a_fall_have_the_colours_that_they_have_everywhere(store):
     found = styles(Outline(draw(store, 0, "l0_change", end=2.0)))
-    rise, fall = (tokens.colour(2.0, 2.0, hue) for hue in (words.INCREASE_COLOUR, words.DECREASE_COLOUR))
+    rise, fall = (contexts.colour(2.0, 2.0, hue) for hue in (palette.INCREASE_COLOUR, palette.DECREASE_COLOUR))
     assert [style.removeprefix("background-color:") for style in found] == ["", rise, fall, "", rise]
 
 
 def test_both_models_stand_one_above_the_other(store):
     text = draw(store, 0, "surprise", end=2.5)
     second = text.split("<a ")[2]
-    base, variant = tokens.colour(1.0, 2.5, words.BASE_COLOUR), tokens.colour(1.5, 2.5, words.VARIANT_COLOUR)
+    base, variant = contexts.colour(1.0, 2.5, palette.BASE_COLOUR), contexts.colour(1.5, 2.5, palette.VARIANT_COLOUR)
     assert f'<span style="background-color:{base}"> plus</span><span style="background-color:{variant}"> plus</span>' in second
     assert len(Outline(text).of_class("fs-none")) == 2  # the first tokens of the two windows
 

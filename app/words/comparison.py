@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from app.words import metrics as words
+from app import words
 from store.metrics.thresholds import SAME_DIRECTION
 from store.read.layer_shifts import TOP
 

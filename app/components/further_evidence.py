@@ -1,0 +1,88 @@
+"""What else bears on a feature's change: the prediction, a second dictionary, segments of chats, decoder neighbours."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link, words
+from store.metrics.thresholds import SAME_DIRECTION
+from store.read.store import Store
+
+
+def prediction_and_replica(store: Store, pooled: pd.Series) -> None:
+    """What else bears on the change: the prediction, a second dictionary."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    kl = data.ask(store, Store.feature_kl, **asked)
+    if len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
+        ratio = kl.iloc[0]["kl_ratio"]
+        where = "where the prediction changed" if ratio > 1 else "where the prediction changed little"
+        st.markdown(
+            f":material/target: Its changes sit {where}: {words.ratio(ratio)} the mean KL "
+            f"({words.count(kl.iloc[0]['n_tokens'])} sampled tokens where it changed)."
+        )
+    replica = data.ask(store, Store.replica, **asked)
+    if len(replica):
+        st.markdown(":material/content_copy: " + same_elsewhere(pooled["shift"], replica.iloc[0]))
+
+
+def same_elsewhere(shift: float, replica: pd.Series) -> str:
+    """Whether the layer's second dictionary shows the same change of the same feature."""
+    found = (
+        f"nearest feature {int(replica['replica_feature']):,}, decoder cosine {words.number(replica['cosine'])}, "
+        f"its shift {words.number(replica['shift'], signed=True)}"
+    )
+    if replica["cosine"] < SAME_DIRECTION:
+        return f"A second dictionary has no such feature ({found})."
+    if replica["shift"] * shift > 0:
+        return f"A second dictionary shows the same ({found})."
+    return f"A second dictionary does not show the same ({found})."
+
+
+def segments(store: Store, pooled: pd.Series) -> None:
+    """What part of its shift sits on the template's own tokens, the prompt, the response, or plain text."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    rows = data.ask(store, Store.feature_segments, **asked)
+    if rows.empty:
+        return
+    st.markdown("**By segment**")
+    shown = pd.DataFrame(
+        {
+            "segment": rows["segment"],
+            "share": [words.percent(v) for v in rows["share"]],
+            "shift": [words.number(v, signed=True) for v in rows["shift"]],
+            "in base": [words.count(v) for v in rows["n11"] + rows["n10"]],
+            "in variant": [words.count(v) for v in rows["n11"] + rows["n01"]],
+        }
+    )
+    help_texts = {
+        "share": "The segment's part of the sum of its shift over all tokens; parts of opposite sign can exceed 100 %.",
+        "shift": "Mean over the segment's tokens.",
+        "in base": "Tokens of the segment where it fires.",
+        "in variant": "Tokens of the segment where it fires.",
+    }
+    config = {
+        name: st.column_config.TextColumn(f"{name[0].upper()}{name[1:]}", help=text, alignment="right", width="small")
+        for name, text in help_texts.items()
+    }
+    st.dataframe(shown, hide_index=True, column_config={"segment": "Segment"} | config, height="content")
+
+
+def neighbours(store: Store, pooled: pd.Series) -> None:
+    """The features with the most similar decoder rows, each a link, with what became of it."""
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    rows = data.ask(store, Store.decoder_neighbours, **asked)
+    if rows.empty:
+        return
+    st.markdown("**Nearest decoder directions**")
+    for _, row in rows.iterrows():
+        label = f" · {words.plain(words.short(row['label'], 28))}" if isinstance(row["label"], str) else ""
+        name = words.feature_name(row["layer"], row["feature"])
+        fate = f"shift {words.number(row['shift'], signed=True)}" if pd.notna(row["shift"]) else "never fires"
+        said = f", {words.plain(row['verdict'])}" if isinstance(row["verdict"], str) else ""
+        st.page_link(
+            "views/feature.py",
+            label=f"{name} · cosine {words.number(row['cosine'])} · {fate}{said}{label}",
+            icon=":material/near_me:",
+            query_params=link.query(layer=int(row["layer"]), feature=int(row["feature"])),
+        )
