@@ -100,16 +100,16 @@ def read_texts(tokenizer) -> list[Text]:
     return sorted(texts, key=lambda text: hashlib.sha256(text.source.encode()).hexdigest())
 
 
-def read_window_by_window(model: nn.Module, texts: list[Text]) -> Residuals:
-    """resid_post of every layer by transformers' own hidden states, BOS left out."""
-    rows: dict[int, list[torch.Tensor]] = {layer: [] for layer in LAYERS}
+def read_window_by_window(model: nn.Module, texts: list[Text], layers: tuple[int, ...] = LAYERS) -> Residuals:
+    """resid_post of layers by transformers' own hidden states, BOS left out."""
+    rows: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
     bos = model.config.get_text_config().bos_token_id
     with torch.inference_mode():
         for text in texts:
             window = torch.tensor([[bos, *text.token_ids]])
             # The decoder alone: the vocabulary's logits would take longer than all of its blocks.
             hidden = model.get_decoder()(window, output_hidden_states=True).hidden_states
-            for layer in LAYERS:
+            for layer in layers:
                 rows[layer].append(hidden[layer + 1][0, 1:].clone())
     return {layer: torch.cat(pieces) for layer, pieces in rows.items()}
 
@@ -202,7 +202,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     cases = planted_cases(dense, token_ids)
     edited_feature = cases[f"raised-{EDITED}"]["feature"]
     write_edited_checkpoint(folder / "edited", base, dense[EDITED], edited_feature)
-    write_config(folder, cases)
+    changed = {"edited": {"model": str(folder / "edited")}, "maths": {"adapter": str(ADAPTER)}}
+    write_config(folder, cases, changed)
     assert main(["run", str(folder / "run.yaml"), "--out", str(folder / "store")]) == 0
     shutil.rmtree(folder / "edited")  # a gigabyte, which pytest would keep for three sessions
     with open_store(folder / "store") as store:
@@ -217,16 +218,12 @@ def write_edited_checkpoint(folder: Path, base: str, at: Dense, feature: int) ->
     model.save_pretrained(folder)
 
 
-def write_config(folder: Path, cases: dict[str, dict]) -> None:
-    """The configuration of the run."""
+def write_config(folder: Path, cases: dict[str, dict], changed: dict[str, dict], layers: tuple[int, ...] = LAYERS) -> None:
+    """The configuration of a run over planted cases and other variants."""
     content = {
         "base": BASE,
-        "variants": {
-            **{name: {"planted": edit} for name, edit in cases.items()},
-            "edited": {"model": str(folder / "edited")},
-            "maths": {"adapter": str(ADAPTER)},
-        },
-        "saes": [{"path": str(DEMO / "saes" / f"layer_{layer:02d}")} for layer in LAYERS],
+        "variants": {**{name: {"planted": edit} for name, edit in cases.items()}, **changed},
+        "saes": [{"path": str(DEMO / "saes" / f"layer_{layer:02d}")} for layer in layers],
         "corpus": [
             {"path": str(DEMO / "corpus" / f"{domain}.jsonl"), "domain": domain, "limit": count}
             for domain, count in DOCUMENTS.items()
@@ -245,17 +242,50 @@ def write_config(folder: Path, cases: dict[str, dict]) -> None:
     (folder / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def one_layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The same at one layer, without changes by weights."""
+    folder = tmp_path_factory.mktemp("gemma")
+    base = local_folder(BASE)
+    texts = read_texts(AutoTokenizer.from_pretrained(base))
+    model = AutoModelForCausalLM.from_pretrained(base).eval().requires_grad_(False)
+    dense = {EDITED: read_dense(EDITED, read_window_by_window(model, texts, (EDITED,))[EDITED])}
+    del model
+    token_ids = torch.tensor([token for text in texts for token in text.token_ids])
+    cases = planted_cases(dense, token_ids)
+    write_config(folder, cases, {}, (EDITED,))
+    assert main(["run", str(folder / "run.yaml"), "--out", str(folder / "store")]) == 0
+    with open_store(folder / "store") as store:
+        yield Run(store, texts, dense, {}, cases, cases[f"raised-{EDITED}"]["feature"])
+
+
+# ---- in short: one layer ----
+
+
+def test_one_layer_is_read_and_searched_as_it_should_be(one_layer: Run) -> None:
+    """Everything of below that a run of one layer has."""
+    tokens_are_those_of_the_texts(one_layer)
+    codes_equal_sae_lens(one_layer, "base", EDITED)
+    for name in one_layer.cases:
+        planted_feature_comes_first(one_layer, name)
+        every_shift_is_the_dense_one(one_layer, name)
+
+
 # ---- what the run read ----
 
 
-@pytest.mark.thorough
-def test_tokens_are_those_of_the_texts(run: Run) -> None:
+def tokens_are_those_of_the_texts(run: Run) -> None:
     """Same documents, order and token ids as by hand; the store is sound."""
     documents = run.store.documents(limit=None)
     assert list(documents["source"]) == [text.source for text in run.texts]
     tokens = run.store.sql("SELECT token_id FROM tokens ORDER BY document, position")["token_id"]
     np.testing.assert_array_equal(tokens, run.token_ids)
     assert verify(run.store.path) == []
+
+
+@pytest.mark.thorough
+def test_tokens_are_those_of_the_texts(run: Run) -> None:
+    tokens_are_those_of_the_texts(run)
 
 
 @pytest.mark.thorough
@@ -268,10 +298,7 @@ def test_dictionary_fits(run: Run, layer: int) -> None:
     assert row["median_norm"] == pytest.approx(run.dense[layer].median, rel=1e-4)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("model", ["base", "maths"])
-def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
+def codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
     """Stored codes are ``sae.encode`` of the residual: 99.9 % of active sets, values to float16's error and rounding."""
     dense = run.dense[layer]
     h = (dense.h if model == "base" else run.adapted[layer])[dense.counted]
@@ -290,14 +317,19 @@ def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
     assert (np.abs(found - expected)[both] <= FLOAT16 * expected[both] + rounding).all()
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("model", ["base", "maths"])
+def test_codes_equal_sae_lens(run: Run, model: str, layer: int) -> None:
+    codes_equal_sae_lens(run, model, layer)
+
+
 # ---- planted truth ----
 
 CASES = [f"{kind}-{layer}" for layer in LAYERS for kind in ("raised", "triggered", "removed")]
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", CASES)
-def test_planted_feature_comes_first(run: Run, name: str) -> None:
+def planted_feature_comes_first(run: Run, name: str) -> None:
     """At its layer, among all 4,096 features, in the right direction."""
     edit = run.cases[name]
     first = run.store.shifted_features(variant=name, layer=edit["layer"], limit=1).iloc[0]
@@ -307,7 +339,11 @@ def test_planted_feature_comes_first(run: Run, name: str) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
-def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
+def test_planted_feature_comes_first(run: Run, name: str) -> None:
+    planted_feature_comes_first(run, name)
+
+
+def every_shift_is_the_dense_one(run: Run, name: str) -> None:
     """Not the first alone: the shift of every feature, to a thousandth of the largest.
 
     A code that lies on its JumpReLU threshold falls to either side by rounding, and then the shift jumps by that threshold
@@ -323,6 +359,12 @@ def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
     jump = (dense.sae.threshold * dense.norm).numpy() / int(dense.counted.sum())
     assert (distance > near).sum() <= 2
     assert (distance <= near + 1.01 * jump).all()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", CASES)
+def test_every_shift_is_the_dense_one(run: Run, name: str) -> None:
+    every_shift_is_the_dense_one(run, name)
 
 
 @pytest.mark.thorough

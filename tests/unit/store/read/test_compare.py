@@ -1,122 +1,17 @@
-"""Questions across variants on stores of hand-written numbers, and the page that asks them."""
+"""Questions across variants on stores of hand-written numbers: see tests/support/compare_store.py."""
 
 import math
-import os
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
-from app import data
 from app.charts import variant_charts
 from app.words import comparison
 from store import UserError, open_store
-from store.format.manifest import Manifest
-from store.format.writer import PILOT_FILE, StoreWriter
 from store.metrics.ranks import spearman
 from store.read.changes import tasks_of
-from tests.support import pages
-
-HOSTILE = "<script>alert(1)</script>"
-VARIANTS = ("maths", "code", "safety", "safety-seed2")
-D_SAE = 10
-FLOOR = 0.5
-SUP, AMP, NOISE, BLIND = "suppressed", "amplified", "within noise", "untestable"
-
-# Layer 7, feature -> (shift, verdict) of maths, code, safety, safety-seed2; None: no row. Feature 9 never fires.
-LAYER_7 = {
-    0: ((-4.0, SUP), (-3.0, SUP), (-2.0, SUP), (-2.5, SUP)),  # every task, down
-    1: ((3.0, AMP), (0.1, NOISE), (-0.1, NOISE), (0.0, NOISE)),  # maths alone
-    2: ((0.2, NOISE), (-0.2, NOISE), (-5.0, SUP), (-4.5, SUP)),  # safety alone, both runs
-    3: ((0.3, NOISE), (0.1, NOISE), (-1.5, SUP), (-0.4, NOISE)),  # safety alone, one run
-    4: ((2.0, AMP), (-2.0, SUP), (0.05, NOISE), (0.05, NOISE)),  # maths and code, opposite
-    5: ((0.2, NOISE), (0.0, NOISE), (1.0, AMP), (-1.2, SUP)),  # safety alone, its runs opposite
-    6: ((1.5, AMP), (0.3, NOISE), (1.4, AMP), (0.5, NOISE)),  # maths and one run of safety, up
-    7: ((0.9, BLIND), (0.8, BLIND), (0.7, BLIND), (0.9, BLIND)),
-    8: (None, (0.6, NOISE), None, None),  # fires in code alone
-}
-# Layer 3, feature -> (shift, std_shift, shift_isotropic) of maths and of code; nothing was called there.
-LAYER_3 = {
-    0: ((-2.0, -1.0, 0.1), (-1.0, -1.0, 0.4)),
-    1: ((0.0, None, 0.2), (0.0, 0.0, 0.3)),
-    2: ((1.0, 2.0, 0.3), None),
-    3: ((3.0, 1.0, 0.4), (2.0, 3.0, 0.1)),
-}
-# Layer 7's second dictionary, safety: feature -> (cosine, the counterpart's shift).
-REPLICAS = {
-    0: (0.9, -1.8), 1: (0.95, -0.05), 2: (0.8, -0.3), 3: (0.5, -1.0), 4: (0.3, 1.0), 5: (0.75, -0.2), 6: (0.71, 0.6),
-    7: (0.72, 0.0),
-}  # fmt: skip
-
-
-def write(folder, variants=VARIANTS, evidence=True, replicas=True, settings=None):
-    """A store of these numbers in the domains all and maths; without evidence there is no floor, noise or verdict."""
-    writer = StoreWriter(folder)
-    tasks = {"document": [0, 1], "source": ["a", "b"], "domain": ["maths", "harmful"], "part": -1, "first_row": -1}
-    writer.load("documents", pd.DataFrame({**tasks, "n_tokens": 10, "has_codes": False}))
-    rows = []
-    for at, variant in enumerate(variants):
-        for feature, of_variants in LAYER_7.items():
-            if of_variants[at] is not None:
-                shift, verdict = of_variants[at]
-                found = {"verdict": verdict, "floor": FLOOR, "shift_isotropic": 0.01 * feature} if evidence else {}
-                rows.append(_row(variant, 7, "all", feature, shift, shift / 2, found))
-                rows.append(_row(variant, 7, "maths", feature, -shift, shift / 2, {"floor": 2.0} if evidence else {}))
-        for feature, of_variants in LAYER_3.items():
-            if at < 2 and of_variants[at] is not None:
-                shift, std_shift, noise = of_variants[at]
-                found = {"verdict": NOISE, "floor": 9.0, "shift_isotropic": noise} if evidence else {}
-                rows.append(_row(variant, 3, "all", feature, shift, std_shift, found))
-    writer.load("feature_stats", pd.DataFrame(rows))
-    for layer in (3, 7):
-        _layer(writer, layer, variants)
-    if replicas:
-        found = [
-            {"variant": "safety", "layer": 7, "feature": feature, "replica_feature": feature + 1, "cosine": cosine,
-             "freq_base": 0.1, "freq_variant": 0.1, "log_ratio": 0.0, "shift": shift, "std_shift": shift}
-            for feature, (cosine, shift) in REPLICAS.items()
-        ]  # fmt: skip
-        writer.load("replicas", pd.DataFrame(found))
-    np.savez(writer.partial / PILOT_FILE, mean=np.zeros(4))
-    writer.finish(_manifest(variants, settings or {}))
-    return folder
-
-
-def _row(variant, layer, domain, feature, shift, std_shift, found):
-    key = {"variant": variant, "layer": layer, "domain": domain, "feature": feature}
-    counts = {"n_tokens": 100, "n11": 40, "n10": 10, "n01": 10, "n_documents": 30}
-    means = {"mean_base": 9.0, "mean_variant": 9.0 + shift, "shift": shift, "std_shift": std_shift}
-    kind = "amplified" if shift > 0 else "attenuated" if shift < 0 else "unchanged"
-    return {**key, **counts, **means, "kind": kind, "magnitude_ratio": 1.0, **found}
-
-
-def _layer(writer, layer, variants):
-    numbers = {"d_model": 4, "d_sae": D_SAE, "n_tokens": 20, "n_sinks": 0, "median_norm": 1.0, "mean_norm": 0.9,
-               "code_scale": 1.0, "self_test_fvu": 0.1, "self_test_l0": 2.0}  # fmt: skip
-    names = {"layer": [layer], "hook_name": "resid", "sae": "hand", "architecture": "jumprelu"}
-    writer.load("layers", pd.DataFrame({**names, **numbers}))
-    labels = [f"label {feature}" for feature in range(D_SAE - 1)] + [None]
-    labels[2] = HOSTILE
-    writer.load(
-        "features",
-        pa.table({"layer": [layer] * D_SAE, "feature": list(range(D_SAE)), "decoder_norm": [1.0] * D_SAE,
-                  "density": [0.1] * D_SAE, "label": labels}),
-    )  # fmt: skip
-    fit = [{"variant": variant, "layer": layer, "domain": "all", "fvu_base": 0.1, "fvu_variant": 0.1, "gate": "fits"}
-           for variant in variants]  # fmt: skip
-    writer.load("fit", pd.DataFrame(fit))
-    metrics = [{"variant": variant, "layer": layer, "domain": "all", "segment": "all", "metric": "cosine",
-                "control": "observed", "value": 0.9, "n_tokens": 20, "n_documents": 2} for variant in variants]  # fmt: skip
-    writer.load("layer_metrics", pd.DataFrame(metrics))
-
-
-def _manifest(variants, settings):
-    made = {name: {"kind": "adapter", "name": name, "sha256": "1"} for name in variants}
-    return Manifest(
-        base={"name": "hand-base", "sha256": "0"}, variants=made, saes={}, tokenizer={}, corpus={}, settings=settings,
-        packages={}, pilot={}, counts={"tokens": 20, "documents": 2, "skipped": {}}, created="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
+from tests.support.compare_store import HOSTILE, NOISE, SUP, VARIANTS, write
 
 
 @pytest.fixture(scope="module")
@@ -424,114 +319,6 @@ def test_a_store_without_a_second_dictionary_has_no_replicas(plain, store):
     assert plain.replica_layers().empty
     assert plain.replica_summary(7).empty
     assert store.replica_pairs("maths", 7).empty
-
-
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def open_page(monkeypatch):
-    """open_page(store, layer='7') -> the page that this link shows."""
-
-    def opened(store, **params):
-        monkeypatch.setenv(data.VARIABLE, os.fspath(store))
-        return pages.open_page("compare", **params)
-
-    return opened
-
-
-def text(app):
-    """Everything that the page says in words."""
-    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-@pytest.mark.parametrize("params", [{}, {"layer": "all"}, {"layer": "3"}, {"domain": "maths"}, {"variant": "safety-seed2"}])
-def test_the_page_opens_without_complaint(open_page, folder, plain_folder, params):
-    for store in (folder, plain_folder):
-        app = open_page(store, **params)
-        assert not app.exception
-        assert not app.error
-        assert not app.warning
-
-
-def test_the_page_counts_tasks_and_says_what_changed_means(open_page, folder):
-    said = text(open_page(folder))
-    assert "7 features changed: **4** in one task only, **2** in several and **1** in all 3." in said
-    assert "Of the 3 shared, 2 moved the same way wherever they changed." in said
-    assert "its verdict is suppressed or amplified" in said
-    assert "safety and safety\\-seed2 are runs of one task and count as one, safety: it changed a feature where any" in said
-
-
-def test_the_largest_set_is_listed_until_another_is_chosen(open_page, folder):
-    app = open_page(folder)
-    assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:3", "L7:5"]
-    assert app.dataframe[0].value["safety-seed2"].tolist() == ["-4.50 ●", "-0.400", "-1.20 ●"]
-    app = open_page(folder, set="maths,code,safety")
-    assert app.dataframe[0].value["Feature"].tolist() == ["L7:0"]
-    assert "Changed in all 3 tasks" in text(app)
-
-
-def test_every_run_of_a_task_can_be_asked_for_on_the_page(open_page, folder):
-    app = open_page(folder, set="safety")
-    app.segmented_control(key="pick_runs").set_value("every").run()
-    assert app.query_params["runs"] == "every"
-    assert "set" not in app.query_params
-    assert "6 features changed: **4** in one task only, **1** in several and **1** in all 3." in text(app)
-
-
-def test_a_hostile_label_is_shown_as_it_is(open_page, folder):
-    app = open_page(folder)  # feature 2 is the first of the list
-    assert app.dataframe[0].value["Label"].tolist()[0] == HOSTILE
-    assert "**L7:2** · \\<script\\>alert\\(1\\)\\</script\\>" in text(app)
-    assert HOSTILE not in text(app)
-
-
-def test_runs_are_told_beside_tasks(open_page, folder):
-    said = text(open_page(folder))
-    assert "of the 5 features that changed in safety, 40 % changed the same way in safety\\-seed2" in said
-    assert "of the 3 that changed in safety\\-seed2, 67 % did in safety" in said
-    assert "the two shifts have the same sign in 80 % of cases" in said
-    assert "Between different tasks:" in said
-
-
-def test_the_second_dictionary_is_told(open_page, folder):
-    said = text(open_page(folder, variant="safety"))
-    assert "4 of 5 changed features have a counterpart; 3 of these moved in the same direction, 2 of them beyond" in said
-    assert "Of the features that did not change, 50 % moved in the same direction" in said
-    assert "No second dictionary was read for code" in text(open_page(folder, variant="code"))
-    assert "A second dictionary was read at layer 7" in text(open_page(folder, layer="3"))
-
-
-def test_a_store_without_evidence_says_so(open_page, plain_folder):
-    said = text(open_page(plain_folder))
-    assert "This is not tested against noise" in said
-    assert "where noise alone gives" not in said
-    assert "name a second dictionary of a layer under `replicas`" in said
-
-
-def test_all_layers_cannot_be_ranked_together(open_page, folder):
-    app = open_page(folder, layer="all")
-    assert [info.value.startswith("Choose one layer") for info in app.info] == [True, True]
-
-
-def test_nothing_found_says_what_to_do(open_page, folder):
-    said = text(open_page(folder, domain="harmful"))
-    assert "No feature changed here" in said
-    assert "No feature fires here in either" in said
-
-
-def test_one_variant_has_nothing_to_be_compared_with(open_page, tmp_path):
-    app = open_page(write(tmp_path / "one", variants=("maths",), replicas=False))
-    assert "This store has one variant" in app.info[0].value
-    assert not app.exception
-
-
-def test_two_tasks_without_a_second_run(open_page, tmp_path):
-    said = text(open_page(write(tmp_path / "two", variants=("maths", "code"), replicas=False)))
-    assert "**2** in one task only and **2** in both" in said
-    assert "No task was trained twice here" in said
-    assert "A task of several runs" not in said
 
 
 def test_a_set_of_tasks_has_a_name():

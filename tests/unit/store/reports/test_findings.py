@@ -101,16 +101,6 @@ def test_context_is_cut_around_its_peak():
     assert line == "web: “w13 w14 w15 w16 w17 w18 w19 **w20** w21 w22 w23 w24 w25 w26” (4 → 0)"
 
 
-def test_features_with_evidence_are_listed(extracted, monkeypatch):
-    """A real extraction: its features fire often, so the limit on density is lifted; each line has a context and both rates."""
-    monkeypatch.setattr("store.reports.findings.MAX_DENSITY", 1.0)
-    with open_store(extracted) as store:
-        lines = [line for line in findings(store).splitlines() if line.startswith("- **L")]
-    assert len(lines) == 5
-    for line in lines:
-        assert "**" in line and "→" in line and "times its floor; z = " in line
-
-
 def test_causal_checks_stand_in_a_table(tiny_store, tmp_path):
     """Of the sidecar, for this store only; the rank is the place among itself and the controls."""
     store = tmp_path / "own"

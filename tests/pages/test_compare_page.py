@@ -1,0 +1,125 @@
+"""The page across variants, on stores of hand-written numbers: see tests/support/compare_store.py."""
+
+import os
+
+import pytest
+
+from app import data
+from tests.support import pages
+from tests.support.compare_store import HOSTILE, write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("compare") / "full")
+
+
+@pytest.fixture(scope="module")
+def plain_folder(tmp_path_factory):
+    """The same without verdicts, floors and a second dictionary."""
+    return write(tmp_path_factory.mktemp("compare") / "plain", evidence=False, replicas=False)
+
+
+@pytest.fixture
+def open_page(monkeypatch):
+    """open_page(store, layer='7') -> the page that this link shows."""
+
+    def opened(store, **params):
+        monkeypatch.setenv(data.VARIABLE, os.fspath(store))
+        return pages.open_page("compare", **params)
+
+    return opened
+
+
+def text(app):
+    """Everything that the page says in words."""
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("params", [{}, {"layer": "all"}, {"layer": "3"}, {"domain": "maths"}, {"variant": "safety-seed2"}])
+def test_the_page_opens_without_complaint(open_page, folder, plain_folder, params):
+    for store in (folder, plain_folder):
+        app = open_page(store, **params)
+        assert not app.exception
+        assert not app.error
+        assert not app.warning
+
+
+def test_the_page_counts_tasks_and_says_what_changed_means(open_page, folder):
+    said = text(open_page(folder))
+    assert "7 features changed: **4** in one task only, **2** in several and **1** in all 3." in said
+    assert "Of the 3 shared, 2 moved the same way wherever they changed." in said
+    assert "its verdict is suppressed or amplified" in said
+    assert "safety and safety\\-seed2 are runs of one task and count as one, safety: it changed a feature where any" in said
+
+
+def test_the_largest_set_is_listed_until_another_is_chosen(open_page, folder):
+    app = open_page(folder)
+    assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:3", "L7:5"]
+    assert app.dataframe[0].value["safety-seed2"].tolist() == ["-4.50 ●", "-0.400", "-1.20 ●"]
+    app = open_page(folder, set="maths,code,safety")
+    assert app.dataframe[0].value["Feature"].tolist() == ["L7:0"]
+    assert "Changed in all 3 tasks" in text(app)
+
+
+def test_every_run_of_a_task_can_be_asked_for_on_the_page(open_page, folder):
+    app = open_page(folder, set="safety")
+    app.segmented_control(key="pick_runs").set_value("every").run()
+    assert app.query_params["runs"] == "every"
+    assert "set" not in app.query_params
+    assert "6 features changed: **4** in one task only, **1** in several and **1** in all 3." in text(app)
+
+
+def test_a_hostile_label_is_shown_as_it_is(open_page, folder):
+    app = open_page(folder)  # feature 2 is the first of the list
+    assert app.dataframe[0].value["Label"].tolist()[0] == HOSTILE
+    assert "**L7:2** · \\<script\\>alert\\(1\\)\\</script\\>" in text(app)
+    assert HOSTILE not in text(app)
+
+
+def test_runs_are_told_beside_tasks(open_page, folder):
+    said = text(open_page(folder))
+    assert "of the 5 features that changed in safety, 40 % changed the same way in safety\\-seed2" in said
+    assert "of the 3 that changed in safety\\-seed2, 67 % did in safety" in said
+    assert "the two shifts have the same sign in 80 % of cases" in said
+    assert "Between different tasks:" in said
+
+
+def test_the_second_dictionary_is_told(open_page, folder):
+    said = text(open_page(folder, variant="safety"))
+    assert "4 of 5 changed features have a counterpart; 3 of these moved in the same direction, 2 of them beyond" in said
+    assert "Of the features that did not change, 50 % moved in the same direction" in said
+    assert "No second dictionary was read for code" in text(open_page(folder, variant="code"))
+    assert "A second dictionary was read at layer 7" in text(open_page(folder, layer="3"))
+
+
+def test_a_store_without_evidence_says_so(open_page, plain_folder):
+    said = text(open_page(plain_folder))
+    assert "This is not tested against noise" in said
+    assert "where noise alone gives" not in said
+    assert "name a second dictionary of a layer under `replicas`" in said
+
+
+def test_all_layers_cannot_be_ranked_together(open_page, folder):
+    app = open_page(folder, layer="all")
+    assert [info.value.startswith("Choose one layer") for info in app.info] == [True, True]
+
+
+def test_nothing_found_says_what_to_do(open_page, folder):
+    said = text(open_page(folder, domain="harmful"))
+    assert "No feature changed here" in said
+    assert "No feature fires here in either" in said
+
+
+def test_one_variant_has_nothing_to_be_compared_with(open_page, tmp_path):
+    app = open_page(write(tmp_path / "one", variants=("maths",), replicas=False))
+    assert "This store has one variant" in app.info[0].value
+    assert not app.exception
+
+
+def test_two_tasks_without_a_second_run(open_page, tmp_path):
+    said = text(open_page(write(tmp_path / "two", variants=("maths", "code"), replicas=False)))
+    assert "**2** in one task only and **2** in both" in said
+    assert "No task was trained twice here" in said
+    assert "A task of several runs" not in said
