@@ -234,7 +234,7 @@ def test_no_descriptor_left(store):
     code = f"""
 import os, resource, sys
 from store import open_store, UserError
-from store.manifest import read_manifest
+from store.format.manifest import read_manifest
 with open_store({str(store)!r}) as first:
     first.activations(12, 0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))

@@ -58,16 +58,15 @@ class Recording:
 @contextmanager
 def recording() -> Iterator[Recording]:
     """Record every residual that a run reads inside the context."""
-    import extract.pipeline
-    import extract.shards
-    import extract.taker
-
+    import extract.measure.comparison
+    import extract.measure.shard
+    import extract.run.pipeline
     from extract.models.residuals import ResidualReader
 
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
-        real_shard, real_control = extract.shards.read_shard, extract.taker.controlled
-        real_pilot = extract.pipeline.PHASES["pilot"]
+        real_shard, real_control = extract.measure.shard.read_shard, extract.measure.comparison.controlled
+        real_pilot = extract.run.pipeline.PHASES["pilot"]
 
         def read_shard(context, shard, *rest):
             for kept in (record.shards, record.again, record.controls):
@@ -101,9 +100,9 @@ def recording() -> Iterator[Recording]:
             latest(record.controls).append(Controlled(control, layer, variant, *place, found.numpy().copy()))
             return found
 
-        patch.setattr(extract.shards, "read_shard", read_shard)
-        patch.setitem(extract.pipeline.PHASES, "pilot", pilot)
-        patch.setattr(extract.taker, "controlled", controlled)
+        patch.setattr(extract.measure.shard, "read_shard", read_shard)
+        patch.setitem(extract.run.pipeline.PHASES, "pilot", pilot)
+        patch.setattr(extract.measure.comparison, "controlled", controlled)
         yield record
 
 
