@@ -299,6 +299,7 @@ def test_device_that_no_run_can_use(world, tmp_path, capsys, device):
     fails(world, tmp_path, capsys, f"'{device}' is none that a run can use", device=device)
 
 
+@pytest.mark.thorough
 def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
     most = {"tokens": 2**53, "token_kl": 2**53, "pilot_documents": 2**53}
     assert main(["run", str(world.config(tmp_path, **most)), "--out", str(tmp_path / "store")]) == 0
@@ -422,6 +423,7 @@ def test_disk_full_keeps_what_was_done(world, tmp_path, capsys, monkeypatch):
     assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
 
 
+@pytest.mark.thorough
 def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
     """An interrupted run is not finished with another configuration; the message names what changed."""
     from extract.run import pipeline
@@ -436,6 +438,7 @@ def test_going_on_with_other_settings(world, tmp_path, capsys, monkeypatch):
     refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "another settings")
 
 
+@pytest.mark.thorough
 def test_disk_full_while_the_tables_are_written(world, tmp_path, capsys, monkeypatch):
     """DuckDB reports a full disk in an error of its own."""
     from store.format import tables

@@ -179,6 +179,7 @@ def test_in_a_browser_nothing_leaves_and_nothing_is_made_of_the_texts(store, tmp
     assert (elsewhere, dialogs) == ([], [])
 
 
+@pytest.mark.thorough
 @pytest.mark.browser
 def test_a_links_chart_shows_no_picture(store, tmp_path, window):  # noqa: F811
     """A column `image` with the address of one: neither before the click, nor after it, nor when the mouse is over a mark."""

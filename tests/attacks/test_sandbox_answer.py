@@ -96,8 +96,9 @@ def test_names_that_values_make_are_cut(store):
 
 ATTACKS = """
 import resource, sys
-from store import open_store, sandbox
-from app import sql
+from store import open_store
+from store.sandbox import run as sandbox
+from app.components import sql_answer
 
 with open_store(sys.argv[1]) as store:
     sql_answer.to_csv(sandbox.run(store, "SELECT 1 AS a").frame())
@@ -337,7 +338,8 @@ def test_a_pivot_is_no_way_out(store, query, tmp_path, monkeypatch):
 
 SERVER = """
 import sys, threading, time
-from store import open_store, sandbox
+from store import open_store
+from store.sandbox import run as sandbox
 
 started, begin = [], sandbox._start
 sandbox._start = lambda: started.append(begin()) or started[-1]

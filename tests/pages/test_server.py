@@ -66,6 +66,7 @@ def test_no_page_shows_in_a_frame(address, window):  # noqa: F811
     framing.close()
 
 
+@pytest.mark.thorough
 def test_the_apps_pages_ask_for_nothing_that_the_policy_forbids(address, window):  # noqa: F811
     """Charts, tables and texts are drawn under it."""
     page = window.new_page()

@@ -152,6 +152,7 @@ def test_a_centred_dictionary_reads_what_transformer_lens_gives_it(tiny, tmp_pat
 # ---- the store ----
 
 
+@pytest.mark.thorough
 def test_it_is_said(run):
     facts = run.store.manifest.saes
     assert [facts[layer]["centred"] for layer in ("1", "2")] == [True, False]
@@ -160,6 +161,7 @@ def test_it_is_said(run):
     assert "their own codes alone" in second and second.endswith("'again_2'.")
 
 
+@pytest.mark.thorough
 def test_the_residuals_have_a_mean_to_lose(run):
     """Else the comparisons below would prove nothing."""
     _, residuals = run.truth.record.shards[0][0]
@@ -174,6 +176,7 @@ def stored(run, table, columns):
     return run.store.sql(f"SELECT {', '.join(columns)} FROM {table}")
 
 
+@pytest.mark.thorough
 def test_layer_metrics(run):
     expected = run.truth.table("layer_metrics")
     expected = expected[expected["control"] != "rerun"]
@@ -185,6 +188,7 @@ def test_layer_metrics(run):
     assert_same(*steady, key, {"value": 1e-6, "excess": 1e-6}, zero=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("table", "key"), [
     ("document_sums", ["variant", "layer", "document", "segment"]),
     ("replicas", ["variant", "layer", "feature"]),
@@ -196,6 +200,7 @@ def test_tables(run, table, key):
     assert_same(stored(run, table, expected.columns), expected, key, 1e-6, zero=1e-9)
 
 
+@pytest.mark.thorough
 def test_feature_shifts(run):
     expected = run.truth.table("feature_stats")
     key = ["variant", "layer", "domain", "feature"]
@@ -203,6 +208,7 @@ def test_feature_shifts(run):
     assert_same(stored(run, "feature_stats", columns), expected[columns], key, 1e-6, zero=1e-8)
 
 
+@pytest.mark.thorough
 def test_codes_are_those_of_the_centred_residual(run):
     """Worked out from the raw residuals that the models gave, in float64, by the formula of a JumpReLU."""
     sae = SAE.load_from_disk(run.config.parent / "sae_1").double()
@@ -219,6 +225,7 @@ def test_codes_are_those_of_the_centred_residual(run):
             np.testing.assert_allclose(dense[rows], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_sizes_are_of_what_the_dictionary_reads(run):
     """A variant's change along (1, ..., 1), which no LayerNorm lets through, is none; noise is of the size of what is left."""
     layer = run.truth.layers[LAYER]
@@ -245,6 +252,7 @@ def test_noise_is_drawn_less_its_mean():
     torch.testing.assert_close(moved.norm(dim=1), delta.norm(dim=1))
 
 
+@pytest.mark.thorough
 def test_planted_changes_are_exact_in_what_is_read(run):
     """The direction of a feature is its row of W_dec less its mean; each kind of change moves along it by what it says."""
     sae, layer = SAE.load_from_disk(run.config.parent / "sae_1"), run.truth.layers[LAYER]
@@ -264,6 +272,7 @@ def test_planted_changes_are_exact_in_what_is_read(run):
     np.testing.assert_allclose(np.linalg.norm(moved("noisy"), axis=1), 0.3 * layer.median_norm, rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_steering_reads_the_same(run):
     """The amounts of a causal check are those of the codes of centred residuals, and sinks are told by centred norms."""
     config = load_config(run.config)

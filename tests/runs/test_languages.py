@@ -100,6 +100,7 @@ def all_contexts(store):
     return [row for key in keys for row in store.contexts(LAYER, key.feature, "tuned", key.ranking).to_dict("records")]
 
 
+@pytest.mark.thorough
 def test_a_window_that_cuts_a_character_shows_it_whole(store):
     whole = {document: "".join(store.document_tokens(document, "tuned", LAYER)["token"]) for document in range(9)}
     parted = 0
@@ -144,6 +145,7 @@ def test_html_reads_as_the_text_does(store):
     assert "".join(row["tokens"]) in Text(line).text
 
 
+@pytest.mark.thorough
 def test_findings_and_reports_show_the_character_that_a_peak_goes_on_with(store):
     row = a_window_within_a_character(store)
     place = next(i for i in range(row["peak"], -1, -1) if row["tokens"][i])

@@ -334,6 +334,7 @@ def total_changes(store: Store, variant: str, layer: int) -> np.ndarray:
     return total
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("feature", PICKED)
 def test_checkpoint_with_a_direction_strengthened(checkpoints: Store, feature: int) -> None:
     """The feature of that direction shifts most, upward: amplifying what is written along it makes it fire higher."""
@@ -341,6 +342,7 @@ def test_checkpoint_with_a_direction_strengthened(checkpoints: Store, feature: i
     assert first["feature"] == feature and first["shift"] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["strong", "out"])
 @pytest.mark.parametrize("feature", PICKED)
 def test_checkpoint_changes_its_feature_most_token_by_token(checkpoints: Store, kind: str, feature: int) -> None:
@@ -355,6 +357,7 @@ def test_checkpoint_changes_its_feature_most_token_by_token(checkpoints: Store, 
     assert changes[feature] > 1.3 * np.delete(changes, feature).max()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["strong", "out"])
 @pytest.mark.parametrize("feature", PICKED)
 def test_checkpoint_changes_only_from_its_layer_on(checkpoints: Store, kind: str, feature: int) -> None:
@@ -392,6 +395,7 @@ def biased(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stor
         yield store, truth
 
 
+@pytest.mark.thorough
 def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[int, float]]]) -> None:
     """Exact by weights: first in the right direction, of the right size, and nothing below."""
     store, truth = biased

@@ -180,6 +180,7 @@ def test_logits_exist_for_a_few_positions_at_a_time(store: Store, widths: list[i
     assert max(widths) == CHUNK and sum(widths) == 4 * store.sql("SELECT * FROM token_kl WHERE variant = 'copy'").shape[0]
 
 
+@pytest.mark.thorough
 def test_softcapped_logits(store: Store, world: World, tmp_path: Path) -> None:
     """A base with final_logit_softcapping, other batches and shards: its own logits, on the same documents."""
     base = shutil.copytree(world.base, tmp_path / "base")
@@ -381,6 +382,7 @@ def test_an_interrupted_pass_goes_on(world: World, tmp_path: Path) -> None:
     assert verify(out) == [] and read_manifest(out).digest == read_manifest(whole).digest
 
 
+@pytest.mark.thorough
 def test_another_number_of_tokens_is_another_run(world: World, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """What was kept of one sample is not resumed from for another."""
     out = tmp_path / "store"
