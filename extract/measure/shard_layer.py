@@ -164,7 +164,7 @@ class ShardLayer:
         return arrays
 
     def replica_sums(self, replica: Dictionary) -> dict[str, np.ndarray]:
-        """A second dictionary's feature sums, all domains together: arrays [features that fired], by their names in the file."""
+        """A second dictionary's feature sums, all domains together: arrays [features that fired], by name in the file."""
         codes = {name: pieces.together() for name, pieces in self.replica_pieces.items()}
         norm, everything = replica.decoder_norm.cpu(), torch.zeros_like(self.token_index.document)
         arrays = {}
