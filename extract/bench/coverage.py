@@ -111,12 +111,12 @@ class SyntheticLaw:
         }
 
     def summed(self, sums: dict[str, np.ndarray]) -> tuple[dict[str, float], float, float]:
-        """(sums, ||sum h_a||^2, ||sum h_b||^2) of a group, as ``layer_values`` takes them."""
+        """(sums, ||sum h_a||^2, ||sum h_b||^2) of a group, as ``layer_values`` takes them; sums: [documents] each."""
         added = {name: values.sum() for name, values in sums.items() if not name.endswith("_total")}
         return added, *(float((sums[f"{model}_total"].sum(axis=0) ** 2).sum()) for model in ("base", "variant"))
 
     def values(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
-        """``layer_values`` of a group of documents."""
+        """``layer_values`` of a group of documents; sums: [documents] each."""
         return layer_values(*self.summed(sums), self.mean_norm)
 
     @property

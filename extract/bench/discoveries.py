@@ -63,7 +63,7 @@ class Judged:
     least: np.ndarray
 
     def false_share(self, found: np.ndarray) -> float:
-        """The false discovery proportion; 0 where nothing was found."""
+        """The false discovery proportion of bool [d_sae]; 0 where nothing was found."""
         return float((found & ~self.shifted).sum() / max(1, found.sum()))
 
 

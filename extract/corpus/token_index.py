@@ -1,4 +1,4 @@
-"""Where a shard's tokens stand: what decides on draws, donors and groups, laid out by the shard's rows."""
+"""Where a shard's tokens stand: what decides on hashed random numbers, donors and groups, laid out by the shard's rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class TokenIndex:
 
     @classmethod
     def of(cls, shard: Shard, domains: Sequence[str], window_tokens: int) -> "TokenIndex":
-        """The places of a shard's rows."""
+        """Those of a shard's rows."""
         document = shard.document_of_row
         keys = np.array([text_key(entry.source) for entry in shard.documents])
         domain = np.array([domains.index(entry.domain) for entry in shard.documents])
@@ -45,7 +45,7 @@ class TokenIndex:
         return cls(*map(torch.from_numpy, columns))
 
     def at(self, rows: torch.Tensor) -> "TokenIndex":
-        """The places of some rows."""
+        """Those of some rows, int64 [n]."""
         return TokenIndex(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def __len__(self) -> int:
@@ -53,5 +53,5 @@ class TokenIndex:
 
     @property
     def cell(self) -> torch.Tensor:
-        """(domain, segment) as one number."""
+        """int64 [n_rows]: (domain, segment) as one number."""
         return self.domain * len(SEGMENTS) + self.segment

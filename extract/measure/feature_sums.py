@@ -158,6 +158,11 @@ def token_sums(codes: SparseCodes, decoder_norm: torch.Tensor, token_ids: np.nda
 
 
 def token_counts(token_ids: np.ndarray, counted: np.ndarray) -> dict[str, np.ndarray]:
-    """How often each token of the vocabulary occurs among those that count: ``token_id`` (int32), ``count`` (int64)."""
+    """How often each token of the vocabulary occurs among those that count: ``token_id`` (int32), ``count`` (int64).
+
+    Args:
+        token_ids: int32 [n_rows].
+        counted: bool [n_rows].
+    """
     token_id, count = np.unique(token_ids[counted], return_counts=True)
     return {"token_id": token_id.astype(np.int32), "count": count}

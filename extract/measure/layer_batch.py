@@ -67,7 +67,8 @@ class LayerEncoder:
         """Encode the base's residuals.
 
         Args:
-            rows, cell, residuals: as of :class:`LayerBatch`; the first two on the CPU.
+            rows, cell: int64 [n] on the CPU.
+            residuals: float32 [n, d_model].
 
         Returns:
             The batch, and the base's raw codes.
@@ -141,7 +142,7 @@ class LayerBatch:
         return Counterpart(codes, metrics, self._totals(variant))
 
     def only(self, kept: torch.Tensor) -> "LayerBatch":
-        """Some of the tokens; kept: int64 on the CPU, which of the n."""
+        """Some of the tokens; kept: int64 [m] on the CPU, which of the n."""
         on_device = to_device(kept, self.residuals.device)
         return replace(
             self,
@@ -194,7 +195,7 @@ class LayerResult:
     replica_codes: Mapping[str, DeviceCodes]
 
     def tensors(self) -> list[torch.Tensor]:
-        """Everything that the host needs of it."""
+        """Everything that the host needs of it, in one order: totals [cells, d_model], metrics [n], codes [nnz]."""
         found = [self.base.totals, *_parts(self.base_codes)]
         if self.rerun:
             found.append(self.rerun.base.totals)
@@ -208,7 +209,7 @@ class LayerResult:
         """The same on the host.
 
         Args:
-            tensors: those of :meth:`tensors`, brought there.
+            tensors: those of :meth:`tensors`, of the same shapes, brought there.
 
         Raises:
             UserError: a code is negative or not finite.

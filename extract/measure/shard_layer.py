@@ -143,7 +143,7 @@ class ShardLayer:
         return {name: pieces.together() for name, pieces in self.pieces.items()}
 
     def sums(self, codes: Mapping[str, SparseCodes], contexts: ContextRanker) -> dict[str, np.ndarray]:
-        """Every sum of the layer, by its name in the file.
+        """Every sum of the layer, by its name in the file; types and shapes: :mod:`extract.measure.sum_tables`.
 
         Args:
             codes: from :meth:`codes`.
@@ -164,7 +164,7 @@ class ShardLayer:
         return arrays
 
     def replica_sums(self, replica: Dictionary) -> dict[str, np.ndarray]:
-        """A second dictionary's feature sums, all domains together."""
+        """A second dictionary's feature sums, all domains together: arrays [features that fired], by name in the file."""
         codes = {name: pieces.together() for name, pieces in self.replica_pieces.items()}
         norm, everything = replica.decoder_norm.cpu(), torch.zeros_like(self.token_index.document)
         arrays = {}

@@ -58,7 +58,7 @@ class SumTable:
         return key(*place, self.name, column) if self.name else key(*place, column)
 
     def arrays(self, values: Mapping[str, np.ndarray], *place: object) -> dict[str, np.ndarray]:
-        """Columns by their names in the file.
+        """Columns [rows], or of their own shape, by their names in the file.
 
         Raises:
             ValueError: they are not those of the table.

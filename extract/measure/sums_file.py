@@ -38,6 +38,9 @@ def is_done(writer: StoreWriter, shard: Shard, seal: str) -> bool:
 def save(writer: StoreWriter, shard: Shard, seal: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a shard's sums, which says that it is done; its part must be in place.
 
+    Args:
+        arrays: those of :func:`extract.measure.sum_tables.names_in_file`, of the shapes given there.
+
     Raises:
         OSError: the disk is full.
     """
@@ -65,7 +68,7 @@ class ShardSums:
         self._open: OrderedDict[int, np.lib.npyio.NpzFile] = OrderedDict()
 
     def columns(self, table: SumTable, *place: object, only: Collection[str] | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """Columns of a table of each shard, all or some.
+        """Columns [rows] of a table of each shard, all or some.
 
         Raises:
             UserError: a file holds others than it should.

@@ -23,7 +23,7 @@ class ContextRanker:
         self.texts = text_hashes(shard.token_ids, window_of_row, context.config.context_before, context.config.context_after)
 
     def rank(self, union: Union) -> dict[str, dict[str, np.ndarray]]:
-        """Ranking -> the k best contexts of each feature; ``place`` is the row in the shard."""
+        """Ranking -> the k best contexts of each feature, arrays [contexts]; ``place`` is the row in the shard."""
         return dict(self._rankings(union))
 
     def _rankings(self, union: Union) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,10 +15,12 @@ from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 from transformers.utils import cached_file
 
-from extract.models.checkpoints import asks_for_values, named, stored_tensor
+from extract.models.base_names import display_base, plain_name
+from extract.models.base_sums import Untouched
+from extract.models.checkpoints import asks_for_values
 from extract.models.loading import local_folder
+from extract.models.weight_files import named, stored_tensor
 from store.errors import UserError, first_line
-from store.text import on_one_line
 
 CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 """Ways to begin a LoRA by which PEFT changes the weights that it stands on, at loading too."""
@@ -31,8 +32,6 @@ NEEDS_MORE = {
 WEIGHTS = "adapter_model.safetensors"
 MERGE = "merge it and give the merged checkpoint as 'model:'"
 EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
-MOST_NAME = 200
-"""Characters that are kept of the name of a base."""
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MATCH_SECONDS = 10
 """For an adapter's regular expressions over the names of all modules; ordinary ones take milliseconds."""
@@ -86,7 +85,7 @@ class Adapter:
         """What PEFT calls it: it keeps adapters as attributes of modules, where a name like 'train' is taken."""
         return inside(self.name)
 
-    def put_on(self, model: nn.Module, base: str, untouched: "Untouched") -> tuple[PeftModel, dict[str, torch.Tensor]]:
+    def put_on(self, model: nn.Module, base: str, untouched: Untouched) -> tuple[PeftModel, dict[str, torch.Tensor]]:
         """Put it on the base, beside those that are there.
 
         Args:
@@ -158,7 +157,7 @@ class Adapter:
         return [*([f"{ignored}{named(self.ignored)}."] if self.ignored else []), *([of_base] if of_base else [])]
 
     def _note_of_base(self, base: str, names: set[str]) -> str | None:
-        if self.made_for is None or any(_plain_name(self.made_for) == _plain_name(name) for name in names):
+        if self.made_for is None or any(plain_name(self.made_for) == plain_name(name) for name in names):
             return None
         return (
             f"The adapter '{self.name}' says that it was trained on '{self.made_for}', not on '{base}'; on another base than "
@@ -257,22 +256,6 @@ class Adapter:
         return f"{words}."
 
 
-class Untouched:
-    """The base's weights as they are before an adapter, to see whether one changed them.
-
-    Some ways to begin an adapter write past torch's count of a tensor's versions, so each tensor's sum is kept; a sum reads the
-    weights once, which takes far less than loading them.
-    """
-
-    def __init__(self, base: nn.Module) -> None:
-        self._sums = [(tensor, _sum(tensor)) for tensor in _tensors(base)]
-
-    def is_broken(self, model: nn.Module) -> bool:
-        """Whether a tensor of the base is no longer in a model with adapters, or holds other numbers."""
-        present = {id(tensor) for tensor in _tensors(model)}
-        return any(id(tensor) not in present or _sum(tensor) != before for tensor, before in self._sums)
-
-
 def _settings(folder: str) -> tuple[PeftConfig, list[str]]:
     """An adapter's settings, and the names of those that PEFT says it ignores."""
     with warnings.catch_warnings(record=True) as said:
@@ -282,37 +265,9 @@ def _settings(folder: str) -> tuple[PeftConfig, list[str]]:
     return config, [name for found in listed if found for name in re.findall(r"'([^']*)'", found[1])]
 
 
-def _sum(tensor: torch.Tensor) -> float:
-    if tensor.is_floating_point() and tensor.itemsize == 1:  # of quantised weights, which torch does not add up
-        tensor = tensor.view(torch.uint8)
-    return 0.0 if tensor.is_meta else float(tensor.sum(dtype=torch.float64))
-
-
 def inside(name: str) -> str:
     """What PEFT calls a variant's adapter."""
     return f"variant_{name}"
-
-
-def display_base(named_base: object) -> str | None:
-    """The base that an adapter's settings name: hub ids whole, of paths the last piece, of the hub's cache the id.
-
-    None where they name none, or something that cannot be a name.
-    """
-    if not isinstance(named_base, str) or not (named_base := on_one_line(named_base.strip())[:MOST_NAME]):
-        return None
-    pieces = [piece for piece in named_base.replace("\\", "/").split("/") if piece]
-    if cached := [piece for piece in pieces if piece.startswith("models--")]:
-        return cached[-1].removeprefix("models--").replace("--", "/")
-    local = named_base.startswith(("/", ".", "~")) or len(pieces) > 2 or "\\" in named_base
-    return pieces[-1] if local and pieces else named_base
-
-
-def _plain_name(name: str) -> str:
-    """The last piece of a model's name without case, separators and what only says how a file is written."""
-    piece = name.replace("\\", "/").rstrip("/").split("/")[-1].lower()
-    piece = re.sub(r"[-_.](gguf|hf)$", "", piece)
-    piece = re.sub(r"[-_.](i?q\d[-_a-z0-9]*|b?f16|f32)$", "", piece)
-    return "".join(letter for letter in piece if letter.isalnum())
 
 
 def _is_on_meta(model: nn.Module) -> bool:
@@ -321,9 +276,3 @@ def _is_on_meta(model: nn.Module) -> bool:
 
 def _plain(model: nn.Module) -> nn.Module:
     return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
-

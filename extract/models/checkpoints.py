@@ -1,6 +1,5 @@
 """A checkpoint into memory, and what its loader reports: every tensor comes from its file, or the model is refused."""
 
-import json
 import logging
 import re
 from collections import Counter
@@ -9,16 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 from transformers.core_model_loading import WeightConverter, WeightTransform
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from extract.models.weight_files import INDEX, SINGLE, check_index, named, read_headers
 from store.errors import UserError, first_line
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 META = {"attn_implementation": "eager"}
 """Of a model on torch's meta device: the other ways to compute attention look at the values of the mask."""
 EXACT_IN = {
@@ -71,7 +68,7 @@ def load_checkpoint(
             f"{what} holds an adapter_config.json, by which transformers would load the base that is named there with the "
             "adapter, and not these weights; give the adapter as 'adapter:', or the checkpoint without its adapter's files."
         )
-    _check_index(Path(folder), what)
+    check_index(Path(folder), what)
     kind = model_class(AutoConfig.from_pretrained(folder, trust_remote_code=False), what)
     with _warnings() as said:
         try:
@@ -116,73 +113,10 @@ def model_class(config: PretrainedConfig, what: str) -> type[AutoModelForCausalL
     )
 
 
-def read_headers(folder: str, what: str) -> dict[str, str]:
-    """Tensor -> type as safetensors names it ('F32'), of all files of a checkpoint; empty where there are none.
-
-    Raises:
-        UserError: two files hold one tensor, or a file cannot be read.
-    """
-    found: dict[str, str] = {}
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                header = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{what} could not be loaded: '{file.name}' cannot be read ({first_line(error)}).") from error
-        if twice := sorted(found.keys() & header.keys()):
-            raise UserError(f"{what} holds {named(twice)} in more than one file; remove the files of another save.")
-        found.update(header)
-    return found
-
-
-def stored_tensor(folder: str, name: str) -> torch.Tensor | None:
-    """One tensor of a checkpoint's files, read alone; None where they do not have it."""
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118
-                return tensors.get_tensor(name)
-    return None
-
-
 def asks_for_values(error: Exception) -> bool:
     """Whether code failed on torch's meta device only because that has shapes, and no numbers."""
     words = ("meta tensor", "meta device", "device 'meta'", "data-dependent", "register_meta", "mat_a.dtype")
     return isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in words)
-
-
-def weight_files(folder: str) -> list[Path]:
-    """The safetensors files that transformers reads, of a folder or of a hub id's cache."""
-    config = cached_file(folder, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    place = Path(folder) if Path(folder).is_dir() else Path(config).parent if config else None
-    if place is None:
-        return []
-    if (place / SINGLE).is_file():
-        return [place / SINGLE]
-    if not (place / INDEX).is_file():
-        return []
-    names = json.loads((place / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-    return [place / name for name in sorted(set(names)) if (place / name).is_file()]
-
-
-def _check_index(folder: Path, what: str) -> None:
-    """Refuse a folder's index that is none, or that names files elsewhere: transformers would read those without a word.
-
-    Raises:
-        UserError: so it is.
-    """
-    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
-        return
-    try:
-        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        elsewhere = sorted(name for name in names if Path(name).name != name)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{what} could not be loaded: its {INDEX} does not say which file holds which tensor; fetch or save it again."
-        ) from error
-    if elsewhere:
-        raise UserError(
-            f"{what} could not be loaded: its {INDEX} names '{elsewhere[0]}', which is no file of its folder; save it again."
-        )
 
 
 def _of_files(folder: str, what: str) -> list[str]:
@@ -288,15 +222,6 @@ def _converted(model: PreTrainedModel, what: str) -> list[str]:
 
 def _patterns(patterns: str | list[str]) -> str:
     return ", ".join([patterns] if isinstance(patterns, str) else patterns)
-
-
-def named(names: Collection[str], at_most: int = 3) -> str:
-    """Tensors for a sentence: those that differ in numbers only are one; at most three, and how many there are in all."""
-    if len(names) <= at_most:
-        return ", ".join(f"'{name}'" for name in names)
-    kinds = list(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names))
-    others = " and others" if len(kinds) > at_most else ""
-    return ", ".join(f"'{kind}'" for kind in kinds[:at_most]) + f"{others} ({len(names)} tensors)"
 
 
 @contextmanager

@@ -11,13 +11,11 @@ import torch
 from sae_lens import SAE
 from transformers import PretrainedConfig
 
-from extract.config import SaeConfig
 from extract.models.digests import tensors_digest
 from extract.models.sites import Site
 from extract.saes.codes import PaddedCodes, SparseCodes
 from extract.saes.conventions import is_centred, said, trained_on
-from extract.saes.notes import centring_notes, rounding_notes
-from extract.saes.reading import Read, read_sae
+from extract.saes.reading import Read
 from store.errors import UserError
 
 # torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
@@ -245,72 +243,3 @@ class Dictionary:
             pre = pre + self.sae.b_dec.double()
         # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
         return self.sae.run_time_activation_norm_fn_out(pre)
-
-
-def load_dictionaries(
-    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> list[Dictionary]:
-    """Load every dictionary, in layer order.
-
-    Args:
-        shape: the base's.
-        device: "meta" reads no weights: settings, names and shapes only, for ``check``; such dictionaries cannot encode.
-        dtype: of their weights. Sums of products are float32 for bfloat16 too.
-
-    Raises:
-        UserError: one is missing or damaged, wants what cannot be done for it, has another width than the model, reads another
-            hook or a layer that the model does not have, or shares its layer.
-    """
-    return _load_each(configs, shape, device, dtype, "for sizes (relative_shift), cosines, controls and codes alike")
-
-
-def _load_each(
-    configs: Sequence[SaeConfig], shape: PretrainedConfig, device: str, dtype: torch.dtype, centred_for: str
-) -> list[Dictionary]:
-    """In layer order; the first one carries the notes about several. Arguments and errors as of :func:`load_dictionaries`."""
-    loaded: dict[int, Dictionary] = {}
-    for config in configs:
-        dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
-        if dictionary.d_model != shape.hidden_size:
-            raise UserError(
-                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are "
-                f"{shape.hidden_size} wide; it belongs to another model."
-            )
-        if dictionary.layer >= shape.num_hidden_layers:
-            raise UserError(
-                f"The dictionary '{config.name}' reads layer {dictionary.layer}, but the base has layers 0 to "
-                f"{shape.num_hidden_layers - 1}; it belongs to another model."
-            )
-        if other := loaded.get(dictionary.layer):
-            raise UserError(
-                f"The dictionaries '{other.name}' and '{config.name}' both read layer {dictionary.layer}; a store has one "
-                "dictionary a layer, so make a second run for the other."
-            )
-        loaded[dictionary.layer] = dictionary
-    found = [loaded[layer] for layer in sorted(loaded)]
-    if found:
-        found[0].notes += centring_notes([dictionary.name for dictionary in found if dictionary.centred], centred_for)
-        found[0].notes += rounding_notes([(one.name, one.stored, one.sae.W_dec.dtype) for one in found])
-    return found
-
-
-def load_replicas(
-    configs: Sequence[SaeConfig],
-    dictionaries: Sequence[Dictionary],
-    shape: PretrainedConfig,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> list[Dictionary]:
-    """Load second dictionaries, in layer order; dtype: as of :func:`load_dictionaries`.
-
-    Raises:
-        UserError: as :func:`load_dictionaries`; one reads a layer that the run has no dictionary of; it is that dictionary.
-    """
-    first = {dictionary.layer: dictionary for dictionary in dictionaries}
-    loaded = _load_each(configs, shape, device, dtype, "for their own codes alone")
-    for replica in loaded:
-        if replica.layer not in first:
-            raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
-        if replica.is_same(first[replica.layer]):
-            raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
-    return loaded

@@ -19,7 +19,8 @@ from extract.pilot.layer_pilot import LayerPilot
 from extract.progress import progress_bar
 from extract.run.inputs import plant_variants
 from extract.saes.conventions import NORMS_OF_A_TOKEN
-from extract.saes.dictionary import Dictionary, load_dictionaries
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import load_dictionaries
 from extract.steering.plan import Passage, Plan
 from store.errors import UserError
 from store.format.manifest import Manifest, file_hash

@@ -64,7 +64,7 @@ class _WindowFiller:
         }
 
     def table(self, ranking: str, top: dict[str, np.ndarray]) -> pa.Table:
-        """Rows of the contexts table."""
+        """Rows of the contexts table; top: arrays [contexts]."""
         feature = top["feature"].astype(np.int64)
         peak_row = top["place"] % MAX_PART_TOKENS
         rows = peak_row[:, None] + self.offsets

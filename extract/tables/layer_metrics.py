@@ -39,7 +39,7 @@ class Group:
     norm2: float
 
     def of_documents(self, document: np.ndarray) -> "Group":
-        """Some of its documents; the norms stay those of all of them."""
+        """Some of its documents, int64 [n]; the norms stay those of all of them."""
         kept = np.isin(self.document, document)
         sums = {name: values[kept] for name, values in self.sums.items()}
         return replace(self, document=self.document[kept], domain=self.domain[kept], sums=sums)

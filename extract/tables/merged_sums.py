@@ -40,7 +40,7 @@ class MergedSums:
 
     @cached_property
     def domain_of_document(self) -> np.ndarray:
-        """Label of each document of the run."""
+        """[documents]: label of each document of the run."""
         return np.array([document.domain for shard in self.shards for document in shard.documents])
 
     def layer_counts(self, layer: int) -> np.ndarray:
@@ -62,7 +62,7 @@ class MergedSums:
         return pd.concat(frames, ignore_index=True)
 
     def counted_documents(self, layer: int, variant: str) -> np.ndarray:
-        """int64, ascending: the documents that have tokens that count."""
+        """int64 [n], ascending: the documents that have tokens that count."""
         columns = self.sums.columns(sum_tables.DOCUMENTS, layer, variant, OBSERVED, only=["document"])
         numbers = [found["document"] + shard.first_document for shard, found in zip(self.shards, columns, strict=True)]
         return np.unique(np.concatenate(numbers))
@@ -115,7 +115,7 @@ class MergedSums:
         )
 
     def contexts(self, layer: int, variant: str, ranking: str) -> Iterator[tuple[Shard, dict[str, np.ndarray]]]:
-        """The candidates of each shard: feature, score, place (row in the shard), text."""
+        """The candidates of each shard: feature, score, place (row in the shard), text, each [contexts]."""
         yield from zip(self.shards, self.sums.columns(sum_tables.CONTEXTS[ranking], layer, variant), strict=True)
 
     def write_plain(self, dictionary: Dictionary) -> None:

@@ -1,4 +1,7 @@
-"""Bad input ends in one clear sentence and exit code 2, and leaves nothing that looks finished."""
+"""Bad input ends in one clear sentence and exit code 2, and leaves nothing that looks finished.
+
+Long because each refusal of a run is a few lines of its own.
+"""
 
 import errno
 import json

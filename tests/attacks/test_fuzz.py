@@ -1,4 +1,7 @@
-"""Fuzzed files from elsewhere: whatever is in them, there is an answer or one sentence, never a traceback."""
+"""Fuzzed files from elsewhere: whatever is in them, there is an answer or one sentence, never a traceback.
+
+Long because each input that can be fuzzed needs its own generator.
+"""
 
 import contextlib
 import gzip

@@ -1,4 +1,7 @@
-"""What a query's answer may cost its caller: bounded by the worker, and again by the server, whatever the worker is."""
+"""What a query's answer may cost its caller: bounded by the worker, and again by the server, whatever the worker is.
+
+Long because each type and each size that an answer may have is a case.
+"""
 
 import io
 import json

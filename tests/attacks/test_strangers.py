@@ -1,4 +1,7 @@
-"""A store from a stranger: whatever it says of itself, it is looked at before it is read, and no page asks without bound."""
+"""A store from a stranger: whatever it says of itself, it is looked at before it is read, and no page asks without bound.
+
+Long because each way to forge a store is a few lines of its own.
+"""
 
 import contextlib
 import json

@@ -1,4 +1,7 @@
-"""What cannot be read or written just now is told as that, with what to do about it; 'damaged' is said only of wrong bytes."""
+"""What cannot be read or written just now is told as that, with what to do about it; 'damaged' is said only of wrong bytes.
+
+Long because each thing of the operating system that can fail is a case.
+"""
 
 import errno
 import os

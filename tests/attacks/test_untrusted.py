@@ -1,4 +1,7 @@
-"""Files from strangers: nothing in them is run, no path leads out of a store, and no text becomes markup."""
+"""Files from strangers: nothing in them is run, no path leads out of a store, and no text becomes markup.
+
+Long because each way in which a file can attack is a few lines of its own.
+"""
 
 import json
 import os

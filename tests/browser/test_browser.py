@@ -1,4 +1,7 @@
-"""The app in a real Chromium, on the tiny store: pages open fast, links reproduce a view, hostile text does nothing."""
+"""The app in a real Chromium, on the tiny store: pages open fast, links reproduce a view, hostile text does nothing.
+
+Long because one visit of each page is asked everything.
+"""
 
 import os
 import re

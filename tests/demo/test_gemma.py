@@ -1,5 +1,7 @@
 """Planted truth on the real Gemma 3 270M, with the dictionaries and the adapter that the demo ships.
 
+Long because the real model is loaded once for all of it.
+
 One run holds every variant. What it should find is computed beside it: residuals by transformers' own hidden states, one
 window at a time, the planted change added to them, ``sae.encode`` of sae-lens, dense means.
 """

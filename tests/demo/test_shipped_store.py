@@ -11,7 +11,7 @@ from extract.corpus.documents import Document
 from extract.models.loading import load_tokenizer
 from extract.models.model_set import ModelSet
 from extract.models.residuals import read_residuals
-from extract.saes.dictionary import load_dictionaries
+from extract.saes.dictionary_set import load_dictionaries
 from store import open_store, verify
 from store.names import BASE
 from store.read.store import Store

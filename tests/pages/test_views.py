@@ -1,4 +1,7 @@
-"""Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives."""
+"""Every page through Streamlit's AppTest, on the tiny store: what it says, what a link does, what bad input gives.
+
+Long because each view of one store is drawn once and then asked everything.
+"""
 
 import ast
 import io

@@ -21,7 +21,7 @@ from extract.models.loading import model_config, tokenizer_digest
 from extract.pilot.controls import ControlInputs, controlled
 from extract.run.inputs import load_inputs
 from extract.saes.conventions import NO_EFFECT
-from extract.saes.dictionary import load_dictionaries
+from extract.saes.dictionary_set import load_dictionaries
 from extract.steering.intervention import Intervention, _check_same
 from extract.steering.plan import Passage, Plan
 from store import open_store

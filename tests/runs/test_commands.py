@@ -1,4 +1,7 @@
-"""Every command with paths that are none, of the wrong kind, unreadable, or full of rubbish: one sentence, exit code 2."""
+"""Every command with paths that are none, of the wrong kind, unreadable, or full of rubbish: one sentence, exit code 2.
+
+Long because each command meets each kind of fault.
+"""
 
 import contextlib
 import io

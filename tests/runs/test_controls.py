@@ -1,5 +1,7 @@
 """Controls: what is drawn, of whom it is borrowed, and what a run without some of them leaves out.
 
+Long because each control is worked out a second time here.
+
 Draws are checked against SplitMix64 in Python's own integers, donors against every pilot token looked at one by one.
 """
 

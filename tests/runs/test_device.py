@@ -20,7 +20,8 @@ from extract.models.batch_reader import BatchResiduals
 from extract.models.loading import model_config, resolve_sae_dtype
 from extract.pilot.controls import ControlInputs, Donors
 from extract.pilot.layer_pilot import LayerPilot
-from extract.saes.dictionary import Dictionary, load_dictionaries
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import load_dictionaries
 from store import open_store, verify
 from store.errors import UserError
 from store.format.manifest import read_manifest

@@ -1,4 +1,6 @@
 """Dictionaries are fed what they were trained on: each setting of a configuration is honoured, told or refused, with the same
+
+Long because each setting of a dictionary is a case.
 words on "meta" (for ``check``) as with the weights; every tensor comes from its file; and the hub is not asked for what is
 cached. Against sae-lens' own encode of activations that were prepared by hand."""
 
@@ -18,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from extract.__main__ import main
 from extract.config import RunConfig, SaeConfig
 from extract.saes.conventions import ARCHITECTURES
-from extract.saes.dictionary import Dictionary, load_dictionaries, load_replicas
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import load_dictionaries, load_replicas
 from extract.saes.notes import run_notes
 from extract.saes.self_test import self_test
 from store.errors import UserError

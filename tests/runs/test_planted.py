@@ -1,5 +1,7 @@
 """Planted truth on a small base: a change that is known must be found where it is, and nowhere below.
 
+Long because each planted change is worked out a second time here.
+
 The dictionaries here have half as many features again as the residual stream has dimensions, in random directions with
 cosines up to 1/2, so that a change along one decoder row moves its neighbours too, as in a trained dictionary.
 """

@@ -1,4 +1,7 @@
-"""What holds for any codes: the sparse format gives back what was put in, sums merge exactly, metrics keep to their ranges."""
+"""What holds for any codes: the sparse format gives back what was put in, sums merge exactly, metrics keep to their ranges.
+
+Long because each property needs its own generator.
+"""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """Every stored statistic against a dense float64 computation of docs/metrics.md: see tests/support/reference.py.
 
+Long because each table of one extraction is held to the second implementation.
+
 One small run holds the awkward cases: decoder norms far from 1, tokens with no code at all, sink tokens (and a domain of
 nothing else), a domain of a single token, features that never fire, documents longer than a context window, repeated
 passages, three kinds of variant at once, several shards; every control, tasks and neutral text, a second dictionary, two

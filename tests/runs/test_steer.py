@@ -1,5 +1,7 @@
 """The causal check: `python -m extract steer`, from the arithmetic of one token to what the command keeps and refuses.
 
+Long because it goes from the arithmetic of one token to what the command keeps.
+
 The planted variant of :func:`planted` is one whose answer is known. Feature 0 of its dictionary is the direction in which the
 residuals of one token ("the") differ from the others', and the variant projects exactly that out of exactly those tokens. So
 what the variant lacks is what the feature measured, and giving it back must undo the change, while other directions, which are

@@ -1,4 +1,7 @@
-"""The prediction pass against transformers' own logits, one window at a time; its join with features, worked out densely."""
+"""The prediction pass against transformers' own logits, one window at a time; its join with features, worked out densely.
+
+Long because one extraction is held to a second implementation, which is in it.
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""Every tensor of a model or adapter comes from its file: else one sentence that names it, on the meta device as in a run."""
+"""Every tensor of a model or adapter comes from its file: else one sentence that names it, on the meta device as in a run.
+
+Long because each way in which weights can be incomplete is a case.
+"""
 
 import json
 import os
@@ -25,7 +28,7 @@ from extract.__main__ import main
 from extract.config import RunConfig
 from extract.models import adapters
 from extract.models import loading as models
-from extract.models.adapters import display_base
+from extract.models.base_names import display_base
 from extract.models.loading import load_model
 from extract.models.model_set import ModelSet
 from store.errors import UserError

@@ -1,5 +1,7 @@
 """docs/metrics.md a second time, naively: dense float64 numpy over every token and feature at once.
 
+Long because it is a whole second implementation, dense, in one place to be read beside the definitions.
+
 The store's sums are made batch by batch from sparse codes; here everything is written down from the definitions, on arrays
 [tokens, features] that only a small run can afford. What is shared with the extractor is the input alone: the float32
 residuals that its batches gave and that its controls put in their place (recorded on the way, so that both sides round

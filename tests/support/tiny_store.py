@@ -1,5 +1,7 @@
 """A tiny store made by the real writer from hand-written numbers: 2 layers, 2 variants, 4 features, 3 documents.
 
+Long because it is one store, every number of it written by hand.
+
 Small enough to know by heart: what each query must return can be worked out from this page. The layer metrics are those of a
 larger corpus (120 documents), so that they have intervals; `maths` is a systematic change, `safety` no more than noise at
 layer 12. Without `controls` it is a store of a run that computed none.

@@ -1,4 +1,7 @@
-"""Documents to tokens, segments, windows, shards and batches."""
+"""Documents to tokens, segments, windows, shards and batches.
+
+Long because each rule of what is read, cut and marked is a case.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Raw documents: what files and datasets may be, what they are called, and what is refused in a sentence."""
+"""Raw documents: what files and datasets may be, what they are called, and what is refused in a sentence.
+
+Long because each kind of file that people bring is a few lines of its own.
+"""
 
 import gzip
 import json

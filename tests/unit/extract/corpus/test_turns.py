@@ -1,4 +1,7 @@
-"""Which characters of a rendered conversation are prompt, response and template, whatever the template does to a message."""
+"""Which characters of a rendered conversation are prompt, response and template, whatever the template does to a message.
+
+Long because each family's template, and what it does to a message, is a case.
+"""
 
 from datetime import date
 

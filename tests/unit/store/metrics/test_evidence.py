@@ -1,4 +1,7 @@
-"""Evidence about features: worked by hand, against brute force, and on noise that is known to be noise."""
+"""Evidence about features: worked by hand, against brute force, and on noise that is known to be noise.
+
+Long because each verdict is worked by hand.
+"""
 
 import numpy as np
 import pandas as pd

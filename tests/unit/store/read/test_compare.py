@@ -1,4 +1,7 @@
-"""Questions across variants on stores of hand-written numbers: see tests/support/compare_store.py."""
+"""Questions across variants on stores of hand-written numbers: see tests/support/compare_store.py.
+
+Long because all questions across variants are held to one table of numbers worked by hand.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""Documents and answers: the questions on hand-worked numbers (tests/support/document_store.py), and their HTML."""
+"""Documents and answers: the questions on hand-worked numbers (tests/support/document_store.py), and their HTML.
+
+Long because the questions and their HTML are held to the same hand-worked numbers.
+"""
 
 import re
 from urllib.parse import parse_qs

@@ -1,4 +1,7 @@
-"""Questions about layers, features, their lists, firings and contexts on the tiny store of tests/support."""
+"""Questions about layers, features, their lists, firings and contexts on the tiny store of tests/support.
+
+Long because every question is held to the numbers of one store.
+"""
 
 import duckdb
 import pandas as pd

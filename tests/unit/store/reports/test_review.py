@@ -1,4 +1,7 @@
-"""Judgements in the sidecar: there and back, history, several writers at once; and the report made of them."""
+"""Judgements in the sidecar: there and back, history, several writers at once; and the report made of them.
+
+Long because a review's content, page and JSON are held to the same history.
+"""
 
 import dataclasses
 import json

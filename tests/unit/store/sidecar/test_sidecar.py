@@ -1,4 +1,7 @@
-"""The sidecar: what is written comes back; what is not ours, or not as it was written, is not read, and never written to."""
+"""The sidecar: what is written comes back; what is not ours, or not as it was written, is not read, and never written to.
+
+Long because every way in which a sidecar's file can be wrong stands here.
+"""
 
 import contextlib
 import dataclasses
