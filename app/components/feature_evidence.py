@@ -80,7 +80,7 @@ def top_contexts(
     records, names = records[:limit], (BASE, variant)
     top = contexts.scale([(record["base_values"], record["variant_values"]) for record in records])
     windows = (
-        contexts.context(record, top, names, number, veiled=_is_veiled(record))
+        contexts.context(record, top, names, number, blurred=_is_blurred(record))
         for record, number in zip(records, alike, strict=False)
     )
     st.html(contexts.legend(top, names) + Markup("").join(windows))
@@ -97,7 +97,7 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
         found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
-            return contexts.excerpt(record, (BASE, variant), _is_veiled(record))
+            return contexts.excerpt(record, (BASE, variant), _is_blurred(record))
     return None
 
 
@@ -155,8 +155,8 @@ def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
     return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
 
 
-def _is_veiled(record: dict) -> bool:
-    return blur.may_be_harmful(str(record["domain"])) and not blur.is_lifted()
+def _is_blurred(record: dict) -> bool:
+    return blur.may_be_harmful(str(record["domain"])) and not blur.is_shown()
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:

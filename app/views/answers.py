@@ -58,7 +58,7 @@ if found.empty:
 prompts = sorted(found["prompt"].unique())
 pager = tables.Pager(len(prompts), PAGE_SIZE)
 chosen = prompts[pager.offset : pager.offset + PAGE_SIZE]
-blurred = harmful and not blur.is_lifted()
+blurred = harmful and not blur.is_shown()
 line = pager.buttons(f"{words.counted(len(prompts), 'prompt')} · page {pager.page:,} of {pager.last:,}")
 line.download_button(
     f"Download {words.counted(len(prompts), 'prompt')} (CSV)",

@@ -135,7 +135,7 @@ with st.container(**pickers.ROW):
 if not values:
     st.info("This store kept no token metrics, so that nothing can be shown of single tokens.", icon=":material/search_off:")
     st.stop()
-value, lifted = VALUES[metric], blur.is_lifted()
+value, lifted = VALUES[metric], blur.is_shown()
 listed = choose(store, variant, layer, value, lifted)
 last = int(store.manifest.rows["documents"]) - 1
 if listed.empty and "document" not in st.query_params:

