@@ -279,6 +279,8 @@ def test_the_help_of_every_command_is_plain_and_narrow(run, names, width, capsys
     """No boxes, no colours, nothing about shell completion; every argument is explained."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("FORCE_COLOR", "1")
+    for made in (app.meta, demo_app.meta):
+        monkeypatch.setattr(made, "_fallback_console", None)  # it keeps the width of when it was first asked for
     for line in [["--help"], *([name, "--help"] for name in names if not name.startswith("-"))]:
         assert run(line) == 0
         told = capsys.readouterr()
