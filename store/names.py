@@ -7,7 +7,7 @@ ALL = "all"
 """Every domain, or every segment, together."""
 
 KINDS = ("vanished", "attenuated", "unchanged", "amplified", "appeared")
-"""How a feature changed: the column ``kind`` (:func:`store.metrics.layer.feature_kind`)."""
+"""How a feature changed: the column ``kind`` (:func:`store.metrics.feature_numbers.feature_kind`)."""
 
 RANKINGS = ("base", "variant", "increase", "decrease", "spread")
 """By what contexts are chosen: the column ``ranking``. The last is a random sample of the tokens where the feature fires in
@@ -21,7 +21,7 @@ CONTROLS = ("rerun", "isotropic", "shuffled", "mean_shift")
 plus another token's delta at that length; plus the mean delta. Definitions: docs/metrics.md."""
 
 GATES = ("fits", "strained", "does not fit")
-"""Whether the base's dictionary still describes a variant: the column ``gate`` (:func:`store.metrics.layer.fit_gate`)."""
+"""Whether the base's dictionary still describes a variant: the column ``gate`` (store/metrics/feature_numbers.py)."""
 
 VERDICTS = ("suppressed", "amplified", "moved", "does not fit", "near threshold", "within noise", "untestable")
 """What can be said of a feature's change: the column ``verdict`` (:func:`store.metrics.evidence.verdicts`)."""

@@ -7,7 +7,7 @@ from app.charts import axes, profiles
 from app.components import badges, pickers
 from app.markup import contexts
 from app.words import meanings, metrics, palette
-from store.metrics import catalogue
+from store.metrics import layer_metrics
 from store.names import ALL, CONTROLS, OBSERVED
 from store.read.store import Store
 
@@ -84,7 +84,7 @@ if observed["low"].notna().any():
 else:
     st.caption("Too few documents for intervals, or none computed. Click a point for the features behind it.")
 measured = set(observed["metric"])
-panels = catalogue.panels()
+panels = layer_metrics.panels()
 others = sorted(measured - {name for names in panels.values() for name in names})
 for heading, names in (panels | {"More": others}).items():
     shown = [name for name in names if name in measured]

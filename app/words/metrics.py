@@ -1,4 +1,4 @@
-"""The metrics of layers in words: those of store/metrics/catalogue.py, and what the app makes of them."""
+"""The metrics of layers in words: those of store/metrics/layer_metrics.py, and what the app makes of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.words.text import short
-from store.metrics import catalogue
-from store.metrics.catalogue import Metric
+from store.metrics import layer_metrics
+from store.metrics.layer_metrics import Metric
 from store.text import on_one_line
 
 METRICS: Mapping[str, Metric] = ChainMap(
@@ -18,7 +18,7 @@ METRICS: Mapping[str, Metric] = ChainMap(
             "control − observed", format="+.3f",
         )
     },
-    catalogue.METRICS,
+    layer_metrics.METRICS,
 )  # fmt: skip
 """Those of the catalogue, and what the app makes of one."""
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from extract.bench.discoveries import SIZES, document_lengths
 from extract.bench.page import Row
-from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.intervals import excess_intervals, intervals
+from store.metrics.layer_metrics import METRICS, layer_values
 
 COVERAGE_TARGET = (0.93, 0.97)
 

@@ -17,8 +17,8 @@ from extract.config import load_config
 from extract.demo import ADAPTERS
 from extract.demo.data import training_sets as datasets
 from store.errors import UserError
-from store.format.claim import alone
 from store.format.manifest import MANIFEST_FILE
+from store.format.place_lock import alone
 from store.format.writer import make_folder
 
 WORLD = datasets.HERE / "configs" / "world.yaml"

@@ -11,13 +11,13 @@ import torch
 
 from extract.measure.paired_codes import Union
 from extract.saes.codes import SparseCodes
-from store.metrics.layer import HISTOGRAM_BINS
+from store.metrics.feature_numbers import HISTOGRAM_BINS
 
 
 def feature_sums(
     union: Union, group_of_row: torch.Tensor, document_of_row: torch.Tensor, near: torch.Tensor
 ) -> dict[str, np.ndarray]:
-    """The sums of :data:`store.metrics.layer.FEATURE_SUMS`, for every (group, feature) that fired.
+    """The sums of :data:`store.metrics.feature_numbers.FEATURE_SUMS`, for every (group, feature) that fired.
 
     Args:
         group_of_row: int64 [n_rows], domain or segment.

@@ -19,7 +19,7 @@ from extract.measure.top_contexts import ContextRanker
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics.layer import histogram_edges
+from store.metrics.feature_numbers import histogram_edges
 from store.names import BASE, OBSERVED
 
 

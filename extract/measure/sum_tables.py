@@ -10,14 +10,14 @@ import numpy as np
 
 from extract.config import RunConfig
 from store.format.tables import COUNT_SUMS, DOCUMENT_SUMS
-from store.metrics.layer import FEATURE_SUMS
+from store.metrics.feature_numbers import FEATURE_SUMS
 from store.names import BASE, OBSERVED, RANKINGS
 
 SPECTRUM_SHARDS = 16
 """The spectrum is taken over the first shards, a random sample since documents come in hash order: each of them holds
 d_model^2 sums for every layer and variant."""
 FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
-"""Those of :data:`store.metrics.layer.FEATURE_SUMS` that are counts."""
+"""Those of :data:`store.metrics.feature_numbers.FEATURE_SUMS` that are counts."""
 
 
 def key(*place: object) -> str:

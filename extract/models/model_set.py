@@ -16,11 +16,11 @@ from extract.config import RunConfig, display_name
 from extract.models.adapters import Adapter, inside
 from extract.models.base_sums import Untouched
 from extract.models.digests import tensors_digest
+from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.settings import Settings, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange
-from extract.models.trial import embedding_rows, try_model
 from extract.models.weight_files import named
 from store.errors import UserError
 from store.names import BASE

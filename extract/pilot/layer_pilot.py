@@ -26,7 +26,7 @@ from store.errors import UserError
 from store.files import whole
 from store.format.manifest import file_hash
 from store.format.writer import PILOT_FILE, StoreWriter
-from store.metrics.layer import power_of_two
+from store.metrics.feature_numbers import power_of_two
 
 PILOT_TOKENS = 16_384
 LEAST_PILOT_TOKENS = 2_048

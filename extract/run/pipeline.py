@@ -40,8 +40,8 @@ from extract.tables.layer_metrics import write_layer_metrics
 from extract.tables.merged_sums import MergedSums, write_documents
 from extract.tables.spectrum import write_spectrum
 from store.errors import UserError, first_line, reason
-from store.format.claim import claimed
 from store.format.manifest import Manifest, read_manifest
+from store.format.place_lock import claimed
 from store.format.writer import WORK_FOLDER, StoreWriter
 from store.names import BASE
 from store.read.verification import verify

@@ -11,7 +11,7 @@ from extract.saes.decoder_rows import close_pairs, nearest_rows
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import MergedSums
 from store.metrics.evidence import PooledChange, feature_evidence, floors
-from store.metrics.layer import feature_kind, feature_values, firing_rates
+from store.metrics.feature_numbers import feature_kind, feature_values, firing_rates
 from store.names import ALL
 
 

@@ -12,9 +12,9 @@ from extract.measure.sum_tables import counterparts_of
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import MergedSums
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics.catalogue import METRICS, layer_values
+from store.metrics.feature_numbers import beyond_noise, fit_gate, systematic_share
 from store.metrics.intervals import excess_intervals, intervals
-from store.metrics.layer import beyond_noise, fit_gate, systematic_share
+from store.metrics.layer_metrics import METRICS, layer_values
 from store.names import ALL, BASE, OBSERVED
 
 Margin = tuple[str, str]
@@ -82,7 +82,7 @@ class CounterpartTables:
         return {margin: self._group(*margin) for margin in [(ALL, ALL), *domains, *segments]}
 
     def systematic_share(self, domain: str) -> float:
-        """See :func:`store.metrics.layer.systematic_share`; of a domain, all segments."""
+        """See :func:`store.metrics.feature_numbers.systematic_share`; of a domain, all segments."""
         chosen, sums = self._domains(domain), self.groups[domain, ALL].sums
         total = self.shift_totals[chosen].sum(axis=0)
         norm2 = self.shift_norm2[chosen].sum()

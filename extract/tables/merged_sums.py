@@ -16,7 +16,7 @@ from extract.measure.sums_file import ShardSums
 from extract.saes.dictionary import Dictionary
 from extract.tables.labels import Evidence
 from store.format.writer import StoreWriter
-from store.metrics.layer import HISTOGRAM_BINS, histogram_edges
+from store.metrics.feature_numbers import HISTOGRAM_BINS, histogram_edges
 from store.names import BASE, OBSERVED
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from store import Store, files, open_store
 from store.errors import UserError, reason
 from store.exchange.subset import Cut, copy_subset, steps
-from store.format.claim import claimed
 from store.format.manifest import Manifest
+from store.format.place_lock import claimed
 from store.format.writer import StoreWriter
 from store.sidecar import entries
 

@@ -7,7 +7,7 @@
 --
 -- Words: a *layer* is a decoder block, read at resid_post, with one dictionary (SAE). A *model* is 'base' or a variant's
 -- name. A *domain* is a label of the corpus or 'all'; a *segment* is text, template, prompt, response or 'all'.
--- Activations are *scaled*: raw code x ||W_dec,j||. Definitions and formulas: docs/metrics.md and store/metrics/catalogue.py.
+-- Activations are *scaled*: raw code x ||W_dec,j||. Definitions and formulas: docs/metrics.md and store/metrics/layer_metrics.py.
 -- VIRTUAL columns take no space: they are worked out when read. FLOAT is where seven digits are plenty.
 
 CREATE TABLE layers (

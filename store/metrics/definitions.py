@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.metrics.catalogue import METRICS, Metric
+from store.metrics.layer_metrics import METRICS, Metric
 from store.metrics.thresholds import (
     FLOOR_FEATURES,
     FLOOR_PERCENTILE,

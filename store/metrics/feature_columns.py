@@ -1,7 +1,7 @@
 """The numbers of a feature's change, each once: what it is called, what it means, how it is written, where it is shown.
 
 Lists and their sorting (store/read/feature_filter.py), reports (store/reports) and the app's tables follow from
-:data:`COLUMNS`. How a number is worked out stands in store/metrics/layer.py and store/metrics/evidence.py.
+:data:`COLUMNS`. How a number is worked out stands in store/metrics/feature_numbers.py and store/metrics/evidence.py.
 """
 
 from __future__ import annotations

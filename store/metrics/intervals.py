@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from store.metrics.catalogue import METRICS, estimates
 from store.metrics.estimates import GroupSums
 from store.metrics.evidence import strata
+from store.metrics.layer_metrics import METRICS, estimates
 from store.metrics.thresholds import LEVEL, MIN_DOCUMENTS
 
 
@@ -23,7 +23,7 @@ def intervals(
     variant_total_norm2: float,
     mean_norm: float,
 ) -> dict[str, tuple[float, float]]:
-    """The interval of every metric of :func:`store.metrics.catalogue.layer_values`, over one group of tokens.
+    """The interval of every metric of :func:`store.metrics.layer_metrics.layer_values`, over one group of tokens.
 
     Args:
         documents: an array [documents] for each of :data:`store.format.tables.DOCUMENT_SUMS`. A document stands once (its

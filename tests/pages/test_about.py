@@ -12,7 +12,7 @@ from app.words import metrics
 from store import open_store
 from store.format.tables import DOCUMENT_SUMS
 from store.metrics import definitions
-from store.metrics.catalogue import METRICS, layer_values
+from store.metrics.layer_metrics import METRICS, layer_values
 from store.names import CONTROLS
 from store.reports.terminal import describe
 from tests.support import ROOT, pages

@@ -13,14 +13,14 @@ from extract.demo import rebuild as rebuilding
 from store import open_store, verify
 from store.errors import UserError
 from store.exchange import publish as publishing
-from store.format.claim import alone, claimed
+from store.format.place_lock import alone, claimed
 from store.sidecar.entries import read_steering, sidecar_path, write_steering
 from store.sidecar.steering import Steering
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from store.format.claim import claimed
+from store.format.place_lock import claimed
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -79,7 +79,7 @@ def test_many_at_once_hold_it_one_after_the_other(tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from store.format.claim import claimed
+from store.format.place_lock import claimed
 from store.errors import UserError
 out, mark = Path(sys.argv[1]), Path(sys.argv[2])
 until, n = time.monotonic() + 3, 0

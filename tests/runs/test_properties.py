@@ -16,9 +16,9 @@ from store.format.codes import Codes, LayerCodes
 from store.format.part_reading import n_tokens, read_codes, read_counted, read_feature
 from store.format.part_writing import write_part
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics import layer as metrics
-from store.metrics.catalogue import layer_values
-from store.metrics.layer import FEATURE_SUMS
+from store.metrics import feature_numbers as metrics
+from store.metrics.feature_numbers import FEATURE_SUMS
+from store.metrics.layer_metrics import layer_values
 from tests.support import EXAMPLES
 
 pytestmark = pytest.mark.fuzz

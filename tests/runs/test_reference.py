@@ -31,8 +31,8 @@ from store.format.codes import Codes, LayerCodes
 from store.format.part_reading import read_codes
 from store.format.part_writing import write_part
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics import layer as metrics
-from store.metrics.catalogue import layer_values
+from store.metrics import feature_numbers as metrics
+from store.metrics.layer_metrics import layer_values
 from store.names import VERDICTS
 from store.read.store import Store
 from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
@@ -750,7 +750,7 @@ def test_peak_memory_does_not_grow_with_tokens(tmp_path: Path) -> None:
     assert many - few < 24 * 1024, f"{few / 1024:.0f} MiB for 6,000 tokens, {many / 1024:.0f} MiB for 26,000"
 
 
-# ---- store/metrics/layer.py by hand ----
+# ---- store/metrics/feature_numbers.py by hand ----
 
 
 def sums(**given: float) -> dict[str, float]:

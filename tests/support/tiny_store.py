@@ -17,7 +17,7 @@ from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
 from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
-from store.metrics.layer import feature_values, fit_gate
+from store.metrics.feature_numbers import feature_values, fit_gate
 
 LAYERS = (5, 12)
 VARIANTS = ("maths", "safety")

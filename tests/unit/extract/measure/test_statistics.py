@@ -15,7 +15,7 @@ from extract.measure.sum_tables import Column, SumTable
 from extract.measure.top_contexts import text_hashes, top_contexts
 from extract.saes.dictionary import SparseCodes
 from store.errors import UserError
-from store.metrics.layer import FEATURE_SUMS
+from store.metrics.feature_numbers import FEATURE_SUMS
 
 
 def window_text(token_ids, window_of_row, row, before, after):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from store.metrics import evidence, reasons
-from store.metrics.layer import beyond_noise, feature_kind, systematic_share
+from store.metrics.feature_numbers import beyond_noise, feature_kind, systematic_share
 from store.names import VERDICTS
 
 NAN = float("nan")

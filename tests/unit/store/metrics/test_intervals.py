@@ -7,9 +7,9 @@ from scipy import stats
 from extract.bench.coverage import SyntheticLaw, coverage
 from extract.bench.discoveries import SIZES
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics.catalogue import METRICS, layer_values
 from store.metrics.evidence import strata
 from store.metrics.intervals import excess_intervals, intervals
+from store.metrics.layer_metrics import METRICS, layer_values
 
 LAW = SyntheticLaw.of(SIZES, spread=1.0, seed=0)
 WITHOUT_INTERVAL = "systematic_share"

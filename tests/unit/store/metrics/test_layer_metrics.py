@@ -5,11 +5,11 @@ import pytest
 
 from app.words import metrics
 from store.format.tables import DOCUMENT_SUMS
-from store.metrics import catalogue, definitions
-from store.metrics.catalogue import METRICS, Metric, layer_values
+from store.metrics import definitions, layer_metrics
 from store.metrics.estimates import Estimate
+from store.metrics.feature_numbers import systematic_share
 from store.metrics.intervals import excess_intervals, intervals
-from store.metrics.layer import systematic_share
+from store.metrics.layer_metrics import METRICS, Metric, layer_values
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_metric_of_the_catalogue_alone_has_value_interval_excess_and_words(mad
     assert excess == pytest.approx(0.7 - 0.6)  # lower is more
     assert metrics.metric("moved_codes").label == "Moved codes" and metrics.metric("moved_codes").scale == "share of codes"
     assert metrics.relative_metric("moved_codes").label == "1 − moved codes"
-    assert catalogue.panels()["Made up"] == ["moved_codes"]
+    assert layer_metrics.panels()["Made up"] == ["moved_codes"]
     defined = {row[0]: row[1:] for section in definitions.sections() for row in section.rows}
     assert defined["`moved_codes`"] == (
         "sqrt(1 − mean ‖b − a‖₁ / max)", "share of codes, 0 … 1", "control − observed", "Is this made up?",

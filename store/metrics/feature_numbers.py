@@ -1,6 +1,6 @@
 """From additive sums to numbers. Pure numpy; nothing here reads a file or knows a model.
 
-Metrics of a layer: store/metrics/catalogue.py.
+Metrics of a layer: store/metrics/layer_metrics.py.
 
 Notation, as in docs/metrics.md: base model A and variant B on the same tokens; residuals ``h_a``, ``h_b`` and
 ``delta = h_b - h_a``; scaled codes ``a``, ``b`` (raw code x ||W_dec,j||); N tokens that count.
