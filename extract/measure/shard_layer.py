@@ -18,7 +18,7 @@ from extract.measure.sum_tables import SPECTRUM_SHARDS, counterparts_of
 from extract.measure.top_contexts import ContextRanker
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics.feature_numbers import histogram_edges
 from store.names import BASE, OBSERVED
 

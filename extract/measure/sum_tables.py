@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.config import RunConfig
-from store.format.tables import COUNT_SUMS, DOCUMENT_SUMS
+from store.format.document_sums import COUNT_SUMS, DOCUMENT_SUMS
 from store.metrics.feature_numbers import FEATURE_SUMS
 from store.names import BASE, OBSERVED, RANKINGS
 

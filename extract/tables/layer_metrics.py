@@ -11,7 +11,7 @@ from extract.corpus.render import SEGMENTS
 from extract.measure.sum_tables import counterparts_of
 from extract.saes.dictionary import Dictionary
 from extract.tables.merged_sums import MergedSums
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics.feature_numbers import beyond_noise, fit_gate, systematic_share
 from store.metrics.intervals import excess_intervals, intervals
 from store.metrics.layer_metrics import METRICS, layer_values

@@ -53,7 +53,7 @@ class MergedSums:
         return int(self._total("sinks", sum_tables.LAYER, layer))
 
     def document_sums(self, layer: int, name: str, control: str) -> pd.DataFrame:
-        """A counterpart's rows, by document and segment: these two, and :data:`store.format.tables.DOCUMENT_SUMS`."""
+        """A counterpart's rows, by document and segment: these two, and :data:`store.format.document_sums.DOCUMENT_SUMS`."""
         frames = []
         for shard, columns in zip(self.shards, self.sums.columns(sum_tables.DOCUMENTS, layer, name, control), strict=True):
             columns["document"] = columns["document"] + shard.first_document

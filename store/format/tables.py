@@ -151,16 +151,5 @@ def stored_columns(table: str) -> dict[str, str]:
     return dict(zip(rows["column_name"], rows["data_type"], strict=True))
 
 
-def _sums() -> dict[str, str]:
-    return {name: kind for name, kind in stored_columns("document_sums").items() if name not in TABLE_KEYS["document_sums"]}
-
-
-DOCUMENT_SUMS = tuple(_sums())
-"""Columns of the table document_sums, each a sum over the counted tokens of one document and segment."""
-
-COUNT_SUMS = tuple(name for name, kind in _sums().items() if kind == "BIGINT")
-"""Those of :data:`DOCUMENT_SUMS` that are counts (int64); the others are float64."""
-
-
 def _names(rows: pd.DataFrame | pa.Table) -> list[str]:
     return rows.column_names if isinstance(rows, pa.Table) else list(rows.columns)

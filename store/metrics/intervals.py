@@ -26,7 +26,7 @@ def intervals(
     """The interval of every metric of :func:`store.metrics.layer_metrics.layer_values`, over one group of tokens.
 
     Args:
-        documents: an array [documents] for each of :data:`store.format.tables.DOCUMENT_SUMS`. A document stands once (its
+        documents: an array [documents] for each of DOCUMENT_SUMS (store/format/document_sums.py). A document stands once (its
             segments added up); one without counted tokens is ignored.
         domain: [documents] the label of each document's domain.
         base_total_norm2, variant_total_norm2, mean_norm: as for ``layer_values``.

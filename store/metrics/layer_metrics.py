@@ -190,7 +190,7 @@ def layer_values(
     """Every metric of one group of tokens that follows from its sums.
 
     Args:
-        sums: one number for each of :data:`store.format.tables.DOCUMENT_SUMS`, summed over the group.
+        sums: one number for each of :data:`store.format.document_sums.DOCUMENT_SUMS`, summed over the group.
         base_total_norm2: ||sum_t h_a||^2 over the group's tokens.
         variant_total_norm2: ||sum_t h_b||^2.
         mean_norm: ||mu||, the norm of the base's mean residual in the pilot.

@@ -10,7 +10,7 @@ from app import data
 from app.components import manifest_rows
 from app.words import metrics
 from store import open_store
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics import definitions
 from store.metrics.layer_metrics import METRICS, layer_values
 from store.names import CONTROLS

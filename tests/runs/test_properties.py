@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as arrays
 from extract.measure import feature_sums, paired_codes, top_contexts
 from extract.saes.dictionary import SparseCodes
 from store.format.codes import Codes, LayerCodes
+from store.format.document_sums import DOCUMENT_SUMS
 from store.format.part_reading import n_tokens, read_codes, read_counted, read_feature
 from store.format.part_writing import write_part
-from store.format.tables import DOCUMENT_SUMS
 from store.metrics import feature_numbers as metrics
 from store.metrics.feature_numbers import FEATURE_SUMS
 from store.metrics.layer_metrics import layer_values

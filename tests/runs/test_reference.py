@@ -28,9 +28,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from extract.__main__ import main
 from store import open_store, verify
 from store.format.codes import Codes, LayerCodes
+from store.format.document_sums import DOCUMENT_SUMS
 from store.format.part_reading import read_codes
 from store.format.part_writing import write_part
-from store.format.tables import DOCUMENT_SUMS
 from store.metrics import feature_numbers as metrics
 from store.metrics.layer_metrics import layer_values
 from store.names import VERDICTS

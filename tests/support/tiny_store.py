@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from store.format.codes import Codes, LayerCodes
+from store.format.document_sums import DOCUMENT_SUMS
 from store.format.manifest import Manifest
-from store.format.tables import DOCUMENT_SUMS
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.metrics.feature_numbers import feature_values, fit_gate
 

@@ -8,7 +8,7 @@ import yaml
 from extract.__main__ import app
 from extract.config import RunConfig, describe_fields
 from store import open_store
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics.layer_metrics import layer_values
 from store.reports import glossary
 from tests.support import ROOT

@@ -6,7 +6,7 @@ from scipy import stats
 
 from extract.bench.coverage import SyntheticLaw, coverage
 from extract.bench.discoveries import SIZES
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics.evidence import strata
 from store.metrics.intervals import excess_intervals, intervals
 from store.metrics.layer_metrics import METRICS, layer_values

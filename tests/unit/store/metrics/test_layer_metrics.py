@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.words import metrics
-from store.format.tables import DOCUMENT_SUMS
+from store.format.document_sums import DOCUMENT_SUMS
 from store.metrics import definitions, layer_metrics
 from store.metrics.estimates import Estimate
 from store.metrics.feature_numbers import systematic_share
