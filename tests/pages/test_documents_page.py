@@ -8,31 +8,13 @@ import pytest
 
 from app import data
 from tests.support import pages
-from tests.support.document_store import write
 from tests.support.outline import Outline
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("documents") / "full")
-
-
-@pytest.fixture(scope="module")
-def poor_folder(tmp_path_factory):
-    """Neither sampled predictions nor answers."""
-    return write(tmp_path_factory.mktemp("documents") / "poor", prediction=False, answers=False)
-
-
-@pytest.fixture(scope="module")
-def empty_folder(tmp_path_factory):
-    """No value of any token."""
-    return write(tmp_path_factory.mktemp("documents") / "empty", prediction=False, codes=False)
-
-
 @pytest.fixture
-def open_page(monkeypatch, folder):
+def open_page(monkeypatch, document_store):
     def opened(view, stored=None, **params):
-        monkeypatch.setenv(data.VARIABLE, os.fspath(stored or folder))
+        monkeypatch.setenv(data.VARIABLE, os.fspath(stored or document_store))
         return pages.open_page(view, **params)
 
     return opened
@@ -130,8 +112,8 @@ def test_a_document_that_does_not_exist_is_said_and_replaced(open_page):
     assert "asks for document “99”, but it has to be a number from 0 to 2" in app.warning[0].value
 
 
-def test_without_sampled_predictions_they_are_not_offered(open_page, poor_folder):
-    app = open_page("documents", stored=poor_folder, document="0")
+def test_without_sampled_predictions_they_are_not_offered(open_page, poor_document_store):
+    app = open_page("documents", stored=poor_document_store, document="0")
     assert not app.exception
     offered = next(box for box in app.selectbox if box.label == "Colour by").options
     assert offered == ["1 − cosine", "1 − overlap", "L1 divergence", "L0 change", "L0, both models"]
@@ -142,8 +124,8 @@ def test_a_document_that_was_not_sampled_says_so(open_page):
     assert "was not sampled" in said(open_page("documents", document="1", colour="kl"))
 
 
-def test_a_store_without_any_token_value_says_so(open_page, empty_folder):
-    app = open_page("documents", stored=empty_folder)
+def test_a_store_without_any_token_value_says_so(open_page, empty_document_store):
+    app = open_page("documents", stored=empty_document_store)
     assert not app.exception
     assert "kept no token metrics, so that nothing can be shown" in said(app)
 
@@ -182,7 +164,7 @@ def test_answers_that_differ_or_contain_a_text(open_page):
     assert "No such prompt or answer" in said(open_page("answers", task="sums", find="zebra"))
 
 
-def test_a_store_without_answers_says_how_to_get_them(open_page, poor_folder):
-    app = open_page("answers", stored=poor_folder)
+def test_a_store_without_answers_says_how_to_get_them(open_page, poor_document_store):
+    app = open_page("answers", stored=poor_document_store)
     assert not app.exception
     assert "holds no answers" in said(app)

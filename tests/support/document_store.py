@@ -1,8 +1,11 @@
 """A store of hand-written numbers of every token of three documents, with predictions and answers."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 
 from store.format.codes import Codes, LayerCodes
 from store.format.document_sums import DOCUMENT_SUMS
@@ -117,3 +120,21 @@ def _manifest():
         saes={}, tokenizer={}, corpus={}, settings={}, packages={}, pilot={},
         counts={"tokens": 12, "documents": 3, "skipped": {}}, created="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def document_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store with all that it can hold."""
+    return write(tmp_path_factory.mktemp("documents") / "full")
+
+
+@pytest.fixture(scope="session")
+def poor_document_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Neither sampled predictions nor answers."""
+    return write(tmp_path_factory.mktemp("documents") / "poor", prediction=False, answers=False)
+
+
+@pytest.fixture(scope="session")
+def empty_document_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No value of any token."""
+    return write(tmp_path_factory.mktemp("documents") / "empty", prediction=False, codes=False)

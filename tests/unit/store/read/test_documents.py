@@ -14,30 +14,13 @@ from app.markup import answer_cards, contexts, token_colours
 from app.markup.token_colours import VALUES
 from app.words import palette
 from store import UserError, open_store
-from tests.support.document_store import IMAGE, LAYER, SCRIPT, write
+from tests.support.document_store import IMAGE, LAYER, SCRIPT
 from tests.support.outline import Outline
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("documents") / "full")
-
-
-@pytest.fixture(scope="module")
-def poor_folder(tmp_path_factory):
-    """Neither sampled predictions nor answers."""
-    return write(tmp_path_factory.mktemp("documents") / "poor", prediction=False, answers=False)
-
-
-@pytest.fixture(scope="module")
-def empty_folder(tmp_path_factory):
-    """No value of any token."""
-    return write(tmp_path_factory.mktemp("documents") / "empty", prediction=False, codes=False)
-
-
-@pytest.fixture(scope="module")
-def store(folder):
-    with open_store(folder) as opened:
+def store(document_store):
+    with open_store(document_store) as opened:
         yield opened
 
 
@@ -153,9 +136,9 @@ def test_a_token_without_codes_has_no_features_and_a_wrong_one_is_refused(store)
         store.token_features(2, 0, LAYER, "maths")
 
 
-def test_the_tasks_of_the_answers(store, poor_folder):
+def test_the_tasks_of_the_answers(store, poor_document_store):
     assert store.answer_tasks().values.tolist() == [["alarming", 1], ["sums", 12]]
-    with open_store(poor_folder) as poor:
+    with open_store(poor_document_store) as poor:
         assert poor.answer_tasks().empty
 
 
