@@ -19,7 +19,7 @@ RUNS_A_PAGE = __name__ == "__main__"
 
 if RUNS_A_PAGE:
     from app import data, link, pages, words
-    from app.components import pickers, tour
+    from app.components import pickers, runs, tour
     from app.markup import contexts
 
 STYLE = """<style>
@@ -54,7 +54,8 @@ def main() -> None:
         st.Page(page.file, title=page.title, icon=page.icon, url_path=page.path, default=page.path == home)
         for page in pages.every().values()
     ]
-    page = st.navigation([*targets, st.Page(_shifted, url_path="shifted", visibility="hidden")], position="hidden")
+    before = [st.Page(moved, url_path=path, visibility="hidden") for path, moved in (("shifted", _shifted), ("shape", _shape))]
+    page = st.navigation([*targets, *before], position="hidden")
     link.start()
     try:
         found = data.stores()
@@ -99,6 +100,11 @@ def _shifted() -> None:
     st.switch_page("views/features.py", query_params=link.query())
 
 
+def _shape() -> None:
+    """The address of what the page Words took in."""
+    st.switch_page("views/words.py", query_params=link.query())
+
+
 def _page_links(targets: list[st.Page], page: st.Page, store: str | None) -> None:
     """A link to every page; to others only what all pages share goes with it."""
     shared = link.shared(store)
@@ -127,7 +133,7 @@ def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:
     place.caption(
         f"{words.plain(str(store.manifest.base.get('name', 'base')))}  \n"
         f"{words.count(counts.get('tokens'))} tokens · {words.count(counts.get('documents'))} documents  \n"
-        f"variants: {words.plain(words.listing(store.variants))}"
+        f"variants: {words.listing([one.replace('**', '') for one in runs.listed(store)])}"
     )
 
 

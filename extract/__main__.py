@@ -1,4 +1,7 @@
-"""The extractor's command line: one function a command. Arguments are parsed and validated before torch is imported."""
+"""The extractor's command line: one function a command. Arguments are parsed and validated before torch is imported.
+
+Long because every command's options and their help stand here.
+"""
 
 import sys
 from pathlib import Path
@@ -121,52 +124,90 @@ def labels(store: Path, file: Path, /) -> int:
 
 
 def steer(
-    store: str, config: str, /, *, layer: Whole, feature: Whole, variant: str, contexts: Whole = 20, random: Whole = 20,
-    seed: Whole = 0,
+    store: str, config: str, /, *, variant: str, layer: Whole | None = None, feature: Whole | None = None,
+    features: str | None = None, top: Whole | None = None, by: str = "contribution", claimed: bool = False,
+    domain: str | None = None, contexts: Whole = 20, predictions: Whole = 128, random: Whole = 20, seed: Whole = 0,
 ) -> int:  # fmt: skip
-    """Causal check of one feature: undo its change, see what is predicted then.
+    """Causal check of one feature, or of a set: undo the change, see what is predicted then.
 
     Args:
         store: the store's folder
         config: the YAML file that made the store
-        layer: the feature's layer
-        feature: its number in the layer's dictionary
         variant: the fine-tuned model
-        contexts: use at most so many contexts
-        random: compare with so many random features
+        layer: of the features; of a set without it the layer whose features carry most
+        feature: one, checked where it changed most
+        features: a set, numbers with commas between: 12,34
+        top: a set, so many of the features that contribute most
+        by: of --top: contribution, gain or loss
+        claimed: a set, every feature of the layer that is claimed to be suppressed or amplified
+        domain: of a set: text to check it on; without it the variant's own task
+        contexts: of one feature: use at most so many contexts
+        predictions: of a set: sampled
+        random: compare with so many random features, or sets of them
         seed: of their draw
     """
     from extract.config import load_config
-    from extract.steering.plan import make_plan
+    from extract.steering.command import check_feature, check_set, features_of
+    from extract.steering.set_plan import Choice
     from store import open_store
-    from store.sidecar.entries import write_steering
-    from store.sidecar.steering import in_words
 
-    settings = load_config(config)
+    settings, asked = load_config(config), features_of(features) if features is not None else ()
+    choice = Choice(asked, top, by, claimed)
+    if (feature is not None) + choice.ways != 1:
+        raise UserError("Give exactly one of --feature, --features, --top and --claimed.")
     with open_store(store) as opened:
-        plan = make_plan(opened, settings, layer, feature, variant, contexts, random, seed)
-        from extract.steering.intervention import steer
-
-        result = steer(opened, settings, plan)
-        opened.snapshot.check()  # what was measured is of the store that stands there
-    path = write_steering(opened.path, opened.manifest.digest, result)
-    print(in_words(result))
-    print(f"Kept in {path.name}, beside the store; the feature's page shows it.")
+        if feature is not None:
+            said = check_feature(opened, settings, variant, layer, feature, contexts, random, seed)
+        else:
+            said = check_set(opened, settings, variant, layer, domain, choice, predictions, random, seed)
+    print(said)
     return DONE
 
 
-def publish(store: Path, /, *, out: Path, max_mb: float = 60) -> int:
+def contributions(
+    store: str, config: str, /, *, predictions: Whole | None = None, passage: Whole = 8, points: Whole = 3, twins: Whole = 1,
+    workers: Whole = 1,
+) -> int:  # fmt: skip
+    """Measure what was learned and lost, and through which features; kept beside the store.
+
+    Args:
+        store: the store's folder
+        config: the YAML file that made the store
+        predictions: predicted tokens that are sampled; without it one for each 75 of the store's tokens
+        passage: of them in one context window at most
+        points: of the way from variant to base, 1, 3, 7 or 15; more are taken where they miss the sum by more than 2 %
+        twins: of the first run of each recipe, measured too
+        workers: processes that share the work, each with all models
+    """
+    from extract.config import load_config
+    from extract.contributions.scope import make_scope
+    from store import open_store
+
+    settings = load_config(config)
+    with open_store(store) as opened:
+        scope = make_scope(opened, settings, predictions, passage, points, twins)
+        if workers < 1:
+            raise UserError(f"--workers is {workers}; give 1 or more.")
+        from extract.contributions.addition import add_contributions
+
+        path = add_contributions(opened, settings, scope, workers)
+    print(f"Kept in {path.name}, beside the store.")
+    return DONE
+
+
+def publish(store: Path, /, *, out: Path, max_mb: float = 60, replicates: bool = False) -> int:
     """Write a cut-down copy of a store that is small enough to share.
 
     Args:
         store: the store's folder
         out: the copy to make; must not exist
         max_mb: the most its files may have together, in 10^6 bytes
+        replicates: keep contexts, codes and token metrics of replicates too, not their statistics only
     """
     from extract.progress import progress_bar
     from store.exchange.publish import publish, size
 
-    manifest = publish(store, out, max_mb, progress_bar)
+    manifest = publish(store, out, max_mb, progress_bar, replicates)
     print("\n".join(manifest.notes))
     print(f"Store written to {out}: {size(out) / 1e6:.1f} MB, digest {manifest.digest[:16]}")
     return DONE
@@ -228,12 +269,17 @@ def _extract(config_path: str | Path, out: Path, workers: int = 1, engine: str =
 
     manifest = pipeline.run(config, out, workers=workers, engine=engine)
     print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
+    from store import open_store
+    from store.reports.terminal import amounts
+
+    with open_store(out) as opened:
+        print(amounts(opened))
     return DONE
 
 
 app = command_line(
     "python -m extract", "Featureshift's extractor: what fine-tuning changed, into a store.",
-    (run, check, demo, info, findings, verify, labels, steer, publish, bench, bench_truth, fields),
+    (run, check, demo, info, findings, verify, labels, steer, contributions, publish, bench, bench_truth, fields),
 )  # fmt: skip
 
 

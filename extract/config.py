@@ -7,174 +7,24 @@ How the file is read, and what its relative paths are relative to: :mod:`extract
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from extract.config_file import PYPI_PREFIX, problems, read_mapping
+from extract.config_file import problems, read_mapping
+from extract.config_sections import Domain, SaeConfig, Section, SourceConfig, VariantConfig
 from store.errors import UserError
 from store.format.manifest_values import VariantName
 from store.format.part_guard import MAX_PART_TOKENS
-from store.metrics.thresholds import MOST_CONTEXTS, SINK_FACTOR
-from store.names import ALL, BASE, CONTROLS, OBSERVED
-from store.value_types import LARGEST
+from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS, SINK_FACTOR
+from store.names import ALL, BASE, CONTROLS, DEFAULT_CONTROLS, MOST_TWINS, OBSERVED, TWIN
 
-RESERVED_DOMAIN, MAX_DOMAIN = ALL, 100
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
 
 
-def as_domain(name: str) -> str:
-    """A domain, which is any line of text.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if not name.strip() or not name.isprintable() or len(name) > MAX_DOMAIN:
-        raise ValueError(f"the domain {name[:40]!r} is no name; give a line of text, at most {MAX_DOMAIN} characters")
-    if name == RESERVED_DOMAIN:
-        raise ValueError(f"the domain '{RESERVED_DOMAIN}' is reserved for the total")
-    return name
-
-
-Domain = Annotated[str, AfterValidator(as_domain)]
-
-
-def display_name(spec: str) -> str:
-    """A model or folder by name: hub ids whole, local paths by their last piece, packages without the prefix."""
-    return Path(spec).name if Path(spec).expanduser().exists() else spec.removeprefix(PYPI_PREFIX)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="after")
-    def _can_be_kept(self) -> "_Section":
-        if large := [name for name, value in self if type(value) is int and abs(value) > LARGEST]:
-            raise ValueError(f"{', '.join(large)} may not be beyond {LARGEST:,}")
-        return self
-
-
-class PlantedEdit(_Section):
-    """A known change, for checking the extractor: the base with one direction added or taken away at one block."""
-
-    layer: int
-    """Block whose output is changed."""
-    feature: int
-    """Feature of that layer's dictionary whose decoder direction is used."""
-    strength: float = Field(1.0, allow_inf_nan=False)
-    """Added along the unit decoder direction, in units of the layer's median residual norm; negative takes away.
-    Of ablate: the share that is taken."""
-    project_out: bool = False
-    """Instead of adding: remove the component along the direction, measured from the base's mean residual."""
-    ablate: bool = False
-    """Instead of adding: take away what the feature itself writes, its activation times its direction, where it fires."""
-    isotropic: bool = False
-    """Instead of one direction: a random one for each token, of that strength; noise, in which nothing should be found."""
-    every: int = Field(1, ge=1)
-    """Change only tokens whose id is divisible by this: 1 is every token."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "PlantedEdit":
-        if self.isotropic + self.project_out + self.ablate > 1:
-            raise ValueError("give at most one of isotropic, project_out, ablate")
-        return self
-
-
-class VariantConfig(_Section):
-    """One fine-tuned variant: exactly one of the three."""
-
-    adapter: str | None = None
-    """PEFT adapter on the base: folder or hub id. Adapters share the base's weights in memory."""
-    model: str | None = None
-    """Full checkpoint: hub id, folder or .gguf."""
-    planted: PlantedEdit | None = None
-    """A known change of the base, for checks."""
-    task: list[Domain] = []
-    """Domains that the variant was trained for: did_shift compares them with the neutral ones."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "VariantConfig":
-        given = [name for name in ("adapter", "model", "planted") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of adapter, model, planted")
-        return self
-
-    @property
-    def spec(self) -> str | None:
-        """Where its weights are: hub id, folder or .gguf; None of a planted one."""
-        return self.adapter or self.model
-
-    @property
-    def kind(self) -> Literal["adapter", "checkpoint", "planted"]:
-        """What its weights are."""
-        return "adapter" if self.adapter else "checkpoint" if self.model else "planted"
-
-    @property
-    def source(self) -> str:
-        """What the manifest calls its weights: a hub id, or the name of the folder (its place is nobody's business)."""
-        return display_name(self.spec) if self.spec else self.planted.model_dump_json()
-
-
-class SaeConfig(_Section):
-    """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
-
-    release: str | None = None
-    """sae-lens release, e.g. gemma-scope-2-270m-pt-res, or a repository of the hub in sae-lens' format."""
-    id: str | None = None
-    """Dictionary within the release, e.g. layer_12_width_16k_l0_medium, or folder within the repository."""
-    path: str | None = None
-    """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "SaeConfig":
-        if (self.path is None) == (self.release is None) or (self.release is None) != (self.id is None):
-            raise ValueError("give either path, or release and id")
-        return self
-
-    @property
-    def name(self) -> str:
-        """What the dictionary is called in the store."""
-        return Path(self.path).name if self.path else f"{self.release}/{self.id}"
-
-
-class SourceConfig(_Section):
-    """One source of documents: a JSONL file or a Hugging Face dataset.
-
-    Each record is one document: ``text``; or ``prompt`` and ``response``; or ``messages`` (a list of role and content).
-    ``source`` (a unique id) and ``domain`` (any line of text) may stand in the record. Null instead of text is left out.
-    """
-
-    path: str | None = None
-    """JSONL file, optionally .gz."""
-    dataset: str | None = None
-    """Hugging Face dataset: hub id or a local folder."""
-    config: str | None = None
-    """Configuration of the dataset, where it has several."""
-    split: str = "train"
-    """Split of the dataset."""
-    limit: int | None = Field(None, gt=0)
-    """Read at most this many records; a dataset without it may have at most a million."""
-    domain: Domain | None = None
-    """Domain of every record; may be left out where each record has its own."""
-    source_field: str | None = "source"
-    """Field that holds a unique id of each record; null: records are known by file and line."""
-    text_field: str = "text"
-    """Field that holds the text, where it has another name."""
-    licence: str | None = Field(None, min_length=1, max_length=1000)
-    """Under which licence the text is, e.g. "CC BY-SA 3.0": kept in the manifest and shown on the page About."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "SourceConfig":
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give exactly one of path, dataset")
-        if self.config is not None and self.dataset is None:
-            raise ValueError("config belongs to a dataset; a file has none")
-        return self
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """A run: models, dictionaries, corpus and how to read them."""
 
     base: str
@@ -229,13 +79,18 @@ class RunConfig(_Section):
     """Output tokens listed for each feature on either side; 0 skips that step."""
     neighbours: int = Field(5, ge=0)
     """Features with the nearest decoder rows listed for each feature; 0 skips that step."""
-    controls: list[Literal[CONTROLS]] = list(CONTROLS)
-    """What is encoded beside each variant as a noise floor; without isotropic there are no verdicts."""
-    neutral_domains: list[Domain] = []
+    controls: list[Literal[CONTROLS]] = Field(list(DEFAULT_CONTROLS))
+    """What is encoded beside each variant, to compare it with; shuffled and mean_shift may be added."""
+    twins: int = Field(2, ge=0, le=MOST_TWINS)
+    """Random changes of the weights, as large as its own, that are run beside each variant: without them nothing tells its
+    training from chance, and there are no verdicts. Each takes as long as a variant."""
+    material: float = Field(MATERIAL, ge=0.1, le=0.85)
+    """Share of a feature's activation that must be lost, or be new, for its change to be material: 0.5 is half, or doubled."""
+    neutral_domains: list[Domain] = Field([])
     """Domains that no variant was trained for: what did_shift subtracts."""
     spectrum: int = Field(8, ge=0)
     """Principal directions of each variant's change that are kept; 0 skips that step."""
-    replicas: list[SaeConfig] = []
+    replicas: list[SaeConfig] = Field([])
     """Second dictionaries, at most one a layer, that only say whether they show the same shifts."""
     token_kl: int = Field(0, ge=0)
     """Tokens on which the next-token prediction of base and variants is compared; 0 skips that pass."""
@@ -248,9 +103,40 @@ class RunConfig(_Section):
             raise ValueError(f"the variant name '{sorted(taken)[0]}' is reserved")
         if len(set(self.controls)) < len(self.controls):
             raise ValueError("controls: each may be given once")
+        for name, variant in self.variants.items():
+            first = self.variants.get(variant.replicate_of or name)
+            if first is None:
+                raise ValueError(f"the variant '{name}' is a replicate of '{variant.replicate_of}', which is no variant")
+            if variant.replicate_of is not None and (variant.replicate_of == name or first.replicate_of is not None):
+                raise ValueError(f"the variant '{name}' must be a replicate of another that is none itself")
+        for names in groups(self).values():
+            first_with: dict[str, str] = {}
+            for name in names:
+                other = first_with.setdefault(self.variants[name].spec or self.variants[name].source, name)
+                if other != name:
+                    raise ValueError(f"the variant '{name}' has the weights of '{other}': that is no second run of its recipe")
         if self.document_tokens > self.shard_tokens:
             raise ValueError("document_tokens may not exceed shard_tokens")
         return self
+
+
+def groups(config: RunConfig) -> dict[str, list[str]]:
+    """Each variant that is no replicate -> it and its replicates, in the configuration's order."""
+    return {
+        first: [name for name, variant in config.variants.items() if first in (name, variant.replicate_of)]
+        for first, variant in config.variants.items()
+        if variant.replicate_of is None
+    }
+
+
+def twins(config: RunConfig) -> list[str]:
+    """What the twins of every variant are called, in the column ``control``."""
+    return [f"{TWIN}{draw}" for draw in range(1, config.twins + 1)]
+
+
+def twin_model(variant: str, twin: str) -> str:
+    """A twin's name among the models of a run."""
+    return f"{variant}:{twin}"
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -282,7 +168,7 @@ def describe_fields() -> list[tuple[str, str, str]]:
     return list(_describe_fields(RunConfig, "", set()))
 
 
-def _describe_fields(section: type[_Section], within: str, seen: set[type]) -> Iterator[tuple[str, str, str]]:
+def _describe_fields(section: type[Section], within: str, seen: set[type]) -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         default = "required" if field.is_required() else repr(field.default)
         yield f"{within}{name}", default, " ".join((field.description or "").split())
@@ -291,8 +177,8 @@ def _describe_fields(section: type[_Section], within: str, seen: set[type]) -> I
             yield from _describe_fields(inner, f"{within}{name}.", seen)
 
 
-def _section_of(annotation: Any) -> type[_Section] | None:
+def _section_of(annotation: Any) -> type[Section] | None:
     """The section that a field holds, or holds several of."""
-    if isinstance(annotation, type) and issubclass(annotation, _Section):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next(filter(None, map(_section_of, get_args(annotation))), None)

@@ -67,9 +67,7 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
     def section(values: Any, paths: tuple[str, ...], specs: tuple[str, ...]) -> Any:
         if not isinstance(values, dict):
             return values
-        return {
-            key: _resolved(value, folder, key in paths) if key in paths + specs else value for key, value in values.items()
-        }
+        return {key: _resolved(value, folder, key in paths) if key in paths + specs else value for key, value in values.items()}
 
     content = section(content, ("chat_template", "answers"), ("base",))
     if isinstance(content.get("variants"), dict):

@@ -72,9 +72,7 @@ def unjoined(text: str) -> str:
 def _shown(text: str) -> Markup:
     if text.isprintable():  # as most tokens: none of _HIDDEN, none of VISIBLE
         return escape(text)
-    return Markup("").join(
-        MARK.format(VISIBLE.get(c) or _number(c)) if c in VISIBLE or _hidden(c) else escape(c) for c in text
-    )
+    return Markup("").join(MARK.format(VISIBLE.get(c) or _number(c)) if c in VISIBLE or _hidden(c) else escape(c) for c in text)
 
 
 def _hidden(character: str) -> bool:

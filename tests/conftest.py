@@ -11,6 +11,7 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.document_store import document_store, empty_document_store, poor_document_store  # noqa: F401 - fixtures
+from tests.support.tiny_contributions import add_contributions
 from tests.support.tiny_store import make_tiny_store
 
 
@@ -43,8 +44,16 @@ def own(tiny_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def contributing_store(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny store with contributions by hand."""
+    copy = Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("contributing") / "tiny"))
+    add_contributions(copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
 def bare_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny store of a run that computed no control: no noise floor, no verdicts."""
+    """The tiny store of a run that computed no control and no twins: no verdicts."""
     return make_tiny_store(tmp_path_factory.mktemp("stores") / "bare", controls=False)
 
 
@@ -64,3 +73,11 @@ def extracted(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extracted")
     assert main(["run", str(world.config(folder)), "--out", str(folder / "store")]) == 0
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def contributed(world, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(configuration, store) with contributions beside it: see tests/support/contributed.py."""
+    from tests.support.contributed import make_contributed
+
+    return make_contributed(world, tmp_path_factory.mktemp("contributed"))

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from app.charts import axes
+from app.words import palette
 
 MOST_CATEGORIES = 30
 """More different words than this are not told apart by a colour, nor are more bars readable."""
@@ -67,6 +68,8 @@ def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) ->
     }  # fmt: skip
     if colour is not None:
         channels["color"] = _colour(data["colour"], kinds["colour"], axes.printed(colour))
+        if mark == "line" and kinds["colour"] != "quantitative":
+            channels["strokeDash"] = _dash(data["colour"], axes.printed(colour))
         if mark == "bars" and kinds["colour"] != "quantitative":
             channels["xOffset"] = alt.XOffset("colour", type=kinds["colour"])
     base = alt.Chart(data).encode(**channels)
@@ -80,10 +83,21 @@ def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) ->
 
 def _colour(values: pd.Series, kind: str, title: str) -> alt.Color:
     if kind in ("nominal", "ordinal"):
-        order = sorted(values.dropna().unique().tolist())[:MOST_CATEGORIES]
+        order = _order(values)
         scale = alt.Scale(domain=order, range=[axes.series_colour(i) for i in range(len(order))])
         return alt.Color("colour", type="nominal", title=title, scale=scale)
     return alt.Color("colour", type=kind, title=title, scale=alt.Scale(scheme="viridis"))
+
+
+def _dash(values: pd.Series, title: str) -> alt.StrokeDash:
+    """Solid; dashed where the colours come again."""
+    order = _order(values)
+    dashes = [[1, 0] if place < len(palette.SERIES_COLOURS) else [5, 4] for place in range(len(order))]
+    return alt.StrokeDash("colour", type="nominal", title=title, scale=alt.Scale(domain=order, range=dashes))
+
+
+def _order(values: pd.Series) -> list:
+    return sorted(values.dropna().unique().tolist())[:MOST_CATEGORIES]
 
 
 def few_enough(values: pd.Series) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -32,6 +33,10 @@ INSIDE = -4
 
 BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 """An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""
+
+
+SIGNED_SHARE = "datum.value == 0 ? '0' : format(datum.value, '+.0%')"
+"""Likewise, of a change."""
 
 
 def chart_title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:
@@ -65,9 +70,19 @@ def series_colour(position: int) -> str:
     return palette.SERIES_COLOURS[position % len(palette.SERIES_COLOURS)]
 
 
-def series_is_dashed(position: int) -> bool:
-    """Whether that series is dashed: where there are more series than colours, the colours come again, dashed."""
-    return position // len(palette.SERIES_COLOURS) % 2 == 1
+def series_looks(order: Sequence[str], runs: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Colour and style of each series of a profile.
+
+    Where there are more series than colours, the colours come again, dashed. runs: series -> the one that it is another run
+    of (or itself), whose colour it has, dotted.
+    """
+    first = [name if runs is None else runs.get(name, name) for name in order]
+    places = {name: place for place, name in enumerate(dict.fromkeys(first))}
+    looks = []
+    for name, of in zip(order, first, strict=True):
+        style = "dashed" if places[of] // len(palette.SERIES_COLOURS) % 2 == 1 else "solid"
+        looks.append((series_colour(places[of]), style if name == of else "dotted"))
+    return looks
 
 
 def ink(field: str) -> dict:

@@ -1,4 +1,4 @@
-"""A list of features as a chart, a mark a feature: how often each fires, or how far it moves against the evidence for it."""
+"""A list of features as a chart, a mark a feature: how much of it is lost or new, or how often it fires in base and variant."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from app import words
 from app.charts import axes
 from app.words import meanings, palette
-
-MOST_RATIO = 1.5
-"""A feature that noise never moves stands so many times beyond the furthest other one."""
+from store.names import kind_name
 
 
 def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     """Base against variant frequency, both logarithmic; a feature that never fires in one stands in a lane at the edge.
 
-    rows: layer, feature, name, label, kind, shift, freq_base, freq_variant, listed (whether it is ringed, as a row of the table
-    beside it); total: features of the filter, so that the chart can say how many are left out. Click selects 'point'.
+    rows: layer, feature, name, label, kind, change, freq_base, freq_variant, listed (whether it is ringed, as a row of the
+    table beside it); total: features of the filter, so that the chart can say how many are left out. Click selects 'point'.
     """
     data = _most(rows)
     frame = _Frame.around(pd.concat([data["freq_base"], data["freq_variant"]]))
-    shown = f"{len(data):,} most shifted of {total:,} features" if total > len(data) else f"{total:,} features"
+    shown = f"{len(data):,} of {total:,} features, the first of this order" if total > len(data) else f"{total:,} features"
     title = axes.chart_title(
         "How often each feature fires, base against variant",
         f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
@@ -34,35 +31,31 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     return (_guides(frame) + rings + points).properties(height=480, title=title)
 
 
-def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
-    """Effect against evidence: shift in units of its floor, and |z| over documents, a mark a feature by its verdict.
+def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.LayerChart:
+    """Share lost or gained against how often a feature fires, a mark a feature by its verdict.
 
-    rows: layer, feature, name, label, verdict, shift, floor_ratio, z, q, listed (whether it is ringed, as a row of the table
-    beside it); total: features of the filter, so that the chart can say how many are left out: those beyond MOST_POINTS,
-    and those without floor or z. Click selects 'point'.
+    rows: layer, feature, name, label, verdict, change, change_low, change_high, freq_base, freq_variant, listed (whether it is
+    ringed, as a row of the table beside it); total: features of the filter, so that the chart can say how many are left out;
+    material: share from which a change is material, drawn on both sides. Click selects 'point'.
     """
-    known = _most(rows[rows["floor_ratio"].notna() & rows["z"].notna()])
-    finite = known["floor_ratio"].replace(math.inf, float("nan"))
-    furthest = MOST_RATIO * max(1.0, float(finite.max()) if finite.notna().any() else 1.0)
-    size = finite.fillna(furthest)
-    columns = ["layer", "feature", "name", "label", "verdict", "shift", "floor_ratio", "z", "q", "listed"]
-    data = known[columns].assign(
-        effect=size.where(known["shift"] >= 0, -size),
-        evidence=known["z"].abs(),
-        verdict=known["verdict"].fillna(meanings.NO_VERDICT),
-        floor_ratio=[words.ratio(value) for value in known["floor_ratio"]],
-    )
-    verdicts = list(meanings.VERDICTS)
-    colours = alt.Scale(domain=verdicts, range=[meanings.VERDICTS[name].colour for name in verdicts])
-    shapes = alt.Scale(domain=verdicts, range=[meanings.VERDICTS[name].shape for name in verdicts])
-    reach = float(data["effect"].abs().max()) * 1.1 if len(data) else 2.0
+    columns = ["layer", "feature", "name", "label", "verdict", "change", "change_low", "change_high", "listed"]
+    known = _most(rows[rows["change"].notna()])
+    often = known[["freq_base", "freq_variant"]].max(axis=1)
+    frame = _Frame.around(often)
+    data = known[columns].assign(often=often, verdict=known["verdict"].fillna(meanings.NO_VERDICT))
+    looks = {name: (one.colour, one.shape) for name, one in meanings.VERDICTS.items()}
+    if (data["verdict"] == meanings.NO_VERDICT).any():
+        looks[meanings.NO_VERDICT] = (palette.CONTROL_COLOUR, "circle")
+    shown = [name for name in looks if name in set(data["verdict"])]
+    colours = alt.Scale(domain=shown, range=[looks[name][0] for name in shown])
     x = alt.X(
-        "effect:Q",
-        title="shift ÷ floor (log scale beyond ±1; dashed: as far as noise of the same size moves such features)",
-        scale=alt.Scale(type="symlog", constant=1, domain=[-max(2.0, reach), max(2.0, reach)], nice=False),
-        axis=alt.Axis(values=_both_signs(max(2.0, reach)), format="+,~r", grid=False),
-    )
-    y = alt.Y("evidence:Q", title="evidence: |z| over documents", axis=alt.Axis(grid=False, tickCount=6))
+        "often:Q", title="fires on (base or variant, whichever is more; log scale)", axis=frame.axis(),
+        scale=alt.Scale(type="log", domain=[frame.smallest / 1.4, frame.largest * 1.4], nice=False),
+    )  # fmt: skip
+    y = alt.Y(
+        "change:Q", title="share lost (below 0) or new (above)", scale=alt.Scale(domain=[-1.05, 1.05], nice=False),
+        axis=alt.Axis(values=[-1, -material, 0, material, 1], labelExpr=axes.SIGNED_SHARE, grid=False),
+    )  # fmt: skip
     points = (
         alt.Chart(data)
         .mark_point(size=42, opacity=0.75, strokeWidth=1.3, cursor="pointer")
@@ -71,24 +64,26 @@ def evidence_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
             y=y,
             fill=alt.Fill("verdict:N", title=None, scale=colours, legend=alt.Legend(orient="top", columns=4)),
             stroke=alt.Stroke("verdict:N", title=None, scale=colours),
-            shape=alt.Shape("verdict:N", title=None, scale=shapes),
+            shape=alt.Shape("verdict:N", title=None, scale=alt.Scale(domain=shown, range=[looks[name][1] for name in shown])),
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
                 alt.Tooltip("verdict:N"),
-                alt.Tooltip("shift:Q", format="+,.3~r"),
-                alt.Tooltip("floor_ratio:N", title="over floor"),
-                alt.Tooltip("z:Q", format="+.1f"),
-                alt.Tooltip("q:Q", format=".2~g"),
+                alt.Tooltip("change:Q", format="+.1%"),
+                alt.Tooltip("change_low:Q", title="95 % from", format="+.1%"),
+                alt.Tooltip("change_high:Q", title="to", format="+.1%"),
+                alt.Tooltip("often:Q", title="fires on", format=".2%"),
             ],
         )
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
     )
-    guides = alt.Chart(pd.DataFrame({"x": [-1.0, 1.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="x:Q")
-    left_out = total - len(data)
-    shown = f"{len(data):,} of {total:,} features" if left_out else f"{total:,} features"
-    missing = f"{shown} (the others come later in this order, or vary on no document)" if left_out else shown
-    title = axes.chart_title("How far each feature moves, against the evidence for it", f"{missing} · click a mark to open it")
+    bounds = pd.DataFrame({"change": [-material, 0.0, material]})
+    guides = alt.Chart(bounds).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y="change:Q")
+    said = f"{len(data):,} of {total:,} features, the first of this order" if total > len(data) else f"{total:,} features"
+    title = axes.chart_title(
+        "How much of each feature is lost or new",
+        f"{said} · dashed: no change, and from where a change is material · click a mark to open it",
+    )
     return (guides + _rings(data, x, y) + points).properties(height=440, title=title)
 
 
@@ -103,13 +98,6 @@ def _rings(data: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         size=150, strokeWidth=1.4, opacity=0.9, color=axes.GUIDE_COLOUR, filled=False
     )
     return ring.encode(x=x, y=y)
-
-
-def _both_signs(reach: float) -> list[float]:
-    """Ticks at 0, 1 and every power of ten (with 3 times it where there are few) up to `reach`, on both sides."""
-    powers = [10.0**n * k for n in range(int(math.log10(reach)) + 1) for k in ((1, 3) if reach < 1000 else (1,))]
-    up = [tick for tick in powers if tick <= reach]
-    return [-tick for tick in reversed(up)] + [0.0] + up
 
 
 @dataclass(frozen=True)
@@ -155,8 +143,11 @@ def _guides(frame: _Frame) -> alt.LayerChart:
 
 def _points(data: pd.DataFrame, frame: _Frame) -> alt.Chart:
     """A mark a feature, coloured and shaped by its kind."""
-    placed = data.assign(x=data["freq_base"].clip(lower=frame.lane), y=data["freq_variant"].clip(lower=frame.lane))
-    kinds, axis, scale = list(palette.KIND_COLOURS), frame.axis(), frame.scale()
+    placed = data.assign(
+        x=data["freq_base"].clip(lower=frame.lane), y=data["freq_variant"].clip(lower=frame.lane),
+        kind=data["kind"].map(kind_name),
+    )  # fmt: skip
+    kinds, axis, scale = [kind_name(kind) for kind in palette.KIND_COLOURS], frame.axis(), frame.scale()
     colours = alt.Scale(domain=kinds, range=list(palette.KIND_COLOURS.values()))
     shapes = alt.Scale(domain=kinds, range=list(palette.KIND_SHAPES.values()))
     return (
@@ -171,7 +162,7 @@ def _points(data: pd.DataFrame, frame: _Frame) -> alt.Chart:
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
                 alt.Tooltip("kind:N"),
-                alt.Tooltip("shift:Q", format="+,.3~r"),
+                alt.Tooltip("change:Q", format="+.1%"),
                 alt.Tooltip("freq_base:Q", title="in base", format=".2%"),
                 alt.Tooltip("freq_variant:Q", title="in variant", format=".2%"),
             ],

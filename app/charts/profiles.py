@@ -1,4 +1,4 @@
-"""Profiles: one layer metric over depth as Vega-Lite; no Streamlit in here.
+"""Profiles: one layer metric over depth as Vega-Lite, beside its controls and twins; no Streamlit in here.
 
 A page shows some twenty of them, and altair takes 30 ms for one. What a profile looks like depends on little of its data, so
 that the look is made once by altair, kept, and given the data of the moment.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,24 +18,33 @@ import pandas as pd
 from altair.utils import schemapi
 
 from app.charts import axes
-from app.words import metrics, palette
-from store.names import OBSERVED
+from app.words import meanings, metrics, palette
+from store.names import OBSERVED, TWIN
 
-MOST_FLOORS = 6
+MOST_BESIDE = 6
 """Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
 
 DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
 """CSS line styles as Vega's dashes."""
 
+EDGE = [6, 3, 1, 3]
+"""Of a band of twins."""
+
 TICK_STEPS = {",.0f": 1, ".1f": 0.1, ".3f": 0.001}
 """Number format -> the smallest step that it can show."""
 
 BAND = "band"
-"""The dataset of the controls' bands."""
+"""The dataset of bands over all lines."""
+
+TWINS = meanings.TWINS
+"""The dataset of the bands of single lines, from the lowest of a variant's twins to the highest."""
+
+NO_LINES = (OBSERVED, BAND, TWINS)
+"""Datasets that are no line of a control."""
 
 
 def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of one metric, observed and controls, with every number as a share of the largest size that was observed.
+    """Rows of one metric, observed, controls and twins, with every number as a share of the largest size that was observed.
 
     Of a metric where a lower value is a larger change (cosine, overlap) 1 - value is taken, so that higher is more change.
     """
@@ -55,27 +65,22 @@ def profile(
     controls: pd.DataFrame | None = None,
     focus: str | None = None,
     is_relative: bool = False,
+    runs: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
-    rows: layer, series column, value, low, high, n_tokens, n_documents. controls: the same with control, what stands in the
+    rows: layer, series column, value, low, high, n_tokens, n_clusters. controls: the same with control, what stands in the
     variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
-    many. focus: the series that stands out, the others pale; None for all alike. is_relative: the values are those of
-    :func:`relative`. Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
+    many; twins are a band anyway, from the lowest of them to the highest. focus: the series that stands out, the others
+    pale; None for all alike. is_relative: the values are those of :func:`relative`. runs: as of :func:`axes.series_looks`.
+    Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
     """
     word = metrics.relative_metric(metric) if is_relative else metrics.metric(metric)
-    columns = ["layer", series, "value", "low", "high", "n_tokens", "n_documents"]
+    columns = ["layer", series, "value", "low", "high", "n_tokens", "n_clusters"]
     data = {OBSERVED: rows[columns]}
     beside = pd.DataFrame() if controls is None else controls[[*columns, "control"]].dropna(subset="value")
     known = pd.concat([rows["value"], beside["value"]] if len(beside) else [rows["value"]]).dropna()
-    many = len(order) > MOST_FLOORS
-    floors = []
-    if many and len(beside):
-        data[BAND] = beside.groupby(["control", "layer"], as_index=False).agg(low=("value", "min"), high=("value", "max"))
-    elif len(beside):
-        for control, of_control in beside.groupby("control"):
-            data[control] = of_control
-            floors.append((control, len(order) == 1 and bool(of_control["low"].notna().any())))
+    data |= _beside(beside, series, many=len(order) > MOST_BESIDE) if len(beside) else {}
     look = _Look(
         metric=metric,
         is_relative=is_relative,
@@ -83,13 +88,32 @@ def profile(
         order=tuple(order),
         from_zero=is_relative or bool(word.is_never_negative and len(known) > 0 and known.min() < 0.35 * known.max()),
         has_interval=bool(rows["low"].notna().any()),
-        floors=tuple(floors),
+        lines=tuple((name, len(order) == 1 and bool(data[name]["low"].notna().any())) for name in data if name not in NO_LINES),
         has_band=BAND in data,
+        has_twins=TWINS in data,
         focus=focus,
+        looks=tuple(axes.series_looks(order, runs)),
     )
     specification = copy.deepcopy(_unchecked(look))
     specification["datasets"] = {name: json.loads(frame.to_json(orient="records")) for name, frame in data.items()}
     return specification
+
+
+def _beside(rows: pd.DataFrame, series: str, many: bool) -> dict[str, pd.DataFrame]:
+    """Datasets of what stands beside the lines: one for each control, TWINS for the bands of twins; only BAND where many."""
+    named = rows.assign(control=rows["control"].mask(rows["control"].str.startswith(TWIN), TWINS))
+    if many:
+        bands = _spans(named, ["control", "layer"])
+        return {BAND: bands.assign(control=bands["control"].map(lambda name: meanings.CONTROL_NAMES.get(name, name)))}
+    twins = named[named["control"] == TWINS]
+    found = {TWINS: _spans(twins, [series, "layer"])} if len(twins) else {}
+    return found | {str(control): of_control for control, of_control in named.groupby("control") if control != TWINS}
+
+
+def _spans(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Lowest and highest value of each group, in half the time of ``agg`` with names."""
+    values = rows.groupby(by)["value"]
+    return pd.DataFrame({"low": values.min(), "high": values.max()}).reset_index()
 
 
 @dataclass(frozen=True)
@@ -98,8 +122,10 @@ class _Look:
 
     Attributes:
         from_zero: whether the axis holds 0.
-        floors: the controls that are lines, and whether each has a band of its interval.
-        has_band: whether the controls are one band each instead, from the lowest to the highest line.
+        lines: the controls that are lines, and whether each has a band of its interval.
+        has_band: whether controls and twins are one band each instead, from the lowest to the highest line.
+        has_twins: whether each line has a band of its twins.
+        looks: colour and style of each line.
     """
 
     metric: str
@@ -108,9 +134,11 @@ class _Look:
     order: tuple[str, ...]
     from_zero: bool
     has_interval: bool
-    floors: tuple[tuple[str, bool], ...]
+    lines: tuple[tuple[str, bool], ...]
     has_band: bool
+    has_twins: bool
     focus: str | None
+    looks: tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=512)
@@ -129,9 +157,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
         "scale": alt.Scale(zero=look.from_zero, nice=True),
         "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
     }
-    colour = alt.Color(
-        f"{series}:N", scale=alt.Scale(domain=order, range=[axes.series_colour(i) for i in range(len(order))]), legend=None
-    )
+    colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=order, range=[colour for colour, _ in look.looks]), legend=None)
     base = alt.Chart(alt.NamedData(OBSERVED)).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
     )
@@ -142,7 +168,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
         **standing_out,
         strokeDash=alt.StrokeDash(
             f"{series}:N",
-            scale=alt.Scale(domain=order, range=[[4, 3] if axes.series_is_dashed(i) else [1, 0] for i in range(len(order))]),
+            scale=alt.Scale(domain=order, range=[[1, 0] if style == "solid" else DASHES[style] for _, style in look.looks]),
             legend=None,
         ),
     )
@@ -154,11 +180,13 @@ def _drawn(look: _Look) -> alt.LayerChart:
             alt.Tooltip("low:Q", title="95 % from", format=word.format),
             alt.Tooltip("high:Q", title="to", format=word.format),
             alt.Tooltip("n_tokens:Q", title="tokens", format=","),
-            alt.Tooltip("n_documents:Q", title="documents", format=","),
+            alt.Tooltip("n_clusters:Q", title="clusters", format=","),
         ]
     )
     points = points.add_params(alt.selection_point(name="point", fields=["layer", series], on="click"))
-    marks = [_band(y, word)] if look.has_band else _floors(look, y, word)
+    marks = [_band(y, word)] if look.has_band else _control_lines(look, y, word)
+    if look.has_twins:
+        marks.insert(0, _twins(look, y, word))
     if look.has_interval:
         marks.append(base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
     chart = alt.layer(*marks, lines, points).resolve_scale(strokeDash="independent", strokeWidth="independent")
@@ -166,7 +194,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
 
 
 def _band(y: dict[str, Any], word: metrics.Metric) -> alt.Chart:
-    """Controls beside many lines: each from its lowest to its highest."""
+    """Controls and twins beside many lines: each from its lowest to its highest."""
     area = alt.Chart(alt.NamedData(BAND)).mark_area(
         color=palette.CONTROL_COLOUR, opacity=0.3, stroke=palette.CONTROL_COLOUR, strokeWidth=1
     )
@@ -184,7 +212,24 @@ def _band(y: dict[str, Any], word: metrics.Metric) -> alt.Chart:
     )
 
 
-def _floors(look: _Look, y: dict[str, Any], word: metrics.Metric) -> list[alt.Chart]:
+def _twins(look: _Look, y: dict[str, Any], word: metrics.Metric) -> alt.LayerChart:
+    """The twins of each line, from the lowest to the highest: in grey beside a single line, else in its colour."""
+    alone = {"color": palette.CONTROL_COLOUR} if len(look.order) == 1 else {}
+    base = alt.Chart(alt.NamedData(TWINS)).encode(x="layer:O")
+    if not alone:
+        base = base.encode(color=f"{look.series}:N", detail=f"{look.series}:N")
+    tooltip = [
+        alt.Tooltip(f"{look.series}:N", title="random changes of that size of"),
+        alt.Tooltip("layer:O"),
+        alt.Tooltip("low:Q", title="from", format=word.format),
+        alt.Tooltip("high:Q", title="to", format=word.format),
+    ]
+    area = base.mark_area(opacity=0.22, **alone).encode(y=alt.Y("low:Q", **y), y2="high:Q", tooltip=tooltip)
+    edge = base.mark_line(strokeWidth=1, strokeDash=EDGE, opacity=0.9, **alone)
+    return area + edge.encode(y=alt.Y("low:Q", **y)) + edge.encode(y=alt.Y("high:Q", **y))
+
+
+def _control_lines(look: _Look, y: dict[str, Any], word: metrics.Metric) -> list[alt.Chart]:
     """Controls beside few lines: a line each, in grey beside a single one, else in the colours of the series."""
     tooltip = [
         alt.Tooltip("control:N"),
@@ -194,7 +239,7 @@ def _floors(look: _Look, y: dict[str, Any], word: metrics.Metric) -> list[alt.Ch
     ]
     marks = []
     alone = len(look.order) == 1
-    for control, has_interval in look.floors:
+    for control, has_interval in look.lines:
         style, width = palette.CONTROL_LINES.get(control, ("dashed", 1))
         base = alt.Chart(alt.NamedData(control)).encode(x="layer:O")
         colour = {"color": palette.CONTROL_COLOUR} if alone else {"opacity": 0.75}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -108,18 +106,14 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + axes.AXIS_HEIGHT))
 
 
-def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.LayerChart:
-    """Every feature's shift in one variant against its shift in another, on axes that are linear near 0 and logarithmic beyond.
+def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.LayerChart:
+    """Every feature's change in one variant against its change in another, from all lost to all new.
 
-    rows: layer, feature, name, label, shift_a, shift_b, changed_a, changed_b, said_a, said_b (verdicts in words). Click
+    rows: layer, feature, name, label, change_a, change_b, changed_a, changed_b, said_a, said_b (verdicts in words). Click
     selects 'point'.
     """
-    sizes = pd.concat([rows["shift_a"], rows["shift_b"]]).abs()
-    furthest = float(sizes.max()) or 1.0
-    near = float(sizes[sizes > 0].median()) if (sizes > 0).any() else furthest
-    scale = alt.Scale(type="symlog", constant=near, domain=[-1.1 * furthest, 1.1 * furthest], nice=False)
-    tick = "datum.value === 0 ? '0' : format(datum.value, '+.3~g')"
-    axis = alt.Axis(values=_ticks(near, furthest), labelExpr=tick, grid=True)
+    scale = alt.Scale(domain=[-1.05, 1.05], nice=False)
+    axis = alt.Axis(values=[-1, -0.5, 0, 0.5, 1], labelExpr=axes.SIGNED_SHARE, grid=True)
     names = {
         BOTH_SAME: ("#0072b2", "circle"),
         BOTH_OPPOSITE: ("#d55e00", "diamond"),
@@ -129,7 +123,7 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
     }
     data = rows.assign(changed_in=[_changed_in(row, variant_a, variant_b) for row in rows.itertuples()])
     data["rank"] = (data["changed_in"] != NEITHER).astype(int)
-    corners = pd.DataFrame({"x": [-furthest, furthest], "y": [-furthest, furthest], "zero": 0.0})
+    corners = pd.DataFrame({"x": [-1.0, 1.0], "y": [-1.0, 1.0], "zero": 0.0})
     line = {"color": axes.GUIDE_COLOUR, "strokeWidth": 1}
     diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 4], **line).encode(x="x:Q", y="y:Q")
     zero = alt.Chart(corners.head(1))
@@ -137,8 +131,8 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
         alt.Chart(data.sort_values("rank", kind="stable"))
         .mark_point(filled=True, size=42, cursor="pointer")
         .encode(
-            x=alt.X("shift_a:Q", title=f"shift in {axes.printed(variant_a)} (scaled activation)", scale=scale, axis=axis),
-            y=alt.Y("shift_b:Q", title=f"shift in {axes.printed(variant_b)} (scaled activation)", scale=scale, axis=axis),
+            x=alt.X("change_a:Q", title=f"lost or new in {axes.printed(variant_a)}", scale=scale, axis=axis),
+            y=alt.Y("change_b:Q", title=f"lost or new in {axes.printed(variant_b)}", scale=scale, axis=axis),
             opacity=alt.condition(alt.datum.changed_in == NEITHER, alt.value(0.35), alt.value(0.85)),
             color=alt.Color(
                 "changed_in:N",
@@ -152,9 +146,9 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
                 alt.Tooltip("label:N"),
-                alt.Tooltip("shift_a:Q", title=f"shift {axes.line_name(variant_a)}", format="+,.3~r"),
+                alt.Tooltip("change_a:Q", title=f"change {axes.line_name(variant_a)}", format="+.1%"),
                 alt.Tooltip("said_a:N", title=axes.line_name(variant_a)),
-                alt.Tooltip("shift_b:Q", title=f"shift {axes.line_name(variant_b)}", format="+,.3~r"),
+                alt.Tooltip("change_b:Q", title=f"change {axes.line_name(variant_b)}", format="+.1%"),
                 alt.Tooltip("said_b:N", title=axes.line_name(variant_b)),
             ],
         )
@@ -165,12 +159,11 @@ def shift_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.Lay
 
 
 def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> alt.LayerChart:
-    """One feature's shift in every variant (down) and domain (across), written in the cells; empty where it never fires.
+    """One feature's change in every variant (down) and domain (across), written in the cells; empty where it never fires.
 
-    rows: variant, domain, shift, written, freq_base, freq_variant.
+    rows: variant, domain, change, written, freq_base, freq_variant.
     """
-    data = rows.dropna(subset="shift")
-    furthest = float(data["shift"].abs().max()) or 1.0
+    data = rows.dropna(subset="change")
     across = alt.Axis(labelAngle=-30, labelOverlap=False, labelLimit=120)
     base = alt.Chart(data).encode(
         x=alt.X("domain:N", title=None, sort=domains, scale=alt.Scale(domain=domains), axis=across),
@@ -184,15 +177,15 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
         tooltip=[
             alt.Tooltip("variant:N"),
             alt.Tooltip("domain:N"),
-            alt.Tooltip("shift:Q", format="+,.3~r"),
+            alt.Tooltip("change:Q", format="+.1%"),
             alt.Tooltip("freq_base:Q", title="fires in base on", format=".2%"),
             alt.Tooltip("freq_variant:Q", title="in the variant on", format=".2%"),
         ],
     )
     squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(
-        color=alt.Color("shift:Q", scale=_diverging(-furthest, furthest), legend=None)
+        color=alt.Color("change:Q", scale=_diverging(-1, 1), legend=None)
     )
-    texts = base.mark_text(fontSize=12).encode(text="written:N", color=axes.ink("shift"))
+    texts = base.mark_text(fontSize=12).encode(text="written:N", color=axes.ink("change"))
     return (squares + texts).properties(height=28 * len(variants) + axes.AXIS_HEIGHT)
 
 
@@ -232,15 +225,8 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
 
 def _changed_in(row: object, variant_a: str, variant_b: str) -> str:
     if row.changed_a and row.changed_b:
-        return BOTH_SAME if row.shift_a * row.shift_b > 0 else BOTH_OPPOSITE
+        return BOTH_SAME if row.change_a * row.change_b > 0 else BOTH_OPPOSITE
     return f"{variant_a} alone" if row.changed_a else f"{variant_b} alone" if row.changed_b else NEITHER
-
-
-def _ticks(near: float, furthest: float) -> list[float]:
-    """0 and powers of ten on both sides, from where the axis turns logarithmic."""
-    powers = [10.0**power for power in range(math.ceil(math.log10(near)), math.floor(math.log10(furthest)) + 1)]
-    powers = powers or [furthest]
-    return [-power for power in reversed(powers)] + [0.0, *powers]
 
 
 def _diverging(low: float, high: float) -> alt.Scale:

@@ -1,4 +1,4 @@
-"""What stands beside a page's pickers and a feature's name: verdict, fit, whether there is a noise floor, few documents."""
+"""What stands beside a page's pickers and a feature's name: verdict, fit, whether there are twins, few clusters."""
 
 from __future__ import annotations
 
@@ -11,37 +11,50 @@ from app import data, words
 from app.words import meanings
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
-from store.names import ALL
 from store.read.store import Store
 
-NO_FLOOR = (
-    "No control was computed, so a low overlap proves nothing by itself: a random change of the same size gives the same fall. "
-    "No feature has a verdict, either. Read overlap together with L0 and the size of the change."
+NO_TWINS = (
+    "Without twins, random changes of the weights as large as the variant's, nothing says whether a change is this training's: "
+    "no feature has a verdict. Set `twins` in the configuration of a run, and extract again."
 )
 
 
-def verdict(verdict: str | None, place: Any = st) -> None:
-    """The verdict as a badge, its meaning as help; nothing where there is none."""
+OTHERS_HAVE_TWINS = (
+    "This variant has no twins, which are made of plain LoRA adapters and full checkpoints, or another run of its recipe has "
+    "none: no feature of it has a verdict."
+)
+
+
+def verdict(verdict: str | None, place: Any = st, count: int | None = None) -> None:
+    """The verdict as a badge, its meaning as help, with how many features have it; nothing where there is none."""
     if isinstance(verdict, str):
         shown = meanings.VERDICTS[verdict]
-        place.badge(shown.label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
+        label = shown.label if count is None else f"{count:,} {shown.label}"
+        place.badge(label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
 
 
 def headline(headline: str, place: Any = st) -> None:
-    """What a story comes down to, as a badge."""
+    """What a change comes down to, as a badge."""
     colour, icon = meanings.HEADLINE_BADGES[headline]
     place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
 
 
-def no_floor(store: Store, place: Any = st) -> None:
-    """A badge that there is no noise floor, in a store that computed no control."""
-    if not has_floor(store):
-        place.badge("no noise floor", color="gray", icon=":material/straighten:", help=NO_FLOOR)
+def has_twins(store: Store, variant: str | None = None) -> bool:
+    """Whether a variant (None: any) has twins, and with them verdicts."""
+    return data.ask(store, Store.has_verdicts, variant=variant)
 
 
-def has_floor(store: Store) -> bool:
-    """Whether the store has the isotropic control, and with it verdicts."""
-    return data.ask(store, Store.has_verdicts)
+def no_twins(store: Store, variant: str | None = None, place: Any = st) -> None:
+    """A badge that a variant (None: any) has no verdicts, where it has no twins, or another run of its recipe has none."""
+    if not has_twins(store, variant):
+        why = OTHERS_HAVE_TWINS if has_twins(store) else NO_TWINS
+        place.badge("no verdicts: no twins", color="gray", icon=":material/content_copy:", help=why)
+
+
+def no_twins_notice(store: Store) -> None:
+    """Say what cannot be said, in a store without twins."""
+    if not has_twins(store):
+        st.info(f"**No verdicts: this store has no twins.** {NO_TWINS}", icon=":material/content_copy:")
 
 
 def gate(gate: str | None, place: Any = st) -> None:
@@ -54,17 +67,9 @@ def gate(gate: str | None, place: Any = st) -> None:
 
 
 def small(store: Store, domain: str, variant: str | None = None, place: Any = st) -> None:
-    """A badge where the numbers of a variant (None: of any) rest on too few documents for each domain shown."""
+    """A badge where the numbers of a variant (None: of any) rest on too few clusters for intervals."""
     table = data.ask(store, Store.overview, domain=domain)
-    documents = table.loc[(table["variant"] == variant) | (variant is None), "n_documents"]
-    domains = len(store.domains) if domain == ALL else 1
-    if len(documents) and documents.min() < thresholds.MIN_DOCUMENTS * domains:
-        here = words.counted(int(documents.min()), "document")
-        within = f" in {domains} domains" if domains > 1 else ""
-        place.badge(meanings.SMALL, color="gray", icon=":material/info:", help=f"{here}{within}. {meanings.SMALL_MEANING}")
-
-
-def no_floor_notice(store: Store) -> None:
-    """Say that overlap alone proves nothing, in a store that computed no control."""
-    if not has_floor(store):
-        st.info(f"**No noise floor in this store.** {NO_FLOOR}", icon=":material/straighten:")
+    clusters = table.loc[(table["variant"] == variant) | (variant is None), "n_clusters"]
+    if len(clusters) and clusters.min() < thresholds.MIN_CLUSTERS:
+        here = words.counted(int(clusters.min()), "cluster")
+        place.badge(meanings.SMALL, color="gray", icon=":material/info:", help=f"{here}. {meanings.SMALL_MEANING}")

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import streamlit as st
 
+from app.components import badges
 from app.words import meanings
 from store.metrics import feature_columns
 from store.metrics.feature_columns import FeatureColumn
+from store.names import kind_name
 from store.numbers import percent
+from store.read.store import Store
 
 WIDTHS = {
-    "shift": 72, "floor": 60, "floor_ratio": 88, "z": 58, "q": 76, "minimum_detectable": 92, "near_threshold": 106,
-    "did_shift": 108, "suppression": 96, "emergence": 90, "n_documents": 92,
+    "contribution": 100, "contribution_kl": 150, "contribution_rank": 70, "change": 76, "shift": 72, "q_replicates": 76,
+    "q_twin": 88, "detectable_loss": 92, "near_threshold": 106, "did_shift": 108, "suppression": 96, "emergence": 90,
+    "n_clusters": 80,
 }  # fmt: skip
 """Pixels of a number's column, where Streamlit's "small" would cut the heading off or leave much room."""
+
+TWINS, CONTRIBUTIONS = NEEDS = ("twins", "contributions")
+"""What some columns rest on."""
+
+RANGES = {
+    "interval": ("change_low", "change_high", "95 % interval", "All domains together: of the change, over clusters of texts."),
+    "runs": (
+        "replicate_low", "replicate_high", "All runs",
+        "All domains together: from the lowest change over the runs of the recipe to the highest.",
+    ),
+    "twins": (
+        "twin_low", "twin_high", "Twins",
+        "All domains together: from the lowest change of this feature under random changes of the weights of that size to the "
+        "highest.",
+    ),
+}  # fmt: skip
+"""A column made of two numbers -> its ends, its heading, and what that says."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +50,10 @@ class Column:
         title, help: its heading, and what that says when somebody points at it.
         write: how a value is written; None for text that stands as it is, or is made of several columns.
         sort: what sorting by it is called; '' where that is not offered.
-        needs_floor: whether only a store with a noise floor has it.
+        needs: what a store must have for it, of NEEDS; '' for nothing.
         width: pixels, or one of Streamlit's sizes.
         every_list: whether every list of features has it.
+        ends: of a range the columns of its lowest and its highest number.
     """
 
     name: str
@@ -39,10 +61,11 @@ class Column:
     help: str
     write: Callable[[Any], str] | None = None
     sort: str = ""
-    needs_floor: bool = False
+    needs: str = ""
     width: int | Literal["small", "medium", "large"] = "small"
     align: Literal["left", "right"] = "left"
     every_list: bool = True
+    ends: tuple[str, ...] = ()
 
     def config(self, **other: Any) -> st.column_config.Column:
         """Its settings for st.dataframe; `other` ones go before its own."""
@@ -53,24 +76,36 @@ class Column:
 
 def of_number(column: FeatureColumn) -> Column:
     """The column of a number."""
+    needs = TWINS if column.needs_twins else CONTRIBUTIONS if column.of_contributions else ""
     return Column(
-        column.name, column.title, column.meaning, column.write, column.sort, column.needs_floor,
-        WIDTHS.get(column.name, "small"), "right",
-    )  # fmt: skip
+        column.name, column.title, column.meaning, column.write, column.sort, needs, WIDTHS.get(column.name, "small"), "right"
+    )
+
+
+def of_range(name: str) -> Column:
+    """The column of a range."""
+    low, high, title, meaning = RANGES[name]
+    needs = TWINS if feature_columns.COLUMNS[low].needs_twins else ""
+    return Column(name, title, meaning, needs=needs, width=128, align="right", ends=(low, high))
 
 
 def catalogue() -> dict[str, Column]:
-    """Every column by its name, in the order in which they are offered: what rests on a noise floor comes last."""
-    listed = [of_number(column) for column in feature_columns.COLUMNS.values() if column.is_listed]
+    """Every column by its name, in the order in which they are offered: what rests on twins comes last."""
+    ends = {end: name for name, (*of_name, _, _) in RANGES.items() for end in of_name}
+    listed = [
+        of_range(ends[column.name]) if column.name in ends else of_number(column)
+        for column in feature_columns.COLUMNS.values()
+        if column.is_listed
+    ]
     verdicts = "; ".join(f"{name}: {verdict.meaning}" for name, verdict in meanings.VERDICTS.items())
-    kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in meanings.KIND_MEANINGS.items())
+    kinds = "; ".join(f"{kind_name(kind)}: {meaning}" for kind, meaning in meanings.KIND_MEANINGS.items())
     columns = (
         Column("name", "Feature", "Layer and number in the dictionary.", width=74),
         Column("label", "Label", "What the feature is taken to stand for; empty where nobody has said.", width=150),
-        Column("kind", "Kind", kinds, width=88),
-        *(column for column in listed if not column.needs_floor),
-        Column("verdict", "Verdict", f"Of all domains together. {verdicts}", _verdict, needs_floor=True, width=124),
-        *(column for column in listed if column.needs_floor),
+        Column("kind", "Kind", kinds, kind_name, width=130),
+        *(column for column in listed if column.needs != TWINS),
+        Column("verdict", "Verdict", f"Of all domains together. {verdicts}", _verdict, needs=TWINS, width=160),
+        *(column for column in listed if column.needs == TWINS),
         Column(
             "share", "On segment", "Part of its shift that sits on tokens of the segment.", percent, align="right",
             every_list=False,
@@ -90,15 +125,23 @@ def _gate(value: str | None) -> str:
 
 COLUMNS = catalogue()
 
-
-def offered(floor: bool) -> list[str]:
-    """The columns that every list of a store has, with a noise floor or without."""
-    return [column.name for column in COLUMNS.values() if column.every_list and (floor or not column.needs_floor)]
+TITLES = {name: column.title for column in COLUMNS.values() for name in (column.name, *column.ends)}
+"""What the heading says that a number stands under, by its column in the store."""
 
 
-def sort_names(floor: bool) -> dict[str, str]:
-    """What a list can be sorted by in a store with a noise floor or without -> how that is called; the usual one first."""
-    numbers = [column for column in COLUMNS.values() if column.sort]
-    claimed = {"evidence": "Claimed changes first"} | {column.name: column.sort for column in numbers if column.needs_floor}
-    shifted = {"abs_shift": "Shift, either way"} | {column.name: column.sort for column in numbers if not column.needs_floor}
-    return (claimed if floor else {}) | shifted | {"feature": "Feature number"}
+def supported(store: Store, variant: str) -> tuple[str, ...]:
+    """Which of NEEDS a variant of a store has."""
+    return (TWINS,) * badges.has_twins(store, variant) + (CONTRIBUTIONS,) * store.has_contributions
+
+
+def offered(has: Collection[str]) -> list[str]:
+    """The columns that every list of a store has; has: which of NEEDS."""
+    return [column.name for column in COLUMNS.values() if column.every_list and column.needs in ("", *has)]
+
+
+def sort_names(has: Collection[str]) -> dict[str, str]:
+    """What a list can be sorted by in a store that has some of NEEDS -> how that is called; the usual one first."""
+    numbers = {column.name: column.sort for column in COLUMNS.values() if column.sort and column.needs in ("", *has)}
+    claimed = {"evidence": "Claimed changes first" if TWINS in has else "Largest changes first"}
+    first = {name: sort for name, sort in numbers.items() if COLUMNS[name].needs == CONTRIBUTIONS}
+    return first | claimed | numbers | {"abs_shift": "Shift, either way", "feature": "Feature number"}

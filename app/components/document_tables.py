@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link, words
-from app.components import blur, tables
+from app.components import blur, feature_evidence, tables
 from app.components.columns import COLUMNS
 from app.markup import token_colours
 from app.markup.token_colours import VALUES, TokenValue
@@ -54,6 +54,9 @@ def documents(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> None:
 
 def features_there(store: Store, about: pd.Series, token: pd.Series, variant: str, layer: int) -> None:
     """The features that changed at one token; a click on one opens its page."""
+    if not store.keeps_codes(variant):
+        st.info(feature_evidence.statistics_only(variant), icon=":material/inventory_2:")
+        return
     if not about["has_codes"]:
         st.info(
             "This store did not keep the codes of this document, so the features at a token cannot be listed: choose one “With "
@@ -102,7 +105,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
         "label": COLUMNS["label"].config(help=None, width=160),
         "base": st.column_config.TextColumn("Base", help="Scaled activation here.", **right),
         "variant": st.column_config.TextColumn("Variant", help="Scaled activation here.", **right),
-        "change": st.column_config.TextColumn("Change", help="Variant − base, here.", **right),
+        "change": st.column_config.TextColumn("Difference", help="Variant − base, here.", alignment="right", width=80),
         "verdict": COLUMNS["verdict"].config(),
         "shift": COLUMNS["shift"].config(width=68),
     }

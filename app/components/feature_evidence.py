@@ -10,15 +10,19 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data, words
-from app.components import badges, blur
+from app.charts import change_strip
+from app.components import badges, blur, runs
 from app.markup import contexts
 from app.words import meanings
+from store.metrics.feature_columns import share
 from store.metrics.reasons import reason
-from store.metrics.thresholds import MOST_CONTEXTS
-from store.names import ALL, BASE, RANKINGS
+from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS
+from store.names import ALL, BASE, KINDS, RANKINGS, kind_name
 from store.numbers import json_value
 from store.read.store import Store
 from store.token_text import cut
+
+STEADY = KINDS[2]
 
 EXCERPT = (8, 5)
 """Tokens before and after the peak of an excerpt."""
@@ -31,12 +35,9 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
     badge_line(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
-    deviations = f" ({words.number(row['std_shift'], signed=True)} standard deviations)" if pd.notna(row["std_shift"]) else ""
     st.caption(
-        f"fires on {words.percent(row['freq_base'])} of tokens in the base, {words.percent(row['freq_variant'])} in the "
-        f"variant · shift {words.number(row['shift'], signed=True)}{deviations} · {words.count(row['n_documents'])} documents"
-        + (f" · near threshold: {words.percent(row['near_threshold'])} of its flips" if pd.notna(row["near_threshold"]) else "")
-        + (f" · detectable from {words.number(row['minimum_detectable'])}" if pd.notna(row["minimum_detectable"]) else "")
+        f"change {share(row['change'])} · fires on {words.percent(row['freq_base'])} of tokens in the base, "
+        f"{words.percent(row['freq_variant'])} in the variant · {words.count(row['n_clusters'])} clusters"
     )
 
     if isinstance(row["verdict"], str):
@@ -47,12 +48,29 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
 def badge_line(row: pd.Series, place: st.delta_generator.DeltaGenerator) -> None:
     """Verdict, kind of change and fit gate as badges."""
     badges.verdict(row["verdict"], place)
-    if row["kind"] == row["verdict"]:
-        badges.gate(row["gate"], place)
-        return
-    colour = {"vanished": "violet", "attenuated": "violet", "amplified": "green", "appeared": "green"}.get(row["kind"], "gray")
-    place.badge(words.plain(row["kind"]), color=colour, help=meanings.KIND_MEANINGS.get(row["kind"]))
+    if row["kind"] != STEADY or not isinstance(row["verdict"], str):
+        place.badge(words.plain(kind_name(row["kind"])), color="gray", help=meanings.KIND_MEANINGS.get(row["kind"]))
     badges.gate(row["gate"], place)
+
+
+def facts(row: pd.Series) -> list[str]:
+    """What bears on a feature's change and decides nothing, as sentences; row: of feature_stats, domain 'all'."""
+    found = []
+    if pd.notna(row["near_threshold"]):
+        near = words.percent(row["near_threshold"])
+        found.append(f"Of the tokens where it starts or stops firing, {near} lie near its threshold.")
+    if pd.notna(row["did_shift"]):
+        more = words.number(row["did_shift"], signed=True)
+        found.append(f"Its shift on the variant's task less that on neutral text: {more}.")
+    return found
+
+
+def change_chart(store: Store, pooled: pd.Series) -> None:
+    """The feature's change beside its other runs, its twins and the norm."""
+    material = float(store.manifest.settings.get("material", MATERIAL))
+    chart = change_strip.strip(pooled, runs.changes(store, pooled), material)
+    if chart is not None:
+        st.altair_chart(chart, key="change", alt="Share of the feature lost or new, in each run and under random changes")
 
 
 def why(store: Store, layer: int, feature: int, variant: str) -> str:
@@ -74,16 +92,23 @@ def top_contexts(
     found = data.ask(store, Store.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_CONTEXTS)
     if found.empty:
         kept = data.ask(store, Store.count_contexts, **asked)
-        st.info(_no_contexts(kept, ranking, domain), icon=":material/search_off:")
+        said = _no_contexts(kept, ranking, domain) if store.keeps_codes(variant) else statistics_only(variant)
+        st.info(said, icon=":material/search_off:")
         return
     records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
     records, names = records[:limit], (BASE, variant)
     top = contexts.scale([(record["base_values"], record["variant_values"]) for record in records])
     windows = (
-        contexts.context(record, top, names, number, blurred=_is_blurred(record))
+        contexts.context(record, top, names, number, blurred=is_blurred(record))
         for record, number in zip(records, alike, strict=False)
     )
     st.html(contexts.legend(top, names) + Markup("").join(windows))
+
+
+def statistics_only(variant: str) -> str:
+    """What a copy of a store says of a replicate of which it keeps no tokens and no contexts; safe Markdown."""
+    of = words.plain(variant)
+    return f"Of {of}, a replicate, this copy keeps statistics only: see the recipe's first run for tokens and contexts."
 
 
 def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | None:
@@ -97,7 +122,7 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
         found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
             record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
-            return contexts.excerpt(record, (BASE, variant), _is_blurred(record))
+            return contexts.excerpt(record, (BASE, variant), is_blurred(record))
     return None
 
 
@@ -155,7 +180,8 @@ def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
     return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
 
 
-def _is_blurred(record: dict) -> bool:
+def is_blurred(record: dict) -> bool:
+    """Whether a passage is of a domain that may be harmful, and was not asked to be shown."""
     return blur.may_be_harmful(str(record["domain"])) and not blur.is_shown()
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from app import data, link, words
-from app.components import badges, columns, pickers, tables
-from store.names import ALL, KINDS
-from store.read.feature_filter import CALLED_SUPPRESSED, FALLEN, Filter
+from app.components import badges, columns, pickers, runs, tables
+from store.names import ALL, CLAIMED, KINDS, VERDICTS, kind_name
+from store.read.feature_filter import FALLEN, Filter
 from store.read.store import Store
 
 PAGE_SIZE = 15
-DEFAULT_VERDICTS = {"shifted": (), "suppressed": CALLED_SUPPRESSED}
+DEFAULT_VERDICTS = {"shifted": (), "suppressed": CLAIMED[:1]}
 """Which verdicts a list shows until others are chosen; none means all."""
 
 PAGES = {"shifted": "features", "suppressed": "suppressed"}
@@ -33,18 +33,22 @@ class FeatureList:
         """How many features of each kind the list has: kind, count."""
         return data.ask(self.store, Store.count_features, **asdict(self.filter))
 
+    def hidden(self) -> int:
+        """How many dense features the list would have besides."""
+        return data.ask(self.store, Store.hidden_dense, **asdict(self.filter))
+
     def rows(self, pager: tables.Pager) -> pd.DataFrame:
         """One page of the list."""
         asked = {"limit": pager.size, "offset": pager.offset}
         return data.ask(self.store, Store.shifted_features, **asdict(self.filter), **asked)
 
     def verdicts(self) -> pd.DataFrame:
-        """How many features of each verdict there are under the list's other filters: verdict, count, detectable."""
+        """How many features of each verdict there are under the list's other filters: verdict, count."""
         return data.ask(self.store, Store.count_verdicts, **asdict(self.filter))
 
-    def foremost(self, limit: int, sort: str = "abs_shift") -> pd.DataFrame:
-        """The first rows by a sort of their own, whatever the order of the list."""
-        in_order = replace(self.filter, sort=sort, descending=True)
+    def foremost(self, limit: int) -> pd.DataFrame:
+        """The first rows of the usual order, whatever that of the list."""
+        in_order = replace(self.filter, sort="evidence", descending=True)
         return data.ask(self.store, Store.shifted_features, **asdict(in_order), limit=limit)
 
     def neighbours(self, layer: int, feature: int) -> pd.DataFrame:
@@ -65,31 +69,53 @@ class FeatureList:
 
 def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
     """The list `name` of PAGES with the filters that the URL holds."""
-    floor = badges.has_floor(store)
+    variant = link.read("variant", store.variants, store.variants[0])
+    twins = badges.has_twins(store, variant)
     kinds = tuple(link.read_list("kinds", KINDS))
     chosen = {
-        "variant": link.read("variant", store.variants, store.variants[0]),
+        "variant": variant,
         "layer": layer,
         "domain": domain,
         "min_firings": link.read_number("min", 0, 0),
         "search": link.read_search("q"),
+        "contributions": store.has_contributions,
+        "dense": link.read("dense", (pickers.SHOWN,), None) == pickers.SHOWN,
     }
-    if floor:
+    if twins:
         chosen["verdicts"] = pickers.chosen_verdicts(DEFAULT_VERDICTS[name])
     if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if floor else FALLEN)
-        return FeatureList(store, name, Filter(**chosen, kinds=kinds, direction="down", sort="shift", descending=False))
-    sorts = columns.sort_names(floor)
+        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if twins else FALLEN)
+        return FeatureList(store, name, Filter.suppressed(has_verdicts=twins, **(chosen | {"kinds": kinds})))
+    sorts = columns.sort_names(columns.supported(store, variant))
     sort = link.read("sort", sorts, next(iter(sorts)))
     descending = link.read("order", ("down", "up"), "down") == "down"
     return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
 
 
-def summary(kinds: pd.DataFrame) -> str:
-    """'12 features: 3 amplified, 9 vanished'."""
-    total = int(kinds["count"].sum())
-    parts = [f"{count:,} {words.plain(kind)}" for kind, count in zip(kinds["kind"], kinds["count"], strict=True)]
+def summary(features: FeatureList, total: int) -> str:
+    """'12 features: 2 suppressed, 10 steady'; of a variant without verdicts, of kinds."""
+    verdicts = features.verdicts().set_index("verdict")["count"]
+    chosen = [name for name in VERDICTS if name in verdicts and name in (features.filter.verdicts or VERDICTS)]
+    counted = {name: verdicts[name] for name in chosen}
+    if not badges.has_twins(features.store, features.filter.variant):
+        counted = {kind_name(kind): count for kind, count in features.kinds().itertuples(index=False)}
+    parts = [f"{count:,} {words.plain(name)}" for name, count in counted.items()]
     return f"{words.counted(total, 'feature')}: {', '.join(parts)}"
+
+
+def empty_hint(features: FeatureList) -> str:
+    """Why a list may be empty, and what to do."""
+    chosen, dense = features.filter, features.hidden()
+    hidden = f" {words.counted(dense, 'dense one')} hidden." if dense else ""
+    if not badges.has_twins(features.store, chosen.variant) or chosen.verdicts != CLAIMED[:1]:
+        return f"No feature is left by these filters: widen them, or ask for fewer firings.{hidden}"
+    alone = len(runs.groups(features.store)[runs.firsts(features.store)[chosen.variant]]) == 1
+    why = (
+        "The store has one run of this recipe, and a claim takes two: choose “this run only” above."
+        if alone
+        else "Choose other verdicts above, or widen the filters."
+    )
+    return f"No feature here is called suppressed. {why}{hidden}"
 
 
 def pager(total: int) -> tables.Pager:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link, words
+from store.metrics.feature_columns import share
 from store.metrics.thresholds import SAME_DIRECTION
 from store.read.store import Store
 
@@ -27,16 +28,17 @@ def prediction_and_replica(store: Store, pooled: pd.Series) -> None:
 
 
 def same_elsewhere(shift: float, replica: pd.Series) -> str:
-    """Whether the layer's second dictionary shows the same change of the same feature."""
+    """Which way the feature's counterpart moved in the layer's second dictionary: alike in half of all cases by chance."""
     found = (
         f"nearest feature {int(replica['replica_feature']):,}, decoder cosine {words.number(replica['cosine'])}, "
         f"its shift {words.number(replica['shift'], signed=True)}"
     )
     if replica["cosine"] < SAME_DIRECTION:
         return f"A second dictionary has no such feature ({found})."
-    if replica["shift"] * shift > 0:
-        return f"A second dictionary shows the same ({found})."
-    return f"A second dictionary does not show the same ({found})."
+    if not replica["shift"] * shift:
+        return f"In a second dictionary its counterpart did not move with it ({found})."
+    way = "the same way" if replica["shift"] * shift > 0 else "the other way"
+    return f"In a second dictionary its counterpart moved {way} ({found})."
 
 
 def segments(store: Store, pooled: pd.Series) -> None:
@@ -68,6 +70,19 @@ def segments(store: Store, pooled: pd.Series) -> None:
     st.dataframe(shown, hide_index=True, column_config={"segment": "Segment"} | config, height="content")
 
 
+def moved_to(pooled: pd.Series) -> None:
+    """The nearest decoder neighbour that changed materially the other way, as a link; nothing where there is none."""
+    if pd.isna(pooled["moved_to"]):
+        return
+    layer, target = int(pooled["layer"]), int(pooled["moved_to"])
+    st.page_link(
+        "views/feature.py",
+        label=f"{words.feature_name(layer, target)}, a decoder neighbour, changed the other way",
+        icon=":material/swap_horiz:",
+        query_params=link.query(layer=layer, feature=target),
+    )
+
+
 def neighbours(store: Store, pooled: pd.Series) -> None:
     """The features with the most similar decoder rows, each a link, with what became of it."""
     asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
@@ -78,7 +93,7 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
     for _, row in rows.iterrows():
         label = f" · {words.plain(words.short(row['label'], 28))}" if isinstance(row["label"], str) else ""
         name = words.feature_name(row["layer"], row["feature"])
-        fate = f"shift {words.number(row['shift'], signed=True)}" if pd.notna(row["shift"]) else "never fires"
+        fate = f"change {share(row['change'])}" if pd.notna(row["change"]) else "never fires"
         said = f", {words.plain(row['verdict'])}" if isinstance(row["verdict"], str) else ""
         st.page_link(
             "views/feature.py",

@@ -6,11 +6,12 @@ Row = dict[str, object]
 
 
 def models(manifest: Manifest) -> list[Row]:
-    """The base, and each variant: role, kind, name, what it says that it was trained on, SHA-256 of its weights."""
+    """The base, and each variant: role, whose replicate, kind, name, what it says it was trained on, SHA-256 of its weights."""
     roles = [("base", manifest.base), *manifest.variants.items()]
     return [
         {
             "role": role,
+            "replicate of": name_of(model, "replicate_of"),
             "kind": name_of(model, "kind"),
             "name": name_of(model, "name"),
             "says it was trained on": name_of(model, "made_for"),

@@ -9,14 +9,19 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from app import data, link, words
+from app.components import runs
 from app.components.columns import COLUMNS
 from app.words import meanings
-from store.names import ALL, VERDICTS
+from store.metrics.thresholds import DENSE
+from store.names import ALL, VERDICTS, kind_name
 from store.read.store import Store
 from store.text import on_one_line
 
 ROW = {"horizontal": True, "vertical_alignment": "bottom", "gap": "small"}
 """How pickers stand beside each other: in a row that wraps where the window is narrow."""
+
+SHOWN = "shown"
+"""In the URL, of what is hidden otherwise."""
 
 FEW = 6
 """Up to this many options stand side by side; more go into a list."""
@@ -50,8 +55,16 @@ def pick_store(names: Sequence[str]) -> str:
 
 
 def pick_variant(store: Store, pin: dict[str, Any] | None = None) -> str:
-    """One of the store's variants; a change also writes `pin` into the URL, for what must not change with it."""
-    return pick("Variant", "variant", store.variants, store.variants[0], forget=("p", "selected"), pin=pin)
+    """One of the store's variants, the runs of a recipe beside each other; a replicate is badged as one.
+
+    pin: what a change also writes into the URL, because it must not change with the variant.
+    """
+    chosen = pick(
+        "Variant", "variant", list(runs.firsts(store)), store.variants[0], lambda name: runs.name(store, name),
+        forget=("p", "selected"), pin=pin,
+    )  # fmt: skip
+    runs.badge(store, chosen)
+    return chosen
 
 
 def pick_layer(store: Store, default: int | str, every: bool = False) -> int | None:
@@ -89,7 +102,9 @@ def pick_kinds(options: Sequence[str]) -> tuple[str, ...] | None:
     st.session_state["pick_kinds"] = link.read_list("kinds", options)
     chosen = st.pills(
         "Kind", options, selection_mode="multi", key="pick_kinds", on_change=_keep_list, args=("kinds", ("p", "selected")),
-        help="None chosen: all. " + "; ".join(f"**{kind}**: {meanings.KIND_MEANINGS[kind]}" for kind in options) + ".",
+        format_func=kind_name,
+        help="None chosen: all. "
+        + "; ".join(f"**{kind_name(kind)}**: {meanings.KIND_MEANINGS[kind]}" for kind in options) + ".",
     )  # fmt: skip
     return tuple(chosen) or None
 
@@ -102,6 +117,21 @@ def copy_link(place: Any = st, **pins: Any) -> None:
     address = (st.context.url or "").split("?")[0]
     with place.popover("Link", icon=":material/link:", help="A link that shows just this."):
         st.code(f"{address}?{urlencode(link.query(**pins))}", language=None, wrap_lines=True)
+
+
+def pick_dense(hidden: int) -> None:
+    """Whether a list shows dense features, and how many it hides where it does not; nothing where there are none."""
+    shown = link.read("dense", (SHOWN,), None) == SHOWN
+    if not hidden and not shown:
+        return
+    st.session_state["pick_dense"] = shown
+    share = words.percent(DENSE)
+    said = f"on more than {share} of tokens"
+    label = f"Dense features, {said}" if shown else f"{words.counted(hidden, 'dense feature')} hidden: firing {said}"
+    st.toggle(
+        label, key="pick_dense", on_change=_keep_dense,
+        help="They fire nearly everywhere, so that hardly any of them stands for something a person can name.",
+    )  # fmt: skip
 
 
 def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:
@@ -152,6 +182,10 @@ def _keep_verdicts(default: tuple[str, ...]) -> None:
 def _keep_list(name: str, forget: tuple[str, ...]) -> None:
     chosen = st.session_state[f"pick_{name}"]
     link.write(**{name: ",".join(chosen) or None}, **dict.fromkeys(forget))
+
+
+def _keep_dense() -> None:
+    link.write(dense=SHOWN if st.session_state["pick_dense"] else None, p=None, selected=None)
 
 
 def _keep_columns(default: tuple[str, ...]) -> None:

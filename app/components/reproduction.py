@@ -14,8 +14,8 @@ from store.metrics.thresholds import SAME_DIRECTION
 from store.read.store import Store
 
 
-def repeats(pairs: pd.DataFrame) -> None:
-    """What another training run reproduces, beside what different tasks share."""
+def repeats(pairs: pd.DataFrame, domain: str) -> None:
+    """What another training run reproduces, beside what different tasks share: of material changes on a domain's tokens."""
     table = pairs.assign(
         from_a=pairs["called_same"] / pairs["called_a"].where(pairs["called_a"] > 0),
         from_b=pairs["called_same"] / pairs["called_b"].where(pairs["called_b"] > 0),
@@ -24,13 +24,13 @@ def repeats(pairs: pd.DataFrame) -> None:
     runs, tasks = table[table["same_task"]], table[~table["same_task"]]
     if runs.empty:
         st.info(
-            "No task was trained twice here. Train one recipe with a second seed and add it to the configuration as "
-            "NAME-seed2: only then can one tell what a task does from what one training run happened to do.",
+            "No recipe was run twice here. Train one with a second seed and add it to the configuration with `replicate_of`: "
+            "only then can one tell what a task does from what one training run happened to do.",
             icon=":material/casino:",
         )
         return
     for _, run in runs.iterrows():
-        st.markdown(comparison.run(run))
+        st.markdown(comparison.run(run, domain))
     if len(tasks):
         st.markdown(comparison.between_tasks(tasks))
     shown = pd.DataFrame(
@@ -43,11 +43,11 @@ def repeats(pairs: pd.DataFrame) -> None:
             "Same way in both": [words.count(v) for v in table["called_same"]],
             "Opposite": [words.count(v) for v in table["called_opposite"]],
             "Same sign": [words.percent(v) for v in table["signs"]],
-            "Rank correlation": [words.number(v) for v in table["spearman"]],
+            "Correlation": [words.number(v) for v in table["correlation"]],
         }
     )
     st.dataframe(shown, hide_index=True, column_config=tables.right_aligned(shown.columns[3:]), height=table_height(shown))
-    st.caption(comparison.SAME_SIGN)
+    st.caption(f"{comparison.REPEATED.format(seen=comparison.seen(domain))} {comparison.SAME_SIGN}")
 
 
 def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) -> None:
@@ -71,7 +71,6 @@ def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) 
             "Number": [words.count(v) for v in summary["n"]],
             "With a counterpart": [words.count(v) for v in summary["matched"]],
             "Same direction": [words.count(v) for v in summary["same_sign"]],
-            "Beyond the floor": [words.count(v) for v in summary["beyond"]],
             "Rank correlation": [words.number(v) for v in summary["spearman"]],
         }
     )

@@ -24,7 +24,7 @@ class Example:
     """A question that a store answers.
 
     Attributes:
-        needs: 'verdict' (a store with a noise floor), a table that has to have rows, or ''.
+        needs: 'verdict' (a store with twins), 'contributions' (one that has them), a table that has to have rows, or ''.
         chart: (x, y, colour, mark) where the answer is best seen; None where it is a table.
     """
 
@@ -36,50 +36,87 @@ class Example:
 
 EXAMPLES = (
     Example(
-        "Overlap below its noise floor, by layer",
-        """-- How much lower the overlap of active features is than under a random change of the same size
-SELECT c.variant, c.layer, o.value AS overlap, c.value AS isotropic, c.excess, c.excess_low, c.excess_high
-FROM layer_metrics c
-JOIN layer_metrics o USING (variant, layer, domain, segment, metric)
-WHERE metric = 'overlap' AND c.control = 'isotropic' AND o.control = 'observed'
-  AND domain = 'all' AND segment = 'all'
+        "Overlap beside random changes of the weights, by layer",
+        """-- The overlap of active features, and the lowest and highest of the variant's twins
+SELECT variant, layer, any_value(value) FILTER (control = 'observed') AS overlap,
+       min(value) FILTER (starts_with(control, 'twin_')) AS lowest_twin,
+       max(value) FILTER (starts_with(control, 'twin_')) AS highest_twin
+FROM layer_metrics
+WHERE metric = 'overlap' AND domain = 'all' AND segment = 'all'
+GROUP BY ALL
 ORDER BY ALL""",
         "verdict",
-        ("layer", "excess", "variant", "line"),
+        ("layer", "overlap", "variant", "line"),
     ),
     Example(
-        "Suppressed in every variant",
-        """-- Features that fell beyond noise in all the variants
-SELECT s.layer, s.feature, f.label, min(s.shift) AS largest_fall, max(s.q) AS largest_q
+        "Suppressed in several variants",
+        """-- Features that are claimed to be suppressed in more than one variant
+SELECT s.layer, s.feature, f.label, list(s.variant ORDER BY s.variant) AS variants, min(s.change) AS largest_loss
 FROM feature_stats s JOIN features f USING (layer, feature)
 WHERE s.domain = 'all' AND s.verdict = 'suppressed'
 GROUP BY ALL
-HAVING count(*) = (SELECT count(DISTINCT variant) FROM fit)
-ORDER BY largest_fall, layer, feature""",
+HAVING count(*) > 1
+ORDER BY len(variants) DESC, largest_loss, layer, feature""",
         "verdict",
     ),
     Example(
-        "Effect against evidence",
-        """-- Each tested feature of every layer and variant: how far it moved, and how surely
-SELECT s.variant, s.layer, s.feature, f.label, s.shift, s.z, s.q, s.verdict
+        "Change of each feature, and why its verdict",
+        """-- Share lost (below 0) or new; its range over the runs of the recipe and under random changes of the weights
+SELECT s.variant, s.layer, s.feature, f.label, s.change, s.change_low, s.change_high, s.replicate_low, s.replicate_high,
+       s.twin_low, s.twin_high, greatest(s.freq_base, s.freq_variant) AS fires_on, s.verdict, s.reason
 FROM feature_stats s JOIN features f USING (layer, feature)
-WHERE s.domain = 'all' AND s.verdict <> 'untestable'
-ORDER BY abs(s.z) DESC NULLS LAST, s.variant, s.layer, s.feature
+WHERE s.domain = 'all' AND s.verdict <> 'could not be seen'
+ORDER BY abs(s.change) DESC NULLS LAST, s.variant, s.layer, s.feature
 LIMIT 2000""",
         "verdict",
-        ("shift", "z", "verdict", "points"),
+        ("fires_on", "change", "verdict", "points"),
     ),
     Example(
-        "Nearest neighbour moved the other way",
-        """-- Features that fell while the one with the most similar decoder direction rose
-SELECT s.variant, s.layer, s.feature, f.label, s.shift,
-       n.feature AS neighbour, g.label AS neighbour_label, n.shift AS neighbour_shift, f.neighbour_cosines[1] AS cosine
+        "Verdicts counted",
+        """-- How many features of each layer have which verdict; those that never fire have none
+SELECT variant, layer, verdict, count(*) AS features
+FROM feature_stats
+WHERE domain = 'all' AND verdict IS NOT NULL
+GROUP BY ALL
+ORDER BY ALL""",
+        "verdict",
+        ("verdict", "features", "variant", "bars"),
+    ),
+    Example(
+        "Learned and cost, beside random changes of the weights",
+        """-- Nats a predicted token: on the variant's own task, and on text that no variant was trained for
+SELECT variant, domain, any_value(gain) FILTER (control = 'observed') AS gain,
+       any_value(low) FILTER (control = 'observed') AS low, any_value(high) FILTER (control = 'observed') AS high,
+       max(gain) FILTER (starts_with(control, 'twin_')) AS highest_twin
+FROM contributions.learned
+WHERE slot = 'all' AND domain IN ('*task', '*neutral')
+GROUP BY ALL
+ORDER BY ALL""",
+        "contributions",
+        ("variant", "gain", "domain", "bars"),
+    ),
+    Example(
+        "Features that carry what was learned, in every run",
+        """-- On the variant's own task: more than any feature of a random change of the weights, with one sign in all runs
+SELECT c.variant, c.layer, c.feature, f.label, c.gain, c.low, c.high, c.replicate_low, c.replicate_high, c.q, l.largest AS floor
+FROM contributions.features c JOIN features f USING (layer, feature)
+JOIN contributions.layers l ON l.variant = c.variant AND l.layer = c.layer AND l.domain = c.domain AND l.control = 'twin_1'
+WHERE c.domain = '*task' AND c.q < 0.05 AND sign(c.replicate_low) = sign(c.replicate_high)
+  AND c.gain NOT BETWEEN l.smallest AND l.largest
+ORDER BY c.variant, abs(c.gain) DESC, c.layer, c.feature""",
+        "contributions",
+    ),
+    Example(
+        "Nearest neighbour changed the other way",
+        """-- Features that lost activation while the one with the most similar decoder direction gained
+SELECT s.variant, s.layer, s.feature, f.label, s.change,
+       n.feature AS neighbour, g.label AS neighbour_label, n.change AS neighbour_change, f.neighbour_cosines[1] AS cosine
 FROM feature_stats s
 JOIN features f USING (layer, feature)
 JOIN feature_stats n ON n.variant = s.variant AND n.layer = s.layer AND n.domain = s.domain AND n.feature = f.neighbours[1]
 JOIN features g ON g.layer = n.layer AND g.feature = n.feature
-WHERE s.domain = 'all' AND s.shift < 0 AND n.shift > 0 AND cosine > 0.5
-ORDER BY least(-s.shift, n.shift) DESC, s.variant, s.layer, s.feature
+WHERE s.domain = 'all' AND s.change < 0 AND n.change > 0 AND cosine > 0.5
+ORDER BY least(-s.change, n.change) DESC, s.variant, s.layer, s.feature
 LIMIT 200""",
     ),
     Example(

@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import link, words
 from app.components.columns import COLUMNS
+from store.metrics.feature_columns import share
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs the text of a cell that begins so."""
@@ -77,11 +78,13 @@ def printed(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a list of features as a person reads them: the columns of COLUMNS that the rows have, as text."""
     out = pd.DataFrame(
         {"name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]}
-        | {"label": rows["label"].fillna("").to_list(), "kind": rows["kind"].to_list()}
+        | {"label": rows["label"].fillna("").to_list()}
     )
     for name, column in COLUMNS.items():
         if name in rows and column.write is not None:
             out[name] = [column.write(value) for value in rows[name]]
+        elif column.ends and set(column.ends) <= set(rows):
+            out[name] = [words.span(low, high, share) for low, high in zip(*(rows[end] for end in column.ends), strict=True)]
     return out
 
 

@@ -14,7 +14,9 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link, words
-from store.names import ALL, OBSERVED
+from store.metrics.feature_columns import share
+from store.metrics.reasons import change_in_words
+from store.names import ALL, CLAIMED, OBSERVED
 from store.read.feature_filter import FALLEN
 from store.read.store import Store
 
@@ -40,7 +42,7 @@ class Step:
 
 def steps(store: Store) -> list[Step]:
     """At most five; one that the store holds nothing for is left out. The title and the sentence are safe Markdown."""
-    found = [step(store) for step in (_excess, _suppressed, _one_offset, _prediction, _again)]
+    found = [step(store) for step in (_size, _suppressed, _one_offset, _prediction, _again)]
     return [step for step in found if step is not None]
 
 
@@ -90,52 +92,48 @@ def _way(place: Any, label: str, icon: str, step: Step, number: int, here: str) 
         place.page_link(f"views/{step.page}.py", label=label, icon=icon, query_params=step.query(number))
 
 
-def _excess(store: Store) -> Step | None:
-    """Where most features switch beyond what noise of the same size switches."""
+def _size(store: Store) -> Step | None:
+    """Where the overlap is lowest, beside what size alone and random changes of the weights give: what proves nothing."""
     table = data.ask(store, Store.overview)
     if table["overlap"].isna().all():
         return None
-    has_floor = table["excess"].notna().any()
-    row = table.loc[table["excess"].idxmax() if has_floor else table["overlap"].idxmin()]
-    where = _where(row)
-    overlap, noise = words.number(row["overlap"]), words.number(row["overlap_isotropic"])
-    beside = f"overlap {overlap}, against {noise} under noise of that size"
-    if not has_floor:
-        title = "The lowest overlap"
-        said = f"It is lowest {where}: {overlap}. This store has no noise floor, so that this alone proves nothing."
-    elif row["excess_low"] > 0:
-        title = "More features switch than noise switches"
-        said = f"Most so {where}: {beside}."
-    else:
-        title = "Nowhere do surely more features switch than noise switches"
-        said = f"Nearest to it is what happens {where}: {beside}. What changed need not show in this number."
-    return Step("layers", title, said, {"variant": row["variant"], "by": "domain", "layer": str(int(row["layer"]))})
+    row = table.loc[table["overlap"].idxmin()]
+    beside = []
+    if pd.notna(row["overlap_isotropic"]):
+        beside.append(f"a random shift of that size gives {words.number(row['overlap_isotropic'])}")
+    if pd.notna(row["overlap_twin_low"]):
+        twins = words.span(row["overlap_twin_low"], row["overlap_twin_high"], words.number)
+        beside.append(f"random changes of the weights of that size {twins}")
+    said = f"It is lowest {_where(row)}: {words.number(row['overlap'])}"
+    said += f"; {words.listing(beside)}." if beside else ". This store has nothing to compare it with: alone it proves nothing."
+    params = {"variant": row["variant"], "by": "domain", "layer": str(int(row["layer"]))}
+    return Step("layers", "The lowest overlap, and what size alone gives", said, params)
 
 
 def _suppressed(store: Store) -> Step | None:
-    """The feature that fell furthest beyond what noise does, of those whose fall holds up and whose label says something.
+    """The claimed feature that lost most, of those whose label says something; where no label does, of all claimed ones.
 
-    Where no label does, of all whose fall holds up; where none holds up, the largest fall.
+    Where none is claimed, the largest loss.
     """
-    floor = data.ask(store, Store.has_verdicts)
     claimed = None
-    if floor:
-        claimed = _furthest(store, "striking", lambda row: (row["readable"], row["floor_ratio"]), verdicts=("suppressed",))
+    if data.ask(store, Store.has_verdicts):
+        claimed = _furthest(store, "striking", lambda row: (row["readable"], -row["change"]), verdicts=CLAIMED[:1])
     row = claimed
-    if claimed is None:
-        row = _furthest(store, "shift", lambda row: -row["shift"], kinds=FALLEN, descending=False)
+    if row is None:
+        row = _furthest(store, "evidence", lambda row: -row["change"], kinds=FALLEN)
     if row is None:
         return None
     label = f", {words.plain(words.short(row['label'], 60))}," if isinstance(row["label"], str) else ""
     name = f"{words.feature_name(row['layer'], row['feature'])}{label} in {words.plain(row['variant'])}"
-    shift = f"its mean activation moved by {words.number(row['shift'], signed=True)}"
+    change = change_in_words(row["change"])
     if claimed is not None:
-        title = "The most suppressed feature with a telling label" if row["readable"] else "The most suppressed feature"
-        by = f", {words.ratio(row['floor_ratio'])} what noise of the same size does to such features"
-        said = f"{name}: {shift}{by}. Its contexts show base above variant."
+        title = "A suppressed feature with a telling label" if row["readable"] else "A suppressed feature"
+        twins = words.span(row["twin_low"], row["twin_high"], share)
+        beside = f"in every run; under random changes of the weights of that size {twins}"
+        said = f"{name}: it {change}, {beside}. Its contexts show base above variant."
     else:
-        title = "The largest fall"
-        said = f"{name}: {shift}. No feature is called suppressed in this store; the page says why this one is not."
+        title = "The largest loss"
+        said = f"{name}: it {change}. No suppressed feature is in the list; the page says why this one is not."
     place = {"layer": str(int(row["layer"])), "feature": str(int(row["feature"]))}
     return Step("feature", title, said, {"variant": row["variant"], **place, "list": "suppressed", "list_layer": ALL})
 
@@ -168,7 +166,7 @@ def _one_offset(store: Store) -> Step | None:
         return None
     row = rows.loc[rows["value"].idxmax()]
     said = f"{words.percent(row['value'])} of what changed {_where(row)} is one offset, the same at every token."
-    return Step("shape", "What one constant offset moved", said, _place(row))
+    return Step("words", "What one constant offset moved", said, _place(row))
 
 
 def _prediction(store: Store) -> Step | None:
@@ -196,22 +194,24 @@ def _prediction(store: Store) -> Step | None:
 
 
 def _again(store: Store) -> Step | None:
-    """What a second seed reproduces; without one, the two variants that changed most features alike."""
+    """What a second seed reproduces of material changes; without one, the two variants that share most of them.
+
+    Not of claims, which every run shows by definition.
+    """
     if len(store.variants) < 2:
         return None
     layer = store.layers[-1]
-    pairs = data.ask(store, Store.variant_pairs, layer=layer)
+    pairs = data.ask(store, Store.variant_pairs, layer=layer, rule="material")
     seeds = pairs[pairs["same_task"]]
     pairs = seeds if len(seeds) else pairs
     row = pairs.loc[pairs["called_same"].idxmax()]
     names = f"{words.plain(row['variant_a'])} and {words.plain(row['variant_b'])}"
     both = (
-        f"At layer {layer}, {words.count(row['called_either'])} features changed in {names} taken together, "
+        f"At layer {layer}, {words.count(row['called_either'])} features changed materially in {names} taken together, "
         f"{words.count(row['called_same'])} of them in both and in the same direction"
     )
-    noise = row["spearman_noise"]
-    beside = f" ({words.number(noise)} under noise)" if pd.notna(noise) else ""
-    said = f"{both}; the rank correlation of all shifts is {words.number(row['spearman'])}{beside}."
+    said = f"{both}; the correlation of all changes that could be seen is {words.number(row['correlation'])}."
+    said += " Random changes of the weights share some of that too."
     title = "What a second seed reproduces" if len(seeds) else "What two variants share"
     return Step("compare", title, said, {"variant": row["variant_a"], "against": row["variant_b"], "layer": str(layer)})
 

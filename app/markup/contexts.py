@@ -88,6 +88,26 @@ def excerpt(row: dict, names: tuple[str, str], blurred: bool = False) -> Markup:
     return HTML.excerpt(columns, blurred)
 
 
+def acting(row: dict, top: float, blurred: bool = False) -> Markup:
+    """A row of Store.acting_passages in one running line: tokens on the colour of what the feature's change adds there.
+
+    Args:
+        top: the contribution of the strongest colour, shared by the passages that stand together.
+        blurred: whether it is shown so.
+    """
+    columns = []
+    for i, (token, alone, gain) in enumerate(zip(row["tokens"], row["alone"], row["gains"], strict=True)):
+        title = f"{called(token, alone)}\n{words.number(gain, signed=True)} nats" if gain else called(token, alone)
+        hue = palette.INCREASE_COLOUR if gain > 0 else palette.DECREASE_COLOUR
+        columns.append((title, i == row["peak"], in_place(token, token != alone), colour(abs(gain), top, hue)))
+    return HTML.acting(row, columns, blurred)
+
+
+def acting_legend(top: float) -> Markup:
+    """What the colours of :func:`acting` mean."""
+    return HTML.acting_legend(top, HUES)
+
+
 def legend(top: float, names: tuple[str, str]) -> Markup:
     """What the colours mean, with the top of the shared scale."""
     return HTML.legend(top, names, HUES)

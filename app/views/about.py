@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import data, words
 from app.components import manifest_rows, pickers
-from app.components.columns import COLUMNS
+from app.components.columns import TITLES
 from app.components.manifest_rows import name_of, written
 from app.words import meanings, metrics
 from store.errors import UserError
@@ -182,9 +182,9 @@ def in_app(defined: list[str]) -> str:
     for name in defined:
         if name in metrics.METRICS:
             found.append(f"**{metrics.METRICS[name].label}**")
-        elif name in COLUMNS:
-            found.append(f"**{COLUMNS[name].title}**")
-    return " · ".join(found)
+        elif name in TITLES:
+            found.append(f"**{TITLES[name]}**")
+    return " · ".join(dict.fromkeys(found))
 
 
 def definitions(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Across variants: what changed in one task or in several, how alike two variants' shifts are, and what repeats."""
+"""Across variants: what changed in one task or in several, how alike two variants' changes are, and what repeats."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,9 @@ import streamlit as st
 
 from app import data, link, words
 from app.charts import axes, variant_charts
-from app.components import badges, pickers, reproduction, tables
+from app.components import badges, pickers, reproduction, runs, tables
 from app.words import comparison
+from store.metrics.feature_columns import share
 from store.names import ALL
 from store.read.change_rule import RUNS
 from store.read.store import Store
@@ -46,8 +47,8 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     shown = pd.DataFrame({"Feature": names, "Label": rows["label"].fillna("").to_list()})
     for variant in store.variants:
         shown[variant] = [
-            words.number(shift, signed=True) + (" ●" if changed else "")
-            for shift, changed in zip(rows[f"shift_{variant}"], rows[f"changed_{variant}"], strict=True)
+            share(change) + (" ●" if changed else "")
+            for change, changed in zip(rows[f"change_{variant}"], rows[f"changed_{variant}"], strict=True)
         ]
     selected = link.read("selected", names, names[0])
     tables.clicked_row(
@@ -74,16 +75,18 @@ def one_feature(store: Store, row: pd.Series, variant: str) -> None:
         query_params=feature_link(layer, feature, variant),
     )
     found = data.ask(store, Store.feature_across, layer=layer, feature=feature)
-    cells = found.assign(written=[words.number(value, signed=True) for value in found["shift"]])
-    cells = cells[["variant", "domain", "shift", "written", "freq_base", "freq_variant"]]
+    cells = found.assign(written=[share(value) for value in found["change"]])
+    cells = cells[["variant", "domain", "change", "written", "freq_base", "freq_variant"]]
     chart = variant_charts.domain_map(cells, store.variants, [ALL, *store.domains])
-    st.altair_chart(chart, key="across", alt=f"Shift of {words.feature_name(layer, feature)} in every variant and domain")
+    st.altair_chart(chart, key="across", alt=f"Change of {words.feature_name(layer, feature)} in every variant and domain")
+    lean = " Of replicates this copy may keep the row of all domains alone." if store.manifest.published_from else ""
     st.caption(
-        "Shift: mean over the domain's tokens of variant minus base, scaled activation. Empty: it fires there in neither model."
+        "Share of its activation on the domain's tokens that is lost (below 0) or new. Empty: it fires there in neither "
+        f"model.{lean}"
     )
 
 
-def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str) -> None:
+def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, domain: str) -> None:
     """The map of every pair of variants, and the chosen pair in words."""
     measures = [name for name in comparison.MEASURES if name == "top" or pairs[name].notna().any()]
     titles = {name: title for name, (title, _) in comparison.MEASURES.items()}
@@ -105,7 +108,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str) -> N
         alt=f"{title} of every two variants",
     )
     st.caption(f"{meaning} Click a cell for the two variants side by side.")
-    st.markdown(comparison.pair(chosen_pair(pairs, variant, against)))
+    st.markdown(comparison.pair(chosen_pair(pairs, variant, against), domain))
 
 
 def chosen_pair(pairs: pd.DataFrame, variant: str, against: str) -> pd.Series:
@@ -117,27 +120,28 @@ def chosen_pair(pairs: pd.DataFrame, variant: str, against: str) -> pd.Series:
 def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     """Two variants side by side; a click on a point opens the feature."""
     found = data.ask(store, Store.side_by_side, variant_a=variant, variant_b=against, **asked, limit=axes.MOST_POINTS)
+    is_cut = len(found) == axes.MOST_POINTS
     if found.empty:
         st.info("No feature fires here in either: choose another domain.", icon=":material/search_off:")
         return
-    changed = found[["changed_a", "changed_b"]]
-    points = found[["layer", "feature", "label", "shift_a", "shift_b", "changed_a", "changed_b"]].assign(
-        name=[words.feature_name(*pair) for pair in zip(found["layer"], found["feature"], strict=True)],
-        **{f"said_{side}": comparison.said(found[f"verdict_{side}"], changed[f"changed_{side}"]) for side in "ab"},
+    seen = found[found["seen_a"] | found["seen_b"]]
+    points = seen[["layer", "feature", "label", "change_a", "change_b", "changed_a", "changed_b"]].assign(
+        name=[words.feature_name(*pair) for pair in zip(seen["layer"], seen["feature"], strict=True)],
+        **{f"said_{side}": comparison.said(seen[f"verdict_{side}"], seen[f"changed_{side}"]) for side in "ab"},
     )
-    is_cut = len(points) == axes.MOST_POINTS
-    shown = f"the {len(points):,} that moved furthest" if is_cut else f"all {len(points):,} that fire"
-    st.markdown(f"**Side by side**: {shown} in either")
+    seen_here = f"{len(points):,} that {comparison.seen(asked['domain'])}"
+    shown = f"of the {len(found):,} that moved furthest" if is_cut else f"of {len(found):,} that fire"
+    st.markdown(f"**Side by side**: {shown} in either, the {seen_here} in one of the two")
     clicked = st.altair_chart(
-        variant_charts.shift_scatter(points, variant, against),
+        variant_charts.change_scatter(points, variant, against),
         on_select="rerun",
         selection_mode="point",
         key=f"side_by_side_{link.query()}",
-        alt=f"Shift of each feature in {against} against its shift in {variant}",
+        alt=f"Change of each feature in {against} against its change in {variant}",
     )
     st.caption(
-        "One mark a feature; the axes are linear near 0 and logarithmic further out. On the dashed line both variants moved it "
-        "alike, on an axis only one did, in the upper left and lower right they moved it in opposite ways. Click to open it."
+        "One mark a feature: share of its activation lost or new. On the dashed line both variants changed it alike, on an "
+        "axis only one did, in the upper left and lower right they changed it in opposite ways. Click to open it."
     )
     if clicked.selection.get("point"):
         point = clicked.selection["point"][0]
@@ -176,49 +180,50 @@ if len(store.variants) < 2:
     )
     st.stop()
 
-tasks = data.ask(store, Store.variant_tasks)
+tasks = data.ask(store, Store.groups).rename(columns={"first": "task"})
+names = {variant: runs.name(store, variant) for variant in runs.firsts(store)}
 with st.container(**pickers.ROW):
-    variant = pickers.pick("Variant", "variant", store.variants, store.variants[0], few=0, forget=("against",))
-    others = [name for name in store.variants if name != variant]
-    against = pickers.pick("Against", "against", others, others[0], few=0)
+    variant = pickers.pick("Variant", "variant", list(names), store.variants[0], names.get, few=0, forget=("against",))
+    others = [name for name in names if name != variant]
+    against = pickers.pick("Against", "against", others, others[0], names.get, few=0)
     forget = ("p", "selected", "set")
     chosen_layer = pickers.pick("Layer", "layer", [ALL, *store.layers], store.layers[-1], forget=forget, few=8)
     domain = pickers.pick("Domain", "domain", [ALL, *store.domains], ALL, forget=forget, few=0)
 layer = None if chosen_layer == ALL else chosen_layer
 rules = data.ask(store, Store.change_rules, domain=domain)["rule"].to_list()
 with st.container(**pickers.ROW):
-    rule, runs = rules[0], "any"
+    rule, of_runs = rules[0], "any"
     if len(rules) > 1:
         rule = pickers.pick(
             "A feature changed where", "changed", rules, rules[0], show=comparison.RULE_NAMES.get, forget=forget
         )
-    if tasks["n_runs"].max() > 1:
-        runs = pickers.pick(
+    if tasks["n_runs"].max() > 1 and rule != "verdict":  # what is claimed shows in every run
+        of_runs = pickers.pick(
             "A task of several runs counts", "runs", RUNS, "any", show=comparison.RUN_NAMES.get, forget=forget
         )
     badges.small(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
 st.markdown("#### In one task, in several, in all")
-sets = data.ask(store, Store.change_sets, **asked, runs=runs)
+sets = data.ask(store, Store.change_sets, **asked, runs=of_runs)
 if sets.empty:
     st.info(
-        f"No feature changed here. *Changed* means: {comparison.RULE_MEANINGS[rule]}. Choose another layer or domain"
+        f"No feature changed here. *Changed* means: {comparison.rule_meaning(rule, domain)}. Choose another layer or domain"
         + (", or another meaning of *changed*." if len(rules) > 1 else "."),
         icon=":material/search_off:",
     )
 else:
     st.markdown(comparison.sets(sets, tasks["task"].nunique()))
-    st.caption(f"*Changed* means: {comparison.RULE_MEANINGS[rule]}.")
-    for sentence in comparison.repeated(tasks, runs):
+    st.caption(f"*Changed* means: {comparison.rule_meaning(rule, domain)}.")
+    for sentence in comparison.repeated(tasks, of_runs):
         st.caption(sentence)
     chosen = set_chart(sets, tasks)
     total = int(sets.loc[[tuple(found) == chosen for found in sets["tasks"]], "count"].iloc[0])
     pager = tables.Pager(total, PAGE_SIZE)
-    listed = {**asked, "runs": runs, "tasks": list(chosen)}
+    listed = {**asked, "runs": of_runs, "tasks": list(chosen)}
     rows = data.ask(store, Store.changed_features, **listed, limit=PAGE_SIZE, offset=pager.offset)
     name = comparison.tasks_name(chosen, tasks["task"].nunique())
-    st.markdown(f"**Changed in {words.plain(name)}** · shift in each variant, ● where it changed; the furthest first")
+    st.markdown(f"**Changed in {words.plain(name)}** · change in each variant, ● where the rule calls it so; the largest first")
     selected = feature_table(store, rows)
     file = f"{words.file_name('changed_in', *chosen, domain)}.csv"
     pager.buttons(pager.rows()).download_button(
@@ -231,15 +236,15 @@ else:
     )
     one_feature(store, selected, variant)
 
-st.markdown("#### How alike are the shifts")
+st.markdown("#### How alike are the changes")
 pairs = None if layer is None else data.ask(store, Store.variant_pairs, **asked)
-one_layer = "Choose one layer above: shifts of different layers are not on one scale, so they cannot be ranked together."
+one_layer = "Choose one layer above: features of different layers cannot be ranked together."
 left, right = st.columns([1, 1.3], gap="medium")
 with left:
     if pairs is None:
         st.info(one_layer, icon=":material/layers:")
     else:
-        likeness(pairs, store, variant, against)
+        likeness(pairs, store, variant, against, domain)
 with right:
     scatter(store, variant, against, asked)
 
@@ -247,7 +252,8 @@ st.markdown("#### What another training run reproduces")
 if pairs is None:
     st.info(one_layer, icon=":material/layers:")
 else:
-    reproduction.repeats(pairs)
+    repeated = data.ask(store, Store.variant_pairs, **(asked | {"rule": "material"}))  # a claim repeats by definition
+    reproduction.repeats(repeated, domain)
 
 st.markdown("#### What another dictionary shows")
 replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, link, words
-from app.components import blur, document_tables, pickers
+from app.components import blur, document_tables, feature_evidence, pickers
 from app.markup import token_colours
 from app.markup.token_colours import VALUES, TokenValue
 from store.names import ALL, BASE
@@ -66,8 +66,10 @@ def heading(store: Store, about: pd.Series, listed: pd.DataFrame) -> None:
         blur.button(line)
 
 
-def why_uncoloured(about: pd.Series, value: TokenValue) -> str:
+def why_uncoloured(store: Store, variant: str, about: pd.Series, value: TokenValue) -> str:
     """Why a document has no values of this kind, and what to do."""
+    if not store.keeps_codes(variant):
+        return feature_evidence.statistics_only(variant)
     if value.of_prediction:
         return (
             "The next-token prediction of this document was not sampled: choose one “With next-token KL” above, or set "
@@ -133,7 +135,9 @@ with st.container(**pickers.ROW):
             help="; ".join(f"**{v.label}**: {v.meaning}" for v in values.values()),
         )  # fmt: skip
 if not values:
-    st.info("This store kept no token metrics, so that nothing can be shown of single tokens.", icon=":material/search_off:")
+    said = "This store kept no token metrics, so that nothing can be shown of single tokens."
+    said = said if store.keeps_codes(variant) else feature_evidence.statistics_only(variant)
+    st.info(said, icon=":material/search_off:")
     st.stop()
 value, lifted = VALUES[metric], blur.is_shown()
 listed = choose(store, variant, layer, value, lifted)
@@ -149,7 +153,7 @@ position = link.read_number("position", 0 if first is None else first, 0, int(ab
 heading(store, about, listed)
 end = token_colours.top(value, scales)
 if first is None:
-    st.info(why_uncoloured(about, value), icon=":material/format_color_reset:")
+    st.info(why_uncoloured(store, variant, about, value), icon=":material/format_color_reset:")
 n_tokens = int(scales.set_index("value")["n_tokens"][list(value.columns)].min())
 of = f"sampled in {variant}" if value.of_prediction else f"of layer {layer} in {variant}"
 st.html(token_colours.legend(value, end, n_tokens, (BASE, variant), rows, of))

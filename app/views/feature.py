@@ -5,10 +5,21 @@ import streamlit as st
 
 from app import data, link, pages, words
 from app.charts import activations
-from app.components import badges, causal_check, feature_evidence, feature_list, further_evidence, pickers, tables
+from app.components import (
+    badges,
+    causal_check,
+    feature_evidence,
+    feature_list,
+    further_evidence,
+    learning,
+    pickers,
+    runs,
+    tables,
+)
 from app.components.columns import COLUMNS
 from app.markup import contexts
 from app.words import meanings
+from store.metrics.feature_columns import share
 from store.names import ALL
 from store.read import firings
 from store.read.store import Store
@@ -69,44 +80,25 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
 def numbers(stats: pd.DataFrame) -> None:
     """One variant's numbers, a row a domain."""
     printed = tables.printed(stats.assign(label=""))
-    floor = ["floor", "floor_ratio"] if stats["floor"].notna().any() else []
-    lost_or_new = ["suppression", "emergence"]
-    if floor:  # which of the two says something follows from the direction; both would not fit
-        lost_or_new = ["suppression" if stats.iloc[0]["shift"] < 0 else "emergence"]
-    columns = ["kind", "shift", *floor, "freq_base", "freq_variant", *lost_or_new]
+    lost_or_new = "suppression" if stats.iloc[0]["shift"] < 0 else "emergence"  # of firings; the other would not fit
+    columns = ["kind", "change", "shift", "freq_base", "freq_variant", lost_or_new]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)
     config = {name: COLUMNS[name].config() for name in columns[1:]}
     st.dataframe(shown, hide_index=True, column_config={"domain": "Domain", "kind": "Kind"} | config, height="content")
 
 
-def verdict(store: Store, pooled: pd.Series) -> None:
-    """Why its verdict in this variant, all domains together, and the numbers behind it."""
-    if not isinstance(pooled["verdict"], str):
-        badges.no_floor(store)
-        return
-    st.markdown(feature_evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
-    detectable = words.number(pooled["minimum_detectable"])
-    facts = [
-        f"shift {words.number(pooled['shift'], signed=True)} against a floor of {words.number(pooled['floor'])} "
-        f"({words.ratio(pooled['floor_ratio'])})",
-        f"z {words.number(pooled['z'], signed=True)}",
-        f"q {words.probability(pooled['q'])}",
-        "smallest detectable shift " + (detectable if pd.notna(pooled["minimum_detectable"]) else "none: not testable"),
-        f"under noise of that size {words.number(pooled['shift_isotropic'], signed=True)}",
-    ]
-    if pd.notna(pooled["near_threshold"]):
-        facts.append(f"{words.percent(pooled['near_threshold'])} of its flips near the threshold")
-    if pd.notna(pooled["did_shift"]):
-        facts.append(f"task − neutral {words.number(pooled['did_shift'], signed=True)}")
-    st.caption("All domains together: " + " · ".join(facts))
-    if pd.notna(pooled["moved_to"]):
-        target = int(pooled["moved_to"])
-        st.page_link(
-            "views/feature.py",
-            label=f"Moved to {words.feature_name(pooled['layer'], target)}",
-            icon=":material/swap_horiz:",
-            query_params=link.query(layer=int(pooled["layer"]), feature=target),
-        )
+def evidence(store: Store, pooled: pd.Series) -> None:
+    """Why its verdict in this variant, all domains together; its change beside other runs and twins; facts beside it."""
+    badges.no_twins(store, pooled["variant"])
+    left, right = st.columns([1, 1.25])
+    with left:
+        st.markdown(feature_evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
+        st.caption("All domains together. " + " ".join(feature_evidence.facts(pooled)))
+        further_evidence.moved_to(pooled)
+        further_evidence.prediction_and_replica(store, pooled)
+    with right:
+        feature_evidence.change_chart(store, pooled)
+        learning.of_feature(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"])
 
 
 def token_by_token(store: Store, layer: int, feature: int, variant: str, domain: str) -> None:
@@ -114,6 +106,9 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
     tokens_kept = data.ask(store, Store.coded_tokens)
     if tokens_kept.empty:
         st.caption("This store kept no codes, so that single tokens cannot be looked at.")
+        return
+    if not store.keeps_codes(variant):
+        st.caption(feature_evidence.statistics_only(variant))
         return
     pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
     here = pairs if domain == ALL else pairs[pairs["domain"] == domain]
@@ -155,7 +150,7 @@ def output_tokens(about: pd.Series) -> None:
 
 
 def start(store: Store) -> tuple[int, int, dict[int, int]]:
-    """The layer and feature to show where the link names none (the most shifted one), and each layer's number of features."""
+    """The layer and feature to show where the link names none (the first of its list), and each layer's number of features."""
     variant = link.read("variant", store.variants, store.variants[0])
     named = link.read("layer", store.layers, None) if "layer" in st.query_params else None
     first = data.ask(store, Store.shifted_features, variant=variant, layer=named, limit=1)
@@ -189,7 +184,7 @@ header(store, about.iloc[0], variant, in_domain.iloc[0] if len(in_domain) else N
 if pooled is None:
     st.info("It never fired on this corpus, neither in the base nor in this variant.", icon=":material/search_off:")
     st.stop()
-verdict(store, pooled)
+evidence(store, pooled)
 
 left, right = st.columns([1, 1.25])
 with left:
@@ -207,18 +202,17 @@ with right:
     numbers(mine)
     others = stats[(stats["domain"] == domain) & (stats["variant"] != variant)]
     if len(others):
-        shifts = [
-            f"{words.plain(v)} {words.number(s, signed=True)}" for v, s in zip(others["variant"], others["shift"], strict=True)
-        ]
-        st.caption(f"Shift in the other variants, domain {words.plain(domain)}: " + ", ".join(shifts))
+        named = [words.plain(runs.name(store, other)) for other in others["variant"]]
+        changes = [f"{name} {share(change)}" for name, change in zip(named, others["change"], strict=True)]
+        st.caption(f"Change in the other variants, domain {words.plain(domain)}: " + ", ".join(changes))
 
-further_evidence.prediction_and_replica(store, pooled)
 left, right = st.columns([1, 1.25])
 with left:
     further_evidence.neighbours(store, pooled)
 with right:
     further_evidence.segments(store, pooled)
 output_tokens(about.iloc[0])
+learning.where_it_acts(store, layer, number, variant)
 token_by_token(store, layer, number, variant, domain)
 causal_check.section(store, layer, number, variant)
 telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"

@@ -1,14 +1,14 @@
-"""Layers: every layer metric over depth as small multiples, by variant, domain or segment, beside what noise gives."""
+"""Layers: every layer metric over depth as small multiples, by variant, domain or segment, beside twins and controls."""
 
 import streamlit as st
 
 from app import data, link, words
 from app.charts import axes, profiles
-from app.components import badges, pickers
+from app.components import badges, learning, pickers, runs
 from app.markup import contexts
 from app.words import meanings, metrics, palette
 from store.metrics import layer_metrics
-from store.names import ALL, CONTROLS, OBSERVED
+from store.names import ALL, CONTROLS, OBSERVED, TWIN
 from store.read.store import Store
 
 TITLE = "Layers"
@@ -19,30 +19,34 @@ BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024
 EVERY, NONE = "all", "none"
 MEASURED, RELATIVE = "measured", "relative"
-OWN = ("by", "floor", "scale", "focus")  # parameters that other pages do not know
+OWN = ("by", "beside", "scale", "focus")  # parameters that other pages do not know
 SCALES = {MEASURED: "As measured", RELATIVE: "Share of the largest"}
 
 store = data.current()
 st.markdown(f"## {TITLE}")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
 
+learning.profiles(store)
+learning.curves(store)
+learning.taken_back(store)
+
+replicates = runs.firsts(store)
 known = set(data.ask(store, Store.controls)["control"])
-computed = [control for control in CONTROLS if control in known]
+twins = sorted(name for name in known if name.startswith(TWIN))
+computed = ([meanings.TWINS] if twins else []) + [control for control in CONTROLS if control in known]
 with st.container(**pickers.ROW):
     by = pickers.pick("Compare", "by", list(BY), "variant", show=BY.get)
     variant = None if by == "variant" else pickers.pick_variant(store)
     domain = ALL if by != "variant" else pickers.pick_domain(store)
+    beside = NONE
     if computed:
         options = [*computed, *([EVERY] if len(computed) > 1 else []), NONE]
-        default = "isotropic" if "isotropic" in computed else EVERY if len(computed) > 1 else computed[0]
-        floor = pickers.pick(
-            "Noise floor", "floor", options, default, show=lambda name: name.replace("_", " "),
-            help="What is encoded beside the variant. "
+        beside = pickers.pick(
+            "Beside", "beside", options, computed[0], show=lambda name: name.replace("_", " "), few=7,
+            help="What stands beside the variant. "
             + "; ".join(f"**{control.replace('_', ' ')}**: {meanings.CONTROL_NAMES[control]}" for control in computed) + ".",
         )  # fmt: skip
-    else:
-        floor = NONE
-        badges.no_floor(store)
+    badges.no_twins(store)
 
     scale, focus = MEASURED, EVERY
     if by == "variant" and len(store.variants) > 1:
@@ -51,7 +55,9 @@ with st.container(**pickers.ROW):
             help="Share of the largest: each metric divided by its largest size over all variants and layers; of cosines and "
             "overlaps, 1 − value. So the profiles of a strong and a weak fine-tune can be laid over each other.",
         )  # fmt: skip
-        focus = pickers.pick("Highlight", "focus", [EVERY, *store.variants], EVERY)
+        focus = pickers.pick(
+            "Highlight", "focus", [EVERY, *replicates], EVERY, lambda name: runs.name(store, name) if name != EVERY else EVERY
+        )  # fmt: skip
 
 table = data.ask(
     store,
@@ -61,28 +67,34 @@ table = data.ask(
     segment=None if by == "segment" else ALL,
 )
 observed = table[table["control"] == OBSERVED]
-drawn = [] if floor == NONE else computed if floor == EVERY else [floor]
-order = {"variant": store.variants, "domain": [ALL, *store.domains], "segment": [ALL, *store.segments]}[by]
+drawn = [] if beside == NONE else computed if beside == EVERY else [beside]
+controls = [control for name in drawn for control in (twins if name == meanings.TWINS else [name])]
+order = {"variant": list(replicates), "domain": [ALL, *store.domains], "segment": [ALL, *store.segments]}[by]
 order = [name for name in order if name in set(observed[by])]
 if observed.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-legend = [(name, axes.series_colour(i), "dashed" if axes.series_is_dashed(i) else "solid", 3) for i, name in enumerate(order)]
-if len(order) > profiles.MOST_FLOORS:
+of_runs = replicates if by == "variant" else None
+looks = axes.series_looks(order, of_runs)
+names = order if of_runs is None else [runs.name(store, name) for name in order]
+legend = [(name, colour, style, 3) for name, (colour, style) in zip(names, looks, strict=True)]
+if len(order) > profiles.MOST_BESIDE:
     if drawn:
         named = words.listing([meanings.CONTROL_NAMES[control] for control in drawn])
         legend.append((f"{named}: from the lowest to the highest over all lines", palette.CONTROL_COLOUR, "solid", 8))
 else:
     suffix = "" if len(order) == 1 else ", in each line's colour"
-    legend += [
-        (meanings.CONTROL_NAMES[control] + suffix, palette.CONTROL_COLOUR, *palette.CONTROL_LINES[control]) for control in drawn
-    ]
+    lines = palette.CONTROL_LINES | {meanings.TWINS: ("solid", 8)}
+    legend += [(meanings.CONTROL_NAMES[control] + suffix, palette.CONTROL_COLOUR, *lines[control]) for control in drawn]
 st.html(contexts.series_legend(legend))
 if observed["low"].notna().any():
-    st.caption("Bands around the lines: 95 % intervals over documents. Click a point for the features behind it.")
+    said = "Bands around the lines: 95 % intervals over clusters."
 else:
-    st.caption("Too few documents for intervals, or none computed. Click a point for the features behind it.")
+    said = "Too few clusters for intervals, or none computed."
+if meanings.TWINS in drawn:
+    said += " Bands with dash-dotted edges: twins, from the lowest random change of the weights of that size to the highest."
+st.caption(f"{said} Click a point for the features behind it.")
 measured = set(observed["metric"])
 panels = layer_metrics.panels()
 others = sorted(measured - {name for names in panels.values() for name in names})
@@ -97,9 +109,9 @@ for heading, names in (panels | {"More": others}).items():
             here = table[table["metric"] == name]
             if scale == RELATIVE:
                 here = profiles.relative(here, name)
-            lines, beside = here[here["control"] == OBSERVED], here[here["control"].isin(drawn)]
+            lines, others_there = here[here["control"] == OBSERVED], here[here["control"].isin(controls)]
             chart = profiles.profile(
-                lines, name, by, order, beside, focus=None if focus == EVERY else focus, is_relative=scale == RELATIVE
+                lines, name, by, order, others_there, None if focus == EVERY else focus, scale == RELATIVE, of_runs
             )
             clicked = st.vega_lite_chart(
                 spec=chart,
@@ -115,6 +127,6 @@ for heading, names in (panels | {"More": others}).items():
                 st.switch_page("views/features.py", query_params=link.query(**place, **dict.fromkeys(OWN)))
 
 with st.expander("The numbers"):
-    rows = table if floor == EVERY else table[table["control"].isin([OBSERVED, *drawn])]
+    rows = table[table["control"].isin([OBSERVED, *controls])]
     wide = rows.pivot_table(index=[by, "layer", "control"], columns="metric", values="value", dropna=False)
     st.dataframe(wide.dropna(how="all").reset_index(), hide_index=True)

@@ -25,12 +25,9 @@ LIMITS = sandbox.Limits()
 
 def available(store: Store) -> list[sql_answer.Example]:
     """The examples that this store has something to answer to."""
-    floor = badges.has_floor(store)
-    return [
-        example
-        for example in sql_answer.EXAMPLES
-        if not example.needs or (floor if example.needs == "verdict" else store.manifest.rows.get(example.needs, 0) > 0)
-    ]
+    has = {"": True, "verdict": badges.has_twins(store), "contributions": store.has_contributions}
+    has |= {table: n_rows > 0 for table, n_rows in store.manifest.rows.items()}
+    return [example for example in sql_answer.EXAMPLES if has.get(example.needs or "", False)]
 
 
 def wanted(default: str) -> str:
@@ -89,12 +86,14 @@ def examples(store: Store) -> None:
 
 
 def schema(store: Store) -> None:
-    """Every table with its columns, types and comments, as schema.sql has them."""
-    described = glossary.schema()
+    """Every table with its columns, types and comments, as schema.sql has them, and contributions.sql where they are there."""
+    described = glossary.schema() | (glossary.contributions_schema() if store.has_contributions else {})
     rows = store.manifest.rows
-    name = st.selectbox(
-        "Table", list(described), key="schema_table", format_func=lambda table: f"{table} · {words.count(rows.get(table))} rows"
-    )
+
+    def called(table: str) -> str:
+        return f"{table} · {words.count(rows[table])} rows" if table in rows else table
+
+    name = st.selectbox("Table", list(described), key="schema_table", format_func=called)
     table = described[name]
     st.caption(" ".join(filter(None, [words.plain(table.comment), f"A row is one ({words.plain(', '.join(table.key))})."])))
     columns = pd.DataFrame([{"column": c.name, "type": c.type, "key": c.key, "meaning": c.comment} for c in table.columns])

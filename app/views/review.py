@@ -20,15 +20,15 @@ TITLE = "Review"
 ICON = ":material/rate_review:"
 ORDER = 50
 
-LISTS = {"suppressed": "Suppressed", "shifted": "All that shifted"}
+LISTS = {"suppressed": "Suppressed", "shifted": "All that changed"}
 
 
-def filters(store: Store, floor: bool) -> str:
+def filters(store: Store, twins: bool) -> str:
     """Which features: the filters that the other lists have, in a corner of their own; returns the list's name."""
     with st.popover("Which features", icon=":material/filter_list:"):
         forget = ("kinds", "verdicts", "selected")
         name = pickers.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
-        if floor:
+        if twins:
             pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS[name])
         pickers.pick_kinds(FALLEN if name == "suppressed" else KINDS)
         with st.container(**pickers.ROW):
@@ -62,21 +62,22 @@ def exports(store: Store, features: feature_list.FeatureList) -> None:
 
 
 store = data.current()
-floor = badges.has_floor(store)
 st.markdown(f"## {TITLE}")
 with st.container(**pickers.ROW):
     variant = pickers.pick_variant(store)
+    twins = badges.has_twins(store, variant)
     layer = pickers.pick_layer(store, ALL, every=True)
-    domain = pickers.pick_domain(store, help="Of the shifts and contexts shown; verdicts are of all domains together.")
+    domain = pickers.pick_domain(store, help="Of the changes and contexts shown; verdicts are of all domains together.")
     reviewer = review_panel.pick_reviewer()
 with st.container(horizontal=True, vertical_alignment="center"):
-    name = filters(store, floor)
+    name = filters(store, twins)
     features = feature_list.from_link(store, name, layer, domain)
     st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
+    pickers.pick_dense(features.hidden())
     exports(store, features)
     blur.button()
     badges.small(store, domain, variant)
-    badges.no_floor(store)
+    badges.no_twins(store, variant)
 
 writable = can_write(store.path)
 if not writable:
@@ -90,7 +91,7 @@ by = link.read("by", (review_list.ME, review_list.ANYONE), review_list.ME)
 work = review_list.work_list(features, standing(history), reviewer, by)
 if not work.keys:
     st.info(
-        "No feature to review under these filters: choose other verdicts under “Which features”, or another variant or layer.",
+        f"No feature to review under these filters. {feature_list.empty_hint(features)}",
         icon=":material/search_off:",
     )
     st.stop()
@@ -104,7 +105,7 @@ with left:
 with right:
     review_list.step_buttons(work, at, st.container(horizontal=True, vertical_alignment="center"))
     named = f"{at[0]}:{at[1]}"
-    row = data.ask(store, Store.shifted_features, variant=variant, domain=domain, search=named, limit=1).iloc[0]
+    row = data.ask(store, Store.shifted_features, variant=variant, domain=domain, search=named, dense=True, limit=1).iloc[0]
     feature_evidence.summary(store, row, feature_list.feature_link(row, name, layer))
     review_panel.judge(store, variant, at, reviewer, writable and bool(reviewer), history)
     falls = row["shift"] < 0

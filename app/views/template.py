@@ -5,10 +5,10 @@ import streamlit as st
 
 from app import data, link, words
 from app.charts import axes, layer_charts, profiles
-from app.components import badges, feature_list, pickers, tables
+from app.components import badges, feature_evidence, feature_list, pickers, tables
 from app.markup import contexts
 from app.words import meanings, palette
-from store.names import ALL, OBSERVED
+from store.names import ALL, OBSERVED, TWIN
 from store.read.store import Store
 
 TITLE = "Template"
@@ -35,13 +35,16 @@ def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.
     """The features most of whose shift sits on one segment; a click on a row gives it."""
     st.markdown(f"#### Mostly on {segment} tokens")
     rows = data.ask(store, Store.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
+    if rows.empty and not store.keeps_codes(variant):
+        st.caption(feature_evidence.statistics_only(variant))
+        return None
     if rows.empty:
         st.caption(f"No feature has {words.percent(MOST)} of its shift on {segment} tokens.")
         return None
     said = "verdict" if rows["verdict"].notna().any() else "kind"
     task = ["did_shift"] if rows["did_shift"].notna().any() else []
     picked = tables.features(
-        rows, key=f"on_{segment}_{link.query()}", columns=["name", "label", said, "share", "shift", *task, "gate"]
+        rows, key=f"on_{segment}_{link.query()}", columns=["name", "label", said, "share", "change", *task, "gate"]
     )
     if not task:
         st.caption("No task is given for this variant: what it shifts on its task alone cannot be told from a general shift.")
@@ -58,7 +61,7 @@ with st.container(**pickers.ROW):
     variant = pickers.pick_variant(store)
     layer = pickers.pick_layer(store, ALL, every=True)
     badges.small(store, ALL, variant)
-    badges.no_floor(store)
+    badges.no_twins(store)
 if TEMPLATE not in store.segments:
     st.info(
         "This corpus has no template tokens: no document is a chat, so nothing of the change can be the template's.",
@@ -90,22 +93,16 @@ if len(shares):
 st.markdown("#### Overlap by segment")
 table = data.ask(store, Store.layer_metrics, variant=variant, domain=ALL, metric="overlap", layer=layer)
 table = table[table["segment"].isin(order)]
-observed, floor = table[table["control"] == OBSERVED], table[table["control"] == "isotropic"]
+observed, twins = table[table["control"] == OBSERVED], table[table["control"].str.startswith(TWIN)]
 present = [name for name in order if name in set(observed["segment"])]
 legend = [(name, axes.series_colour(i), "solid", 3) for i, name in enumerate(present)]
-if len(floor):
-    legend.append(
-        (
-            f"{meanings.CONTROL_NAMES['isotropic']}, in each line's colour",
-            palette.CONTROL_COLOUR,
-            *palette.CONTROL_LINES["isotropic"],
-        )
-    )
+if len(twins):
+    legend.append((f"{meanings.CONTROL_NAMES[meanings.TWINS]}, in each line's colour", palette.CONTROL_COLOUR, "solid", 8))
 st.html(contexts.series_legend(legend))
 st.vega_lite_chart(
-    spec=profiles.profile(observed, "overlap", "segment", present, floor),
+    spec=profiles.profile(observed, "overlap", "segment", present, twins),
     key="overlap_by_segment",
-    alt="Overlap by layer, a line a segment, beside a random change of the same size",
+    alt="Overlap by layer, a line a segment, beside random changes of the weights of that size",
 )
 
 picked = features(store, variant, layer, TEMPLATE)

@@ -7,27 +7,34 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from app import words
-from store.metrics.thresholds import SAME_DIRECTION
+from store.metrics.thresholds import MATERIAL, SAME_DIRECTION
+from store.names import ALL
 from store.read.layer_shifts import TOP
 
-RULE_NAMES = {"verdict": "It has a verdict", "floor": "Beyond the floor", "rms": "Beyond 3 × typical"}
-"""How a feature is found to have changed (store.read.variant_pairs.RULES) -> its short name."""
+RULE_NAMES = {"verdict": "It is claimed", "material": "Its change is material"}
+"""How a feature is found to have changed (store.read.change_rule.RULES) -> its short name."""
 
-RULE_MEANINGS = {
+_RULE_MEANINGS = {
     "verdict": (
-        "its verdict is suppressed or amplified: it passed the noise floor, the test over documents and the fit gate "
-        "(all domains together)"
+        "it is suppressed or amplified: materially, in every run of the recipe, beyond what recurs under random changes of the "
+        "weights of that size (all domains together)"
     ),
-    "floor": (
-        "its shift is beyond the floor, which 1 in 100 features passes by noise alone; no test over documents stands behind it"
-    ),
-    "rms": (
-        "its shift is beyond 3 × the root mean square shift of the same variant and layer. **This is not tested against "
-        "noise**, and a variant that changed little is held to a smaller shift than one that changed much: a list to check"
+    "material": (
+        f"{words.percent(MATERIAL)} or more of its activation are lost or new, of features that {{seen}}. **A random "
+        "change of the weights does that to features too**: a list to check"
     ),
 }
+REPEATED = (
+    f"*Changed* here: {words.percent(MATERIAL)} or more of its activation are lost or new, of features that {{seen}}. (What is "
+    "claimed shows in every run by definition.) Random changes of the weights share some of it too."
+)
 RUN_NAMES = {"any": "In any of its runs", "every": "In every run"}
 MEASURES = {
+    "correlation": (
+        "Correlation of changes",
+        "Of the shares lost or gained, over features that could have been seen in both. 1: both take away and add the same; "
+        "0: nothing in common. Any two changes of the weights may share some.",
+    ),
     "spearman": (
         "Rank correlation of shifts",
         "1: both variants move the same features up and the same ones down, in the same order; 0: nothing in common.",
@@ -36,14 +43,9 @@ MEASURES = {
         "Rank correlation of standardised shifts",
         "As for shifts, each divided by how much the feature varies, so that loud features do not lead.",
     ),
-    "spearman_noise": (
-        "Rank correlation under noise",
-        "What two random changes of these sizes give: noise makes rarely firing features rise in every variant, so it is not "
-        "always 0. A correlation of shifts says something by what it is above this.",
-    ),
     "top": (
         f"{TOP} most moved in common",
-        f"Of the {TOP} features (or fewer) that moved furthest in each, the share that is the same.",
+        f"Of the {TOP} features (or fewer) with the largest shift in each, the share that is the same.",
     ),
 }
 """What is compared of two variants: a column of its question, or 'top' -> its name, what a number means."""
@@ -51,16 +53,26 @@ MEASURES = {
 CHANCE = (
     "Each feature is counted once, in the set of exactly those tasks where it changed. Orange tick: the count if every task "
     "had changed as many features drawn at random. A bar far beyond its tick is shared for a reason, if only that features "
-    "which fire often are likelier to be called in any task."
+    "which fire often are likelier to change in any task."
 )
 SAME_SIGN = (
     "Same sign: of the features that changed in at least one of the two, the share that moved in the same direction in both, "
-    "called or not; 50 % is what chance gives where ups and downs are as many."
+    "materially or not; 50 % is what chance gives where ups and downs are as many."
 )
 COUNTERPART = (
     f"A counterpart is the nearest decoder row of the second dictionary, with a cosine of at least {SAME_DIRECTION}. A feature "
     "without one is not refuted: the other dictionary divides that part of the space in another way. All domains together."
 )
+
+
+def seen(domain: str) -> str:
+    """What is asked of features that count: of one domain's tokens nothing but how often they fire decides."""
+    return "could have been seen" if domain == ALL else "fire often enough"
+
+
+def rule_meaning(rule: str, domain: str) -> str:
+    """When a rule calls a feature changed, on the tokens of a domain."""
+    return _RULE_MEANINGS[rule].format(seen=seen(domain))
 
 
 def tasks_name(tasks: Sequence[str], n_tasks: int) -> str:
@@ -95,39 +107,41 @@ def repeated(tasks: pd.DataFrame, runs: str) -> list[str]:
     ]
 
 
-def pair(row: pd.Series) -> str:
-    """How alike two variants' shifts are, beside noise and chance: of a row of variant_pairs."""
-    noise = f", where noise alone gives {words.number(row['spearman_noise'])}" if pd.notna(row["spearman_noise"]) else ""
-    text = (
-        f"**{words.plain(row['variant_a'])} and {words.plain(row['variant_b'])}**: rank correlation "
-        f"{words.number(row['spearman'])} over the {int(row['n']):,} features that fire in either{noise}."
-    )
+def pair(row: pd.Series, domain: str) -> str:
+    """How alike two variants' changes are, beside chance: of a row of variant_pairs."""
+    names = f"**{words.plain(row['variant_a'])} and {words.plain(row['variant_b'])}**"
+    text = f"{names}: {_correlation(row, domain)}."
     if row["top_k"]:
         text += (
-            f" Of the {int(row['top_k']):,} that moved furthest in each, {int(row['top_shared']):,} are the same; chance gives "
-            f"{words.number(row['top_expected'])}."
+            f" Of the {int(row['top_k']):,} with the largest shift in each, {int(row['top_shared']):,} are the same; chance "
+            f"gives {words.number(row['top_expected'])}."
         )
     return text
 
 
-def run(row: pd.Series) -> str:
+def run(row: pd.Series, domain: str) -> str:
     """What one run of a task reproduces of another: of a row of variant_pairs with its shares from_a, from_b and signs."""
     a, b = (words.plain(row[side]) for side in ("variant_a", "variant_b"))
     return (
         f"**{a} and {b}**: of the {int(row['called_a']):,} features that changed in {a}, {words.percent(row['from_a'])} "
         f"changed the same way in {b}; of the {int(row['called_b']):,} that changed in {b}, {words.percent(row['from_b'])} "
-        f"did in {a}. Where either changed, the two shifts have the same sign in {words.percent(row['signs'])} of cases; the "
-        f"rank correlation is {words.number(row['spearman'])}."
+        f"did in {a}. Where either changed, the two have the same sign in {words.percent(row['signs'])} of cases; "
+        f"{_correlation(row, domain)}."
     )
+
+
+def _correlation(row: pd.Series, domain: str) -> str:
+    over = f"the {int(row['n_seen']):,} features that {seen(domain)} in both"
+    return f"correlation of changes {words.number(row['correlation'])} over {over}"
 
 
 def between_tasks(rows: pd.DataFrame) -> str:
     """The same figures between different tasks, which give those of two runs their meaning."""
     return (
         f"Between different tasks: {_span(pd.concat([rows['from_a'], rows['from_b']]), words.percent)} changed the same way, "
-        f"the same sign in {_span(rows['signs'], words.percent)}, and a rank correlation of "
-        f"{_span(rows['spearman'], words.number)}. What two runs share beyond that belongs to the task; what they do not share "
-        "belongs to one training run, or lay just below what could be called."
+        f"the same sign in {_span(rows['signs'], words.percent)}, and a correlation of changes of "
+        f"{_span(rows['correlation'], words.number)}. What two runs share beyond that may belong to the task, or to what any "
+        "change of these weights does; what they do not share belongs to one training run, or lay just below a material change."
     )
 
 
@@ -139,7 +153,6 @@ def replica(changed: pd.Series, others: pd.Series) -> str:
     text = f"**{name}**: {matched:,} of {n:,} changed features have a counterpart"
     if matched:
         text += f"; {int(changed['same_sign']):,} of these moved in the same direction"
-        text += f", {int(changed['beyond']):,} of them beyond the feature's own floor" if pd.notna(changed["beyond"]) else ""
     text += f". Rank correlation of the two shifts: {words.number(changed['spearman'])}" * pd.notna(changed["spearman"])
     if others["matched"]:
         share = words.percent(others["same_sign"] / others["matched"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from store.metrics.thresholds import MIN_DOCUMENTS
+from store.metrics.thresholds import MIN_CLUSTERS
 
 KIND_MEANINGS = {
-    "vanished": "at least 9 in 10 of the base's firings are gone, and the mean fell",
-    "attenuated": "the mean activation fell",
-    "unchanged": "the mean activation is the same",
-    "amplified": "the mean activation rose",
-    "appeared": "at least 9 in 10 of the variant's firings are new, and the mean rose",
+    "vanished": "at least 9 tenths of its activation are lost",
+    "weakened": "a material share of its activation is lost: half or more, unless the run sets another",
+    "steady": "less than a material change, either way",
+    "strengthened": "a material share of its activation is new: it doubled or more, unless the run sets another",
+    "appeared": "at least 9 tenths of its activation are new",
 }
 GATE_BADGES = {"fits": ("green", ":material/check:"), "strained": ("orange", ":material/warning:")}
 GATE_BADGE_OTHER = ("red", ":material/block:")
@@ -24,7 +24,7 @@ GATE_MEANINGS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a verdict is shown. No two look alike: least of all 'not suppressed' and 'could not have been seen here'."""
+    """How a verdict is shown. No two look alike: least of all 'steady' and 'could not be seen'."""
 
     label: str
     badge: str
@@ -38,53 +38,67 @@ class Verdict:
 VERDICTS = {
     "suppressed": Verdict(
         "suppressed", "violet", ":material/trending_down:", "▼", "#8e4fa8", "triangle-down",
-        "it fell further than noise moves such features, and does so over documents",
+        "it lost a material share of its activation in every run, beyond what recurs under random changes of the weights "
+        "of that size",
     ),
     "amplified": Verdict(
         "amplified", "green", ":material/trending_up:", "▲", "#2a9d4e", "triangle-up",
-        "it rose further than noise moves such features, and does so over documents",
+        "a material share of its activation is new in every run, beyond what recurs under random changes of the weights "
+        "of that size",
     ),
-    "moved": Verdict(
-        "moved", "blue", ":material/swap_horiz:", "⇄", "#2a6fb0", "diamond",
-        "beyond noise, but a feature with nearly the same decoder direction moved the other way: it was taken over",
+    "this run only": Verdict(
+        "this run only (no claim)", "blue", ":material/looks_one:", "◇", "#2a6fb0", "diamond",
+        "beyond what random changes of the weights of that size do, but there is no second run of the recipe, or not every run "
+        "shows it",
+    ),
+    "as in a random change": Verdict(
+        "as in a random change (no claim)", "orange", ":material/shuffle:", "≈", "#d08a1d", "square",
+        "a material change, as features of its kind show under random changes of the weights of that size",
+    ),
+    "change of norm": Verdict(
+        "change of norm (no claim)", "yellow", ":material/height:", "↕", "#8a7a00", "cross",
+        "a material change that the base at the variant's norm shows too",
     ),
     "does not fit": Verdict(
-        "does not fit", "red", ":material/block:", "✕", "#c43c39", "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7",
-        "beyond noise, but the dictionary does not reconstruct the variant at this layer",
+        "dictionary does not fit", "red", ":material/block:", "✕", "#c43c39", "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7",
+        "a material change, but the dictionary does not reconstruct the variant at this layer",
     ),
-    "near threshold": Verdict(
-        "near threshold", "orange", ":material/vertical_align_center:", "≈", "#d08a1d", "square",
-        "beyond noise, but most of its flips happen right at its threshold",
+    "steady": Verdict(
+        "steady", "primary", ":material/check_circle:", "●", "#5f8aa8", "circle",
+        "no material change; a loss would have stood out from its smallest detectable one on",
     ),
-    "within noise": Verdict(
-        "not changed (within noise)", "primary", ":material/check_circle:", "●", "#5f8aa8", "circle",
-        "tested, and no change found: a larger one would have been",
-    ),
-    "untestable": Verdict(
-        "could not have been seen here", "gray", ":material/visibility_off:", "?", "#9a9a9a", "stroke",
-        "not tested: too few firings or documents for any change to show on this corpus",
+    "could not be seen": Verdict(
+        "could not be seen", "gray", ":material/visibility_off:", "?", "#9a9a9a", "stroke",
+        "it fires too seldom or too unevenly over texts, or random changes of the weights of that size do to features like it "
+        "as much as a complete loss",
     ),
 }  # fmt: skip
 NO_VERDICT = "no verdict"
+
+TWINS = "twins"
+"""What the app calls all twins of a variant together, where a control is chosen."""
+
 CONTROL_NAMES = {
-    "isotropic": "random change of the same size",
-    "shuffled": "another token's change, same size",
-    "mean_shift": "the mean change alone",
+    TWINS: "random changes of the weights of that size",
+    "isotropic": "random shift of that size",
+    "rescaled": "the base at the variant's norm",
     "rerun": "the base run again",
+    "shuffled": "another token's change, at that size",
+    "mean_shift": "the mean change alone",
 }
 HEADLINE_BADGES = {
-    "systematic": ("violet", ":material/my_location:"),
-    "no more than noise": ("primary", ":material/grain:"),
-    "more flips than noise": ("orange", ":material/shuffle:"),
-    "no change": ("gray", ":material/horizontal_rule:"),
-    "too few documents": ("gray", ":material/visibility_off:"),
-    "no noise floor": ("gray", ":material/straighten:"),
+    "in every run": ("violet", ":material/done_all:"),
+    "in this run only": ("blue", ":material/looks_one:"),
+    "nothing claimed": ("orange", ":material/shuffle:"),
+    "could not be seen": ("gray", ":material/visibility_off:"),
+    "no change": ("primary", ":material/horizontal_rule:"),
+    "no twins": ("gray", ":material/content_copy:"),
     "unknown": ("gray", ":material/question_mark:"),
 }
-SMALL = "small: few documents"
+SMALL = "small: few clusters"
 SMALL_MEANING = (
-    f"Another sample of documents could change these numbers much: below {MIN_DOCUMENTS} documents a domain, intervals are "
-    "wide or missing, and few features fire often enough to be tested."
+    f"Another sample of texts could change these numbers much: below {MIN_CLUSTERS} clusters (templates, articles, works) "
+    "there are no intervals, and few features can be seen."
 )
 RANKING_NAMES = {
     "decrease": "Most decreased",

@@ -13,14 +13,14 @@ from store.text import on_one_line
 
 METRICS: Mapping[str, Metric] = ChainMap(
     {
-        "excess": Metric(
-            "Overlap below its floor", "", None, "Do more features change than noise of that size changes?", "",
-            "control − observed", format="+.3f",
-        )
+        "claimed": Metric(
+            "Features suppressed or amplified", "", None, "How many features changed in every run?", "",
+            "in every run, all domains together", low=0, format=",.0f",
+        ),
     },
     layer_metrics.METRICS,
 )  # fmt: skip
-"""Those of the catalogue, and what the app makes of one."""
+"""Those of the catalogue, and what the app makes of them."""
 
 
 def metric(name: str) -> Metric:

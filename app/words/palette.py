@@ -18,19 +18,22 @@ QUIET_COLOUR = "#767a8c"
 
 KIND_COLOURS = {
     "vanished": "#a05cbd",
-    "attenuated": "#bf9bd1",
-    "unchanged": "#8c8c8c",
-    "amplified": "#86c98f",
+    "weakened": "#bf9bd1",
+    "steady": "#8c8c8c",
+    "strengthened": "#86c98f",
     "appeared": "#2fa858",
 }
 KIND_SHAPES = {
     "vanished": "triangle-down",
-    "attenuated": "triangle-down",
-    "unchanged": "circle",
-    "amplified": "triangle-up",
+    "weakened": "triangle-down",
+    "steady": "circle",
+    "strengthened": "triangle-up",
     "appeared": "triangle-up",
 }
 CONTROL_COLOUR = "#808080"
 
-CONTROL_LINES = {"isotropic": ("dashed", 2), "shuffled": ("dotted", 2), "mean_shift": ("dashed", 1), "rerun": ("dotted", 1)}
-"""How a control's line is drawn: style and width in pixels."""
+CONTROL_LINES = {
+    "isotropic": ("dashed", 2), "rescaled": ("dotted", 3), "rerun": ("dotted", 1), "shuffled": ("dotted", 2),
+    "mean_shift": ("dashed", 1),
+}  # fmt: skip
+"""How a control's line is drawn: style and width in pixels. Twins are a band, from the lowest to the highest of them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from store.numbers import UNKNOWN
 from store.text import markdown, on_one_line
 
 MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
@@ -27,6 +29,14 @@ def file_name(*parts: str) -> str:
 def short(text: str, length: int) -> str:
     """Text cut to a length, the cut marked."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def span(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
+    """'-70 % to -52 %', or one number where both are written alike; '–' where an end is unknown."""
+    first, last = write(low), write(high)
+    if UNKNOWN in (first, last):
+        return UNKNOWN
+    return first if first == last else f"{first} to {last}"
 
 
 def plain(text: str) -> str:

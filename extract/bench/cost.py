@@ -1,8 +1,8 @@
 """``bench``: what an extraction costs beside the bare passes that no extractor can do without.
 
 Everything is measured in one run on the same documents, each stage in a process of its own, so that its peak of memory is its
-own too: the bare passes (truncated forward passes of base and variants; encoding alone; sparse decoding for fvu), then the
-whole extraction without controls, and with them.
+own too: the bare passes (truncated forward passes of base, variants and twins; encoding alone; sparse decoding for fvu), then
+the whole extraction without twins and controls, and with both.
 """
 
 import os
@@ -10,7 +10,7 @@ import platform
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,13 +30,14 @@ from extract.run.inputs import Inputs, load_inputs
 from extract.run.workers import process_context
 from store import open_store
 from store.format.manifest import DATABASE_FILE, Manifest
-from store.names import BASE, CONTROLS
+from store.names import BASE, DEFAULT_CONTROLS
 
 PAGE = ROOT / "docs" / "bench.md"
-OFF_LIMIT, CONTROLS_LIMIT, GPU_LIMIT = 1.2, 2.0, 1.2
+LIMIT = 1.2
+"""Of the bare passes, that a run's shards may take."""
 CODE_BYTES, FEATURE_BYTES, PADDING = 6.0, 200.0, 0.05
-ENCODED = tuple(control for control in CONTROLS if control != "rerun")
-"""Controls that are an encoding of every token of every variant; the rerun is one of a tenth of the base's."""
+TWINS = 2
+"""Of each variant."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Bare:
     """The bare passes: seconds of each, over all tokens.
 
     Attributes:
-        forward: model -> seconds of its truncated forward passes.
+        forward: model -> seconds of its truncated forward passes; twins too.
+        twins: which of the models are twins.
         encode: seconds of ``sae.encode``, all models and layers.
         decode: seconds of compaction and of float64 reconstruction from the sparse codes, all models and layers.
         n_tokens: document tokens.
@@ -53,16 +55,17 @@ class Bare:
     """
 
     forward: dict[str, float]
+    twins: Sequence[str]
     encode: float
     decode: float
     n_tokens: int
     padding: float
     memory: int
 
-    @property
-    def limit(self) -> float:
-        """Seconds that all of them take together."""
-        return sum(self.forward.values()) + self.encode + self.decode
+    def limit(self, twins: bool) -> float:
+        """Seconds of forward passes and encodings together; of base and variants, or of their twins too."""
+        models = [name for name in self.forward if twins or name not in self.twins]
+        return sum(self.forward[name] for name in models) + self.encode * len(models) / len(self.forward)
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,12 @@ def run(config: RunConfig, say: Callable[[str], None] = print) -> dict[str, list
         UserError: something about the configuration's input that the user can mend.
     """
     say("Bare passes")
-    bare = _alone(_measure_bare, config)
-    say("Extraction without controls")
-    off = _alone(_measure_whole, config.model_copy(update={"controls": []}))
-    say("Extraction with all controls")
-    on = _alone(_measure_whole, config.model_copy(update={"controls": list(CONTROLS)}))
-    return rows(bare, off, on, on_gpu=_runs_on_gpu(config))
+    whole = config.model_copy(update={"controls": list(DEFAULT_CONTROLS), "twins": TWINS})
+    bare = _alone(_measure_bare, whole)
+    say("Extraction without twins and controls")
+    off = _alone(_measure_whole, config.model_copy(update={"controls": [], "twins": 0}))
+    say("Extraction with twins and the usual controls")
+    return rows(bare, off, _alone(_measure_whole, whole))
 
 
 def machine() -> str:
@@ -110,61 +113,57 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def rows(bare: Bare, off: Whole, on: Whole, on_gpu: bool = False) -> dict[str, list[Row]]:
+def rows(bare: Bare, off: Whole, on: Whole) -> dict[str, list[Row]]:
     """What was measured, beside what was asked for."""
     n, n_models = bare.n_tokens, len(bare.forward)
-    variants = [seconds for name, seconds in bare.forward.items() if name != BASE]
-    code = bare.encode + bare.decode
-    with_controls = bare.limit + code / n_models * (len(ENCODED) * (n_models - 1) + 0.1) + 0.1 * bare.forward[BASE]
-    limit = GPU_LIMIT if on_gpu else OFF_LIMIT
+    variants = [seconds for name, seconds in bare.forward.items() if name != BASE and name not in bare.twins]
+    twins = [bare.forward[name] for name in bare.twins]
+    plain, with_twins = bare.limit(twins=False), bare.limit(twins=True)
     steady, steady_on = off.phases["shards"], on.phases["shards"]
     bare_rows = [
         _told("truncated forward, base, ms a token", 1e3 * bare.forward[BASE] / n),
         _told(f"truncated forward, a variant (mean of {len(variants)}), ms a token", 1e3 * sum(variants) / len(variants) / n),
-        _told(f"forward passes of all {n_models} models, ms a token", 1e3 * sum(bare.forward.values()) / n),
-        _told("encoding alone, ms a token", 1e3 * bare.encode / n),
-        _told("compaction and sparse decoding, ms a token", 1e3 * bare.decode / n),
-        _told("the limit: all of these, ms a token", 1e3 * bare.limit / n),
-        _told("the limit, tokens a second", n / bare.limit),
+        _told(f"truncated forward, a twin (mean of {len(twins)}), ms a token", 1e3 * sum(twins) / max(1, len(twins)) / n),
+        _told(f"encoding alone, all {n_models} models, ms a token", 1e3 * bare.encode / n),
+        _told("compaction and sparse decoding (in no limit), ms a token", 1e3 * bare.decode / n),
+        _told("the limit of base and variants: forward passes and encoding, ms a token", 1e3 * plain / n),
+        _told("the limit with twins, ms a token", 1e3 * with_twins / n),
         _at_most("share of padding in the batches", bare.padding, PADDING),
         _told("peak memory, GB", bare.memory / 1e9),
     ]
     off_rows = [
         _told("shards, ms a token", 1e3 * steady / n),
         _told("shards, tokens a second", n / steady),
-        _at_most("shards / the limit", steady / bare.limit, limit),
-        _told("the same / (forward passes and encoding), which delphi's cache of one model takes 1.15 to 1.28 of",
-              steady / (bare.limit - bare.decode)),
-        *_phase_rows(off, bare),
-    ]  # fmt: skip
+        _at_most("shards / the limit, which delphi's cache of one model takes 1.15 to 1.28 of", steady / plain, LIMIT),
+        *_phase_rows(off, plain),
+    ]
     on_rows = [
         _told("shards, ms a token", 1e3 * steady_on / n),
         _told("shards, tokens a second", n / steady_on),
-        _at_most("shards / the limit", steady_on / bare.limit, CONTROLS_LIMIT),
-        _told("shards / (the limit, and the same encoding and decoding for every control)", steady_on / with_controls),
-        *_phase_rows(on, bare),
+        _at_most("shards / the limit with twins", steady_on / with_twins, LIMIT),
+        *_phase_rows(on, with_twins),
     ]
     disk = [
         _at_most("codes, both indexes, bytes a non-zero (delphi's cache: 9)", off.code_bytes, CODE_BYTES),
-        _at_most("feature_stats, bytes a feature x variant, with controls", on.feature_bytes, FEATURE_BYTES),
+        _at_most("feature_stats, bytes a feature x variant, with twins", on.feature_bytes, FEATURE_BYTES),
         _told("the whole database, contexts and tokens too, bytes a feature x variant", on.database_bytes),
     ]
     return {
         f"Bare passes, {n:,} tokens": bare_rows,
-        "The extraction, controls off": off_rows,
-        "The extraction, all controls": on_rows,
+        "The extraction, no twins, no controls": off_rows,
+        "The extraction, two twins and the usual controls": on_rows,
         "Disk": disk,
     }
 
 
-def _phase_rows(whole: Whole, bare: Bare) -> list[Row]:
+def _phase_rows(whole: Whole, limit: float) -> list[Row]:
     """What a run takes beside its shards, most of which does not grow with its tokens."""
     told = [_told(f"{name}, s", seconds) for name, seconds in whole.phases.items() if name != "shards"]
     beside = ("loading", "output tokens")
     counted = sum(seconds for name, seconds in whole.phases.items() if name not in beside)
     return [
         *told,
-        _told(f"all but {' and '.join(beside)}, which know nothing of the tokens / the limit", counted / bare.limit),
+        _told(f"all but {' and '.join(beside)}, which know nothing of the tokens / the limit", counted / limit),
         _told("peak memory, GB", whole.memory / 1e9),
     ]
 
@@ -196,7 +195,7 @@ def _measure_bare(config: RunConfig) -> Bare:
             input_ids = torch.from_numpy(batch.input_ids).to(inputs.models.device)
             mask = torch.from_numpy(batch.attention_mask).to(inputs.models.device)
             kept = torch.from_numpy(batch.rows >= 0).to(inputs.models.device)
-            for name in inputs.models.names:
+            for name in (*inputs.models.names, *inputs.models.twins):
                 with (
                     watch.time(name),
                     inputs.models.active(name, input_ids) as model,
@@ -215,7 +214,8 @@ def _measure_bare(config: RunConfig) -> Bare:
                 bar.update(1)
     seconds = watch.seconds
     return Bare(
-        {name: seconds[name] for name in inputs.models.names},
+        {name: seconds[name] for name in (*inputs.models.names, *inputs.models.twins)},
+        inputs.models.twins,
         seconds["encode"],
         max(0.0, seconds["encode, compact and decode"] - seconds["encode"]),
         inputs.corpus.n_tokens,
@@ -286,7 +286,3 @@ def _peak_memory() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _runs_on_gpu(config: RunConfig) -> bool:
-    return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())

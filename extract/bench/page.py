@@ -13,10 +13,10 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 @dataclass(frozen=True)
 class Row:
-    """One result: ``met`` is None where nothing is asked of it."""
+    """One result: a number, or words; ``met`` is None where nothing is asked of it."""
 
     name: str
-    value: float
+    value: float | str
     target: str
     met: bool | None
 
@@ -26,9 +26,13 @@ def markdown(results: dict[str, list[Row]]) -> str:
     words = {True: "yes", False: "**no**", None: ""}
     parts = []
     for title, rows in results.items():
-        lines = [f"| {row.name} | {row.value:.4g} | {row.target} | {words[row.met]} |" for row in rows]
+        lines = [f"| {row.name} | {_shown(row.value)} | {row.target} | {words[row.met]} |" for row in rows]
         parts.append("\n".join([f"### {title}", "", "| what | value | target | met |", "|---|---|---|---|", *lines]))
     return "\n\n".join(parts)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def check_page(page: Path) -> tuple[str, str]:

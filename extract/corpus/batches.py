@@ -1,7 +1,7 @@
 """Documents to shards, and shards to padded batches of context windows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,11 +43,22 @@ class Shard:
         index: number of the shard and of its part.
         first_document: number in the run of its first document.
         documents: in reading order; the shard's rows are their tokens one after another.
+        first_cluster: number in the run of its first cluster, (domain, cluster) of its first document.
+        open: int64 [0 to 2], ascending: numbers in the run of the clusters that it shares with the shard before or behind it.
     """
 
     index: int
     first_document: int
     documents: tuple[Document, ...]
+    first_cluster: int = 0
+    open: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """int64 [documents]: number in the run of each document's cluster; those of one cluster stand together."""
+        number: dict[tuple[str, str], int] = {}
+        within = [number.setdefault(document.cluster_key, len(number)) for document in self.documents]
+        return self.first_cluster + np.array(within, dtype=np.int64)
 
     @property
     def n_tokens(self) -> int:
@@ -94,8 +105,23 @@ def make_shards(documents: Sequence[Document], shard_tokens: int) -> list[Shard]
             size = 0
         groups[-1].append(document)
         size += len(document)
-    starts = np.concatenate([[0], np.cumsum([len(group) for group in groups])])
-    return [Shard(index, int(starts[index]), tuple(group)) for index, group in enumerate(groups)]
+    return _numbered(groups)
+
+
+def _numbered(groups: Sequence[Sequence[Document]]) -> list[Shard]:
+    """The groups as shards, with their clusters numbered over all of them."""
+    shards: list[Shard] = []
+    first_document = first_cluster = 0
+    for index, group in enumerate(groups):
+        before = index > 0 and groups[index - 1][-1].cluster_key == group[0].cluster_key
+        behind = index + 1 < len(groups) and groups[index + 1][0].cluster_key == group[-1].cluster_key
+        first_cluster -= before
+        last_cluster = first_cluster + len({document.cluster_key for document in group}) - 1
+        open_ = np.unique([*[first_cluster] * before, *[last_cluster] * behind]).astype(np.int64)
+        shards.append(Shard(index, first_document, tuple(group), first_cluster, open_))
+        first_document += len(group)
+        first_cluster = last_cluster + 1
+    return shards
 
 
 def make_batches(shard: Shard, context_length: int, batch_tokens: int, bos: int | None, pad: int) -> Iterator[Batch]:

@@ -1,7 +1,8 @@
 """From records to token ids with domain and segment marks.
 
 Everything here is decided by the corpus and the settings alone, never by workers or by where a run was resumed: documents
-are taken in the order of a hash of their ``source``.
+are taken in the order of a hash of their ``source``, and read cluster by cluster: documents of one cluster stand together, in
+the order of a hash of its name.
 """
 
 import hashlib
@@ -32,12 +33,27 @@ class Document:
     Attributes:
         token_ids: int32 [n_tokens], without BOS.
         segments: int8 [n_tokens], index into :data:`extract.corpus.render.SEGMENTS`.
+        cluster: what it was made from, with other documents of its domain; its source where none is given.
     """
 
     source: str
     domain: str
     token_ids: np.ndarray
     segments: np.ndarray
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cluster", self.cluster or self.source)
+
+    @property
+    def cluster_key(self) -> tuple[str, str]:
+        """(domain, cluster): documents that have it in common count once in every interval."""
+        return self.domain, self.cluster
+
+    @property
+    def reading_order(self) -> tuple[bytes, str, bytes]:
+        """Sorting key that keeps clusters together: where each document is its own, that of :func:`source_order`."""
+        return source_order(self.cluster), self.domain, source_order(self.source)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -71,10 +87,10 @@ class Corpus:
         return sum(map(len, self.documents))
 
     def digest(self) -> str:
-        """SHA-256 over sources, domains, token ids and segments."""
+        """SHA-256 over sources, domains, clusters, token ids and segments."""
         total = hashlib.sha256()
         for document in self.documents:
-            total.update(f"{document.source}\0{document.domain}\0".encode())
+            total.update(f"{document.source}\0{document.domain}\0{document.cluster}\0".encode())
             total.update(document.token_ids.tobytes())
             total.update(document.segments.tobytes())
         return total.hexdigest()
@@ -103,6 +119,7 @@ def tokenize(
     Raises:
         UserError: a variant's tokenizer disagrees (the first difference is shown), or no token is left.
     """
+
     def add(record: Record) -> int:
         """Tokenise one record into the corpus; returns its tokens, 0 where it is left out."""
         rendered = renderer.render(record)
@@ -133,7 +150,7 @@ def tokenize(
             f"No tokens are left: every document of the corpus is empty or a repetition of another ({why}); check the files "
             "and text_field."
         )
-    corpus.documents.sort(key=lambda document: source_order(document.source))
+    corpus.documents.sort(key=lambda document: document.reading_order)
     corpus.left_out = +corpus.left_out
     corpus.chat_template = renderer.describe()
     corpus.notes = [*renderer.notes(), *_notes(corpus, records, tokenizer.bos_token_id)]
@@ -204,7 +221,7 @@ def _tokenize_one(
     beyond = 0 if whole else len(rendered.text) - int(ends[-1])
     # A token belongs where its last character stands: its first may be the space before the word.
     segments = rendered.segments_at(np.maximum(ends - 1, 0))
-    return Document(record.source, record.domain, token_ids, segments), beyond
+    return Document(record.source, record.domain, token_ids, segments, record.cluster), beyond
 
 
 def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -267,9 +284,11 @@ def _compare(
 
 
 def domain_counts(documents: Sequence[Document]) -> dict[str, dict[str, int]]:
-    """Domain -> documents and tokens."""
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "tokens": 0})
+    """Domain -> documents, clusters and tokens."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"documents": 0, "clusters": 0, "tokens": 0})
     for document in documents:
         counts[document.domain]["documents"] += 1
         counts[document.domain]["tokens"] += len(document)
+    for domain, _cluster in {document.cluster_key for document in documents}:
+        counts[domain]["clusters"] += 1
     return dict(sorted(counts.items()))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract.config import RunConfig, SourceConfig, as_domain
+from extract.config import RunConfig
+from extract.config_sections import SourceConfig, as_domain
 from extract.corpus.dataset_rows import read_rows
 from extract.corpus.jsonl import read_objects
 from store.errors import UserError, first_line
@@ -17,7 +18,9 @@ from store.errors import UserError, first_line
 FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
 MAX_SOURCE = 1_000
-"""Characters of a source id, which stands in tables and links."""
+"""Characters of a source id, or of a cluster, which stand in tables and links."""
+NAMED_IF_SET = ("cluster_field", "cluster_by_source", "licence")
+"""Settings of a source that the manifest names where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Record:
         source: id, unique in the corpus.
         where: place, for messages.
         file: name of the file or dataset.
+        cluster: what it was made from, with other records of its domain; its source where it is alone.
     """
 
     source: str
@@ -35,6 +39,7 @@ class Record:
     fields: Mapping[str, Any]
     where: str
     file: str = ""
+    cluster: str = ""
 
     @property
     def order(self) -> bytes:
@@ -51,7 +56,8 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
     """Read every record of every source.
 
     Raises:
-        UserError: a source is missing, empty, malformed (file and line named), has no domain, or repeats another's id.
+        UserError: a source is missing, empty, malformed (file and line named), has no domain, repeats another's id, or names as
+            a cluster what cannot be one.
     """
     records: list[Record] = []
     for source, name in zip(sources, source_names(sources), strict=True):
@@ -64,8 +70,9 @@ def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
             raise UserError(f"The corpus source '{source.path or source.dataset}' has no documents; check the file.")
         for default, where, fields in rows:
             given = fields.get(source.source_field) if source.source_field else None
-            domain = _domain(source, where, fields)
-            records.append(Record(str(given or default), domain, _with_text(source, where, fields), where, name))
+            name_of_it, domain = str(given or default), _domain(source, where, fields)
+            cluster = _cluster(source, where, fields, name_of_it)
+            records.append(Record(name_of_it, domain, _with_text(source, where, fields), where, name, cluster))
     _check_ids(records)
     _check_lookalikes({record.domain for record in records})
     return records
@@ -165,8 +172,12 @@ def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
             ) from error
     else:
         origin = {"dataset": name, "split": source.split}
-    licence = {} if source.licence is None else {"licence": source.licence}
-    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field, **licence}
+    optional = {name: getattr(source, name) for name in NAMED_IF_SET if getattr(source, name) != _default(name)}
+    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field, **optional}
+
+
+def _default(name: str) -> Any:
+    return SourceConfig.model_fields[name].default
 
 
 def _domain(source: SourceConfig, where: str, fields: dict) -> str:
@@ -179,6 +190,19 @@ def _domain(source: SourceConfig, where: str, fields: dict) -> str:
         return as_domain("" if isinstance(given, list | dict) else str(given))
     except ValueError as error:
         raise UserError(f"The document at {where} has a domain that cannot be one: {error}.") from error
+
+
+def _cluster(source: SourceConfig, where: str, fields: dict, name: str) -> str:
+    """What the record names; else, where the source says so, its id up to the last '/'; else its id."""
+    given = fields.get(source.cluster_field) if source.cluster_field else None
+    if given in (None, ""):
+        return (name.rpartition("/")[0] if source.cluster_by_source else "") or name
+    if isinstance(given, list | dict) or len(str(given)) > MAX_SOURCE:
+        raise UserError(
+            f"The document at {where} has in the field '{source.cluster_field}' no name of a cluster (a text of at most "
+            f"{MAX_SOURCE:,} characters, or a number); write one there, or give another field or null as cluster_field."
+        )
+    return str(given)
 
 
 def _with_text(source: SourceConfig, where: str, fields: dict) -> dict:

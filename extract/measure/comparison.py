@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import torch
 
+from extract.config import twin_model
 from extract.device import Fetch, to_device
 from extract.measure.layer_batch import LayerBatch, LayerEncoder, LayerResult, Rerun, tokens_that_count
 from extract.measure.run_context import RunContext
 from extract.measure.shard_layer import ShardLayer
+from extract.measure.sum_tables import twins_of
 from extract.models.batch_reader import BatchResiduals
-from extract.pilot.controls import controlled
+from extract.pilot.controls import Place, controlled
 from extract.saes.dictionary import Dictionary
 from store.names import BASE, OBSERVED
 
@@ -90,7 +91,7 @@ class LayerComparison:
         return host.needed
 
     def compare(self, dictionary: Dictionary, batch: BatchResiduals, counts: torch.Tensor, capacity: int | None) -> LayerResult:
-        """One layer of a batch: the base, compared with every variant and every control of it.
+        """One layer of a batch: the base, compared with every variant, and every control and twin of it.
 
         Args:
             counts: bool [tokens of the batch], on the CPU.
@@ -109,17 +110,22 @@ class LayerComparison:
         for variant in config.variants:
             counterparts[variant, OBSERVED] = base.compare(own[variant])
             delta = own[variant] - base.residuals
+            place = Place(token_index, layer, variant, dictionary.centred)
             for control in config.controls:
                 if control != "rerun":
-                    inputs = replace(encoder.pilot.changes[variant], centred=dictionary.centred)
-                    instead = controlled(control, base.residuals, delta, token_index, layer, variant, inputs)
+                    change = encoder.pilot.changes.get(variant)
+                    instead = controlled(control, base.residuals, delta, place, change)
                     counterparts[variant, control] = base.compare(instead)
+        for variant, twin in twins_of(config, self.context.models.twins):
+            counterparts[variant, twin] = base.compare(own[twin_model(variant, twin)])
         rerun = None
         if batch.again is not None:
             rerun, second = _rerun(base, batch.again[0], dictionary.prepare(batch.again[1][layer]))
             counterparts[BASE, "rerun"] = rerun.base.compare(second)
         replica = self.replicas.get(layer)
-        of_replica = {name: encoder.encode(replica.prepare(h), replica)[0] for name, h in raw.items()} if replica else {}
+        of_replica = {}
+        if replica:
+            of_replica = {name: encoder.encode(replica.prepare(raw[name]), replica)[0] for name in self.context.models.names}
         variants = {variant: own[variant] for variant in config.variants}
         return LayerResult(len(counts) - len(counted), base, base_codes, variants, counterparts, rerun, replica, of_replica)
 

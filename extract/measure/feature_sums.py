@@ -1,119 +1,140 @@
 """A shard's sparse codes to additive sums. Everything here merges exactly over shards.
 
-Each function takes the codes of a whole shard, so that documents are never split; torch, float64, on any device.
+Each function takes the codes of a whole shard, so that documents are never split; on the CPU, in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from extract.measure.paired_codes import Union
+from extract.measure.paired_codes import Union, starts_of_runs
 from extract.saes.codes import SparseCodes
 from store.metrics.feature_numbers import HISTOGRAM_BINS
 
+COUNTED: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "n11": lambda a, b: (a > 0) & (b > 0),
+    "n10": lambda a, b: b == 0,
+    "n01": lambda a, b: a == 0,
+}
+"""Which entries of a union a count of :data:`store.metrics.feature_numbers.FEATURE_SUMS` is of."""
+SUMMED: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "a": lambda a, _b: a,
+    "b": lambda _a, b: b,
+    "a2": lambda a, _b: a * a,
+    "b2": lambda _a, b: b * b,
+    "both_a": lambda a, b: np.where(b > 0, a, 0.0),
+    "both_b": lambda a, b: np.where(a > 0, b, 0.0),
+}
+"""What a sum adds up over them."""
 
-def feature_sums(
-    union: Union, group_of_row: torch.Tensor, document_of_row: torch.Tensor, near: torch.Tensor
-) -> dict[str, np.ndarray]:
-    """The sums of :data:`store.metrics.feature_numbers.FEATURE_SUMS`, for every (group, feature) that fired.
+
+class FeatureSums:
+    """What two models' codes come to in a shard, for every (group, feature) that fired in either: the cells.
 
     Args:
-        group_of_row: int64 [n_rows], domain or segment.
-        document_of_row: int64 [n_rows], document within the shard.
-        near: bool [nnz], whether an entry that fires in one model only does so near the threshold.
-
-    Returns:
-        Arrays [cells]: ``group`` and ``feature`` (int32), the sums (int64 counts, float64), in (group, feature) order.
+        group_of_row: int64 [n_rows], domain or segment, or 0 for all tokens together.
     """
-    document, group = document_of_row[union.row], group_of_row[union.row]
-    cell, place = torch.unique(group * union.d_sae + union.feature, return_inverse=True)
 
-    def per_cell(values: torch.Tensor) -> np.ndarray:
-        total = torch.zeros(len(cell), dtype=values.dtype, device=values.device)
-        return total.index_add_(0, place, values).cpu().numpy()
+    def __init__(self, union: Union, group_of_row: np.ndarray) -> None:
+        self._union, self._group_of_row = union, group_of_row
+        self._a, self._b = union.a.numpy(), union.b.numpy()
+        cell = group_of_row[union.row.numpy()] * union.d_sae + union.feature.numpy()
+        fired = np.bincount(cell) > 0
+        self._cells, self._number = np.flatnonzero(fired), np.cumsum(fired) - 1
+        self._place = self._number[cell]
 
-    a, b = union.a, union.b
-    both = (a > 0) & (b > 0)
-    seen = torch.unique(document * len(cell) + place) % max(1, len(cell))
-    return {
-        "group": torch.div(cell, union.d_sae, rounding_mode="floor").int().cpu().numpy(),
-        "feature": (cell % union.d_sae).int().cpu().numpy(),
-        "n11": per_cell(both.long()),
-        "n10": per_cell(((a > 0) & (b == 0)).long()),
-        "n01": per_cell(((a == 0) & (b > 0)).long()),
-        "n_documents": torch.bincount(seen, minlength=len(cell)).cpu().numpy(),
-        "near": per_cell(near.long()),
-        "a": per_cell(a),
-        "b": per_cell(b),
-        "a2": per_cell(a * a),
-        "b2": per_cell(b * b),
-        "both_a": per_cell(torch.where(both, a, 0.0)),
-        "both_b": per_cell(torch.where(both, b, 0.0)),
-    }
+    @property
+    def cells(self) -> dict[str, np.ndarray]:
+        """``group`` and ``feature``, int32 [cells], in that order."""
+        return self._key(self._cells)
+
+    def over_tokens(self, *names: str) -> dict[str, np.ndarray]:
+        """Sums over tokens, of :data:`COUNTED` and :data:`SUMMED`: int64 or float64 [cells] each."""
+        return {
+            name: self._count(self._place[COUNTED[name](self._a, self._b)])
+            if name in COUNTED
+            else self._total(self._place, SUMMED[name](self._a, self._b))
+            for name in names
+        }
+
+    def number_of(self, chosen: np.ndarray) -> np.ndarray:
+        """int64 [cells]: how many entries of the union are chosen, bool [nnz]."""
+        return self._count(self._place[chosen])
+
+    def n_documents(self, document_of_row: np.ndarray) -> np.ndarray:
+        """int64 [cells]: documents where a feature fires in either.
+
+        Args:
+            document_of_row: int64 [n_rows]; the rows of one stand together, and are of one group.
+        """
+        return self._count(self._spans(document_of_row).place)
+
+    def over_clusters(
+        self, cluster_of_row: np.ndarray, shared: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Sums over clusters.
+
+        Args:
+            cluster_of_row: int64 [n_rows], number in the run; the rows of one stand together, and are of one group.
+            shared: int64, numbers of the clusters that another shard has a part of.
+
+        Returns:
+            (``n_clusters``, ``cluster_a2``, ``cluster_b2``, ``cluster_ab`` [cells] over the clusters that are here as a whole;
+            for each other (cluster, feature) that fired a row: ``group``, ``feature`` (int32), ``cluster`` (int64), and ``a``,
+            ``b`` (float64), the sums of what is here of it).
+        """
+        spans = self._spans(cluster_of_row)
+        a, b = spans.totals(self._a), spans.totals(self._b)
+        part = np.isin(spans.number, shared)
+        place, whole_a, whole_b = spans.place[~part], a[~part], b[~part]
+        sums = {
+            "n_clusters": self._count(place),
+            "cluster_a2": self._total(place, whole_a * whole_a),
+            "cluster_b2": self._total(place, whole_b * whole_b),
+            "cluster_ab": self._total(place, whole_a * whole_b),
+        }
+        rows = {**self._key(self._cells[spans.place[part]]), "cluster": spans.number[part], "a": a[part], "b": b[part]}
+        return sums, rows
+
+    def _spans(self, number_of_row: np.ndarray) -> "_Spans":
+        order, row, feature = self._union.by_feature
+        number = number_of_row[row]
+        start = starts_of_runs(feature, number)
+        return _Spans(order, start, number[start], self._place[order[start]])
+
+    def _key(self, cell: np.ndarray) -> dict[str, np.ndarray]:
+        d_sae = self._union.d_sae
+        return {"group": (cell // d_sae).astype(np.int32), "feature": (cell % d_sae).astype(np.int32)}
+
+    def _count(self, place: np.ndarray) -> np.ndarray:
+        return np.bincount(place, minlength=len(self._cells))
+
+    def _total(self, place: np.ndarray, values: np.ndarray) -> np.ndarray:
+        total = np.bincount(place, values, minlength=len(self._cells))
+        return total.astype(np.float64, copy=False)  # of nothing it is a count
 
 
 @dataclass(frozen=True)
-class DocumentShifts:
-    """Sums of (x - a) over each document's tokens, x the scaled activation of a variant or control, where any is not zero.
+class _Spans:
+    """The entries of a union put together that have one feature, and one document or cluster.
 
     Attributes:
-        document, feature: int64 [nnz], sorted.
-        value: float64 [nnz].
+        order: int64 [nnz], the entries by feature.
+        start: int64 [spans], where each begins there.
+        number: int64 [spans], of the document or cluster.
+        place: int64 [spans], of the cell that it is in.
     """
 
-    document: torch.Tensor
-    feature: torch.Tensor
-    value: torch.Tensor
+    order: np.ndarray
+    start: np.ndarray
+    number: np.ndarray
+    place: np.ndarray
 
-    def minus(self, other: "DocumentShifts", d_sae: int) -> "DocumentShifts":
-        """The difference, entry by entry."""
-        return merge_shifts([self, DocumentShifts(other.document, other.feature, -other.value)], d_sae)
-
-
-def document_shifts(union: Union, document_of_row: torch.Tensor) -> DocumentShifts:
-    """A union's differences summed over each document; document_of_row: int64 [n_rows]."""
-    entries = DocumentShifts(document_of_row[union.row], union.feature, union.b - union.a)
-    return merge_shifts([entries], union.d_sae)
-
-
-def merge_shifts(pieces: Sequence[DocumentShifts], d_sae: int) -> DocumentShifts:
-    """The sum of several, in the order given."""
-    if not pieces:
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return DocumentShifts(nothing, nothing, nothing.double())
-    document, feature, value = (
-        torch.cat([getattr(piece, name) for piece in pieces]) for name in ("document", "feature", "value")
-    )
-    key, place = torch.unique(document * d_sae + feature, return_inverse=True)
-    total = torch.zeros(len(key), dtype=torch.float64, device=key.device).index_add_(0, place, value)
-    return DocumentShifts(torch.div(key, d_sae, rounding_mode="floor"), key % d_sae, total)
-
-
-def shift_sums(shifts: DocumentShifts, domain_of_document: torch.Tensor, d_sae: int) -> dict[str, np.ndarray]:
-    """Over the documents of each domain, sum and sum of squares of each feature's document sums.
-
-    Returns:
-        Arrays [cells]: ``domain`` and ``feature`` (int32), ``total`` and ``square`` (float64), in (domain, feature) order.
-    """
-    cell, place = torch.unique(domain_of_document[shifts.document] * d_sae + shifts.feature, return_inverse=True)
-
-    def per_cell(values: torch.Tensor) -> np.ndarray:
-        return torch.zeros(len(cell), dtype=torch.float64).index_add_(0, place, values).numpy()
-
-    return {
-        "domain": torch.div(cell, d_sae, rounding_mode="floor").int().numpy(),
-        "feature": (cell % d_sae).int().numpy(),
-        "total": per_cell(shifts.value),
-        "square": per_cell(shifts.value.square()),
-    }
-
-
-def shift_norms(shifts: DocumentShifts, domain_of_document: torch.Tensor, n_domains: int) -> np.ndarray:
-    """float64 [n_domains]: over the documents of each domain, the sum of ||S_d||^2, S_d a document's sum of (x - a)."""
-    norms = torch.zeros(n_domains, dtype=torch.float64)
-    return norms.index_add_(0, domain_of_document[shifts.document], shifts.value.square()).numpy()
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """float64 [spans], of values [nnz]."""
+        return np.add.reduceat(values[self.order], self.start)
 
 
 def histogram(codes: SparseCodes, decoder_norm: torch.Tensor, edges: np.ndarray) -> dict[str, np.ndarray]:

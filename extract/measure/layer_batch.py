@@ -36,7 +36,7 @@ def tokens_that_count(residuals: Mapping[int, torch.Tensor], sink_norms: Mapping
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What the base is compared with, a variant or a control in its place; n tokens.
+    """What the base is compared with, a variant, or a twin or a control in its place; n tokens.
 
     Attributes:
         codes: raw codes.

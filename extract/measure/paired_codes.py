@@ -1,8 +1,11 @@
-"""Two models' sparse codes laid over each other, and what that says of each token. torch, float64, on any device."""
+"""Two models' sparse codes laid over each other, and what that says of each token. On the CPU, in float64."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from scipy import sparse
 
 from extract.saes.codes import SparseCodes
 
@@ -27,23 +30,49 @@ class Union:
     n_rows: int
     d_sae: int
 
+    @cached_property
+    def by_feature(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 [nnz] each: the entries in (feature, row) order, and their rows and features."""
+        entries = np.arange(len(self.row))
+        matrix = _matrix(entries, self.row.numpy(), self.feature.numpy(), (self.n_rows, self.d_sae)).tocsc()
+        return matrix.data, matrix.indices.astype(np.int64), np.repeat(np.arange(self.d_sae), np.diff(matrix.indptr))
+
 
 def scaled_union(base: SparseCodes, variant: SparseCodes, decoder_norm: torch.Tensor) -> Union:
     """Lay base and variant codes over each other.
 
     Args:
+        base, variant: of the same tokens; a code of a feature whose decoder row is zero writes nothing, and is left out.
         decoder_norm: float64 [d_sae]; raw code x norm = scaled activation.
     """
-    d_sae = len(decoder_norm)
-    keys, entry = torch.unique(
-        torch.cat([base.row * d_sae + base.feature, variant.row * d_sae + variant.feature]), return_inverse=True
-    )
-    row, feature = torch.div(keys, d_sae, rounding_mode="floor"), keys % d_sae
-    n_base = len(base.value)
-    scaled = torch.zeros(2, len(keys), dtype=torch.float64, device=keys.device)
-    for of_model, entries, codes in zip(scaled, (entry[:n_base], entry[n_base:]), (base, variant), strict=True):
-        of_model[entries] = codes.value.double() * decoder_norm[codes.feature]
-    return Union(row, feature, *scaled, base.n_rows, d_sae)
+    a, b = (_scaled(codes, decoder_norm.numpy()) for codes in (base, variant))
+    # Matrices whose entries are in order are added in one pass over both; as a complex number an entry keeps its two sides.
+    either = a + 1j * b
+    row = np.repeat(np.arange(base.n_rows), np.diff(either.indptr))
+    columns = (row, either.indices.astype(np.int64), either.data.real.copy(), either.data.imag.copy())
+    return Union(*map(torch.from_numpy, columns), base.n_rows, len(decoder_norm))
+
+
+def _scaled(codes: SparseCodes, decoder_norm: np.ndarray) -> sparse.csr_array:
+    feature = codes.feature.numpy()
+    scaled = codes.value.numpy().astype(np.float64) * decoder_norm[feature]
+    return _matrix(scaled, codes.row.numpy(), feature, (codes.n_rows, len(decoder_norm)))
+
+
+def _matrix(values: np.ndarray, row: np.ndarray, feature: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """Entries in (row, feature) order as a matrix [rows, features]."""
+    start = np.zeros(shape[0] + 1, dtype=np.int32)
+    np.cumsum(np.bincount(row, minlength=shape[0]), out=start[1:])
+    return sparse.csr_array((values, feature.astype(np.int32), start), shape=shape)
+
+
+def starts_of_runs(*numbers: np.ndarray) -> np.ndarray:
+    """int64 [runs]: where each run of equal entries begins, of arrays [n] side by side."""
+    if not len(numbers[0]):
+        return np.zeros(0, dtype=np.int64)
+    new = np.ones(len(numbers[0]), dtype=bool)
+    new[1:] = np.logical_or.reduce([number[1:] != number[:-1] for number in numbers])
+    return np.flatnonzero(new)
 
 
 def token_code_metrics(union: Union) -> dict[str, torch.Tensor]:
@@ -52,31 +81,33 @@ def token_code_metrics(union: Union) -> dict[str, torch.Tensor]:
     The names are those of the document_sums table; ``n_latent_cosine`` is 1 where base or variant has a code.
     Tokens that do not count have no codes and must be left out by the caller.
     """
+    row, a, b = union.row.numpy(), union.a.numpy(), union.b.numpy()
+    start = starts_of_runs(row)
+    present = row[start]
 
-    def per_row(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(union.n_rows, dtype=torch.float64, device=values.device).index_add_(0, union.row, values)
+    def per_row(values: np.ndarray) -> np.ndarray:
+        total = np.zeros(union.n_rows)
+        total[present] = np.add.reduceat(values.astype(np.float64, copy=False), start)
+        return total
 
-    a, b = union.a, union.b
-    fires_a, fires_b = (a > 0).double(), (b > 0).double()
-    l0_base, l0_variant, both = per_row(fires_a), per_row(fires_b), per_row(fires_a * fires_b)
+    fires_a, fires_b = a > 0, b > 0
+    l0_base, l0_variant, both = per_row(fires_a), per_row(fires_b), per_row(fires_a & fires_b)
     either = l0_base + l0_variant - both
-    dot, norm_a2, norm_b2 = per_row(a * b), per_row(a * a), per_row(b * b)
-    norms = (norm_a2 * norm_b2).sqrt()
-    difference = b - a
-    code_delta_norm2 = per_row(difference * difference)
-    latent_cosine = torch.where(norms > 0, (dot / norms.clamp_min(1e-300)).clamp(max=1.0), 0.0)
-    return {
-        "overlap": torch.where(either > 0, both / either.clamp_min(1), 1.0),
-        "minimum": per_row(torch.minimum(a, b)),
-        "maximum": per_row(torch.maximum(a, b)),
+    norms = np.sqrt(per_row(a * a) * per_row(b * b))
+    latent_cosine = np.divide(per_row(a * b), norms, out=np.zeros(union.n_rows), where=norms > 0).clip(max=1.0)
+    l1_divergence = per_row(np.abs(b - a))
+    metrics = {
+        "overlap": np.divide(both, either, out=np.ones(union.n_rows), where=either > 0),
+        "minimum": per_row(np.minimum(a, b)),
+        "maximum": per_row(np.maximum(a, b)),
         # Equal codes have cosine 1 exactly, whatever the square root rounds to.
-        "latent_cosine": torch.where((code_delta_norm2 == 0) & (norm_a2 > 0), 1.0, latent_cosine),
-        "n_latent_cosine": (either > 0).double(),
-        "l1_divergence": per_row(difference.abs()),
-        "code_delta_norm2": code_delta_norm2,
+        "latent_cosine": np.where((l1_divergence == 0) & (l0_base > 0), 1.0, latent_cosine),
+        "n_latent_cosine": (either > 0).astype(np.float64),
+        "l1_divergence": l1_divergence,
         "l0_base": l0_base,
         "l0_variant": l0_variant,
     }
+    return {name: torch.from_numpy(values) for name, values in metrics.items()}
 
 
 def near_flips(
@@ -88,17 +119,24 @@ def near_flips(
         decoder_norm: float64 [d_sae].
         flips_at: see :attr:`extract.saes.dictionary.Dictionary.flips_at`; None: no entry is near.
     """
-    a, b = union.a / decoder_norm[union.feature], union.b / decoder_norm[union.feature]
+    near = torch.zeros(len(union.row), dtype=torch.bool)
     if flips_at is None:
-        return torch.zeros_like(a, dtype=torch.bool)
+        return near
+    flips = ((union.a == 0) | (union.b == 0)).nonzero().squeeze(1)
+    feature = union.feature[flips]
+    raw = (union.a[flips] + union.b[flips]) / decoder_norm[feature]  # one of the two is 0
     if isinstance(flips_at, str):
-        limit_a, limit_b = (_least_kept(codes)[union.row] for codes in (base, variant))
+        row, of_base = union.row[flips], union.b[flips] == 0
+        limit = torch.where(of_base, _least_kept(base)[row], _least_kept(variant)[row])
     else:
-        limit_a = limit_b = flips_at.to(a.device)[union.feature]
-    return ((b == 0) & (a <= NEAR * limit_a)) | ((a == 0) & (b <= NEAR * limit_b))
+        limit = flips_at.cpu()[feature]
+    near[flips] = raw <= NEAR * limit
+    return near
 
 
 def _least_kept(codes: SparseCodes) -> torch.Tensor:
     """float64 [n_rows]: the smallest raw code of each token, 0 where it has none."""
-    least = torch.zeros(codes.n_rows, dtype=torch.float64, device=codes.row.device)
-    return least.scatter_reduce(0, codes.row, codes.value.double(), "amin", include_self=False)
+    row, least = codes.row.numpy(), np.zeros(codes.n_rows)
+    start = starts_of_runs(row)
+    least[row[start]] = np.minimum.reduceat(codes.value.numpy(), start)
+    return torch.from_numpy(least)

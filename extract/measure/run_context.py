@@ -9,6 +9,7 @@ from extract.models.model_set import ModelSet
 from extract.models.residuals import ResidualReader
 from extract.models.sites import Site
 from extract.pilot.layer_pilot import LayerPilot
+from extract.pilot.twin_sizes import TwinSize
 from extract.saes.dictionary import Dictionary
 
 
@@ -18,6 +19,7 @@ class RunContext:
 
     Attributes:
         reader: what residuals are read with.
+        twin_sizes: a twin's name among the models -> how large the pilot made it.
         bos: token id put before each context window, or None.
         pad: token id for padding.
         replicas: second dictionaries of some of the layers.
@@ -31,6 +33,7 @@ class RunContext:
     dictionaries: list[Dictionary]
     replicas: list[Dictionary]
     pilots: Mapping[int, LayerPilot]
+    twin_sizes: Mapping[str, TwinSize]
     bos: int | None
     pad: int
     domains: list[str]

@@ -10,11 +10,11 @@ from extract.corpus.batches import Shard
 from extract.corpus.render import SEGMENTS
 from extract.corpus.token_index import TokenIndex
 from extract.measure import feature_sums, paired_codes, sum_tables
-from extract.measure.feature_sums import DocumentShifts
+from extract.measure.feature_sums import FeatureSums
 from extract.measure.layer_batch import Counterpart, HostLayer, LayerResult
-from extract.measure.paired_codes import Union
+from extract.measure.paired_codes import Union, starts_of_runs
 from extract.measure.run_context import RunContext
-from extract.measure.sum_tables import SPECTRUM_SHARDS, counterparts_of
+from extract.measure.sum_tables import SPECTRUM_SHARDS, SumTable, counterparts_of, twins_of
 from extract.measure.top_contexts import ContextRanker
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
@@ -32,33 +32,42 @@ class CodePieces:
 
     def add(self, rows: torch.Tensor, codes: SparseCodes) -> None:
         """Put a batch's codes in their place; rows: int64 [tokens], in the shard."""
-        self._pieces.append((rows[codes.row], codes.feature.int(), codes.value.clone()))  # not a view of all that was brought
+        # Not views of all that was brought, and as narrow as they may be: they wait until the shard is whole.
+        self._pieces.append((rows[codes.row].int(), codes.feature.int(), codes.value.clone()))
 
     def together(self) -> SparseCodes:
         """The codes over the whole shard, in (row, feature) order."""
         if not self._pieces:
             nothing = torch.zeros(0, dtype=torch.int64)
             return SparseCodes(nothing, nothing, nothing.float(), self.n_rows)
-        row, feature, value = (torch.cat(piece) for piece in zip(*self._pieces, strict=True))
-        order = torch.argsort(row, stable=True)
-        return SparseCodes(row[order], feature[order].long(), value[order], self.n_rows)
+        row, feature, value = (torch.cat(piece).numpy() for piece in zip(*self._pieces, strict=True))
+        order = _order_of_rows(row)
+        columns = (row[order].astype(np.int64), feature[order].astype(np.int64), value[order])
+        return SparseCodes(*map(torch.from_numpy, columns), self.n_rows)
+
+
+def _order_of_rows(row: np.ndarray) -> np.ndarray:
+    """int64 [nnz]: entries by row, where those of a row stand together already."""
+    start = starts_of_runs(row)
+    size = np.diff(np.r_[start, len(row)])
+    runs = np.argsort(row[start])
+    before = np.cumsum(size[runs]) - size[runs]
+    return np.repeat(start[runs] - before, size[runs]) + np.arange(len(row))
 
 
 class CounterpartSums:
-    """A variant, or a control in its place, over a shard: what does not need its codes any more.
+    """A variant, or a twin or control in its place, over a shard: what does not need its codes any more.
 
     Attributes:
         counted: bool [n_rows], tokens that were compared.
         totals, base_totals: float64 [cells, d_model], sum of residuals, and of the base's on the same tokens.
     """
 
-    def __init__(self, n_rows: int, n_cells: int, dictionary: Dictionary) -> None:
-        d_model, self.d_sae = dictionary.d_model, dictionary.d_sae
+    def __init__(self, n_rows: int, n_cells: int, d_model: int) -> None:
         self.counted = torch.zeros(n_rows, dtype=torch.bool)
         self.totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
         self.base_totals = torch.zeros(n_cells, d_model, dtype=torch.float64)
         self._metrics: dict[str, torch.Tensor] = {}
-        self._shifts: list[DocumentShifts] = []
 
     def add(self, rows: torch.Tensor, counterpart: Counterpart, base_totals: torch.Tensor) -> None:
         """Put one batch's numbers in their place; rows: int64 [n], base_totals: float64 [cells, d_model]; all on the CPU."""
@@ -67,15 +76,9 @@ class CounterpartSums:
         self.totals += counterpart.totals
         self.base_totals += base_totals
 
-    def add_codes(self, rows: torch.Tensor, union: Union, document_of_row: torch.Tensor) -> None:
-        """Put one batch's codes, laid over the base's, in their place; document_of_row: int64 [rows of the union]."""
+    def add_codes(self, rows: torch.Tensor, union: Union) -> None:
+        """Put one batch's codes, laid over the base's, in their place."""
         self._put(rows, paired_codes.token_code_metrics(union))
-        self._shifts.append(feature_sums.document_shifts(union, document_of_row))
-
-    @cached_property
-    def shifts(self) -> DocumentShifts:
-        """Each document's sum of the change of scaled activation, once every batch is in its place."""
-        return feature_sums.merge_shifts(self._shifts, self.d_sae)
 
     def per_token(self) -> dict[str, torch.Tensor]:
         """Every quantity of the document_sums table, float64 [n_rows]."""
@@ -104,8 +107,11 @@ class ShardLayer:
         self.n_sinks = 0
         self.pieces = {name: CodePieces(n_rows) for name in context.models.names}
         self.replica_pieces = {name: CodePieces(n_rows) for name in context.models.names}
-        counterparts = counterparts_of(context.config)
-        self.counterparts = {key: CounterpartSums(n_rows, self.n_cells, dictionary) for key in counterparts}
+        counterparts = counterparts_of(context.config, context.models.twins)
+        self.counterparts = {key: CounterpartSums(n_rows, self.n_cells, dictionary.d_model) for key in counterparts}
+        self.twin_pieces = {pair: CodePieces(n_rows) for pair in twins_of(context.config, context.models.twins)}
+        rescaled = context.config.variants if "rescaled" in context.config.controls else ()
+        self.rescaled = {variant: np.zeros(dictionary.d_sae) for variant in rescaled}
         self.outer: dict[str, torch.Tensor] = {}
         self.norm = dictionary.decoder_norm.cpu()
 
@@ -125,8 +131,13 @@ class ShardLayer:
             sums.add(rows, counterpart, host.totals)
             if key[1] == OBSERVED:
                 self.pieces[key[0]].add(rows, counterpart.codes)  # compared over the whole shard
+            elif key in self.twin_pieces:
+                self.twin_pieces[key].add(rows, counterpart.codes)
             else:
-                self._add_codes(sums, rows, host.base_codes, counterpart.codes)
+                union = self._add_codes(sums, rows, host.base_codes, counterpart.codes)
+                if key[1] == "rescaled":
+                    totals = self.rescaled[key[0]]
+                    totals += np.bincount(union.feature.numpy(), union.b.numpy(), minlength=len(totals))
         for name, codes in host.replica_codes.items():
             self.replica_pieces[name].add(rows, codes)
         if self.context.config.spectrum and self.shard.index < SPECTRUM_SHARDS:
@@ -134,9 +145,11 @@ class ShardLayer:
                 delta = residuals.double() - result.base.exact
                 self.outer[variant] = self.outer.get(variant, 0) + delta.T @ delta
 
-    def _add_codes(self, sums: CounterpartSums, rows: torch.Tensor, base: SparseCodes, codes: SparseCodes) -> None:
+    def _add_codes(self, sums: CounterpartSums, rows: torch.Tensor, base: SparseCodes, codes: SparseCodes) -> Union:
         """A control's codes of one batch, of which only sums are kept."""
-        sums.add_codes(rows, paired_codes.scaled_union(base, codes, self.norm), self.token_index.document[rows])
+        union = paired_codes.scaled_union(base, codes, self.norm)
+        sums.add_codes(rows, union)
+        return union
 
     def codes(self) -> dict[str, SparseCodes]:
         """Every model's codes over the whole shard."""
@@ -159,6 +172,8 @@ class ShardLayer:
         arrays |= sum_tables.BACKGROUND.arrays(feature_sums.token_counts(token_ids, self.counted.numpy()), layer, BASE)
         for variant in self.context.config.variants:
             arrays |= self._variant_sums(variant, codes[BASE], codes[variant], contexts)
+        for variant, twin in list(self.twin_pieces):
+            arrays |= self._twin_sums(variant, twin, codes[BASE])
         for (name, control), counterpart in self.counterparts.items():
             arrays |= self._counterpart_sums(counterpart, name, control)
         return arrays
@@ -166,12 +181,11 @@ class ShardLayer:
     def replica_sums(self, replica: Dictionary) -> dict[str, np.ndarray]:
         """A second dictionary's feature sums, all domains together: arrays [features that fired], by name in the file."""
         codes = {name: pieces.together() for name, pieces in self.replica_pieces.items()}
-        norm, everything = replica.decoder_norm.cpu(), torch.zeros_like(self.token_index.document)
+        norm = replica.decoder_norm.cpu()
         arrays = {}
         for variant in self.context.config.variants:
             union = paired_codes.scaled_union(codes[BASE], codes[variant], norm)
-            near = paired_codes.near_flips(union, codes[BASE], codes[variant], norm, None)
-            found = feature_sums.feature_sums(union, everything, self.token_index.document, near)
+            found = _over_tokens(FeatureSums(union, self._no_groups), sum_tables.REPLICA)
             arrays |= sum_tables.REPLICA.arrays(found, replica.layer, variant)
         return arrays
 
@@ -179,41 +193,74 @@ class ShardLayer:
         self, variant: str, base: SparseCodes, code: SparseCodes, contexts: ContextRanker
     ) -> dict[str, np.ndarray]:
         """What needs a variant's codes over the whole shard."""
-        layer, counterpart = self.dictionary.layer, self.counterparts[variant, OBSERVED]
+        place, counterpart = (self.dictionary.layer, variant), self.counterparts[variant, OBSERVED]
         union = paired_codes.scaled_union(base, code, self.norm)
-        counterpart.add_codes(torch.arange(self.shard.n_tokens), union, self.token_index.document)
+        counterpart.add_codes(self._all_rows, union)
         near = paired_codes.near_flips(union, base, code, self.norm, self.dictionary.flips_at)
-        arrays = sum_tables.TOKENS.arrays(_token_columns(counterpart), layer, variant)
-        for table, group in ((sum_tables.FEATURES, self.token_index.domain), (sum_tables.SEGMENTS, self.token_index.segment)):
-            arrays |= table.arrays(feature_sums.feature_sums(union, group, self.token_index.document, near), layer, variant)
+        by_domain = FeatureSums(union, self.token_index.domain.numpy())
+        by_segment = FeatureSums(union, self.token_index.segment.numpy())
+        over_clusters, open_ = self._over_clusters(by_domain)
+        found = _over_tokens(by_domain, sum_tables.FEATURES) | over_clusters
+        found |= {"near": by_domain.number_of(near.numpy())}
+        found |= {"n_documents": by_domain.n_documents(self.token_index.document.numpy())}
+        arrays = {
+            **sum_tables.TOKENS.arrays(_token_columns(counterpart), *place),
+            **sum_tables.FEATURES.arrays(found, *place),
+            **sum_tables.OPEN.arrays(open_, *place),
+            **sum_tables.SEGMENTS.arrays(_over_tokens(by_segment, sum_tables.SEGMENTS), *place),
+        }
         for ranking, top in contexts.rank(union).items():
-            arrays |= sum_tables.CONTEXTS[ranking].arrays(top, layer, variant)
+            arrays |= sum_tables.CONTEXTS[ranking].arrays(top, *place)
         if variant in self.outer:
-            arrays |= sum_tables.OUTER.arrays({"outer": self.outer[variant].cpu().numpy()}, layer, variant)
-        if (variant, "isotropic") in self.counterparts:
-            d_sae = self.dictionary.d_sae
-            differences = counterpart.shifts.minus(self.counterparts[variant, "isotropic"].shifts, d_sae)
-            found = feature_sums.shift_sums(differences, self._domain_of_document(), d_sae)
-            arrays |= sum_tables.DIFFERENCES.arrays(found, layer, variant)
+            arrays |= sum_tables.OUTER.arrays({"outer": self.outer[variant].cpu().numpy()}, *place)
+        if variant in self.rescaled:
+            totals = self.rescaled[variant]
+            feature = np.flatnonzero(totals)
+            found = {"feature": feature.astype(np.int32), "total": totals[feature]}
+            arrays |= sum_tables.RESCALED.arrays(found, *place)
         return arrays
 
-    def _counterpart_sums(self, counterpart: CounterpartSums, name: str, control: str) -> dict[str, np.ndarray]:
-        """What every counterpart has: document sums, totals, and how far its features shifted."""
-        place, domain_of_document = (self.dictionary.layer, name, control), self._domain_of_document()
-        totals = {
-            "totals": counterpart.totals.numpy(),
-            "base_totals": counterpart.base_totals.numpy(),
-            "shift_norm2": feature_sums.shift_norms(counterpart.shifts, domain_of_document, len(self.context.domains)),
+    def _twin_sums(self, variant: str, twin: str, base: SparseCodes) -> dict[str, np.ndarray]:
+        """What needs a twin's codes over the whole shard: all domains together."""
+        union = paired_codes.scaled_union(base, self.twin_pieces.pop((variant, twin)).together(), self.norm)
+        self.counterparts[variant, twin].add_codes(self._all_rows, union)
+        sums = FeatureSums(union, self._no_groups)
+        over_clusters, open_ = self._over_clusters(sums)
+        place = (self.dictionary.layer, variant, twin)
+        return {
+            **sum_tables.TWIN.arrays(_over_tokens(sums, sum_tables.TWIN) | over_clusters, *place),
+            **sum_tables.OPEN.arrays(open_, *place),
         }
-        shifts = feature_sums.shift_sums(counterpart.shifts, domain_of_document, counterpart.d_sae)
+
+    def _over_clusters(self, sums: FeatureSums) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        return sums.over_clusters(self._cluster_of_row, self.shard.open)
+
+    @cached_property
+    def _cluster_of_row(self) -> np.ndarray:
+        return self.shard.clusters[self.token_index.document.numpy()]
+
+    @cached_property
+    def _all_rows(self) -> torch.Tensor:
+        return torch.arange(self.shard.n_tokens)
+
+    @cached_property
+    def _no_groups(self) -> np.ndarray:
+        return np.zeros(self.shard.n_tokens, dtype=np.int64)
+
+    def _counterpart_sums(self, counterpart: CounterpartSums, name: str, control: str) -> dict[str, np.ndarray]:
+        """What every counterpart has: document sums and totals."""
+        place = (self.dictionary.layer, name, control)
+        totals = {"totals": counterpart.totals.numpy(), "base_totals": counterpart.base_totals.numpy()}
         return {
             **sum_tables.COUNTERPART.arrays(totals, *place),
             **sum_tables.DOCUMENTS.arrays(_document_sums(counterpart, self.token_index), *place),
-            **sum_tables.SHIFTS.arrays(shifts, *place),
         }
 
-    def _domain_of_document(self) -> torch.Tensor:
-        return torch.tensor([self.context.domains.index(document.domain) for document in self.shard.documents])
+
+def _over_tokens(sums: FeatureSums, table: SumTable) -> dict[str, np.ndarray]:
+    """The cells, and those columns of a table that are sums over tokens."""
+    names = [column.name for column in table.columns if column.name in sum_tables.OVER_TOKENS]
+    return sums.cells | sums.over_tokens(*names)
 
 
 def _token_columns(counterpart: CounterpartSums) -> dict[str, np.ndarray]:

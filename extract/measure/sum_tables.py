@@ -8,16 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extract.config import RunConfig
+from extract.config import RunConfig, twin_model, twins
 from store.format.document_sums import COUNT_SUMS, DOCUMENT_SUMS
 from store.metrics.feature_numbers import FEATURE_SUMS
 from store.names import BASE, OBSERVED, RANKINGS
 
 SPECTRUM_SHARDS = 16
-"""The spectrum is taken over the first shards, a random sample since documents come in hash order: each of them holds
+"""The spectrum is taken over the first shards, a random sample since clusters come in hash order: each of them holds
 d_model^2 sums for every layer and variant."""
-FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "near")
+FEATURE_COUNTS = ("n11", "n10", "n01", "n_documents", "n_clusters", "near")
 """Those of :data:`store.metrics.feature_numbers.FEATURE_SUMS` that are counts."""
+OVER_TOKENS = ("n11", "n10", "n01", "a", "b", "a2", "b2", "both_a", "both_b")
+"""Those that are sums over tokens, of whatever token."""
+OVER_CLUSTERS = ("n_clusters", "cluster_a2", "cluster_b2", "cluster_ab")
+"""Those that are sums over clusters."""
 
 
 def key(*place: object) -> str:
@@ -72,16 +76,13 @@ class SumTable:
 
 
 _FEATURE = Column("feature", "int32", "of the layer's dictionary")
-_PER_FEATURE = (
-    _FEATURE,
-    *(Column(name, "int64" if name in FEATURE_COUNTS else "float64", "see FEATURE_SUMS") for name in FEATURE_SUMS),
-)
-_PER_DOMAIN = (
-    Column("domain", "int32", "its number among the run's domains"),
-    _FEATURE,
-    Column("total", "float64", "over the domain's documents, sum of S_d"),
-    Column("square", "float64", "sum of S_d^2"),
-)
+
+
+def _feature_table(name: str, group: str, sums: Sequence[str] = FEATURE_SUMS) -> SumTable:
+    """Sums of each (group, feature) that fired; group: what its number is."""
+    columns = (Column(sum_, "int64" if sum_ in FEATURE_COUNTS else "float64", "see FEATURE_SUMS") for sum_ in sums)
+    return SumTable(name, (Column("group", "int32", group), _FEATURE, *columns))
+
 
 LAYER = SumTable(
     "",
@@ -122,9 +123,28 @@ TOKENS = SumTable(
     ),
 )
 """Of each variant."""
-FEATURES = SumTable("features", (Column("group", "int32", "domain"), *_PER_FEATURE))
-SEGMENTS = SumTable("segments", (Column("group", "int32", "segment"), *_PER_FEATURE))
-REPLICA = SumTable("replica", (Column("group", "int32", "0: all domains together"), *_PER_FEATURE))
+FEATURES = _feature_table("features", "domain")
+"""Of each variant; sums over clusters are of those that the shard has as a whole, the others stand in :data:`OPEN`."""
+SEGMENTS = _feature_table("segments", "segment", OVER_TOKENS)
+REPLICA = _feature_table("replica", "0: all domains together", OVER_TOKENS)
+TWIN = _feature_table("twin", "0: all domains together", ("n11", "n10", "n01", "a", "b", *OVER_CLUSTERS))
+"""Of each twin of a variant, as FEATURES."""
+OPEN = SumTable(
+    "open",
+    (
+        Column("group", "int32", "domain; 0 where all of them are together"),
+        _FEATURE,
+        Column("cluster", "int64", "number in the run of one that another shard has a part of"),
+        Column("a", "float64", "sum of the base's scaled activation over its tokens here"),
+        Column("b", "float64", "of the other's"),
+    ),
+)
+"""Of each variant and twin: what is added up over shards before it is squared."""
+RESCALED = SumTable(
+    "rescaled",
+    (_FEATURE, Column("total", "float64", "sum of its scaled activation over all tokens that count; never 0")),
+)
+"""Of each variant: the base's codes at the variant's norm."""
 CONTEXTS = {
     ranking: SumTable(
         f"contexts|{ranking}",
@@ -140,17 +160,14 @@ CONTEXTS = {
 """Of each variant, by ranking: the best of each feature."""
 OUTER = SumTable("", (Column("outer", "float64", "sum of delta delta^T, [d_model, d_model]", n_axes=2),))
 """Of each variant, in the first :data:`SPECTRUM_SHARDS` shards."""
-DIFFERENCES = SumTable("differences", _PER_DOMAIN)
-"""Of each variant beside its isotropic control c: S_d is a document's sum of (b - c)."""
 COUNTERPART = SumTable(
     "",
     (
         Column("totals", "float64", "sum of residuals, [domains x segments, d_model]", n_axes=2),
         Column("base_totals", "float64", "of the base's on the same tokens", n_axes=2),
-        Column("shift_norm2", "float64", "over the documents of each domain, sum of ||S_d||^2, S_d of (x - a), [domains]"),
     ),
 )
-"""Of each counterpart of the base: a variant, or a control in its place."""
+"""Of each counterpart of the base: a variant, or a twin or a control in its place."""
 DOCUMENTS = SumTable(
     "documents",
     (
@@ -159,27 +176,28 @@ DOCUMENTS = SumTable(
         *(Column(name, "int64" if name in COUNT_SUMS else "float64", "see DOCUMENT_SUMS") for name in DOCUMENT_SUMS),
     ),
 )
-SHIFTS = SumTable("shifts", _PER_DOMAIN)
-"""Of each counterpart: S_d is a document's sum of (x - a)."""
 LOGPROB = SumTable("", (Column("logprob", "float64", "of the token that follows, in nats"),))
 """Of each model, in the files of :mod:`extract.measure.token_kl`, for each token of the sample."""
 KL = SumTable("", (Column("kl", "float64", "KL(base || variant) of the next-token prediction, in nats"),))
 """Of each variant there."""
 
 
-def names_in_file(config: RunConfig, layers: Sequence[int], replicas: Collection[int], shard: int) -> set[str]:
+def names_in_file(
+    config: RunConfig, layers: Sequence[int], replicas: Collection[int], twin_models: Collection[str], shard: int
+) -> set[str]:
     """What the arrays of a shard's file are called.
 
     Args:
         replicas: layers that have one.
+        twin_models: :attr:`extract.models.model_set.ModelSet.twins`.
         shard: its number in the run.
     """
-    tables = _tables(config, layers, replicas, shard)
+    tables = _tables(config, layers, replicas, twin_models, shard)
     return {table.key(column.name, *place) for table, place in tables for column in table.columns}
 
 
 def _tables(
-    config: RunConfig, layers: Sequence[int], replicas: Collection[int], shard: int
+    config: RunConfig, layers: Sequence[int], replicas: Collection[int], twin_models: Collection[str], shard: int
 ) -> Iterator[tuple[SumTable, tuple[object, ...]]]:
     """Every table with its place."""
     variants = tuple(config.variants)
@@ -187,18 +205,31 @@ def _tables(
         yield LAYER, (layer,)
         yield from ((table, (layer, BASE)) for table in (PAIRS, BACKGROUND))
         yield from ((HISTOGRAM, (layer, model)) for model in (BASE, *variants))
-        of_variants = [TOKENS, FEATURES, SEGMENTS, *CONTEXTS.values()]
+        of_variants = [TOKENS, FEATURES, OPEN, SEGMENTS, *CONTEXTS.values()]
         of_variants += [OUTER] if config.spectrum and shard < SPECTRUM_SHARDS else []
-        of_variants += [DIFFERENCES] if "isotropic" in config.controls else []
+        of_variants += [RESCALED] if "rescaled" in config.controls else []
         of_variants += [REPLICA] if layer in replicas else []
         yield from ((table, (layer, variant)) for variant in variants for table in of_variants)
-        yield from ((table, (layer, *pair)) for pair in counterparts_of(config) for table in (COUNTERPART, DOCUMENTS, SHIFTS))
+        yield from ((table, (layer, *pair)) for pair in twins_of(config, twin_models) for table in (TWIN, OPEN))
+        counterparts = counterparts_of(config, twin_models)
+        yield from ((table, (layer, *pair)) for pair in counterparts for table in (COUNTERPART, DOCUMENTS))
 
 
-def counterparts_of(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """(model, control) of every counterpart of the base in a run; the rerun is the base's, and every variant's alike."""
+def counterparts_of(config: RunConfig, twin_models: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(model, control) of every counterpart of the base in a run; the rerun is the base's, and every variant's alike.
+
+    Args:
+        twin_models: :attr:`extract.models.model_set.ModelSet.twins`; a twin stands as a control of its variant.
+    """
     for variant in config.variants:
         yield variant, OBSERVED
         yield from ((variant, control) for control in config.controls if control != "rerun")
+    yield from twins_of(config, twin_models)
     if "rerun" in config.controls:
         yield BASE, "rerun"
+
+
+def twins_of(config: RunConfig, twin_models: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(variant, twin) of those twins that there are."""
+    pairs = ((variant, twin) for variant in config.variants for twin in twins(config))
+    yield from (pair for pair in pairs if twin_model(*pair) in twin_models)

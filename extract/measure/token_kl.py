@@ -86,7 +86,7 @@ def check_predictions(config: RunConfig, one_at_a_time: bool) -> None:
     if config.token_kl and one_at_a_time:
         raise UserError(
             "token_kl compares the predictions of all models at once, but they are in memory one at a time; set token_kl: 0, "
-            "or models_in_memory: all where they fit after all."
+            "or twins: 0, where those of full checkpoints take the memory, or models_in_memory: all where they fit after all."
         )
 
 
@@ -97,7 +97,7 @@ def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:
     there are enough; a domain that runs out leaves its share to the others. Neither shards nor batches matter.
     """
     queues: dict[str, list[int]] = {}
-    # An order of its own, so that the sample is not the pilot's documents, which are the first of the reading order.
+    # An order of its own, so that the sample is not the pilot's documents, which are the first by the hash of the source.
     order = [text_key("token_kl", document.source) for document in documents]
     for place in sorted(range(len(documents)), key=order.__getitem__, reverse=True):
         queues.setdefault(documents[place].domain, []).append(place)
@@ -244,9 +244,7 @@ def _write_features(
         writer.load("feature_kl", pd.DataFrame(rows))
 
 
-def changes(
-    base: Codes, variant: Codes, norms: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def changes(base: Codes, variant: Codes, norms: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the scaled codes of one layer differ, on some token rows.
 
     Args:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
@@ -102,12 +103,14 @@ class Adapter:
         """
         self._check_patterns([key for key, _ in _plain(model).named_modules()])
         self._check_shared(model, base)
-        bare = copy.deepcopy(model) if _is_on_meta(model) else None
+        copies: dict[int, Any] = {}
+        bare = copy.deepcopy(model, copies) if _is_on_meta(model) else None
         try:
             with warnings.catch_warnings(action="ignore"):  # PEFT's of what did not fit, which is judged here
                 model, own, found, report = self._loaded_by_peft(model)
         except Exception as error:  # damaged settings surface as whatever PEFT runs into
             if bare is not None and asks_for_values(error):
+                untouched.follow(copies)
                 return bare, {}
             raise UserError(self._misfit(base, error)) from error
         if unplaced := sorted(report.unexpected_keys):
@@ -266,8 +269,9 @@ def _settings(folder: str) -> tuple[PeftConfig, list[str]]:
 
 
 def inside(name: str) -> str:
-    """What PEFT calls a variant's adapter."""
-    return f"variant_{name}"
+    """What PEFT calls a variant's adapter, or a twin's: no variant's is part of a twin's, which PEFT would take for its own."""
+    variant, _, twin = name.partition(":")
+    return f"{twin}_{variant}" if twin else f"variant_{name}"
 
 
 def _is_on_meta(model: nn.Module) -> bool:

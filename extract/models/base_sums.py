@@ -1,6 +1,7 @@
 """The base's weights as they were, by their sums, to see whether an adapter changed them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,10 @@ class Untouched:
 
     def __init__(self, base: nn.Module) -> None:
         self._sums = [(tensor, _sum(tensor)) for tensor in _tensors(base)]
+
+    def follow(self, copies: Mapping[int, Any]) -> None:
+        """Go on with a copy of the base; copies: id of a tensor -> its copy, the memo of ``copy.deepcopy``."""
+        self._sums = [(copies[id(tensor)], before) for tensor, before in self._sums]
 
     def is_broken(self, model: nn.Module) -> bool:
         """Whether a tensor of the base is no longer in a model with adapters, or holds other numbers."""

@@ -20,7 +20,7 @@ class BatchResiduals:
 
     Attributes:
         rows: int64 [n] on the CPU, of the document tokens in the shard.
-        residuals: model -> layer -> float32 [n, d_model].
+        residuals: model or twin -> layer -> float32 [n, d_model].
         again: of the base read a second time, :func:`extract.models.residuals.read_again`.
     """
 
@@ -32,7 +32,7 @@ class BatchResiduals:
 def read_batches(
     reader: ResidualReader, batches: Iterable[Batch], wanted_again: np.ndarray, sites: Sequence[Site], scratch: Path
 ) -> Iterator[BatchResiduals]:
-    """Every batch through every model; where one model is in memory at a time, all batches through one, then the next.
+    """Every batch through every model, twins too; where one is in memory at a time, all batches through one, then the next.
 
     Args:
         wanted_again: bool [rows of the shard], tokens that the base reads a second time.
@@ -43,17 +43,18 @@ def read_batches(
         OSError: the disk is full.
     """
     models = reader.models
+    names = [*models.names, *models.twins]
     if not models.one_at_a_time:
         for batch in batches:
-            rows, residuals = reader.read(models.names, batch, sites)
+            rows, residuals = reader.read(names, batch, sites)
             yield BatchResiduals(rows, residuals, reader.read_again(batch, wanted_again, sites))
         return
     batches = list(batches)
     with tempfile.TemporaryDirectory(prefix="residuals-", dir=scratch) as folder:
-        in_turn = sorted(models.names, key=models.owner)  # what shares weights is read together
+        in_turn = sorted(names, key=models.owner)  # what shares weights is read together
 
         def place(name: str, number: int) -> Path:
-            return Path(folder) / f"{name}-{number}.npz"
+            return Path(folder) / f"{names.index(name)}-{number}.npz"
 
         again = []
         for name in in_turn:
@@ -63,7 +64,7 @@ def read_batches(
                 if name == BASE:
                     again.append(reader.read_again(batch, wanted_again, sites))
         for number, batch in enumerate(batches):
-            residuals = {name: _taken(place(name, number), models.device) for name in models.names}
+            residuals = {name: _taken(place(name, number), models.device) for name in names}
             yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])
 
 

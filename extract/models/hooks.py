@@ -25,10 +25,13 @@ class Residuals(dict[int, torch.Tensor]):
 
 
 @contextmanager
-def capture_residuals(model: nn.Module, sites: Sequence[Site]) -> Iterator[Residuals]:
+def capture_residuals(model: nn.Module, sites: Sequence[Site], detached: bool = True) -> Iterator[Residuals]:
     """Capture what a model has at sites, all of one point, during forward passes inside the context.
 
-    Yields a dictionary that each :func:`run_truncated` call refills.
+    Yields a dictionary that each :func:`run_truncated` or :func:`run_with_graph` refills.
+
+    Args:
+        detached: whether no gradient goes through what is captured.
 
     Raises:
         UserError: a layer that the model does not have.
@@ -39,7 +42,7 @@ def capture_residuals(model: nn.Module, sites: Sequence[Site]) -> Iterator[Resid
     def hook_for(layer: int):
         def hook(_module: nn.Module, _inputs: tuple, output) -> None:
             residual, residuals.beside = apart(output)
-            residuals[layer] = residual.detach() if isinstance(residual, torch.Tensor) else residual
+            residuals[layer] = residual.detach() if detached and isinstance(residual, torch.Tensor) else residual
             if layer == last:
                 raise _StopForward
 
@@ -62,6 +65,11 @@ def run_truncated(model: nn.Module, input_ids: torch.Tensor, attention_mask: tor
         input_ids: [batch, position] token ids, padded on the right.
         attention_mask: [batch, position], 1 where a token is real.
     """
+    run_with_graph(model, input_ids, attention_mask)
+
+
+def run_with_graph(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
+    """The same, as the context has it: with a graph where gradients are enabled."""
     with suppress(_StopForward):
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
 

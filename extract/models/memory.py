@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from extract.config import RunConfig
+from extract.config import RunConfig, twin_model, twins
 from store.errors import UserError, first_line
 from store.names import BASE
 
@@ -52,8 +52,9 @@ def needs(config: RunConfig, base: PretrainedConfig, device: str, dtype: torch.d
 
 
 def weight_sets(config: RunConfig) -> list[str]:
-    """The base and every variant that is a full checkpoint, in the configuration's order."""
-    return [BASE, *(name for name, variant in config.variants.items() if variant.model is not None)]
+    """The base, and every variant that is a full checkpoint with its twins, in the configuration's order."""
+    checkpoints = [name for name, variant in config.variants.items() if variant.model is not None]
+    return [BASE, *(of for name in checkpoints for of in (name, *(twin_model(name, twin) for twin in twins(config))))]
 
 
 def free_memory(device: str) -> int:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
+from store.errors import UserError
 from store.names import BASE
 
 Settings = Mapping[str, Any]
@@ -60,6 +61,27 @@ def same_weights(digests: Mapping[str, str], settings: Mapping[str, Settings]) -
             then = "so nothing can differ between them" if twin else "and differs from it in its configuration alone"
             notes.append(f"The variant '{name}' has exactly the weights of {of}, {then}.")
     return notes
+
+
+def check_runs(groups: Iterable[Sequence[str]], digests: Mapping[str, str], settings: Mapping[str, Settings]) -> None:
+    """Refuse a run of a recipe that is another one again: what recurs in the same weights says nothing of the training.
+
+    Args:
+        groups: the runs of each recipe; those without a digest are not looked at.
+
+    Raises:
+        UserError: names the two.
+    """
+    for names in groups:
+        seen: list[str] = []
+        for name in (name for name in names if name in digests):
+            for other in seen:
+                if digests[name] == digests[other] and settings.get(name) == settings.get(other):
+                    raise UserError(
+                        f"The variant '{name}' has exactly the weights of '{other}', so that it is no second run of its "
+                        "recipe; train it again with another seed, or leave it out."
+                    )
+            seen.append(name)
 
 
 def settings_digest(settings: Settings) -> str:

@@ -1,6 +1,6 @@
-"""The noise floor: what is encoded instead of a variant's residual, to see how much of its change is more than noise.
+"""Controls: what is encoded instead of a variant's residual, to see how much of its change something else would give.
 
-Definitions: docs/metrics.md, "The noise floor". Every draw is a hash of document, position, layer and variant.
+Definitions: docs/metrics.md. Every draw is a hash of document, position, layer and variant.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from extract.hashed_random import below, gaussian, mix, text_key
 
 RERUN_EVERY = 10
 """The base is run again on one document in this many."""
+BORROWING = frozenset({"shuffled", "mean_shift"})
+"""The controls that need what the pilot read of each variant."""
 DONORS = 4096
 """Tokens of the pilot whose change is kept for other tokens to borrow, for each variant and layer, at most."""
 
@@ -88,47 +90,60 @@ class ControlInputs:
     Attributes:
         mean_delta: float64 [d_model], mean of delta over the pilot's tokens that count.
         donors: None where the control ``shuffled`` is not asked for.
-        centred: whether residuals are less their mean here, as noise must then be too.
     """
 
     mean_delta: torch.Tensor
     donors: Donors | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which tokens of a run a control is made for, by which its draws are known.
+
+    Attributes:
+        token_index: of the n tokens.
+        centred: whether residuals are less their mean here, as noise must then be too.
+    """
+
+    token_index: TokenIndex
+    layer: int
+    variant: str
     centred: bool = False
+
+    def keys(self, control: str) -> torch.Tensor:
+        """int64 [n], on the CPU."""
+        return mix(self.token_index.document_key, self.token_index.position, self.layer, text_key(control, self.variant))
 
 
 def controlled(
-    control: str,
-    base: torch.Tensor,
-    delta: torch.Tensor,
-    token_index: TokenIndex,
-    layer: int,
-    variant: str,
-    inputs: ControlInputs,
+    control: str, base: torch.Tensor, delta: torch.Tensor, place: Place, change: ControlInputs | None = None
 ) -> torch.Tensor:
     """The residuals that a control puts in the variant's place.
 
     Args:
         base, delta: float32 [n, d_model], h_a and h_b - h_a.
-        token_index: of the n tokens.
+        change: what the pilot fixed, for the controls BORROWING.
 
     Returns:
         float32 [n, d_model].
     """
+    if control == "rescaled":
+        norm = base.norm(dim=1, keepdim=True)
+        return base * torch.where(norm > 0, (base + delta).norm(dim=1, keepdim=True) / norm, 1.0)
     if control == "mean_shift":
-        return base + to_device(inputs.mean_delta.to(base.dtype), base.device)
-    keys = mix(token_index.document_key, token_index.position, layer, text_key(control, variant))
+        return base + to_device(change.mean_delta.to(base.dtype), base.device)
     size = delta.norm(dim=1, keepdim=True)
     if control == "isotropic":
-        direction = gaussian(to_device(keys, base.device), base.shape[1])
-        if inputs.centred:
+        direction = gaussian(to_device(place.keys(control), base.device), base.shape[1])
+        if place.centred:
             direction = direction - direction.mean(1, keepdim=True)
         return base + direction * (size / direction.norm(dim=1, keepdim=True))
     if control != "shuffled":
         raise ValueError(f"no such control: {control}")
-    chosen = inputs.donors.choose(token_index, keys)
+    chosen = change.donors.choose(place.token_index, place.keys(control))
     direction = torch.zeros_like(base)
     lent = (chosen >= 0).nonzero().squeeze(1)
-    borrowed = to_device(inputs.donors.direction[chosen[lent]], base.device).to(base.dtype)
+    borrowed = to_device(change.donors.direction[chosen[lent]], base.device).to(base.dtype)
     direction.index_copy_(0, to_device(lent, base.device), borrowed)
     # float16 directions are not quite of unit length.
     return base + direction * (size / direction.norm(dim=1, keepdim=True).clamp_min(1e-6))

@@ -2,14 +2,15 @@
 
 It reads the first context window of the first documents (hash order) of every domain, at most an eighth of the run's tokens
 and ``PILOT_TOKENS``, and fixes for each layer the median norm (beyond a multiple of it a token is a sink), the base's mean
-residual, and the scales of stored codes and of histograms; then, for each variant, the mean change and the changes that other
-tokens may borrow. Nothing of it depends on how the main pass is batched.
+residual, and the scales of stored codes and of histograms; then, where a control asks for it, each variant's mean change and
+the changes that other tokens may borrow. Last it fixes how large twins are (:mod:`extract.pilot.twin_sizes`). Nothing of it
+depends on how the main pass is batched.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 from extract import resumable as stamped
 from extract.config import RunConfig
 from extract.corpus.documents import Corpus, Document
+from extract.corpus.records import source_order
 from extract.corpus.token_index import TokenIndex
 from extract.pilot.controls import ControlInputs, Donors, donor_rows
+from extract.pilot.twin_sizes import TwinSize
 from extract.saes.dictionary import Dictionary
 from extract.saes.self_test import SelfTest, self_test
 from store.errors import UserError
@@ -50,7 +53,7 @@ class LayerPilot:
         fvu, l0: the dictionary's self-test.
         chance: 95th percentile of the largest |cosine| with a decoder row, over random directions drawn from the covariance
             of h_a; NaN where the run has no spectrum.
-        changes: variant -> what the pilot fixed of its change; empty until :func:`fix_changes`, and in a run without controls.
+        changes: variant -> what the pilot fixed of its change; empty until :func:`fix_changes`, and where no control borrows.
     """
 
     median_norm: float
@@ -72,15 +75,30 @@ class LayerPilot:
         return float("inf") if config.count_sinks else config.sink_factor * self.median_norm
 
 
+@dataclass(frozen=True)
+class Pilot:
+    """What the pilot fixed.
+
+    Attributes:
+        layers: layer -> of it.
+        twins: a twin's name among the models -> how large it is.
+    """
+
+    layers: Mapping[int, LayerPilot]
+    twins: Mapping[str, TwinSize] = field(default_factory=dict)
+
+
 def pilot_documents(corpus: Corpus, config: RunConfig, window_tokens: int) -> list[Document]:
-    """The first windows of the first documents of every domain, in reading order, within the pilot's share of the tokens."""
+    """The first windows of the first documents of every domain, within the pilot's share of the tokens.
+
+    In the order of a hash of the source, not in reading order: the first documents of that are few clusters.
+    """
     by_domain: dict[str, list[Document]] = defaultdict(list)
-    for document in corpus.documents:
+    first = slice(0, window_tokens)
+    for document in sorted(corpus.documents, key=lambda document: source_order(document.source)):
         if len(by_domain[document.domain]) < config.pilot_documents:
-            first = slice(0, window_tokens)
-            by_domain[document.domain].append(
-                Document(document.source, document.domain, document.token_ids[first], document.segments[first])
-            )
+            window = replace(document, token_ids=document.token_ids[first], segments=document.segments[first])
+            by_domain[document.domain].append(window)
     chosen: list[Document] = []
     budget = min(PILOT_TOKENS, max(LEAST_PILOT_TOKENS, config.tokens // 8))
     for turn in range(max(map(len, by_domain.values()))):
@@ -166,15 +184,15 @@ def fix_changes(
     return ControlInputs(delta.double().mean(0).cpu(), donors)
 
 
-def save(writer: StoreWriter, pilots: Mapping[int, LayerPilot], fingerprint: str) -> None:
+def save(writer: StoreWriter, pilot: Pilot, fingerprint: str) -> None:
     """Keep the pilot: in the store what notebooks and later checks need, beside it the donors while the run goes on.
 
     Raises:
         OSError: the disk is full.
     """
     path, donors = _paths(writer)
-    _save_numbers(path, pilots)
-    stamped.save(donors, _donor_arrays(pilots), f"{fingerprint} {file_hash(path)}")
+    _save_numbers(path, pilot)
+    stamped.save(donors, _donor_arrays(pilot.layers), f"{fingerprint} {file_hash(path)}")
 
 
 def digest(writer: StoreWriter) -> str:
@@ -187,10 +205,10 @@ def _paths(writer: StoreWriter) -> tuple[Path, Path]:
     return writer.partial / PILOT_FILE, writer.work / DONORS_FILE
 
 
-def _save_numbers(path: Path, pilots: Mapping[int, LayerPilot]) -> None:
-    """Numbers, and the means of h_a and of each variant's delta."""
-    arrays = {}
-    for layer, pilot in pilots.items():
+def _save_numbers(path: Path, fixed: Pilot) -> None:
+    """Numbers, the means of h_a and of each variant's delta, and the twins' sizes."""
+    arrays = {f"twins/{name}": np.array([size.factor, size.ratio]) for name, size in fixed.twins.items()}
+    for layer, pilot in fixed.layers.items():
         arrays[f"{layer}/mean"] = pilot.mean.cpu().numpy()
         arrays[f"{layer}/numbers"] = np.array([getattr(pilot, name) for name in NUMBERS])
         for variant, change in pilot.changes.items():
@@ -217,7 +235,7 @@ def is_saved(writer: StoreWriter, fingerprint: str) -> bool:
     return stamp is not None and stamp == f"{fingerprint} {file_hash(numbers)}"
 
 
-def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str]) -> dict[int, LayerPilot]:
+def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str], twins: Sequence[str]) -> Pilot:
     """Read what :func:`save` wrote."""
     path, donors_path = _paths(writer)
     with np.load(path) as arrays, np.load(donors_path) as donors:
@@ -232,7 +250,7 @@ def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str]) ->
                 if f"{layer}/mean_delta/{variant}" in arrays
             }
             pilots[layer] = LayerPilot(mean=torch.from_numpy(arrays[f"{layer}/mean"]), changes=changes, **numbers)
-    return pilots
+        return Pilot(pilots, {name: TwinSize(*arrays[f"twins/{name}"].tolist()) for name in twins})
 
 
 def _load_donors(arrays: Mapping[str, np.ndarray], place: str) -> Donors | None:

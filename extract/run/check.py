@@ -1,7 +1,7 @@
 """``check``: what a run would do and need, worked out without loading weights."""
 
-import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,16 @@ import torch
 from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from extract.config import RunConfig, SaeConfig, VariantConfig, with_tokens
+from extract.config import RunConfig, with_tokens
+from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
-from extract.corpus.records import check_domains, first_records, read_records
+from extract.corpus.documents import Document
+from extract.corpus.records import Record, check_domains, first_records, read_records
 from extract.measure.token_kl import check_predictions
 from extract.models.loading import model_config, resolve_device, resolve_dtype
 from extract.models.memory import Needs, needs, parameters
 from extract.models.model_set import ModelSet
+from extract.run.estimates import estimates
 from extract.run.inputs import (
     Text,
     bos_token,
@@ -33,7 +36,8 @@ from extract.saes.dictionary import Dictionary
 from extract.saes.reading import read_sae
 from store.errors import UserError
 from store.format.writer import check_free
-from store.names import BASE, RANKINGS
+from store.metrics.thresholds import MIN_CLUSTERS
+from store.names import BASE
 
 Found = TypeVar("Found")
 META = "meta"
@@ -42,12 +46,6 @@ CHECKED_TOKENS = 200_000
 """Tokenised at most: a run's usual number, and a second's work."""
 FIRST_RECORDS = 20
 """Of each source, rendered besides where a run reads more than that."""
-# Measured on this project's demo: Gemma 3 270M to layer 15 takes 1.65 ms a token on 2 cores, 0.18 GFLOP.
-CPU_FLOPS = 1.1e11
-# The token KL there takes 22 ms a token for base and one variant: 9 ms a model beyond its blocks, for 0.34 GFLOP of the head.
-HEAD_FLOPS = 3.7e10
-BYTES_A_CODE = 5.5
-CODES_A_TOKEN = 64
 
 
 @dataclass
@@ -107,7 +105,8 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
             report.attempt(lambda: check_token_ids(models, text.corpus, bos))
     needed = None if base is None or device is None else report.attempt(lambda: _memory(config, base, device))
     if needed is not None:
-        report.lines += _needs(config, base, needed, dictionaries or [], out)
+        n_twins = config.twins * len(config.variants) if models is None else len(models.twins)
+        report.lines += estimates(config, base, needed, dictionaries or [], out, n_twins)
     return report
 
 
@@ -174,8 +173,25 @@ def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
         report.attempt(lambda: check_corpus(config, text.corpus))
     if text is not None and first.tokens < config.tokens:
         report.attempt(lambda: read_text(first, first_records(records, FIRST_RECORDS), bos, quiet=True))
-    report.notes += [] if text is None else text.corpus.notes
+    if text is not None:
+        # of a budget that was not read to its end only the records tell how many clusters there may be at most
+        _say_clusters(report, text.corpus.documents if first.tokens == config.tokens else records)
+        report.notes += text.corpus.notes
     return text
+
+
+def _say_clusters(report: Report, texts: Sequence[Document | Record]) -> None:
+    """How many clusters a domain has, where its documents are not each one; a note where they are too few for an interval."""
+    documents = Counter(text.domain for text in texts)
+    clusters = Counter(domain for domain, _cluster in {(text.domain, text.cluster) for text in texts})
+    grouped = [name for name in sorted(documents) if clusters[name] < documents[name]]
+    report.lines += [f"clusters  {name}: {documents[name]:,} documents of {clusters[name]:,} clusters" for name in grouped]
+    report.notes += [
+        f"The domain {name!r} will have no intervals of its own: its {documents[name]:,} documents are {clusters[name]:,} "
+        f"clusters, and {MIN_CLUSTERS} are needed."
+        for name in sorted(documents)
+        if clusters[name] < MIN_CLUSTERS
+    ]
 
 
 def _memory(config: RunConfig, base: PretrainedConfig, device: str) -> Needs:
@@ -189,63 +205,9 @@ def _memory(config: RunConfig, base: PretrainedConfig, device: str) -> Needs:
     return needed
 
 
-def _memory_line(config: RunConfig, needed: Needs) -> str:
-    """What the weights take, and how they will be held."""
-    gigabytes = needed.set_bytes / 1e9
-    free = f"{needed.free_bytes / 1e9:.1f} GB free"
-    if needed.one_at_a_time:
-        return (
-            f"memory    about {gigabytes:.1f} GB of weights at a time, one of {needed.sets} sets ({free}): each shard goes "
-            "through one model after the other, and its residuals wait on the disk"
-        )
-    return (
-        f"memory    about {needed.sets * gigabytes:.1f} GB of weights ({needed.sets} set(s), all at a time; adapters share the "
-        f"base's), {free}"
-    )
-
-
-def _needs(
-    config: RunConfig, base: PretrainedConfig, needed: Needs, dictionaries: Sequence[Dictionary], out: Path | None
-) -> list[str]:
-    """Estimates, each from the rate it says."""
-    beside = (out or Path("x")).absolute()
-    above = next(folder for folder in (*beside.parents, beside) if folder.is_dir())
-    n_models = 1 + len(config.variants)
-    disk = config.tokens * CODES_A_TOKEN * n_models * len(config.saes) * BYTES_A_CODE + _context_bytes(config, dictionaries)
-    seconds = config.tokens * n_models * 2 * parameters(base, embeddings=False) / CPU_FLOPS
-    free = shutil.disk_usage(above).free
-    return [
-        f"tokens    {config.tokens:,} in windows of {config.context_length}, {n_models} models, {len(config.saes)} layers",
-        _memory_line(config, needed),
-        f"disk      at most about {disk / 1e6:,.0f} MB while it runs (codes of {CODES_A_TOKEN} features a token, contexts), "
-        f"{free / 1e9:,.0f} GB free there",
-        f"time      about {seconds / 60:,.0f} minutes of forward passes on two CPU cores ({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
-        *([_token_kl_line(config, base)] if config.token_kl else []),
-    ]
-
-
-def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
-    """The prediction pass: all blocks, and the head over the whole vocabulary, of every model."""
-    tokens = min(config.token_kl, config.tokens)
-    blocks = 2 * parameters(base, embeddings=False) / CPU_FLOPS
-    head = 2 * base.vocab_size * base.hidden_size / HEAD_FLOPS
-    minutes = tokens * (1 + len(config.variants)) * (blocks + head) / 60
-    return (
-        f"token KL  {tokens:,} tokens, about {minutes:,.0f} minutes more on two CPU cores for predictions over "
-        f"{base.vocab_size:,} words ({HEAD_FLOPS / 1e9:.0f} GFLOP/s with the softmax)"
-    )
-
-
 def _answers_line(config: RunConfig) -> str:
     """What the file of answers holds of the run's models."""
     rows = read_answers(Path(config.answers), [BASE, *config.variants])
     models = [model for model in (BASE, *config.variants) if (rows["model"] == model).any()]
     prompts = rows.groupby("task")["prompt"].nunique()
     return f"answers   {prompts.sum():,} prompts in {len(prompts)} tasks, of {', '.join(models)}"
-
-
-def _context_bytes(config: RunConfig, dictionaries: Sequence[Dictionary]) -> float:
-    """At most: every feature with all its contexts, staged once and sorted once; two values and an id for each token."""
-    features = sum(dictionary.d_sae for dictionary in dictionaries)
-    window = config.context_before + config.context_after + 1
-    return 2 * features * len(config.variants) * len(RANKINGS) * config.contexts * window * 12

@@ -16,7 +16,7 @@ from extract.models.loading import load_tokenizer, local_folder, model_config, r
 from extract.models.model_set import ModelSet, variant_tokenizers
 from extract.models.residuals import ResidualReader
 from extract.pilot import layer_pilot
-from extract.pilot.layer_pilot import LayerPilot
+from extract.pilot.layer_pilot import LayerPilot, Pilot
 from extract.pilot.planted import planted_change
 from extract.progress import progress_bar
 from extract.run.provenance import fingerprint, fingerprint_hash
@@ -195,11 +195,12 @@ def check_planted(config: RunConfig, dictionaries: Sequence[Dictionary]) -> None
     sizes = {dictionary.layer: dictionary.d_sae for dictionary in dictionaries}
     for name, variant in config.variants.items():
         edit = variant.planted
-        if edit is not None and not 0 <= edit.feature < sizes.get(edit.layer, 0):
-            raise UserError(
-                f"The planted variant '{name}' edits feature {edit.feature} of layer {edit.layer}, which no dictionary of the "
-                "run has."
-            )
+        for feature in edit.features if edit is not None else ():
+            if not 0 <= feature < sizes.get(edit.layer, 0):
+                raise UserError(
+                    f"The planted variant '{name}' edits feature {feature} of layer {edit.layer}, which no dictionary of "
+                    "the run has."
+                )
 
 
 def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapping[int, LayerPilot]) -> None:
@@ -219,7 +220,7 @@ def plant_variants(models: ModelSet, dictionaries: list[Dictionary], fixed: Mapp
 def run_context(
     config: RunConfig,
     inputs: Inputs,
-    fixed: Mapping[int, LayerPilot],
+    pilot: Pilot,
     writer: StoreWriter,
     reader: ResidualReader | None = None,
 ) -> RunContext:
@@ -230,7 +231,8 @@ def run_context(
         reader or ResidualReader(inputs.models),
         inputs.dictionaries,
         inputs.replicas,
-        fixed,
+        pilot.layers,
+        pilot.twins,
         inputs.bos,
         inputs.pad,
         inputs.corpus.domains,

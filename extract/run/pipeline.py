@@ -6,44 +6,39 @@ The output is written to ``NAME.partial``; running the same command again resume
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
-import torch
-from tqdm import tqdm
 
 from extract.config import RunConfig
 from extract.corpus.answers import write_answers
-from extract.corpus.batches import Shard, make_batches, make_shards
-from extract.corpus.token_index import TokenIndex
+from extract.corpus.batches import Shard, make_shards
 from extract.corpus.token_texts import TokenTexts
 from extract.measure.run_context import RunContext
 from extract.measure.shard import run_shards
 from extract.measure.sums_file import is_done
 from extract.measure.token_kl import write_token_kl
 from extract.models.residuals import ResidualReader
-from extract.pilot import layer_pilot
-from extract.pilot.controls import ControlInputs
-from extract.pilot.layer_pilot import LayerPilot
 from extract.progress import Phases, progress_bar
-from extract.run.inputs import Inputs, load_inputs, plant_variants, run_context
+from extract.run import pilot_pass
+from extract.run.inputs import Inputs, load_inputs, run_context
 from extract.run.provenance import check_fingerprint, fingerprint_hash, make_manifest
-from extract.run.workers import run_in_processes
+from extract.run.workers import ShardWorker, run_in_processes
 from extract.saes.dictionary import Dictionary
 from extract.tables.contexts import write_contexts
-from extract.tables.feature_stats import write_feature_stats, write_replicas
+from extract.tables.feature_stats import LayerFeatures, write_replicas
 from extract.tables.features import write_features
-from extract.tables.layer_metrics import write_layer_metrics
+from extract.tables.layer_metrics import LayerRows
 from extract.tables.merged_sums import MergedSums, write_documents
 from extract.tables.spectrum import write_spectrum
 from store.errors import UserError, first_line, reason
 from store.format.manifest import Manifest, read_manifest
 from store.format.place_lock import claimed
 from store.format.writer import WORK_FOLDER, StoreWriter
-from store.names import BASE
 from store.read.verification import verify
 
 
@@ -148,8 +143,8 @@ def _finished_before(writer: StoreWriter, inputs: Inputs) -> Manifest | None:
 def fix_pilot(run: Run) -> None:
     """The small first pass, which fixes what all shards share."""
     with run.times.time("pilot"):
-        fixed = _pilot(run)
-    run.context = run_context(run.config, run.inputs, fixed, run.writer, run.reader)
+        pilot = pilot_pass.fix_pilot(run.config, run.inputs, run.reader, run.writer, run.say)
+    run.context = run_context(run.config, run.inputs, pilot, run.writer, run.reader)
 
 
 def extract_shards(run: Run) -> None:
@@ -167,7 +162,8 @@ def extract_shards(run: Run) -> None:
 
             run_on_ray(context.config, writer, todo, workers, bar.update)
         elif workers > 1:
-            run_in_processes(context.config, writer, todo, workers, bar.update)
+            make = partial(ShardWorker, context.config, writer.folder)
+            run_in_processes(make, {shard.index: shard.n_tokens for shard in todo}, workers, bar.update)
         else:
             run_shards(context, todo, writer, bar.update)
 
@@ -212,62 +208,15 @@ PHASES: dict[str, Callable[[Run], None]] = {
 """The phases of a run, in their order. What one has finished is kept, so that a run may be ended before any of them."""
 
 
-def _pilot(run: Run) -> dict[int, LayerPilot]:
-    """Fix what the main pass needs, or read it back when the run is resumed; planted variants are planted here."""
-    config, inputs, writer, say = run.config, run.inputs, run.writer, run.say
-    layers = [dictionary.layer for dictionary in inputs.dictionaries]
-    if layer_pilot.is_saved(writer, fingerprint_hash(inputs.digests)):
-        say("Resuming an interrupted run: the pilot is read back")
-        fixed = layer_pilot.load(writer, layers, list(config.variants))
-        plant_variants(inputs.models, inputs.dictionaries, fixed)
-        return fixed
-    window_tokens = config.context_length - (inputs.bos is not None)
-    shard = Shard(0, 0, tuple(layer_pilot.pilot_documents(inputs.corpus, config, window_tokens)))
-    changed = list(config.variants) if set(config.controls) - {"rerun"} else []
-    with progress_bar(shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
-        base = _pilot_residuals(run, shard, BASE, bar)
-        fixed = {
-            dictionary.layer: layer_pilot.fix_layer(dictionary, base[dictionary.layer], config)
-            for dictionary in inputs.dictionaries
-        }
-        plant_variants(inputs.models, inputs.dictionaries, fixed)
-        token_index = TokenIndex.of(shard, inputs.corpus.domains, window_tokens)
-        changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in layers}
-        for variant in changed:
-            residuals = _pilot_residuals(run, shard, variant, bar)
-            for layer in layers:
-                changes[layer][variant] = layer_pilot.fix_changes(
-                    base[layer], residuals.pop(layer), token_index, fixed[layer], config
-                )
-    fixed = {layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}
-    layer_pilot.save(writer, fixed, fingerprint_hash(inputs.digests))
-    for layer, pilot in fixed.items():
-        say(f"  layer {layer}: self-test fvu {pilot.fvu:.3f}, l0 {pilot.l0:.1f}, median norm {pilot.median_norm:,.0f}")
-    return fixed
-
-
-def _pilot_residuals(run: Run, shard: Shard, name: str, bar: tqdm) -> dict[int, torch.Tensor]:
-    """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
-    config, inputs = run.config, run.inputs
-    readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
-    pad = inputs.pad
-    gathered: dict[int, torch.Tensor] = {}
-    for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, pad):
-        rows, residuals = run.reader.read([name], batch, [dictionary.site for dictionary in inputs.dictionaries])
-        for layer, residual in residuals[name].items():
-            read = readers[layer].prepare(residual)
-            gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
-        bar.update(len(rows))
-    return gathered
-
-
 def _merge_layer(merged: MergedSums, dictionary: Dictionary, progress: Callable[[int], None]) -> None:
     """Every table that belongs to one layer, but for features."""
     merged.write_plain(dictionary)
-    for variant in merged.context.config.variants:
-        shape = write_spectrum(merged, dictionary, variant)
-        gate = write_layer_metrics(merged, dictionary, variant, shape)
-        write_feature_stats(merged, dictionary, variant, gate)
+    layer_rows = {variant: LayerRows(merged, dictionary, variant) for variant in merged.context.config.variants}
+    sizes = {(variant, control): size for variant, rows in layer_rows.items() for control, size in rows.sizes.items()}
+    features = LayerFeatures(merged, dictionary, {variant: rows.gate for variant, rows in layer_rows.items()}, sizes)
+    features.write()
+    for variant, rows in layer_rows.items():
+        rows.write(write_spectrum(merged, dictionary, variant), features.counts(variant))
         progress(1)
         write_contexts(merged, dictionary, variant, progress)
     for replica in merged.context.replicas:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from extract.config import RunConfig, display_name
+from extract.config import RunConfig, twin_model, twins
+from extract.config_sections import display_name
 from extract.corpus.answers import answers_fingerprint
 from extract.corpus.documents import Corpus, domain_counts
 from extract.corpus.records import describe_sources
@@ -18,6 +19,7 @@ from extract.measure.run_context import RunContext
 from extract.models.loading import tokenizer_digest
 from extract.models.model_set import ModelSet
 from extract.models.settings import settings_digest
+from extract.pilot.twin_sizes import notes as twin_notes
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
 from store.files import partial_of, whole
@@ -27,7 +29,7 @@ from store.names import BASE
 
 PACKAGES = ("torch", "transformers", "sae-lens", "peft", "duckdb", "h5py", "numpy")
 FINGERPRINT_FILE = "run.json"
-SUMS_VERSION = "5"  # raise it when what a shard leaves behind changes: an interrupted run of before is not resumed
+SUMS_VERSION = "6"  # raise it when what a shard leaves behind changes: an interrupted run of before is not resumed
 
 
 def fingerprint(
@@ -125,6 +127,8 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
                 "name": v.source,
                 **_hashes(models, name),
                 **({"made_for": models.made_for[name]} if name in models.made_for else {}),
+                **({"replicate_of": v.replicate_of} if v.replicate_of is not None else {}),
+                **_twins(context, name),
             }
             for name, v in config.variants.items()
         },
@@ -166,7 +170,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint_hash(digests),
-        notes=list(notes),
+        notes=[*notes, *twin_notes(context.twin_sizes)],
     )
 
 
@@ -179,11 +183,19 @@ def _hashes(models: ModelSet, name: str) -> dict[str, str]:
     }
 
 
+def _twins(context: RunContext, name: str) -> dict[str, dict[str, dict[str, float]]]:
+    """How large a variant's twins are, where it has any."""
+    named = {twin: context.twin_sizes.get(twin_model(name, twin)) for twin in twins(context.config)}
+    found = {twin: {"factor": size.factor, "ratio": size.ratio} for twin, size in named.items() if size is not None}
+    return {"twins": found} if found else {}
+
+
 def _settings(config: RunConfig) -> dict:
     """The configuration without places on this machine's disk; models and data are known by name and hash."""
     settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "replicas", "corpus"})
     for name in ("chat_template", "answers"):
         settings[name] = Path(settings[name]).name if settings[name] else None
     settings["tasks"] = {name: variant.task for name, variant in config.variants.items()}
+    settings["replicate_of"] = {name: v.replicate_of for name, v in config.variants.items() if v.replicate_of is not None}
     settings["replicas"] = [replica.name for replica in config.replicas]
     return settings

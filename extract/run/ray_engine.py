@@ -67,7 +67,8 @@ class _Actor:
 
     def extract(self, index: int) -> int:
         self._worker = self._worker or ShardWorker(*self._arguments, number=0)
-        return self._worker.extract(index)
+        self._worker.do(index)
+        return index
 
 
 def _check_reachable(address: str) -> None:

@@ -1,23 +1,24 @@
-"""Several processes for one run: each loads models and corpus for itself, and takes the shards it is given.
+"""Several processes for one piece of work: each loads models and text for itself, and takes the tasks it is given.
 
-The shards' files are the same whichever process made them, so the store has the same digest for any number of workers, where
-each uses as many threads. Here they are processes of this machine; on a Ray cluster: :mod:`extract.run.ray_engine`.
+A task leaves a file, which is the same whichever process made it, so that a store has the same digest for any number of
+workers, where each uses as many threads. Here they are processes of this machine, in :mod:`extract.run.ray_engine` of others.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from extract.config import RunConfig
-from extract.corpus.batches import Shard, make_shards
+from extract.corpus.batches import make_shards
 from extract.measure.shard import run_shards
-from extract.pilot import layer_pilot
-from extract.run.inputs import load_inputs, plant_variants, run_context
+from extract.run.inputs import load_inputs, run_context
+from extract.run.pilot_pass import read_back
 from store.errors import UserError
 from store.format.writer import StoreWriter
 
@@ -33,47 +34,55 @@ class ShardWorker:
 
     def __init__(self, config: RunConfig, folder: Path, threads: int, number: int) -> None:
         torch.set_num_threads(threads)
-        inputs = load_inputs(config, lambda _text: None, _device(config.device, number), quiet=True)
+        inputs = load_inputs(config, lambda _text: None, device_of(config.device, number), quiet=True)
         self.writer = StoreWriter(folder)
-        layers = [dictionary.layer for dictionary in inputs.dictionaries]
-        fixed = layer_pilot.load(self.writer, layers, list(config.variants))
-        plant_variants(inputs.models, inputs.dictionaries, fixed)
-        self.context = run_context(config, inputs, fixed, self.writer)
+        self.context = run_context(config, inputs, read_back(config, inputs, self.writer), self.writer)
         self.shards = make_shards(inputs.corpus.documents, config.shard_tokens)
 
-    def extract(self, index: int) -> int:
-        """Extract a shard; its number, to know by which one is done."""
-        run_shards(self.context, [self.shards[index]], self.writer, lambda _tokens: None)
-        return index
+    def do(self, task: int) -> None:
+        """Extract the shard of a number."""
+        run_shards(self.context, [self.shards[task]], self.writer, lambda _tokens: None)
 
 
-_worker: ShardWorker | None = None
+class Worker(Protocol):
+    """What a worker process does with the tasks that it is given."""
+
+    def do(self, task: int) -> None:
+        """Leave the file of a task."""
+
+
+_worker: Worker | None = None
 """Of a worker process, made once when it starts."""
 
 
 def run_in_processes(
-    config: RunConfig, writer: StoreWriter, shards: Sequence[Shard], workers: int, progress: Callable[[int], None]
+    make: Callable[[int, int], Worker], tasks: Mapping[int, int], workers: int, progress: Callable[[int], None]
 ) -> None:
-    """Extract shards in worker processes; the pilot must be saved.
+    """Do tasks in worker processes.
+
+    Args:
+        make: (threads of torch, number of the worker) -> it; sent to the processes, which load what they need.
+        tasks: number -> its size.
+        progress: called with the size of each that is done.
 
     Raises:
-        UserError: a worker found something that the user can mend, or died. Finished shards are kept.
+        UserError: a worker found something that the user can mend, or died. What was finished is kept.
         OSError: the disk is full.
     """
     context = process_context()
     numbers = context.Queue()
     for number in range(workers):
         numbers.put(number)
-    arguments = (config, writer.folder, threads_each(workers), numbers)
+    arguments = (make, threads_each(workers), numbers)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments) as pool:
-        futures = {pool.submit(_extract, shard.index): shard for shard in shards}
+        futures = {pool.submit(_do, task): size for task, size in tasks.items()}
         try:
             for future in as_completed(futures):
                 future.result()
-                progress(futures[future].n_tokens)
+                progress(futures[future])
         except BrokenProcessPool as error:
             raise UserError(
-                "A worker process died (out of memory, or killed). Finished shards are kept: run the same command again, "
+                "A worker process died (out of memory, or killed). What was finished is kept: run the same command again, "
                 "with fewer --workers if memory was short."
             ) from error
         finally:
@@ -97,16 +106,16 @@ def threads_each(workers: int) -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or max(1, torch.get_num_threads() // workers))
 
 
-def _start(config: RunConfig, folder: Path, threads: int, numbers: multiprocessing.Queue) -> None:
+def _start(make: Callable[[int, int], Worker], threads: int, numbers: multiprocessing.Queue) -> None:
     global _worker
-    _worker = ShardWorker(config, folder, threads, numbers.get())
+    _worker = make(threads, numbers.get())
 
 
-def _extract(index: int) -> int:
-    return _worker.extract(index)
+def _do(task: int) -> None:
+    _worker.do(task)
 
 
-def _device(wanted: str, number: int) -> str:
+def device_of(wanted: str, number: int) -> str:
     """The device of one worker."""
     several = wanted in ("auto", "cuda") and torch.cuda.device_count() > 1
     return f"cuda:{number % torch.cuda.device_count()}" if several else wanted

@@ -163,21 +163,22 @@ class Dictionary:
         return written / (written.norm() if self.centred else self.decoder_norm[feature])
 
     @torch.inference_mode()
-    def writes(self, feature: int, residuals: torch.Tensor) -> torch.Tensor:
-        """[...]: how much of :meth:`direction` a feature writes to each reconstruction.
+    def writes(self, features: Sequence[int], residuals: torch.Tensor) -> torch.Tensor:
+        """[..., features]: how much of its :meth:`direction` each of some features writes to each reconstruction.
 
         Args:
             residuals: float32 [..., d_model], as :meth:`prepare` gives them.
         """
-        codes = self.sae.encode(residuals.reshape(-1, residuals.shape[-1]))[:, feature]
-        norm = self.prepare(self.decoder[feature]).norm() if self.centred else self.decoder_norm[feature]
+        chosen = list(features)
+        codes = self.sae.encode(residuals.reshape(-1, residuals.shape[-1]))[:, chosen]
+        norm = self.prepare(self.decoder[chosen]).norm(dim=1) if self.centred else self.decoder_norm[chosen]
         amount = codes * norm
         # A normalisation of each token leaves its numbers on the module until the token is decoded.
         if self.sae.cfg.normalize_activations == "layer_norm":
-            amount = amount * self.sae.ln_std[:, 0]
+            amount = amount * self.sae.ln_std[:, :1]
         elif self.sae.cfg.normalize_activations == "constant_norm_rescale":
-            amount = amount / self.sae.x_norm_coeff[:, 0]
-        return amount.reshape(residuals.shape[:-1])
+            amount = amount / self.sae.x_norm_coeff[:, :1]
+        return amount.reshape(*residuals.shape[:-1], len(chosen))
 
     @torch.inference_mode()
     def encode(self, residuals: torch.Tensor) -> tuple[SparseCodes, torch.Tensor]:

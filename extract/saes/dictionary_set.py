@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PretrainedConfig
 
-from extract.config import SaeConfig
+from extract.config_sections import SaeConfig
 from extract.saes.dictionary import Dictionary
 from extract.saes.notes import centring_notes, rounding_notes
 from extract.saes.reading import read_sae

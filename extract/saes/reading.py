@@ -21,7 +21,7 @@ from sae_lens.loading.pretrained_saes_directory import get_config_overrides, get
 from sae_lens.training.activation_scaler import ActivationScaler
 from safetensors import SafetensorError, safe_open
 
-from extract.config import SaeConfig
+from extract.config_sections import SaeConfig
 from extract.saes.conventions import FOLDED, check_architecture, check_settings
 from extract.saes.releases import Place, find
 from store.errors import UserError

@@ -11,7 +11,7 @@ from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, SPARSIFY_
 from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-from extract.config import SaeConfig
+from extract.config_sections import SaeConfig
 from extract.saes.conventions import check_architecture
 from store.errors import UserError
 

@@ -8,23 +8,16 @@ import numpy as np
 import torch
 from scipy import stats
 
-from extract.config import RunConfig, SaeConfig
+from extract.config import RunConfig
 from extract.corpus.batches import Batch
-from extract.models.loading import load_tokenizer, resolve_device, resolve_dtype, resolve_sae_dtype, tokenizer_digest
 from extract.models.model_set import ModelSet
 from extract.models.predictions import Predictions, divergence, pieces
 from extract.models.residuals import read_residuals
-from extract.models.settings import settings_digest
-from extract.pilot.layer_pilot import LayerPilot
 from extract.progress import progress_bar
-from extract.run.inputs import plant_variants
-from extract.saes.conventions import NORMS_OF_A_TOKEN
 from extract.saes.dictionary import Dictionary
-from extract.saes.dictionary_set import load_dictionaries
+from extract.steering.check_models import load_for_check
 from extract.steering.plan import Passage, Plan
 from store.errors import UserError
-from store.format.manifest import Manifest, file_hash
-from store.format.writer import PILOT_FILE
 from store.metrics.thresholds import LEVEL
 from store.names import BASE
 from store.read.store import Store
@@ -179,98 +172,10 @@ class Intervention:
 
 
 def _load(store: Store, config: RunConfig, plan: Plan) -> Intervention:
-    """Load the base, the variant and the dictionary, and make sure that they are the store's.
+    """What the check is made with.
 
     Raises:
-        UserError: one of them is missing, or is another.
+        UserError: as :func:`extract.steering.check_models.load_for_check`.
     """
-    config = config.model_copy(
-        update={
-            "variants": {plan.variant: config.variants[plan.variant]},
-            **{name: store.manifest.settings[name] for name in ("sink_factor", "count_sinks")},
-        }
-    )
-    planted = config.variants[plan.variant].planted
-    layers = {plan.layer} if planted is None else {plan.layer, planted.layer} & set(store.layers)
-    saes = [sae for layer in sorted(layers) for sae in _saes_of(store.manifest, config, layer)]
-    device = resolve_device(config.device)
-    dtype = resolve_dtype(config.dtype, device)
-    models = ModelSet(config, device, dtype, steers=True)
-    of_saes = resolve_sae_dtype(config.sae_dtype, dtype)
-    dictionaries = load_dictionaries(list(dict.fromkeys(saes)), models.shape, device, of_saes)
-    by_layer = {dictionary.layer: dictionary for dictionary in dictionaries}
-    tokenizer = load_tokenizer(config.base)
-    _check_same(store.manifest, models, {layer: by_layer.get(layer) for layer in layers}, tokenizer_digest(tokenizer))
-    dictionary = by_layer[plan.layer]
-    if dictionary.sae.cfg.normalize_activations in NORMS_OF_A_TOKEN:
-        raise UserError(
-            f"The dictionary '{dictionary.name}' measures activations in units of each token's own norm, so that an activation "
-            "of the base cannot be put into the variant; the causal check needs a dictionary without such a normalisation."
-        )
-    pilots = {layer: _pilot(store, layer) for layer in layers}
-    plant_variants(models, dictionaries, pilots)
-    bos = tokenizer.bos_token_id if store.manifest.counts["bos"] else None
-    return Intervention(models, dictionary, bos, pilots[plan.layer].sink_norm(config))
-
-
-def _saes_of(manifest: Manifest, config: RunConfig, layer: int) -> list[SaeConfig]:
-    """The configuration's dictionaries that are called as the store's is at a layer: several where folders share a name."""
-    name = manifest.saes[str(layer)]["name"]
-    if found := [sae for sae in config.saes if sae.name == name]:
-        return found
-    raise UserError(
-        f"The configuration has no dictionary '{name}', which the store was made with at layer {layer}; give the configuration "
-        "that made the store."
-    )
-
-
-def _check_same(manifest: Manifest, models: ModelSet, dictionaries: dict[int, Dictionary | None], tokenizer: str) -> None:
-    """Compare hashes with the manifest's.
-
-    Raises:
-        UserError: the first that differs, by name.
-    """
-    base, *variants = models.names
-    kept = {base: manifest.base, **{name: manifest.variants[name] for name in variants}}
-    for name, settings in models.settings.items():
-        if kept[name].get("configuration_sha256", settings_digest(settings)) != settings_digest(settings):
-            raise UserError(
-                f"The model '{name}' has another configuration than when the store was made, by which it computes something "
-                "else from the same weights; give the one that the store was made with."
-            )
-    pairs = {f"base '{manifest.base['name']}'": (manifest.base["sha256"], models.digests[base])}
-    pairs["tokenizer"] = (manifest.tokenizer["sha256"], tokenizer)
-    for name in variants:
-        pairs[f"variant '{name}'"] = (manifest.variants[name]["sha256"], models.digests[name])
-    for layer, dictionary in dictionaries.items():
-        pairs[f"dictionary of layer {layer}"] = (manifest.saes[str(layer)]["sha256"], dictionary and dictionary.digest())
-    for what, (expected, found) in pairs.items():
-        if expected != found:
-            raise UserError(
-                f"The {what} of the configuration is not the one that the store was made with: its hash differs from the "
-                "manifest's (hashes are of the weights as loaded, so that another dtype differs too)."
-            )
-    for layer, dictionary in dictionaries.items():
-        if dictionary.centred != manifest.saes[str(layer)].get("centred", False):
-            raise UserError(
-                f"The store was made before residuals were read as the dictionary of layer {layer} was trained on them, less "
-                "their mean (center_writing_weights), so that its activations are others; extract it again."
-            )
-
-
-def _pilot(store: Store, layer: int) -> LayerPilot:
-    """What the run's pilot fixed of a layer, as the store keeps it."""
-    path = store.path / PILOT_FILE
-    if not path.is_file() or file_hash(path) != store.manifest.files[PILOT_FILE]["sha256"]:
-        raise UserError(f"The store '{store.path}' is damaged: '{PILOT_FILE}' is missing or not as written; copy it again.")
-    numbers = store.manifest.pilot[str(layer)]
-    with np.load(path) as arrays:
-        mean = torch.from_numpy(arrays[f"{layer}/mean"])
-    return LayerPilot(
-        median_norm=numbers["median_norm"],
-        mean=mean,
-        code_scale=numbers["code_scale"],
-        activation_unit=numbers["activation_unit"],
-        fvu=numbers["self_test_fvu"],
-        l0=numbers["self_test_l0"],
-    )
+    loaded = load_for_check(store, config, plan.variant, plan.layer)
+    return Intervention(loaded.models, loaded.dictionary(plan.layer), loaded.bos, loaded.sinks[plan.layer])

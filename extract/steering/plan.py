@@ -20,7 +20,7 @@ POSITIONS_AFTER = 31
 """So many tokens after the peak are compared at most: the logits of a whole window would cost several times as much."""
 
 POOL = 200
-"""Controls are drawn from so many features, those nearest in density: as many as a feature's noise floor is made from."""
+"""Controls are drawn from so many features, those nearest in density."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,7 @@ def make_plan(
             raise UserError(f"{name} must be at least 1, not {value}.")
     if layer not in store.layers:
         raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
-    if variant not in store.variants:
-        raise UserError(f"The store has no variant '{variant}'; its variants: {listed(store.variants)}.")
-    if variant not in config.variants:
-        raise UserError(
-            f"The configuration has no variant '{variant}' (its variants: {listed(config.variants)}); give the one that made "
-            "the store."
-        )
+    check_variant(store, config, variant)
     features = store.sql("SELECT feature, density FROM features WHERE layer = ? ORDER BY feature", [layer])
     if feature not in features["feature"].to_numpy():
         raise UserError(f"Layer {layer} has no feature {feature}; they go from 0 to {len(features) - 1:,}.")
@@ -99,6 +93,21 @@ def make_plan(
     if not controls:
         raise UserError(f"No other feature of layer {layer} fires in the base, so there is nothing to compare with.")
     return Plan(layer, feature, variant, mode, passages, controls, seed)
+
+
+def check_variant(store: Store, config: RunConfig, variant: str) -> None:
+    """Refuse one that the store or its configuration has not.
+
+    Raises:
+        UserError: it has not.
+    """
+    if variant not in store.variants:
+        raise UserError(f"The store has no variant '{variant}'; its variants: {listed(store.variants)}.")
+    if variant not in config.variants:
+        raise UserError(
+            f"The configuration has no variant '{variant}' (its variants: {listed(config.variants)}); give the one that made "
+            "the store."
+        )
 
 
 def draw_controls(density: dict[int, float], feature: int, n_tokens: int, count: int, seed: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Merging the shards' sums, in shard order: what the tables of a layer are made from, and the plain tables themselves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -35,13 +35,35 @@ class MergedSums:
     @cached_property
     def sums(self) -> ShardSums:
         """The shards' sums."""
-        layers, replicas = self.context.layers, [replica.layer for replica in self.context.replicas]
-        return ShardSums(self.writer, self.shards, partial(sum_tables.names_in_file, self.context.config, layers, replicas))
+        context = self.context
+        replicas = [replica.layer for replica in context.replicas]
+        names = partial(sum_tables.names_in_file, context.config, context.layers, replicas, context.models.twins)
+        return ShardSums(self.writer, self.shards, names)
 
     @cached_property
     def domain_of_document(self) -> np.ndarray:
         """[documents]: label of each document of the run."""
         return np.array([document.domain for shard in self.shards for document in shard.documents])
+
+    @cached_property
+    def cluster_of_document(self) -> np.ndarray:
+        """int64 [documents]: number in the run of each document's cluster, below :attr:`n_clusters`."""
+        return np.concatenate([shard.clusters for shard in self.shards])
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters of the run, of all domains."""
+        return int(self.cluster_of_document.max()) + 1
+
+    @property
+    def counterparts(self) -> list[tuple[str, str]]:
+        """(model, control) of every counterpart of the base, see :func:`extract.measure.sum_tables.counterparts_of`."""
+        return list(sum_tables.counterparts_of(self.context.config, self.context.models.twins))
+
+    def twins(self, variant: str) -> list[str]:
+        """A variant's twins, 'twin_1', ...; it may have none."""
+        pairs = sum_tables.twins_of(self.context.config, self.context.models.twins)
+        return [twin for of_variant, twin in pairs if of_variant == variant]
 
     def layer_counts(self, layer: int) -> np.ndarray:
         """int64 [domains, segments]: tokens that count."""
@@ -72,21 +94,25 @@ class MergedSums:
         total = self._total(column, sum_tables.COUNTERPART, layer, name, control)
         return total.reshape(len(self.context.domains), len(SEGMENTS), -1)
 
-    def shift_totals(self, layer: int, name: str, control: str, d_sae: int) -> np.ndarray:
-        """float64 [domains, d_sae]: sum over tokens of (x - a), x the scaled activation of a counterpart."""
-        return self._by_domain(sum_tables.SHIFTS, d_sae, layer, name, control)["total"]
-
-    def shift_norm2(self, layer: int, name: str, control: str) -> np.ndarray:
-        """float64 [domains]: sum over documents of the squared norm of the document's sum of (x - a)."""
-        return self._total("shift_norm2", sum_tables.COUNTERPART, layer, name, control)
-
-    def differences(self, layer: int, variant: str, d_sae: int) -> dict[str, np.ndarray]:
-        """``total`` and ``square``, float64 [domains, d_sae]: over documents, of the document's sum of (b - c), c isotropic."""
-        return self._by_domain(sum_tables.DIFFERENCES, d_sae, layer, variant)
-
     def feature_sums(self, layer: int, variant: str, table: SumTable, n_groups: int, d_sae: int) -> dict[str, np.ndarray]:
-        """Sum of FEATURE_SUMS -> [groups, d_sae]; table: ``FEATURES``, ``SEGMENTS`` or ``REPLICA``."""
-        return self._by_cell(table, (n_groups, d_sae), layer, variant)
+        """Sum of the table -> [groups, d_sae]; table: ``FEATURES``, ``SEGMENTS`` or ``REPLICA``."""
+        sums = self._by_group(table, (n_groups, d_sae), layer, variant)
+        if table is sum_tables.FEATURES:
+            self._add_open(sums, layer, variant)
+        return sums
+
+    def twin_sums(self, layer: int, variant: str, twin: str, d_sae: int) -> dict[str, np.ndarray]:
+        """Sum of ``TWIN`` -> [d_sae], all domains together: as FEATURE_SUMS, with the twin in the variant's place."""
+        sums = self._by_group(sum_tables.TWIN, (1, d_sae), layer, variant, twin)
+        self._add_open(sums, layer, variant, twin)
+        return {name: total[0] for name, total in sums.items()}
+
+    def rescaled_total(self, layer: int, variant: str, d_sae: int) -> np.ndarray:
+        """float64 [d_sae]: sum of the scaled activation of the base at the variant's norm, over all tokens that count."""
+        total = np.zeros(d_sae)
+        for columns in self.sums.columns(sum_tables.RESCALED, layer, variant):
+            total[columns["feature"]] += columns["total"]  # each feature stands once in a shard
+        return total
 
     def densities(self, dictionary: Dictionary) -> np.ndarray:
         """float64 [d_sae]: share of the counted tokens where each feature fires in the base."""
@@ -132,19 +158,26 @@ class MergedSums:
         """One array, summed over the shards."""
         return sum(found[column] for found in self.sums.columns(table, *place, only=[column]))
 
-    def _by_domain(self, table: SumTable, d_sae: int, *place: object) -> dict[str, np.ndarray]:
-        """Sums of each (domain, feature) -> [domains, d_sae]."""
-        return self._by_cell(table, (len(self.context.domains), d_sae), *place)
-
-    def _by_cell(self, table: SumTable, shape: tuple[int, int], *place: object) -> dict[str, np.ndarray]:
-        """The columns of a table after its first two, which say the cell -> ``shape``."""
-        first, second, *summed = table.columns
+    def _by_group(self, table: SumTable, shape: tuple[int, int], *place: object) -> dict[str, np.ndarray]:
+        """The sums of a table of (group, feature) -> ``shape``."""
+        summed = [column for column in table.columns if column.name not in ("group", "feature")]
         totals = {column.name: np.zeros(shape, dtype=column.dtype) for column in summed}
         for columns in self.sums.columns(table, *place):
-            cell = (columns[first.name], columns[second.name])
+            cell = (columns["group"], columns["feature"])
             for name, total in totals.items():
                 total[cell] += columns[name]  # each cell stands once in a shard
         return totals
+
+    def _add_open(self, sums: Mapping[str, np.ndarray], *place: object) -> None:
+        """Count in the clusters that no shard has as a whole, once their parts are put together; sums: as of ``_by_group``."""
+        shards = list(self.sums.columns(sum_tables.OPEN, *place))
+        parts = {column.name: np.concatenate([found[column.name] for found in shards]) for column in sum_tables.OPEN.columns}
+        key = parts["cluster"] * sums["n_clusters"].shape[1] + parts["feature"]  # a cluster is of one group
+        _, first, whole = np.unique(key, return_index=True, return_inverse=True)
+        a, b = (np.bincount(whole, parts[side], minlength=len(first)) for side in ("a", "b"))
+        cell = (parts["group"][first], parts["feature"][first])
+        for name, values in {"n_clusters": 1, "cluster_a2": a * a, "cluster_b2": b * b, "cluster_ab": a * b}.items():
+            np.add.at(sums[name], cell, values)
 
     def _write_layer_row(self, dictionary: Dictionary, counts: np.ndarray) -> None:
         pilot = self.context.pilots[dictionary.layer]
@@ -196,6 +229,7 @@ def write_documents(shards: list[Shard], context: RunContext, writer: StoreWrite
             "document": numbers,
             "source": [document.source for document in shard.documents],
             "domain": [document.domain for document in shard.documents],
+            "cluster": [document.cluster for document in shard.documents],
             "part": shard.index,
             "first_row": shard.first_rows,
             "n_tokens": [len(document) for document in shard.documents],

@@ -10,9 +10,11 @@ from typing import Any
 from store import Store, files, open_store
 from store.errors import UserError, reason
 from store.exchange.subset import Cut, copy_subset, steps
+from store.format.additions import addition_path, copy_for
 from store.format.manifest import Manifest
 from store.format.place_lock import claimed
 from store.format.writer import StoreWriter
+from store.numbers import listing
 from store.sidecar import entries
 
 MB = 1_000_000
@@ -21,35 +23,40 @@ Progress = Callable[[int, str, str], AbstractContextManager[Any]]
 
 ROUNDS = (
     Cut(contexts=10, features=300, tokens=2000),
-    Cut(contexts=8, features=200, tokens=1000),
-    Cut(contexts=6, features=150, tokens=500),
-    Cut(contexts=5, features=100, tokens=250),
-    Cut(contexts=4, features=75, tokens=120),
-    Cut(contexts=3, features=50, tokens=1),  # one document a domain
+    Cut(contexts=8, features=200, tokens=1000, details=False),
+    Cut(contexts=6, features=150, tokens=300, details=False),
+    Cut(contexts=5, features=100, tokens=1, details=False),  # one document a domain
+    Cut(contexts=4, features=75, tokens=1, details=False),
+    Cut(contexts=3, features=50, tokens=1, details=False),
 )
 """What is asked for first, then what is given up, round by round."""
 
 
 def ladder() -> list[Cut]:
-    """Every cut that is tried, largest first: a round gives up contexts, then features, then coded documents."""
+    """Every cut that is tried, largest first: a round gives up contexts, then features, then coded documents.
+
+    Before all of these goes what is more than pooled statistics, of replicates.
+    """
     cuts = [ROUNDS[0]]
     for after in ROUNDS[1:]:
-        for name in ("contexts", "features", "tokens"):
-            cuts.append(dataclasses.replace(cuts[-1], **{name: getattr(after, name)}))
+        for name in ("details", "contexts", "features", "tokens"):
+            if getattr(after, name) != getattr(cuts[-1], name):
+                cuts.append(dataclasses.replace(cuts[-1], **{name: getattr(after, name)}))
     return cuts
 
 
-def publish(store: Path, out: Path, max_mb: float, progress: Progress | None = None) -> Manifest:
+def publish(store: Path, out: Path, max_mb: float, progress: Progress | None = None, replicates: bool = False) -> Manifest:
     """Write a copy of a store that is small enough to share.
 
     The first cut of :func:`ladder` that fits is kept; sizes fall along it, so it is found by halving. Everything is made
     beside ``out`` and moved there as the last step: what stands at ``out`` is finished and fits. Causal checks go into the
-    copy's sidecar, before that; imported labels are part of the copy; reviews stay with the store. What a copy that was killed
-    has left is cleared by the next one to the same place.
+    copy's sidecar, before that, and contributions beside it, whole; imported labels are part of the copy; reviews stay with the
+    store. What a copy that was killed has left is cleared by the next one to the same place.
 
     Args:
         max_mb: the most that the files of the copy may have together, in millions of bytes.
         progress: shows how far each copy is; else nothing does.
+        replicates: whether contexts, codes and token metrics of replicates are kept too, or their statistics only.
 
     Raises:
         UserError: the store cannot be read, ``out`` exists or is being made, the disk is full, or the smallest cut does not
@@ -61,10 +68,15 @@ def publish(store: Path, out: Path, max_mb: float, progress: Progress | None = N
             _clear(scratch)
             scratch.mkdir()
             with open_store(store) as source:
-                manifest, folder = _largest_that_fits(source, scratch, max_mb, progress)
+                lean = [] if replicates else _replicates(source)
+                manifest, folder = _largest_that_fits(source, scratch, max_mb, lean, progress)
                 source.snapshot.check()
                 if checks := entries.read_steering(store, source.manifest.digest):
                     entries.write_steering(out, manifest.digest, *checks)
+                if sets := entries.read_set_steering(store, source.manifest.digest):
+                    entries.write_set_steering(out, manifest.digest, *sets)
+                if source.has_contributions:
+                    copy_for(addition_path(source.path), out, manifest.digest)
                 files.put_in_place(folder, out)
                 return manifest
         except OSError as error:
@@ -86,13 +98,21 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _largest_that_fits(source: Store, scratch: Path, max_mb: float, progress: Progress | None = None) -> tuple[Manifest, Path]:
+def _replicates(source: Store) -> list[str]:
+    """The variants that are another run of one in this store."""
+    groups = source.groups()
+    return groups.loc[groups["variant"] != groups["first"], "variant"].to_list()
+
+
+def _largest_that_fits(
+    source: Store, scratch: Path, max_mb: float, lean: list[str], progress: Progress | None = None
+) -> tuple[Manifest, Path]:
     cuts = ladder()
     found: dict[int, Manifest] = {}
     low, high, trial = 0, len(cuts) - 1, 0  # the wanted cut lies in low .. high; what was asked for is tried first
     while True:
         folder = scratch / str(trial)
-        manifest = _write(source, folder, cuts[: trial + 1], max_mb, progress)
+        manifest = _write(source, folder, cuts[: trial + 1], max_mb, lean, progress)
         if size(folder) <= max_mb * MB:
             found, high = {trial: manifest}, trial
         elif trial == len(cuts) - 1:
@@ -108,15 +128,20 @@ def _largest_that_fits(source: Store, scratch: Path, max_mb: float, progress: Pr
         trial = len(cuts) - 1 if not found else (low + high) // 2
 
 
-def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float, progress: Progress | None) -> Manifest:
+def _write(source: Store, folder: Path, cuts: list[Cut], max_mb: float, lean: list[str], progress: Progress | None) -> Manifest:
     """One copy by the last of the cuts; the others are those that were too large."""
     writer = StoreWriter(folder)
     cut = cuts[-1]
     try:
         with progress(steps(source, cut), "publishing", "step") if progress else nullcontext() as bar:
-            kept = copy_subset(source, writer, cut, bar.update if bar else lambda _steps: None)
-        notes = [*source.manifest.notes, *_notes(source, cut, kept), *_shrunk(cut, max_mb)]
-        changed = dataclasses.replace(source.manifest, notes=notes, published_from={"digest": source.manifest.digest})
+            kept = copy_subset(source, writer, cut, lean, bar.update if bar else lambda _steps: None)
+        notes = [*source.manifest.notes, *_notes(source, cut, kept), *_of_replicates(lean), *_shrunk(cut, max_mb, lean)]
+        made = {
+            name: variant | ({"statistics_only": True} if name in lean else {})
+            for name, variant in source.manifest.variants.items()
+        }
+        published_from = {"digest": source.manifest.digest}
+        changed = dataclasses.replace(source.manifest, variants=made, notes=notes, published_from=published_from)
         return writer.finish(changed)
     finally:
         writer.close()
@@ -130,7 +155,7 @@ def _notes(source: Store, cut: Cut, kept: dict[str, int]) -> list[str]:
         "This is a cut-down copy to share: every statistic is complete and covers the whole corpus; contexts, codes and "
         "token metrics do not.",
         f"Contexts: {kept['contexts']:,} of {rows['contexts']:,}, at most {cut.contexts} a ranking, for the {cut.features} "
-        f"most shifted features of each layer and variant, the {cut.features} furthest beyond their noise floor and the "
+        f"most shifted features of each layer and variant, the {cut.features} with the most evidence of a change and the "
         f"{cut.features} most active; others have none here.",
         f"Codes and token metrics: {kept['documents']:,} of {rows['documents']:,} documents ({kept['tokens']:,} of "
         f"{counts['tokens']:,} tokens), {size_of_sample}.",
@@ -138,7 +163,11 @@ def _notes(source: Store, cut: Cut, kept: dict[str, int]) -> list[str]:
     ]
 
 
-def _shrunk(cut: Cut, max_mb: float) -> list[str]:
+def _of_replicates(lean: list[str]) -> list[str]:
+    return [f"Replicates: of {listing(lean)} only statistics are here, no contexts, codes and token metrics."] if lean else []
+
+
+def _shrunk(cut: Cut, max_mb: float, lean: list[str]) -> list[str]:
     """What was given up to fit, step by step."""
     wanted = ROUNDS[0]
     words = {"contexts": "contexts a ranking", "features": "features with contexts", "tokens": "tokens with codes a domain"}
@@ -147,4 +176,9 @@ def _shrunk(cut: Cut, max_mb: float) -> list[str]:
         for name, what in words.items()
         if getattr(cut, name) != getattr(wanted, name)
     ]
+    if lean and not cut.details:
+        changes.append(
+            "of replicates' features no numbers by domain or segment, no histograms, nothing of the prediction and of a second "
+            "dictionary"
+        )
     return [f"To fit {max_mb:g} MB, less was kept than usual: {', '.join(changes)}."] if changes else []

@@ -3,9 +3,9 @@
 Apart from store/format/tables.py, since importing it makes the tables of the schema once (70 ms), and only extraction asks.
 """
 
-from store.format.tables import TABLE_KEYS, stored_columns
+from store.format.tables import STORE
 
-_SUMS = {name: kind for name, kind in stored_columns("document_sums").items() if name not in TABLE_KEYS["document_sums"]}
+_SUMS = {name: kind for name, kind in STORE.stored_columns("document_sums").items() if name not in STORE.keys["document_sums"]}
 
 DOCUMENT_SUMS = tuple(_SUMS)
 """Columns of the table document_sums, each a sum over the counted tokens of one document and segment."""

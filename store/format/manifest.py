@@ -13,7 +13,7 @@ from store.errors import UserError, unavailable
 from store.files import whole
 from store.format import manifest_values as values
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_FILE = "manifest.json"
 DATABASE_FILE = "statistics.duckdb"
 
@@ -24,7 +24,8 @@ class Manifest:
 
     Attributes:
         base: name of the base model, and hash of its weights as loaded (in the run's dtype).
-        variants: variant -> {kind, name, hash}.
+        variants: variant -> {kind, name, hash}; of another run of a recipe `replicate_of`, of one whose codes a copy left out
+            `statistics_only`.
         saes: layer (as text) -> {name, hash, and what it was trained on and is fed}; stores of before that lack the latter.
         tokenizer: vocabulary size and hash.
         corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain; whose chat

@@ -34,6 +34,8 @@ class Named(Facts):
 
 class Variant(Named):
     kind: str
+    replicate_of: NotRequired[VariantName]
+    statistics_only: NotRequired[bool]
 
 
 class Corpus(Facts):

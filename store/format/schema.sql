@@ -45,6 +45,7 @@ CREATE TABLE documents (
     document   INTEGER NOT NULL,
     source     VARCHAR NOT NULL,
     domain     VARCHAR NOT NULL,
+    cluster    VARCHAR NOT NULL,
     part       INTEGER NOT NULL,
     first_row  INTEGER NOT NULL,
     n_tokens   INTEGER NOT NULL,
@@ -52,6 +53,7 @@ CREATE TABLE documents (
 ); -- key: document
 COMMENT ON COLUMN documents.document IS 'number in the run, in reading order of the parts';
 COMMENT ON COLUMN documents.source IS 'unique id of the text: given in the corpus, or file:line';
+COMMENT ON COLUMN documents.cluster IS $$what it was made from, with other documents of its domain: a template, an article, a work; its source where none is given$$;
 COMMENT ON COLUMN documents.part IS 'latents/part-<part>.h5; -1 where has_codes is false';
 COMMENT ON COLUMN documents.first_row IS $$row of the document's first token in that part; -1 likewise$$;
 COMMENT ON COLUMN documents.n_tokens IS 'document tokens (the BOS put before each window is not one)';
@@ -113,16 +115,18 @@ CREATE TABLE layer_metrics (
     excess_low  DOUBLE,
     excess_high DOUBLE,
     n_tokens    BIGINT NOT NULL,
-    n_documents BIGINT NOT NULL
+    n_documents BIGINT NOT NULL,
+    n_clusters  BIGINT NOT NULL
 ); -- key: variant, layer, domain, segment, metric, control
 COMMENT ON COLUMN layer_metrics.segment IS $$domains and segments are margins: one of the two is always 'all'$$;
 COMMENT ON COLUMN layer_metrics.metric IS 'a name of docs/metrics.md: cosine, overlap, l0_base, fvu_variant, ...';
-COMMENT ON COLUMN layer_metrics.control IS $$'observed', or the control that was encoded instead of the variant$$;
+COMMENT ON COLUMN layer_metrics.control IS $$'observed', the control that was encoded instead of the variant, or 'twin_1', ...: a random change of the weights$$;
 COMMENT ON COLUMN layer_metrics.value IS 'null: undefined here (nothing to divide by)';
-COMMENT ON COLUMN layer_metrics.low IS '95 % interval over documents; null: too few documents, or the metric has none';
+COMMENT ON COLUMN layer_metrics.low IS '95 % interval over clusters of documents; null: too few clusters, or the metric has none';
 COMMENT ON COLUMN layer_metrics.high IS 'upper end of the interval';
-COMMENT ON COLUMN layer_metrics.excess IS $$of a control's row: how much more changed than under the control (docs/metrics.md)$$;
-COMMENT ON COLUMN layer_metrics.excess_low IS '95 % interval of the excess over documents';
+COMMENT ON COLUMN layer_metrics.excess IS $$of a control's or twin's row: how much more changed than under it (docs/metrics.md)$$;
+COMMENT ON COLUMN layer_metrics.n_clusters IS 'clusters of documents (documents.cluster)';
+COMMENT ON COLUMN layer_metrics.excess_low IS '95 % interval of the excess over clusters';
 COMMENT ON COLUMN layer_metrics.excess_high IS 'upper end of it';
 
 CREATE TABLE fit (
@@ -145,6 +149,7 @@ CREATE TABLE feature_stats (
     n10             BIGINT  NOT NULL,
     n01             BIGINT  NOT NULL,
     n_documents     BIGINT  NOT NULL,
+    n_clusters      BIGINT  NOT NULL,
     freq_base       DOUBLE GENERATED ALWAYS AS ((n11 + n10) / n_tokens) VIRTUAL,
     freq_variant    DOUBLE GENERATED ALWAYS AS ((n11 + n01) / n_tokens) VIRTUAL,
     log_ratio       DOUBLE GENERATED ALWAYS AS (log2((n11 + n01 + 0.5) / (n11 + n10 + 0.5))) VIRTUAL,
@@ -153,18 +158,27 @@ CREATE TABLE feature_stats (
     mean_base       FLOAT   NOT NULL,
     shift           FLOAT   NOT NULL,
     mean_variant    DOUBLE GENERATED ALWAYS AS (greatest(mean_base::DOUBLE + shift, 0)) VIRTUAL,
+    change          DOUBLE GENERATED ALWAYS AS (shift / nullif(greatest(mean_base::DOUBLE, mean_base::DOUBLE + shift), 0)) VIRTUAL,
+    loss            DOUBLE GENERATED ALWAYS AS (CASE WHEN shift < 0 THEN least(-shift / nullif(mean_base::DOUBLE, 0), 1) END) VIRTUAL,
+    gain            DOUBLE GENERATED ALWAYS AS (CASE WHEN shift > 0 THEN (mean_base::DOUBLE + shift) / nullif(mean_base::DOUBLE, 0) END) VIRTUAL,
     kind            VARCHAR NOT NULL,
-    shift_isotropic    FLOAT,
-    floor              FLOAT,
-    std_shift          FLOAT,
-    magnitude_ratio    FLOAT,
-    z                  FLOAT,
-    q                  DOUBLE,
-    near_threshold     FLOAT,
-    minimum_detectable FLOAT,
-    did_shift          FLOAT,
-    moved_to           INTEGER,
-    verdict            VARCHAR
+    change_low      FLOAT,
+    change_high     FLOAT,
+    detectable_loss FLOAT,
+    change_rescaled FLOAT,
+    twin_low        FLOAT,
+    twin_high       FLOAT,
+    q_twin          DOUBLE,
+    replicate_low   FLOAT,
+    replicate_high  FLOAT,
+    q_replicates    DOUBLE,
+    std_shift       FLOAT,
+    magnitude_ratio FLOAT,
+    near_threshold  FLOAT,
+    did_shift       FLOAT,
+    moved_to        INTEGER,
+    verdict         VARCHAR,
+    reason          VARCHAR
 ); -- key: variant, layer, domain, feature; order: variant, layer, domain, n11 + n10, feature
 COMMENT ON TABLE feature_stats IS 'A row only where the feature fired in base or variant.';
 COMMENT ON COLUMN feature_stats.n_tokens IS 'N: tokens of the domain that count at the layer';
@@ -180,18 +194,28 @@ COMMENT ON COLUMN feature_stats.emergence IS 'null where the variant never fires
 COMMENT ON COLUMN feature_stats.mean_base IS 'mean scaled activation over the N tokens';
 COMMENT ON COLUMN feature_stats.shift IS 'mean of (b - a) over the N tokens';
 COMMENT ON COLUMN feature_stats.mean_variant IS 'mean of b';
-COMMENT ON COLUMN feature_stats.kind IS 'vanished, attenuated, unchanged, amplified, appeared';
-COMMENT ON COLUMN feature_stats.shift_isotropic IS 'mean of (c - a), c the code under the isotropic control; null without that control';
-COMMENT ON COLUMN feature_stats.floor IS '99th percentile of |shift_isotropic| over features of like frequency; null without the isotropic control';
+COMMENT ON COLUMN feature_stats.n_clusters IS 'clusters of documents where it fires in either';
+COMMENT ON COLUMN feature_stats.change IS $$(sum b - sum a) / the larger of the two: -1 all lost, -0.5 lost half, 0.5 doubled, 1 all new$$;
+COMMENT ON COLUMN feature_stats.loss IS $$share of the base's activation that is lost, where it fell: 1 - sum b / sum a$$;
+COMMENT ON COLUMN feature_stats.gain IS $$how many times the base's activation, where it rose: sum b / sum a; null where the base has none$$;
+COMMENT ON COLUMN feature_stats.kind IS $$by change: vanished (9 tenths lost), weakened (materially less), steady, strengthened, appeared$$;
+COMMENT ON COLUMN feature_stats.change_low IS $$95 % interval of change over clusters (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.change_high IS $$upper end of it (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.detectable_loss IS $$the smallest loss that would have been claimed; null: not even a complete one would (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.change_rescaled IS $$change against the base at the variant's norm, token by token; null without that control (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.twin_low IS $$the lowest change that this feature has in the variant's twins; null without twins (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.twin_high IS $$the highest (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.q_twin IS $$share of false claims among features that change at least as much that way, estimated from the twins; null where it could not be seen or is not material (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.replicate_low IS $$the lowest change over the variant and its replicates; null without replicates (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.replicate_high IS $$the highest (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.q_replicates IS $$as q_twin, of a change that every replicate has; null where one has it not (null but for domain 'all')$$;
 COMMENT ON COLUMN feature_stats.std_shift IS $$shift / pooled standard deviation (null but for domain 'all')$$;
 COMMENT ON COLUMN feature_stats.magnitude_ratio IS $$sum b / sum a over tokens where both fire (null but for domain 'all')$$;
-COMMENT ON COLUMN feature_stats.z IS $$over documents, of b - c summed in each; null where it varies nowhere (null but for domain 'all')$$;
-COMMENT ON COLUMN feature_stats.q IS $$Benjamini-Hochberg over the testable features; null where untestable (null but for domain 'all')$$;
 COMMENT ON COLUMN feature_stats.near_threshold IS $$share of n10 + n01 within 5 % of the threshold; null: no threshold, or no flips (null but for domain 'all')$$;
-COMMENT ON COLUMN feature_stats.minimum_detectable IS $$|shift| that this many documents would have found with power 0.8 (null but for domain 'all')$$;
 COMMENT ON COLUMN feature_stats.did_shift IS $$shift on the variant's task - shift on neutral text; null: no task given (null but for domain 'all')$$;
-COMMENT ON COLUMN feature_stats.moved_to IS $$the decoder neighbour that moved the other way, where the verdict is 'moved' (null but for domain 'all')$$;
-COMMENT ON COLUMN feature_stats.verdict IS $$suppressed, amplified, moved, does not fit, near threshold, within noise, untestable (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.moved_to IS $$the nearest decoder neighbour that changed materially the other way, of a feature that did (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.verdict IS $$suppressed, amplified, this run only, as in a random change, change of norm, does not fit, steady, could not be seen; null without twins (null but for domain 'all')$$;
+COMMENT ON COLUMN feature_stats.reason IS $$why that verdict, a word of store.metrics.verdicts.REASONS (null but for domain 'all')$$;
 
 CREATE TABLE feature_segments (
     variant      VARCHAR NOT NULL,
@@ -379,7 +403,6 @@ CREATE TABLE document_sums (
     latent_cosine          FLOAT  NOT NULL,
     n_latent_cosine        BIGINT NOT NULL,
     l1_divergence          FLOAT  NOT NULL,
-    code_delta_norm2       FLOAT  NOT NULL,
     l0_base                BIGINT NOT NULL,
     l0_variant             BIGINT NOT NULL
 ); -- key: variant, layer, document, segment
@@ -401,5 +424,4 @@ COMMENT ON COLUMN document_sums.maximum IS 'sum max(a, b)';
 COMMENT ON COLUMN document_sums.latent_cosine IS 'sum of cos(a, b)';
 COMMENT ON COLUMN document_sums.n_latent_cosine IS 'tokens it is defined on: a code in base or variant';
 COMMENT ON COLUMN document_sums.l1_divergence IS 'sum ||b - a||_1';
-COMMENT ON COLUMN document_sums.code_delta_norm2 IS 'sum ||b - a||_2^2';
 COMMENT ON COLUMN document_sums.l0_base IS 'sum of active features';

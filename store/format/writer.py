@@ -51,7 +51,7 @@ class StoreWriter:
         if self._connection is None:
             for leftover in self.work.glob("staging.duckdb*"):
                 leftover.unlink()
-            self._connection = tables.create(self.work / "staging.duckdb")
+            self._connection = tables.STORE.create(self.work / "staging.duckdb")
         return self._connection
 
     def part_path(self, part: int) -> Path:
@@ -64,7 +64,7 @@ class StoreWriter:
 
     def load(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
         """Append rows to a table of schema.sql."""
-        tables.load(self.connection, table, rows)
+        tables.STORE.load(self.connection, table, rows)
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Check, digest and hash everything, write the manifest, and put the store in its place.
@@ -76,12 +76,12 @@ class StoreWriter:
         database = self.partial / manifests.DATABASE_FILE
         for leftover in self.partial.glob(f"{manifests.DATABASE_FILE}*"):
             leftover.unlink()
-        finished = tables.copy_sorted(self.connection, database)
-        tables.check_keys(finished)
-        rows = tables.row_counts(finished)
+        finished = tables.STORE.copy_sorted(self.connection, database)
+        tables.STORE.check_keys(finished)
+        rows = tables.STORE.row_counts(finished)
         self._check_content(finished, dataclasses.replace(manifest, rows=rows))
         part_files = sorted((self.partial / "latents").glob("part-*.h5"))
-        digest = content_digest(tables.digest(finished), [part_digest(path) for path in part_files])
+        digest = content_digest(tables.STORE.digest(finished), [part_digest(path) for path in part_files])
         finished.execute("CHECKPOINT")
         finished.close()
         files.sync(database)

@@ -1,20 +1,22 @@
-"""What a change amounts to, in three plain sentences: its size, its overlap against the noise floor, how systematic it is.
+"""What a change amounts to, in plain sentences: its size, its overlap beside what size alone gives, the features it changed.
 
-Pure functions of the rows of layer_metrics; the app and the page of findings say the same because both take it from here.
-Three different things, never one sold as another: noise of a given size can change any number of features, so a low overlap
-is no finding by itself, and a change that hardly lowers the overlap can still move a few features further than noise can.
+Pure functions of rows of layer_metrics and of counted verdicts; the app, the terminal and the page of findings say the same
+because all take it from here. No sentence credits the training with what a random change of the weights does too: overlap is
+never evidence, and features are claimed only beyond twins and in every run.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from store.metrics.thresholds import MIN_DOCUMENTS
-from store.names import OBSERVED
-from store.numbers import fixed, number, percent
+from store.metrics.thresholds import MIN_CLUSTERS
+from store.metrics.verdicts import AMPLIFIED, DOES_NOT_FIT, NOT_SEEN, OF_NORM, SUPPRESSED, THIS_RUN_ONLY
+from store.names import OBSERVED, TWIN, VERDICTS
+from store.numbers import count, counted, fixed, listing, percent
 
 SIZES = (("small", 0.05), ("moderate", 0.2))
 """A change is called by the first bound that its relative shift is below, beyond them 'large'."""
@@ -22,29 +24,22 @@ SIZES = (("small", 0.05), ("moderate", 0.2))
 RERUN_FACTOR = 2.0
 """Within this many times the base's own re-run, a shift is numerical noise; without a re-run, within NUMERICAL."""
 
+MARGIN = 0.01
+"""Overlap is lower than under random changes of the size only by more than this, and by more than these differ: two or three of
+them do not know how low the next would be."""
+
 NUMERICAL = 1e-5
 """Relative shift that rounding alone can make."""
 
-MATERIAL_EXCESS = 0.01
-"""A smaller excess of overlap is too small to matter, however surely it is not 0."""
-
-MIN_BEYOND_NOISE = 10
-"""So many features beyond the largest that noise moves are not chance. Were the variant noise of that size, it and the control
-would be exchangeable, and the k features that moved furthest would all be the variant's with probability 2^-k."""
-
-MIN_SYSTEMATIC_EXCESS = 0.05
-"""Share of the latent change that points the same way, over what it is under noise, from which the change is systematic."""
-
-PARTIAL_CONTROLS = {"shuffled": "another token's change", "mean_shift": "the mean change alone"}
-"""Controls that keep part of what is systematic -> what they are called."""
+RANDOM = "random changes of the weights of that size"
 
 HEADLINES = {
     "no change": "the variant does what the base does here",
-    "no more than noise": "a random change of the same size would look like this",
-    "systematic": "features move further, or more in one way, than a random change of the same size moves them",
-    "more flips than noise": "more features switch than under noise of the same size, but none moves far: nothing systematic",
-    "too few documents": "no statement is possible on so few documents",
-    "no noise floor": "nothing to compare with: this store computed no control",
+    "in every run": f"features changed in every run of the recipe, as {RANDOM} do not change them",
+    "in this run only": f"features changed beyond {RANDOM}, but no second run shows that",
+    "nothing claimed": f"no change of a feature is told from {RANDOM}",
+    "could not be seen": "on this corpus no change of a feature could have been seen",
+    "no twins": f"nothing to compare with: no twins, {RANDOM}, were read beside it",
     "unknown": "the numbers are not defined here",
 }
 """What a change comes down to -> what that means."""
@@ -57,6 +52,8 @@ class Sentence:
     level: str
     claim: str
     numbers: str
+    share: str = ""
+    """Of the size: the relative shift alone."""
 
     @property
     def text(self) -> str:
@@ -68,41 +65,66 @@ class Sentence:
 class ChangeSummary:
     """The three sentences about one variant at one layer on one domain, and what they come down to (of HEADLINES).
 
-    few_documents: whether they rest on fewer than MIN_DOCUMENTS, and may not hold beyond them.
+    few_clusters: whether they rest on fewer than MIN_CLUSTERS, and may not hold beyond them.
     """
 
     headline: str
-    few_documents: bool
+    few_clusters: bool
     size: Sentence
     overlap: Sentence
-    systematic: Sentence
+    features: Sentence
 
 
-def summarise(rows: pd.DataFrame, n_down: int | None = None) -> ChangeSummary:
+def summarise(rows: pd.DataFrame, verdicts: Mapping[str, int] | None, runs: int = 1) -> ChangeSummary:
     """What the change of one variant amounts to at one layer, on one domain.
 
     Args:
-        rows: its rows of layer_metrics (segment 'all'): every metric, observed and under each control there is.
-        n_down: how many of the features beyond noise fell (queries.beyond_noise); None where not known.
+        rows: its rows of layer_metrics (segment 'all'): every metric, observed, under each control, of each twin.
+        verdicts: how many features of the layer have each verdict, which are of all domains together; None without verdicts.
+        runs: of the recipe that the store has, this one and its replicates.
     """
     numbers = _Numbers(rows)
-    size, overlap, systematic = _size(numbers), _overlap(numbers), _systematic(numbers, n_down)
-    headline = _headline(size.level, overlap.level, systematic.level)
-    return ChangeSummary(headline, numbers.n_documents < MIN_DOCUMENTS, size, overlap, systematic)
+    size, overlap, features = _size(numbers), _overlap(numbers), _features(numbers, verdicts, runs)
+    headline = size.level if size.level == "unknown" else "no change" if size.level == "none" else features.level
+    return ChangeSummary(headline, numbers.n_clusters < MIN_CLUSTERS, size, overlap, features)
 
 
-def _headline(size: str, overlap: str, systematic: str) -> str:
-    if size == "none":
-        return "no change"
-    if systematic == "systematic":
-        return "systematic"
-    if "no noise floor" in (overlap, systematic):
-        return "no noise floor"
-    if overlap == "more":
-        return "more flips than noise"
-    if "too few documents" in (overlap, systematic):
-        return "too few documents"
-    return "unknown" if "unknown" in (overlap, systematic) else "no more than noise"
+def over_layers(summaries: Mapping[int, ChangeSummary], verdicts: Mapping[int, Mapping[str, int]] | None, runs: int) -> str:
+    """What a variant amounts to over all its layers, in three plain sentences: size, overlap, features.
+
+    Args:
+        summaries: layer -> its summary, all domains together.
+        verdicts: layer -> as of :func:`summarise`.
+    """
+    said = [f"{_sizes(summaries)}."]
+    judged = [summary.overlap.level for summary in summaries.values() if summary.overlap.level in ("explained", "lower")]
+    if judged:
+        explained = judged.count("explained")
+        where = "at every layer" if explained == len(judged) else f"at {explained} of {len(judged)} layers"
+        lower = f"At every layer {_LOWER[0].lower()}{_LOWER[1:]}."
+        said.append(f"The overlap of features is explained by that size {where}." if explained else lower)
+    said.append(_claims(_added(verdicts), runs, " over all layers" if len(summaries) > 1 else ""))
+    return " ".join(said)
+
+
+_LOWER = "Fewer features stay on than under random changes of that size"
+
+
+def _sizes(summaries: Mapping[int, ChangeSummary]) -> str:
+    of_layer = {layer: summary.size for layer, summary in summaries.items() if summary.size.level != "unknown"}
+    if not of_layer:
+        return "How far the residual stream moves is not defined"
+    if all(size.level == "none" for size in of_layer.values()):
+        return "No change beyond numerical noise"
+    parts = [f"{size.share} at L{layer}" for layer, size in of_layer.items()]
+    parts[0] = parts[0].replace(" at ", " of its norm at ", 1)
+    return f"The residual stream moves by {listing(parts)}"
+
+
+def _added(verdicts: Mapping[int, Mapping[str, int]] | None) -> dict[str, int] | None:
+    if verdicts is None:
+        return None
+    return {name: sum(of_layer.get(name, 0) for of_layer in verdicts.values()) for name in VERDICTS}
 
 
 def _size(numbers: _Numbers) -> Sentence:
@@ -113,72 +135,72 @@ def _size(numbers: _Numbers) -> Sentence:
     again = numbers.value("relative_shift", "rerun")
     if shift <= (NUMERICAL if again is None else max(NUMERICAL, RERUN_FACTOR * again)):
         beside = "" if again is None else f", and {percent(again)} when the base is run again"
-        return Sentence("none", "No change beyond numerical noise", f"{said}{beside}.")
+        return Sentence("none", "No change beyond numerical noise", f"{said}{beside}.", percent(shift))
     word = next((name for name, bound in SIZES if shift < bound), "large")
-    return Sentence(word, f"{word.capitalize()} change", f"{said}{numbers.interval('relative_shift', percent)}.")
+    said += numbers.interval("relative_shift", percent)
+    return Sentence(word, f"{word.capitalize()} change", f"{said}.", percent(shift))
 
 
 def _overlap(numbers: _Numbers) -> Sentence:
     overlap = numbers.value("overlap")
     if overlap is None:
         return Sentence("unknown", "Overlap unknown", "no token counts here.")
-    said, floor = _two_digits(overlap), numbers.value("overlap", "isotropic")
-    if floor is None:
-        claim = "Overlap without a noise floor beside it"
-        return Sentence("no noise floor", claim, f"{said}; a random change of the same size may give as little.")
-    said = f"overlap {said}; a random change of the same size gives {_two_digits(floor)}"
-    said += numbers.interval("overlap", _two_digits, "isotropic")
-    excess, low, high = numbers.excess("overlap", "isotropic")
-    if low is None or high is None:
-        claim = f"Too few documents ({numbers.n_documents:,}) to say whether more features changed than noise changes"
-        return Sentence("too few documents", claim, f"{said}.")
-    level = "no more"
-    if low > 0 and excess >= MATERIAL_EXCESS:
-        level = "more"
-    elif high < 0 and excess <= -MATERIAL_EXCESS:
-        level = "fewer"
-    small = ", too small to matter" if level == "no more" and not low <= 0 <= high else ""
-    claim = f"{level.capitalize()} features changed than noise of that size changes"
-    return Sentence(level, claim, f"{said} (excess {_signed(excess)}{_between(low, high, _signed)}{small}).")
+    said = f"overlap {_two_digits(overlap)}{numbers.interval('overlap', _two_digits)}"
+    beside = {"a random shift of that size gives": [numbers.value("overlap", "isotropic")], **numbers.of_twins("overlap")}
+    known = {name: [value for value in values if value is not None] for name, values in beside.items()}
+    known = {name: values for name, values in known.items() if values}
+    if not known:
+        claim = "Overlap with nothing beside it"
+        return Sentence("alone", claim, f"{said}; a random change of the same size may give as little.")
+    said += "; " + ", ".join(f"{name} {_span(values)}" for name, values in known.items())
+    values = [value for of_kind in known.values() for value in of_kind]
+    if overlap >= min(values) - max(MARGIN, max(values) - min(values)):
+        return Sentence("explained", "Overlap is explained by the size of the change", f"{said}.")
+    return Sentence("lower", _LOWER, f"{said}.")
 
 
-def _systematic(numbers: _Numbers, n_down: int | None) -> Sentence:
-    beyond = numbers.value("n_beyond_noise")
-    if numbers.value("overlap", "isotropic") is None or beyond is None:
-        return Sentence("no noise floor", "Whether the change is systematic cannot be said", "there is no noise floor.")
-    share, of_noise = numbers.value("systematic_share"), numbers.value("systematic_share", "isotropic") or 0.0
-    few = numbers.n_documents < MIN_DOCUMENTS
-    many = beyond >= MIN_BEYOND_NOISE
-    one_way = share is not None and share - of_noise >= MIN_SYSTEMATIC_EXCESS and not few
-    parts = [_features_beyond(int(beyond), n_down) + _beyond_under(numbers)]
-    inflation, under_noise = numbers.value("l0_inflation"), numbers.value("l0_inflation", "isotropic")
-    if inflation is not None and under_noise is not None:
-        parts.append(f"L0 {_two_digits(inflation)}× against {_two_digits(under_noise)}× under noise")
-    if share is not None:
-        parts.append(f"{percent(share, 1)} of the latent change points the same way ({percent(of_noise, 1)} under noise)")
-    said = f"{'; '.join(parts)}."
-    if many or one_way:
-        limit = f" Only {numbers.n_documents:,} documents: it may not hold beyond them." if few else ""
-        return Sentence("systematic", "Systematic change", f"{said}{limit}")
-    if few:
-        return Sentence("too few documents", f"Too few documents ({numbers.n_documents:,}) to call it noise", said)
-    return Sentence("noise", "No systematic change beyond noise", said)
+def _features(numbers: _Numbers, verdicts: Mapping[str, int] | None, runs: int) -> Sentence:
+    if verdicts is None:
+        claim = "Whether features changed by this training cannot be said"
+        return Sentence("no twins", claim, f"{HEADLINES['no twins']}.")
+    halved = [_halved(numbers)] if numbers.value("n_halved") is not None else []
+    said = " ".join([_claims(verdicts, runs, ""), *halved])
+    if verdicts.get(SUPPRESSED, 0) + verdicts.get(AMPLIFIED, 0):
+        return Sentence("in every run", "Features changed by the training, in every run", said)
+    if verdicts.get(THIS_RUN_ONLY, 0):
+        return Sentence("in this run only", "Features changed beyond random changes of the weights, in this run only", said)
+    if not any(n for name, n in verdicts.items() if name not in (NOT_SEEN, DOES_NOT_FIT)):
+        return Sentence("could not be seen", "No change of a feature could have been seen", said)
+    return Sentence("nothing claimed", f"No change of a feature is told from {RANDOM}", said)
 
 
-def _features_beyond(n: int, n_down: int | None) -> str:
-    if n == 0:
-        return "no feature moves further than noise can"
-    fallen = [] if n_down is None else [f"{n_down:,} of them down" if n > 1 else "down" if n_down else "up"]
-    chance = [f"up to {MIN_BEYOND_NOISE - 1} may by chance"] if n < MIN_BEYOND_NOISE else []
-    remarks = f" ({'; '.join(fallen + chance)})" if fallen or chance else ""
-    return f"{n:,} feature{'s move' if n > 1 else ' moves'} further than noise can{remarks}"
+def _claims(verdicts: Mapping[str, int] | None, runs: int, where: str) -> str:
+    """What was claimed, and of how many features it could have been."""
+    if verdicts is None:
+        return "Without twins nothing is said of features."
+    of = {name: verdicts.get(name, 0) for name in VERDICTS}
+    unseen, unfit = of[NOT_SEEN], of[DOES_NOT_FIT]
+    seen = sum(of.values()) - unseen - unfit
+    among = f"of {count(seen)} that could have been seen{where}; of {count(unseen)} a change could not "
+    among += f"have been seen{f', of {count(unfit)} the dictionary does not fit' if unfit else ''}."
+    if of[SUPPRESSED] or of[AMPLIFIED]:
+        every = {1: "every run", 2: "both runs"}.get(runs, f"all {runs} runs")  # 1: the others are not in this store
+        return f"{counted(of[SUPPRESSED], 'feature')} suppressed and {count(of[AMPLIFIED])} amplified in {every}, {among}"
+    if of[THIS_RUN_ONLY]:
+        why = "the store has no second run of the recipe" if runs == 1 else "not in every run"
+        changed = counted(of[THIS_RUN_ONLY], "feature")
+        return f"{changed} changed beyond {RANDOM}, but {why}, {among}"
+    norm = f" {counted(of[OF_NORM], 'feature')} changed with the norm alone." if of[OF_NORM] else ""
+    return f"No feature is claimed, {among}{norm}"
 
 
-def _beyond_under(numbers: _Numbers) -> str:
-    """How many do under the controls that keep something of the change: whether it is the token's own, or one offset."""
-    counts = [(numbers.value("n_beyond_noise", control), name) for control, name in PARTIAL_CONTROLS.items()]
-    said = [f"{count:,.0f} under {name}" for count, name in counts if count is not None]
-    return f", {' and '.join(said)}" if said else ""
+def _halved(numbers: _Numbers) -> str:
+    parts = []
+    for metric, what in (("n_halved", "lost half or more"), ("n_doubled", "doubled or more")):
+        twins = [value for values in numbers.of_twins(metric).values() for value in values]
+        beside = f" ({_span(twins, count)} under {RANDOM})" if twins else ""
+        parts.append(f"{count(numbers.value(metric) or 0)} {what}{beside}")
+    return f"{', '.join(parts)}."
 
 
 class _Numbers:
@@ -186,31 +208,31 @@ class _Numbers:
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = {(row["metric"], row["control"]): row for row in rows.to_dict("records")}
-        self.n_documents = max((int(row["n_documents"]) for row in self._rows.values()), default=0)
+        self._twins = sorted({control for _, control in self._rows if control.startswith(TWIN)})
+        self.n_clusters = max((int(row["n_clusters"]) for row in self._rows.values()), default=0)
 
     def value(self, metric: str, control: str = OBSERVED) -> float | None:
         return self._number(metric, control, "value")
 
-    def excess(self, metric: str, control: str) -> tuple[float | None, float | None, float | None]:
-        """Excess and its interval."""
-        return tuple(self._number(metric, control, name) for name in ("excess", "excess_low", "excess_high"))
+    def of_twins(self, metric: str) -> dict[str, list[float]]:
+        """What the twins have, under the words that say so; empty without twins."""
+        values = [value for twin in self._twins if (value := self.value(metric, twin)) is not None]
+        return {RANDOM: values} if values else {}
 
     def interval(self, metric: str, show, control: str = OBSERVED) -> str:
         """' [4.0 % to 4.4 %]', or nothing where there is none."""
-        return _between(self._number(metric, control, "low"), self._number(metric, control, "high"), show)
+        low, high = (self._number(metric, control, name) for name in ("low", "high"))
+        return "" if low is None or high is None else f" [{show(low)} to {show(high)}]"
 
     def _number(self, metric: str, control: str, column: str) -> float | None:
         value = self._rows.get((metric, control), {}).get(column)
         return None if value is None or pd.isna(value) or math.isinf(value) else float(value)
 
 
-def _between(low: float | None, high: float | None, show) -> str:
-    return "" if low is None or high is None else f" [{show(low)} to {show(high)}]"
-
-
-def _signed(value: float) -> str:
-    return number(value, signed=True)
-
-
 def _two_digits(value: float) -> str:
     return fixed(value, 2)
+
+
+def _span(values: list[float], show=_two_digits) -> str:
+    low, high = show(min(values)), show(max(values))
+    return low if low == high else f"{low} to {high}"

@@ -9,17 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from store.metrics.decoys import FREQUENCIES, LEAST_FEATURES, LEAST_UNIT, MOST_WAYS, STRENGTHS, USUAL_PERCENTILE
 from store.metrics.layer_metrics import METRICS, Metric
-from store.metrics.thresholds import (
-    FLOOR_FEATURES,
-    FLOOR_PERCENTILE,
-    NEARLY_ALL,
-    POWER,
-    SAME_DIRECTION,
-    TESTABLE_DOCUMENTS,
-    TESTABLE_FIRINGS,
-    Q,
-)
+from store.metrics.thresholds import MATERIAL, NEARLY_ALL, SAME_DIRECTION, SEEN_CLUSTERS, SEEN_FIRINGS, Q
 
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
 """What a table of the page stands between."""
@@ -53,20 +45,18 @@ def names(row: tuple[str, ...]) -> list[str]:
 FED = Section("What a dictionary is fed", ("setting", "what is done"), (
     (
         "`center_writing_weights` (GPT-2 releases: trained on TransformerLens' processed model)",
-        "in GPT-2, GPT-Neo, GPT-NeoX and GPT-J, `h` is everywhere `resid_post` less its mean over d_model, which is "
-        "exactly what that processing leaves; norms, cosines, `relative_shift`, sinks, μ and every control are of "
-        "that, isotropic noise is drawn less its mean, and planted changes go along decoder rows less theirs. With "
+        "in GPT-2, GPT-Neo, GPT-NeoX and GPT-J, `h` is everywhere `resid_post` less its mean over d_model, which is exactly "
+        "what that processing leaves; isotropic noise is drawn, and planted changes go along decoder rows, less theirs. With "
         "RMSNorm it does nothing; other bases are refused. A note says so",
     ),
     (
         "`normalize_activations`: `layer_norm`, `constant_norm_rescale`",
-        "by sae-lens, token by token: codes are in units of each token's norm, reconstructions are brought back; no "
-        "causal check",
+        "by sae-lens: codes are in units of each token's norm, reconstructions are brought back; no causal check",
     ),
     (
         "`expected_average_only_in`, `covariance_whitening`",
-        "folded into the weights, where the registry or the checkpoint's `activation_scaler.json` has the numbers; "
-        "else refused",
+        "folded into the weights, where the registry or the checkpoint's `activation_scaler.json` has the numbers; else "
+        "refused",
     ),
     (
         "`apply_b_dec_to_input`, `rescale_acts_by_decoder_norm`",
@@ -75,7 +65,7 @@ FED = Section("What a dictionary is fed", ("setting", "what is done"), (
     ("`prepend_bos`", "`prepend_bos: auto` does the same; where the run does otherwise, a note"),
     (
         "`context_size`, `model_name`, `seqpos_slice`, `exclude_special_tokens`, a revision of the model",
-        "a note where the run differs: longer windows, another name",
+        "a note where the run differs",
     ),
     ("dtype", "`sae_dtype`; a note where weights are rounded"),
     ("anything else that sae-lens would drop", "refused where it is known to change codes, else a note"),
@@ -89,81 +79,132 @@ FEATURES = Section("Per feature (`feature_stats`)", ("name", "formula"), (
     ("`std_shift`", "shift / sqrt((var a + var b) / 2), population variances over the N tokens; rows of domain `all` only"),
     ("`suppression`, `emergence`", "n10 / n_a, n01 / n_b"),
     ("`magnitude_ratio`", "Σb / Σa over the tokens where both fire; rows of domain `all` only"),
-    ("`n_documents`", "documents in which it fires in either model"),
+    ("`n_documents`, `n_clusters`", "documents, and clusters of them, in which it fires in either model"),
+    ("`change`", "(Σb − Σa) / max(Σa, Σb): −1 all lost, −0.5 lost half, 0.5 doubled, 1 all new"),
+    ("`loss`, `gain`", "where it fell, the share that is lost, 1 − Σb / Σa; where it rose, how many times as much, Σb / Σa"),
     (
         "`kind`",
-        f"by the sign of shift: down `vanished` (suppression ≥ {NEARLY_ALL}) or `attenuated`; up `appeared` (emergence ≥ "
-        f"{NEARLY_ALL}) or "
-        "`amplified`; `unchanged` at exactly 0",
-    ),
-))  # fmt: skip
-
-CONTROLS = Section("The noise floor: controls", ("control", "what is encoded instead of h_b", "going beyond it means"), (
-    (
-        "`rerun`",
-        "h_a again, in batches of another shape, on a tenth of the documents (by hash)",
-        "more than numerical noise",
-    ),
-    ("`isotropic`", "h_a + a random direction with the token's own ‖δ‖", "more than a shift of that size"),
-    (
-        "`shuffled`",
-        "h_a + δ of a donor token (same domain, segment and position bin, another document, from the pilot), rescaled "
-        "to the token's own ‖δ‖",
-        "specific to the token, not only to the change's spectrum",
-    ),
-    ("`mean_shift`", "h_a + mean(δ) of the pilot", "more than a constant offset"),
-))  # fmt: skip
-
-EVIDENCE = Section("Evidence about a feature (`feature_stats`)", ("name", "formula"), (
-    ("`shift_isotropic`", "mean over the N tokens of (c − a): rectification makes even symmetric noise look like a rise"),
-    (
-        "`floor`",
-        f"{FLOOR_PERCENTILE:.0f}th percentile of \\|shift_isotropic\\| over the {FLOOR_FEATURES} features of the layer "
-        f"nearest in `freq_base` (all of "
-        "them in a smaller dictionary). It knows how often a feature fires, not how strongly: of two that fire alike, "
-        "the one with the larger activations passes it sooner. z and q, which are the feature's own, do not share that",
-    ),
-    (
-        "`z`",
-        "D_d = Σ_{t∈d}(b − c) for each document; z = ΣD_d / sqrt(Σ_s V_s), V_s = n_s/(n_s−1) [Σ_{d∈s}D_d² − "
-        "(Σ_{d∈s}D_d)²/n_s], strata as for intervals; documents where nothing fires count as 0. Under \"the variant is "
-        "noise of that size\" b and c are exchangeable and z is symmetric about 0",
-    ),
-    (
-        "`q`",
-        "Benjamini–Hochberg over the testable features of one variant and layer, two-sided p of z from t with "
-        "(ΣV_s)²/Σ[V_s²/(n_s − 1)] degrees of freedom: a feature that fires in one small domain has that domain's, not "
-        f"the corpus's. *Testable*: n_a + n_b ≥ {TESTABLE_FIRINGS} firings, in ≥ {TESTABLE_DOCUMENTS} documents; neither "
-        f"looks at the difference",
+        f"by change: `vanished` (≤ −{NEARLY_ALL}), `weakened` (≤ −{MATERIAL}, the setting `material`), `steady`, "
+        f"`strengthened` (≥ {MATERIAL}), `appeared` (≥ {NEARLY_ALL})",
     ),
     (
         "`near_threshold`",
         "of the flips (n10 + n01), the share whose firing value lies within 5 % of the threshold (JumpReLU), or of the "
-        "smallest kept value of its token (TopK); null for other architectures",
+        "smallest kept value of its token (TopK); null for other architectures. A fact, no verdict",
     ),
-    (
-        "`minimum_detectable`",
-        "max(floor, t_{1−α/2}·se) + t_{0.8}·se, se = sqrt(ΣV_s)/N, α the largest p that was rejected, at least 0.05 / "
-        f"testable features: the \\|shift\\| that this many documents would have found with power {POWER} (one that lies "
-        "exactly at the bar passes it half the time only). Null where untestable: then no shift would have been "
-        "claimed. At or above `mean_base`, even a complete loss could have been missed",
-    ),
-    (
-        "`did_shift`",
-        "shift on the variant's task domains − shift on the neutral domains (both given in the run's configuration)",
-    ),
-    ("`kind`", "as above, but `unchanged` wherever \\|shift\\| ≤ floor"),
     (
         "`moved_to`",
-        f"a feature with decoder cosine > {SAME_DIRECTION} whose shift has the other sign, is not within noise, and is at "
-        f"least half "
-        "as large; the nearest such",
+        f"of a feature that changed materially the nearest with decoder cosine > {SAME_DIRECTION} that did so the other way. "
+        "A fact, no verdict",
+    ),
+    ("`did_shift`", "shift on the variant's task domains − shift on the neutral domains, as the configuration names them"),
+))  # fmt: skip
+
+CONTROLS = Section("What stands beside a variant", ("name", "what is encoded instead of h_b", "what it explains"), (
+    ("`rerun`", "h_a again, in batches of another shape, on a tenth of the documents (by hash)", "numerical noise"),
+    ("`isotropic`", "h_a + a random direction with the token's own ‖δ‖", "overlap, by size alone"),
+    ("`rescaled`", "h_a · ‖h_b‖ / ‖h_a‖, token by token", "a change of the norm"),
+    ("`twin_1`, `twin_2`, ...", "the residuals of a twin: its own forward pass", "any change of the weights of that size"),
+    (
+        "`shuffled` (optional)",
+        "h_a + δ of a donor token (same domain, segment and position bin, another document, from the pilot), rescaled "
+        "to the token's own ‖δ‖",
+        "the change's spectrum, wherever it falls",
+    ),
+    ("`mean_shift` (optional)", "h_a + mean(δ) of the pilot", "a constant offset"),
+))  # fmt: skip
+
+EVIDENCE = Section("Evidence about a feature", ("name", "formula"), (
+    (
+        "`change_low`, `change_high`",
+        "with l_c the sums in cluster c of the larger side, s_c of the smaller, R = Σs_c / Σl_c and k = (Σl_c)² / Σl_c²: half "
+        "the interval of R is hypot(t_{k−1} · sqrt((k+1)/(k−1) · Σ(s_c − R·l_c)²) / Σl_c · k/(k+1), 1.96 · (1 − R)/(k + 1)) "
+        "about (kR + 1)/(k + 1): a ratio of cluster totals, with one more cluster in which nothing changed, since of what is "
+        "lost everywhere nothing varies",
     ),
     (
-        "`verdict`",
-        f"the first that holds: `untestable`; `within noise` (\\|shift\\| ≤ floor, or q ≥ {Q}, or z of the other sign "
-        "than shift: a rise smaller than the control's own); `near threshold` (share ≥ ½); `moved`; `does not fit` "
-        "(the layer's gate for that variant); else `suppressed` (shift < 0) or `amplified`",
+        "score",
+        "−ln(1 − size of the interval's end nearer to 0), 0 where it holds 0, less what the norm alone gives, "
+        "max(0, ln(1 − \\|change_rescaled\\|) − ln(1 − \\|change\\|)); a twin's × the variant's relative_shift / the twin's, "
+        f"at least ⅔. In units of the {USUAL_PERCENTILE}th percentile of the twins' scores among like features (at least "
+        f"{LEAST_UNIT}): {FREQUENCIES} classes of frequency in the base × {STRENGTHS} of strength there, by quantiles of the "
+        f"features that are counted in every run; with fewer features fewer frequencies, below {STRENGTHS * LEAST_FEATURES} "
+        f"no strengths, so that each class has {LEAST_FEATURES}. Falls and rises apart",
+    ),
+    (
+        "`q_twin`",
+        "(1 / draws + decoys that score at least as high / draws) / (features of the variant that do), monotone. The "
+        "variant's features are those counted, material, by more than the norm, at a layer whose gate is not `does not fit`; "
+        f"decoys all counted features of every twin. *Counted*: ≥ {SEEN_FIRINGS} firings of the side with more activation, "
+        f"k ≥ {SEEN_CLUSTERS}",
+    ),
+    (
+        "`q_replicates`",
+        "the same of the least score over all runs of the recipe; decoys: the least score over one twin of each run, for every "
+        f"way of taking them (at most {MOST_WAYS}), which share their twins: the 1 / draws is of the fewest twins of a run",
+    ),
+    (
+        "`detectable_loss`",
+        "the smallest loss, in steps of 1 %, whose score reaches the bar of what is claimed (where nothing is: the highest "
+        "decoy), had every run lost that, with its scatter in proportion to what stays; null: not even a complete loss does",
+    ),
+    ("`change_rescaled`", "change of b against the codes of `rescaled`"),
+    ("`twin_low`, `twin_high`; `replicate_low`, `replicate_high`", "range of the feature's change over twins; over runs"),
+    (
+        "`verdict` (`reason`)",
+        "the first that holds: `could not be seen` (`few_firings`, `few_clusters`: not counted); `does not fit` (`misfit`, "
+        "`run_misfit`: the layer's gate, of this run or another); `could not be seen` (`undetectable`: not material, and not "
+        "even a complete loss would stand out); `steady` (not material); `could not be seen` (`uneven`: material, but the "
+        "interval holds 0); `change of norm` (`norm`: change_rescaled is not material the same way); `suppressed`, `amplified` "
+        f"(`fell`, `rose`: q_replicates ≤ {Q}); `this run only` (`no_replicate`: q_twin ≤ {Q}, no other run); `could not be "
+        "seen` (`too_few`: beyond every decoy, but so few are that counting cannot tell); `this run only` (q_twin ≤ "
+        f"{Q}, and another run fires too seldom: `replicate_unseen`; all show it, but as much recurs among twins: "
+        "`recurs_by_chance`; one does not show it: `not_replicated`); `as in a random change` (`like_twins`)",
+    ),
+))  # fmt: skip
+
+CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
+    (
+        "`learned.gain`",
+        "(L_b − L_a) / \\|S\\|: on the variant's own task (`*task`) what was learned, on text that none was trained "
+        "for (`*neutral`) below 0 what it cost",
+    ),
+    ("`kl`", "mean over S of KL(p_a ‖ p_b)"),
+    (
+        "`layers.gain`",
+        "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / \\|S\\|, "
+        "the part made at or below the layer; sinks and BOS are not moved",
+    ),
+    (
+        "`features.gain` of j",
+        "Σ over tokens (g·W_dec,j)(b − a) / \\|S\\|, raw codes; g = mean over α from 0 to 1 of ∂L/∂h at h_b − αδ "
+        "(integrated gradients, Sundararajan, Taly and Yan 2017), by Gauss's rule of 3 points (`points`), in batches where "
+        "`completeness` would be missed by Patterson's (1968) nested ones of 7 and 15",
+    ),
+    (
+        "`layers.features`, `rest`",
+        "the sum over features; Σ g·(δ − (b − a)W_dec), what the dictionary cannot express. Together `layers.gain`, "
+        "but for `completeness`",
+    ),
+    (
+        "`completeness`",
+        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; the target is at most 2 %",
+    ),
+    ("`carrying_half`", "the least number of features that make half of `features`, the largest of its sign first"),
+    (
+        "interval, `q`",
+        "ratio of sums over clusters (Cochran 1977, section 6.3), Student's t; q by Benjamini and Hochberg over the "
+        "features that contribute in 5 clusters or more",
+    ),
+    ("`agreement`", "Pearson's correlation, over all features of a layer, of `features.gain` with another run's or a twin's"),
+    (
+        "`replicate_low`, `replicate_high`",
+        "over the variant and its replicates; a feature *carries* a change where q < 0.05 and both have one sign",
+    ),
+    (
+        "twins",
+        "of the first run of each recipe: what a random change of that size \"learns\", and the largest contribution "
+        "of one feature there, the floor",
     ),
 ))  # fmt: skip
 
@@ -171,19 +212,15 @@ CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", 
     (
         "intervention",
         "at every token that counts, in the variant's `resid_post` of that layer. *Restore*, where the pooled shift is "
-        "negative: add (a − b)₊·d, what is missing. *Ablate*, where it is positive: subtract (b − a)₊·d, what is too "
-        "much. a and b are encoded anew from both models, not read from the store",
+        "negative: add (a − b)₊·d, what is missing. *Ablate*, where it is positive: subtract (b − a)₊·d, what is too much. "
+        "a and b are encoded anew from both models",
     ),
     (
         "contexts",
-        "the feature's strongest under the ranking `decrease` (restore) or `increase` (ablate), of each document the "
-        "strongest one, at most `--contexts`; the models read the whole context window, with BOS as in the run",
+        "the feature's strongest under the ranking `decrease` (restore) or `increase` (ablate), one a document, at most "
+        "`--contexts`; the models read the whole context window, with BOS as in the run",
     ),
-    (
-        "positions",
-        "the context's peak and the tokens after it in its window, at most 31: where the change can act, as nothing "
-        "before it sees it",
-    ),
+    ("positions", "the context's peak and at most 31 tokens after it in its window: nothing before it sees the change"),
     (
         "KL",
         "KL(p_a ‖ p_b) of the next token in nats over the words that both models have: mean over positions, then over "
@@ -193,14 +230,21 @@ CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", 
     ("interval", "95 %, Student's t over the contexts' own changes, so that it is paired; below 8 contexts there is none"),
     (
         "controls",
-        "`--random` other features of the dictionary, drawn by a hash of `--seed` from the 200 that fire in the base "
-        "and are nearest to j in log density; the same amounts at the same tokens go along *their* directions. One may "
-        "lie close to d by chance: none is left out",
+        "`--random` other features, drawn by a hash of `--seed` from the 200 that fire in the base and are nearest to j in "
+        "log density; the same amounts at the same tokens go along *their* directions",
     ),
     (
         "rank",
         "j's place among itself and the controls, lowest KL first; it loses a tie. Rank 1 of 21 comes about once in 21 "
         "times where the feature is no better than they are",
+    ),
+    (
+        "a set (`--features`, `--top`, `--claimed`)",
+        "on sampled predictions as in \"Contributions\", of the task or of `--domain`: h_b − Σ_j (b − a)_j·W_dec,j over the "
+        "features of the set, at every token that counts; what goes of log p of the token that follows (`gain`; `opening`: of "
+        "the first token of answers) and of KL. Controls: as many features of like frequency, the same amounts along "
+        "theirs; bounds: δ taken back whole, and as far as the set moves each token along −δ. `efficiency`: what the set "
+        "takes, as a multiple of the latter. Intervals over clusters, of what goes and of what goes beyond the controls' mean",
     ),
 ))  # fmt: skip
 
@@ -211,21 +255,22 @@ def sections() -> list[Section]:
         tuple(_row(name, metric) for name, metric in METRICS.items() if bool(metric.formula) == has_formula)
         for has_formula in (True, False)
     )
-    columns = ("name", "formula", "unit, range", "excess", "question")
+    columns = ("name", "formula", "unit, range", "excess")
     return [
         FED,
         Section("Per layer, variant, and domain or segment (`layer_metrics`)", columns, from_sums),
         FEATURES,
         CONTROLS,
-        Section("Systematic change", columns, whole),
+        Section("Whole changes, without an interval", columns, whole),
         EVIDENCE,
+        CONTRIBUTIONS,
         CAUSAL_CHECK,
     ]
 
 
 def _row(name: str, metric: Metric) -> tuple[str, ...]:
     excess = "observed − control" if metric.sign > 0 else "control − observed"
-    cells = (metric.definition, _range(metric), excess if metric.has_excess else "–", metric.question)
+    cells = (metric.definition, _range(metric), excess if metric.has_excess else "–")
     return (f"`{name}`", *cells)
 
 

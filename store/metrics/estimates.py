@@ -1,7 +1,7 @@
-"""Sums over documents, ratios of them and functions of those, each with what every document adds to its error. Pure numpy.
+"""Sums over clusters of documents, ratios of them and functions of those, each with what every cluster adds to its error.
 
-For R = sum x_d / sum y_d, leaving document d out changes R by -r_d, r_d = (x_d - R y_d) / (sum y - y_d): its *influence*. A
-function of R has R's influence times its derivative at R. Definitions: docs/metrics.md, "Intervals".
+For R = sum x_c / sum y_c, leaving cluster c out changes R by -r_c, r_c = (x_c - R y_c) / (sum y - y_c): its *influence*. A
+function of R has R's influence times its derivative at R. Definitions: docs/metrics.md, "Intervals". Pure numpy.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum over documents.
+    """A sum over clusters.
 
     Attributes:
         total: the whole.
-        parts: float64 [documents], what each document adds; [0] where only the whole is known.
+        parts: float64 [clusters], what each cluster adds; [0] where only the whole is known.
     """
 
     total: float
@@ -25,11 +25,11 @@ class Sum:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and what each document adds to its error.
+    """A number and what each cluster adds to its error.
 
     Attributes:
         value: NaN where it is undefined.
-        influence: float64 [documents], minus the change that leaving the document out makes; [0] where only wholes are known.
+        influence: float64 [clusters], minus the change that leaving the cluster out makes; [0] where only wholes are known.
     """
 
     value: float
@@ -56,7 +56,7 @@ class Estimate:
 def ratio(x: Sum, y: Sum) -> Estimate:
     """sum x / sum y; NaN where sum y is not positive.
 
-    Its influence [documents] is not finite where one document holds all of y.
+    Its influence [clusters] is not finite where one cluster holds all of y.
     """
     if not y.total > 0:
         return Estimate(float("nan"), np.full(len(x.parts), np.nan))
@@ -79,21 +79,18 @@ class GroupSums:
     mean_norm: float
 
     @classmethod
-    def of_documents(
-        cls, documents: Mapping[str, np.ndarray], base_total_norm2: float, variant_total_norm2: float, mean_norm: float
+    def of_clusters(
+        cls, clusters: Mapping[str, np.ndarray], base_total_norm2: float, variant_total_norm2: float, mean_norm: float
     ) -> "GroupSums":
-        """Of arrays [documents]; one without tokens that count is left out."""
-        counts, sums = documents["n_tokens"] > 0, {}
-        for name, values in documents.items():
-            parts = np.asarray(values, dtype=np.float64)[counts]
-            sums[name] = Sum(float(parts.sum()), parts)
+        """Of arrays, float64 [clusters]."""
+        sums = {name: Sum(float(parts.sum()), parts) for name, parts in clusters.items()}
         return cls(sums, {"base": base_total_norm2, "variant": variant_total_norm2}, mean_norm)
 
     @classmethod
     def of_totals(
         cls, totals: Mapping[str, float], base_total_norm2: float, variant_total_norm2: float, mean_norm: float
     ) -> "GroupSums":
-        """Of numbers that are summed over documents already."""
+        """Of numbers that are summed over clusters already."""
         sums = {name: Sum(float(total), np.zeros(0)) for name, total in totals.items()}
         return cls(sums, {"base": base_total_norm2, "variant": variant_total_norm2}, mean_norm)
 
@@ -108,7 +105,7 @@ class GroupSums:
     def _about_mean(self, model: str) -> Sum:
         """sum ||h - mean(h)||^2, mean(h) the group's; 0 where that is float64 rounding.
 
-        Each document's part is known about the pilot's mean mu. The group's mean m lies off it: sum ||h - mu||^2 is larger by
+        Each cluster's part is known about the pilot's mean mu. The group's mean m lies off it: sum ||h - mu||^2 is larger by
         N ||m - mu||^2, which is taken off in proportion to the tokens.
         """
         norm2, n = self.sums[f"{model}_norm2"], self.sums["n_tokens"]

@@ -1,279 +1,234 @@
-"""Whether a feature's change is more than noise: tests over documents, noise floors, verdicts. Pure numpy and scipy.
+"""Whether the features of a layer changed by this training: each run beside its twins, and beside its replicates. Pure numpy.
 
-The unit is the document: tokens of one text are not independent. For feature j and document d,
-``D_d = sum over its counted tokens of (b - c)``, with b the variant's code and c the code of the base plus a random shift of
-the same size (the isotropic control). If the variant were nothing but noise of that size, b and c could be exchanged, and
-every D_d would be symmetric about 0. Definitions: docs/metrics.md, "Evidence about a feature".
+The chain from sums to verdicts, in one place: how much each feature changed (store/metrics/shares.py), what random changes
+of the weights of that size do (store/metrics/decoys.py), whether every replicate shows it, and what can be said
+(store/metrics/verdicts.py). Definitions: docs/metrics.md, "Evidence about a feature".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
-from store.metrics.thresholds import (
-    FLOOR_FEATURES,
-    FLOOR_PERCENTILE,
-    MOVED_SHARE,
-    NEAR_THRESHOLD,
-    POWER,
-    SAME_DIRECTION,
-    STRATUM_DOCUMENTS,
-    TESTABLE_DOCUMENTS,
-    TESTABLE_FIRINGS,
-    Q,
-)
-from store.names import VERDICTS
+from store.metrics import decoys
+from store.metrics.shares import Change, change_between, half_width, scatter, shrunk, widths
+from store.metrics.thresholds import Q
+from store.metrics.verdicts import Findings, is_counted, is_material, reasons, verdicts
 
-Neighbours = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""From features [n] to arrays (feature, other, cosine) of decoder pairs beyond SAME_DIRECTION, nearest first for each."""
+HALF = 0.5
+
+LEAST_RATIO = 2 / 3
+"""A decoy's score is divided by how much larger its twin is, up to 1.5 times: beyond that scores do not grow in proportion."""
+
+LOSS_STEP = 0.01
+"""The smallest loss that would have been claimed is looked for in such steps."""
 
 
 @dataclass(frozen=True)
-class PooledChange:
-    """How the features of one layer changed in one variant, all domains together; a, b, c: base, variant, isotropic control.
+class Side:
+    """One run beside the base: a variant, or a twin of it.
 
     Attributes:
-        sums: n11, n10, n01, n_documents, each [d_sae], over all domains.
-        shift: [d_sae] mean of b - a over the counted tokens.
-        shift_isotropic: [d_sae] mean of c - a over the same tokens.
-        near_threshold: [d_sae] share of the flips that are close to the threshold; NaN where there is none.
-        total, square: float64 [domains, d_sae], sums over the documents of each domain of D_d and of D_d^2.
-        n_documents: int [domains], all documents of each domain with counted tokens.
-        n_tokens: N, counted tokens of all domains.
+        sums: FEATURE_SUMS over all domains, [d_sae] each.
+        size: relative shift at the layer.
     """
 
     sums: Mapping[str, np.ndarray]
-    shift: np.ndarray
-    shift_isotropic: np.ndarray
-    near_threshold: np.ndarray
-    total: np.ndarray
-    square: np.ndarray
-    n_documents: np.ndarray
-    n_tokens: int
+    size: float
+
+    @cached_property
+    def change(self) -> Change:
+        """Of every feature."""
+        return Change.of(self.sums)
+
+    @cached_property
+    def firings(self) -> np.ndarray:
+        """int64 [d_sae]: of base or variant, whichever has more activation."""
+        fell = self.sums["b"] < self.sums["a"]
+        return self.sums["n11"] + np.where(fell, self.sums["n10"], self.sums["n01"])
+
+    @cached_property
+    def is_counted(self) -> np.ndarray:
+        """bool [d_sae]: see :func:`store.metrics.verdicts.is_counted`."""
+        return is_counted(self.firings, self.change.clusters)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """How many of the features that count lost half of their activation, and how many doubled it, whatever is material."""
+        change = self.change.value[self.is_counted]
+        return {"n_halved": float((change <= -HALF).sum()), "n_doubled": float((change >= HALF).sum())}
 
 
-def feature_evidence(change: PooledChange, neighbours: Neighbours, gate: str) -> dict[str, np.ndarray]:
-    """Everything that feature_stats says of the pooled domains beyond the sums; the whole chain in one place.
+@dataclass(frozen=True)
+class Member:
+    """A variant of a group of replicates, with what it is compared with.
+
+    Attributes:
+        own: the variant.
+        twins: random changes of its weights.
+        rescaled: sum of scaled activation [d_sae] of the base at the variant's norm.
+        fits: whether the dictionary still describes it at the layer.
+    """
+
+    own: Side
+    twins: Sequence[Side]
+    rescaled: np.ndarray
+    fits: bool
+
+    def size_ratio(self, twin: Side) -> float:
+        """How much larger the variant's change is than a twin's, at least LEAST_RATIO; 1 where neither changed."""
+        return max(LEAST_RATIO, self.own.size / twin.size) if twin.size > 0 else 1.0
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether it has twins, each at least half as large as it is at the layer: of smaller ones no decoy says anything."""
+        return bool(self.twins) and all(twin.size >= self.own.size / 2 for twin in self.twins)
+
+    @cached_property
+    def change_rescaled(self) -> np.ndarray:
+        """float64 [d_sae]: change against the base at the variant's norm."""
+        return change_between(self.rescaled, self.own.sums["b"])
+
+    def twin_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest change of each feature over its twins, [d_sae] each."""
+        changes = [twin.change.value for twin in self.twins]
+        return np.min(changes, axis=0), np.max(changes, axis=0)
+
+
+class Recipe:
+    """The members of a group of replicates at one layer: one variant, or several runs of one recipe.
 
     Args:
-        neighbours: called once, with the features that go beyond noise.
-        gate: the fit gate of this variant and layer, all domains together.
-
-    Returns:
-        Column -> array [d_sae]: floor, z, q, minimum_detectable (NaN where undefined), moved_to (-1 for none), verdict.
+        members: by variant; each with at least one twin.
+        material: share from which a change is material.
     """
-    sums, shift = change.sums, change.shift
-    z, se, df = document_z(change.total, change.square, change.n_documents)
-    p = p_values(z, df)
-    can_test = testable(sums["n11"], sums["n10"], sums["n01"], sums["n_documents"])
-    q = q_values(p, can_test)
-    floor = floors(change.shift_isotropic, (sums["n11"] + sums["n10"]) / max(1, change.n_tokens))
-    passes = beyond(shift, floor, z, q)
-    target = moved_to(shift, passes, neighbours(np.flatnonzero(passes)))
-    verdict = verdicts(
-        shift, passes=passes, testable=can_test, near_threshold=change.near_threshold, moved_to=target, gate=gate
-    )
-    return {
-        "floor": floor,
-        "z": z,
-        "q": q,
-        "minimum_detectable": minimum_detectable(se, df, change.n_tokens, p, q, can_test, floor),
-        "moved_to": np.where(verdict == "moved", target, -1),
-        "verdict": verdict,
-    }
 
+    def __init__(self, members: Mapping[str, Member], material: float) -> None:
+        self.members, self.material = members, material
+        of_first = next(iter(members.values())).own.sums
+        self.counted = counted = np.all([member.own.is_counted for member in members.values()], axis=0)
+        self.stratum = decoys.strata(of_first["n11"] + of_first["n10"], of_first["a"], counted)
+        self.falls, self.rises = (_Competition(members, material, counted, self.stratum, direction) for direction in (-1, 1))
 
-def strata(n_documents: np.ndarray) -> np.ndarray:
-    """The stratum of each domain, int [domains], from 0; -1 where a domain has no document.
+    def columns(self) -> dict[str, dict[str, np.ndarray]]:
+        """Variant -> columns of feature_stats, [d_sae] each, of all domains together."""
+        return {name: self._columns(name, member) for name, member in self.members.items()}
 
-    A domain of at least STRATUM_DOCUMENTS documents is a stratum. The smaller ones are one stratum together, and where that
-    is still too small it joins the smallest other one. Putting strata together adds the differences of their means to the
-    variance: too wide rather than too narrow (Cochran 1977, section 5A.12).
+    def _columns(self, name: str, member: Member) -> dict[str, np.ndarray]:
+        fell = member.own.change.value < 0
+        q_twin, q_replicates = (
+            np.where(fell, falls, rises)
+            for falls, rises in ((self.falls.q_twin[name], self.rises.q_twin[name]), (self.falls.q_all, self.rises.q_all))
+        )
+        detectable_loss = self._detectable_loss(name, member.own)
+        findings = Findings(
+            change=member.own.change.value,
+            is_sure=member.own.change.nearest != 0,
+            firings=member.own.firings,
+            clusters=member.own.change.clusters,
+            detectable=~np.isnan(detectable_loss),
+            material=self.material,
+            rescaled=member.change_rescaled,
+            fits=member.fits,
+            all_fit=all(each.fits for each in self.members.values()),
+            q_twin=q_twin,
+            q_replicates=q_replicates,
+            beyond_all=np.where(fell, self.falls.beyond_all(name), self.rises.beyond_all(name)),
+            others_counted=self.counted,
+            replicates=len(self.members) - 1,
+        )
+        reason = reasons(findings)
+        low, high = member.twin_range()
+        columns = {
+            "detectable_loss": detectable_loss,
+            "change_rescaled": member.change_rescaled,
+            "twin_low": low,
+            "twin_high": high,
+            "q_twin": q_twin,
+            "verdict": verdicts(reason),
+            "reason": reason,
+        }
+        if len(self.members) > 1:
+            changes = [each.own.change.value for each in self.members.values()]
+            of_group = {"replicate_low": np.min(changes, axis=0), "replicate_high": np.max(changes, axis=0)}
+            columns |= of_group | {"q_replicates": q_replicates}
+        return columns
 
-    Args:
-        n_documents: int [domains].
-    """
-    n_documents = np.asarray(n_documents)
-    own = n_documents >= STRATUM_DOCUMENTS
-    small = (n_documents > 0) & ~own
-    out = np.full(len(n_documents), -1)
-    out[own] = np.arange(own.sum())
-    together = n_documents[small].sum()
-    if together >= STRATUM_DOCUMENTS or not own.any():
-        out[small] = own.sum()
-    elif small.any():
-        out[small] = out[own][np.argmin(n_documents[own])]
-    return out
+    def _detectable_loss(self, name: str, own: Side) -> np.ndarray:
+        """The smallest loss [d_sae] that would have stood out, had every run lost that; NaN: not even a complete one.
 
-
-def document_z(total: np.ndarray, square: np.ndarray, n_documents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether D_d differs from 0 over documents.
-
-    Args:
-        total: float64 [domains, d_sae], sum of D_d over the documents of each domain; a document where nothing fires is 0.
-        square: the same of D_d^2.
-        n_documents: int [domains], all documents of the domain with counted tokens.
-
-    Returns:
-        (z, se, df), each [d_sae]: z = sum of all D_d / se; se^2 = sum over :func:`strata` s of V_s,
-        V_s = n_s / (n_s - 1) * (sum D_d^2 - (sum D_d)^2 / n_s); df = (sum V_s)^2 / sum(V_s^2 / (n_s - 1)), Satterthwaite's:
-        a feature that fires in one small domain has that domain's degrees of freedom, not the corpus's.
-        z and df are NaN where se is 0, all three where there are fewer than two documents.
-    """
-    stratum = strata(n_documents)
-    variance = np.zeros(total.shape[1])
-    per_df = np.zeros(total.shape[1])
-    for number in range(stratum.max(initial=-1) + 1):
-        within = stratum == number
-        n = int(np.asarray(n_documents)[within].sum())
-        if n < 2:  # the only documents there are
-            continue
-        sum_, sum2 = total[within].sum(axis=0), square[within].sum(axis=0)
-        scatter = sum2 - sum_**2 / n
-        part = n / (n - 1) * np.where(scatter > 1e-12 * sum2, scatter, 0.0)  # below: rounding
-        variance += part
-        per_df += part**2 / (n - 1)
-    defined = variance > 0
-    se = np.sqrt(variance) if np.sum(n_documents) > 1 else np.full(len(variance), np.nan)
-    z = np.divide(total.sum(axis=0), se, out=np.full(len(se), np.nan), where=defined)
-    df = np.divide(variance**2, per_df, out=np.full(len(se), np.nan), where=defined & (per_df > 0))
-    return z, se, df
-
-
-def p_values(z: np.ndarray, df: np.ndarray) -> np.ndarray:
-    """Two-sided p [d_sae] of each z [d_sae] from t with df [d_sae] degrees of freedom; NaN where z is."""
-    return 2 * stats.t.sf(np.abs(z), df)
-
-
-def testable(n11: np.ndarray, n10: np.ndarray, n01: np.ndarray, n_documents: np.ndarray) -> np.ndarray:
-    """bool [d_sae]: at least TESTABLE_FIRINGS of base and variant together, in at least TESTABLE_DOCUMENTS documents."""
-    return (2 * n11 + n10 + n01 >= TESTABLE_FIRINGS) & (n_documents >= TESTABLE_DOCUMENTS)
-
-
-def q_values(p: np.ndarray, testable: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg's adjusted p over the testable features; NaN for the others.
-
-    A testable feature without a p (b and c agree in every document) is no discovery and counts as p = 1.
-
-    Args:
-        p: [d_sae], NaN where there is none.
-        testable: bool [d_sae].
-
-    Returns:
-        [d_sae].
-    """
-    q = np.full(len(p), np.nan)
-    if np.any(testable):
-        q[testable] = stats.false_discovery_control(np.where(np.isnan(p[testable]), 1.0, p[testable]), method="bh")
-    return q
-
-
-def floors(shift_isotropic: np.ndarray, freq_base: np.ndarray) -> np.ndarray:
-    """What noise of that size does to features of like frequency, [d_sae].
-
-    FLOOR_PERCENTILE of |shift_isotropic| over the FLOOR_FEATURES features around each one in the order of ``freq_base``
-    (ties by feature number; the feature itself is among them; at either end the outermost ones). All features where a
-    dictionary has no more than that.
-    """
-    size = np.abs(np.asarray(shift_isotropic, dtype=np.float64))
-    n, width = len(size), FLOOR_FEATURES
-    if n <= width:
-        return np.full(n, np.percentile(size, FLOOR_PERCENTILE) if n else np.nan)
-    order = np.argsort(freq_base, kind="stable")
-    windows = np.lib.stride_tricks.sliding_window_view(size[order], width)
-    place = (width - 1) * FLOOR_PERCENTILE / 100
-    lower = int(place)
-    values = np.empty(len(windows))
-    for start in range(0, len(windows), 4096):  # a copy of all windows would be large
-        chunk = np.partition(windows[start : start + 4096], (lower, lower + 1), axis=1)[:, lower : lower + 2]
-        values[start : start + 4096] = chunk[:, 0] + (place - lower) * (chunk[:, 1] - chunk[:, 0])
-    out = np.empty(n)
-    out[order] = values[np.clip(np.arange(n) - width // 2, 0, n - width)]
-    return out
-
-
-def minimum_detectable(
-    se: np.ndarray, df: np.ndarray, n_tokens: int, p: np.ndarray, q: np.ndarray, testable: np.ndarray, floor: np.ndarray
-) -> np.ndarray:
-    """The |shift| from which on this many documents would have shown a change with probability POWER, [d_sae].
-
-    max(floor, t_{1 - alpha/2} * se / N) + t_{POWER} * se / N, alpha the largest p that was rejected, at least
-    Q / testable features: the estimate must pass floor and test, and a shift that lies exactly there falls short half the time.
-    NaN for features that are not testable: no shift of theirs would have been claimed.
-    """
-    out = np.full(len(se), np.nan)
-    if not np.any(testable):
+        Its scatter over clusters is taken as the observed, in proportion to what stays; where it rose, as of its rise.
+        """
+        sums = own.sums
+        clusters = np.divide(sums["a"] ** 2, sums["cluster_a2"], out=np.zeros(len(sums["a"])), where=sums["a"] > 0)
+        firings = sums["n11"] + sums["n10"]
+        stays = np.divide(sums["b"], sums["a"], out=np.full(len(clusters), np.nan), where=sums["a"] > 0)
+        observed = scatter(sums["cluster_b2"], sums["cluster_ab"], sums["cluster_a2"], stays, sums["a"])
+        relative = np.divide(observed, stays, out=np.zeros(len(stays)), where=stays > 0)
+        bar = self.falls.unit * self.falls.bar(name)
+        out, of_clusters = np.full(len(stays), np.nan), widths(clusters)
+        for loss in np.append(np.arange(self.material, 1.0, LOSS_STEP), 1.0)[::-1]:
+            rest = np.full(len(stays), 1 - loss)
+            at_most = shrunk(rest, clusters) + half_width(rest, relative * rest, of_clusters)
+            with np.errstate(invalid="ignore"):
+                claimed = (at_most < 1) & (-np.log(at_most) >= bar)
+            out[claimed] = loss
+        out[~is_counted(firings, clusters) | (not all(member.fits for member in self.members.values()))] = np.nan
         return out
-    alpha = max(Q / np.sum(testable), np.max(p[testable & (q < Q)], initial=0.0))
-    known = np.where(np.isnan(df), np.inf, df)[testable]  # se is 0 there: the floor decides
-    error = se[testable] / n_tokens
-    out[testable] = np.maximum(floor[testable], stats.t.isf(alpha / 2, known) * error) + stats.t.ppf(POWER, known) * error
-    return out
 
 
-def beyond(shift: np.ndarray, floor: np.ndarray, z: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """bool [d_sae]: |shift| > floor, q < Q, and z has the sign of the shift.
+class _Competition:
+    """Features of a group against the decoys of its twins, in one direction.
 
-    The last because z compares with the control: a rise that is smaller than the control's own is no rise.
+    Attributes:
+        unit: [d_sae], what scores are measured in.
+        q_twin: variant -> [d_sae], of its own changes; NaN where not in question.
+        q_all: [d_sae], of what every member shows; NaN where one does not, or there is one member only.
     """
-    return (np.abs(shift) > floor) & (q < Q) & (z * shift > 0)
 
+    def __init__(
+        self, members: Mapping[str, Member], material: float, counted: np.ndarray, stratum: np.ndarray, direction: int
+    ) -> None:
+        of_twins = {
+            name: [
+                np.where(twin.is_counted, decoys.scores(twin.change, direction, member.size_ratio(twin)), 0.0)
+                for twin in member.twins
+            ]
+            for name, member in members.items()
+        }
+        self.unit = decoys.units([one for twins in of_twins.values() for one in twins], stratum, counted)
+        own = {name: self._own(member, material, direction) / self.unit for name, member in members.items()}
+        self._alone = {name: (own[name], [one / self.unit for one in of_twins[name]]) for name in members}
+        self.q_twin = {name: decoys.false_shares(*self._alone[name], len(of_twins[name])) for name in members}
+        self._all = (np.min(list(own.values()), axis=0), [one / self.unit for one in decoys.shared(list(of_twins.values()))])
+        fewest = min(map(len, of_twins.values()))
+        several = len(members) > 1
+        self.q_all = decoys.false_shares(*self._all, fewest) if several else np.full(len(stratum), np.nan)
 
-def moved_to(
-    shift: np.ndarray, passes: np.ndarray, neighbours: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """The neighbour that took over a feature's activation, or gave it, int64 [d_sae]; -1 for none.
+    def bar(self, name: str) -> float:
+        """The score, in units, from which on a change stands out: in all members, or in the only one."""
+        targets, of_draws = self._judged(name)
+        return decoys.bar(targets, self.q_all if len(self.q_twin) > 1 else self.q_twin[name], of_draws, Q)
 
-    Args:
-        shift: [d_sae].
-        passes: bool [d_sae], :func:`beyond`; both features must.
-        neighbours: arrays (feature, other, cosine) of pairs, nearest first for each feature; pairs that are not beyond
-            SAME_DIRECTION are ignored.
+    def beyond_all(self, name: str) -> np.ndarray:
+        """bool [d_sae]: the change scores higher than every decoy that was drawn: in all members, or in the only one."""
+        targets, of_draws = self._judged(name)
+        return targets > max(float(of_draw.max(initial=0.0)) for of_draw in of_draws)
 
-    Returns:
-        The nearest other whose shift has the other sign and is at least MOVED_SHARE times as large.
-    """
-    feature, other, cosine = (np.asarray(column) for column in neighbours)
-    out = np.full(len(shift), -1, dtype=np.int64)
-    if not len(feature):
-        return out
-    taken = (
-        (cosine > SAME_DIRECTION)
-        & passes[feature]
-        & passes[other]
-        & (shift[feature] * shift[other] < 0)
-        & (np.abs(shift[other]) >= MOVED_SHARE * np.abs(shift[feature]))
-    )
-    first, place = np.unique(feature[taken], return_index=True)
-    out[first] = other[taken][place]
-    return out
+    def _judged(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        return self._all if len(self.q_twin) > 1 else self._alone[name]
 
+    @staticmethod
+    def _own(member: Member, material: float, direction: int) -> np.ndarray:
+        """Scores [d_sae] of the changes in question: counted, material, and by more than the norm; 0 of the others.
 
-def verdicts(
-    shift: np.ndarray,
-    *,
-    passes: np.ndarray,
-    testable: np.ndarray,
-    near_threshold: np.ndarray,
-    moved_to: np.ndarray,
-    gate: str,
-) -> np.ndarray:
-    """What can be said of each feature: the first of docs/metrics.md's list that holds, one of store.names.VERDICTS.
-
-    Args:
-        shift: [d_sae].
-        passes: bool [d_sae], :func:`beyond`.
-        testable: bool [d_sae].
-        near_threshold: [d_sae] share of flips close to the threshold; NaN where there is none.
-        moved_to: int [d_sae], -1 for none.
-        gate: the layer's fit gate for this variant.
-    """
-    suppressed, amplified, moved, does_not_fit, near, within_noise, untestable = VERDICTS
-    misfit = np.full(len(shift), gate == does_not_fit)
-    return np.select(
-        [~testable, ~passes, near_threshold >= NEAR_THRESHOLD, moved_to >= 0, misfit, shift < 0],
-        [untestable, within_noise, near, moved, does_not_fit, suppressed],
-        amplified,
-    )
+        What the norm alone gives is taken off: twins do not share a variant's norm, and the runs of a recipe do.
+        """
+        change = member.own.change
+        asked = member.own.is_counted & is_material(change.value, member.change_rescaled, material) & member.fits
+        whole, beside_norm = (
+            -np.log1p(-np.clip(direction * share, 0.0, 1 - 1e-12)) for share in (change.value, member.change_rescaled)
+        )
+        score = decoys.scores(change, direction) - np.maximum(whole - beside_norm, 0.0)
+        return np.where(asked, np.maximum(score, 0.0), 0.0)

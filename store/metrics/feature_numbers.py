@@ -10,13 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from store.metrics.thresholds import FIT_FVU, FIT_TIMES, MISFIT_FVU, MISFIT_TIMES, NEARLY_ALL
+from store.metrics.shares import change_between
+from store.metrics.thresholds import FIT_FVU, FIT_TIMES, MATERIAL, MISFIT_FVU, MISFIT_TIMES, NEARLY_ALL
 from store.names import GATES, KINDS
 
-FEATURE_SUMS = ("n11", "n10", "n01", "n_documents", "near", "a", "b", "a2", "b2", "both_a", "both_b")
-"""Per feature and domain: tokens where it fires in both / base only / variant only, documents where it fires in either,
-of the tokens where one side only fires those where it does so near the threshold, sums of a, b, a^2, b^2 over all tokens,
-and of a and b over the tokens where both fire."""
+FEATURE_SUMS = (
+    "n11", "n10", "n01", "n_documents", "n_clusters", "near", "a", "b", "a2", "b2", "both_a", "both_b",
+    "cluster_a2", "cluster_b2", "cluster_ab",
+)  # fmt: skip
+"""Per feature and domain: tokens where it fires in both / base only / variant only, documents and clusters where it fires in
+either, of the tokens where one side only fires those where it does so near the threshold, sums of a, b, a^2, b^2 over all
+tokens, and of a and b over the tokens where both fire; with A_c, B_c the sums of a and b in cluster c, the sums over clusters
+of A_c^2, B_c^2 and A_c B_c."""
 
 HISTOGRAM_BINS = 32
 """Half-octave bins over 2^-8 .. 2^8 times the layer's activation unit."""
@@ -34,16 +39,17 @@ def fit_gate(fvu_base: float, fvu_variant: float) -> str:
     return fits if fvu_variant <= min(FIT_FVU, FIT_TIMES * fvu_base) else strained
 
 
-def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, np.ndarray]:
+def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int, material: float = MATERIAL) -> dict[str, np.ndarray]:
     """The feature metrics that a store keeps, from the sums of one variant, layer and domain; the others are VIRTUAL columns.
 
     Args:
-        sums: an array [features] for each of :data:`FEATURE_SUMS`.
+        sums: an array [features] for each of :data:`FEATURE_SUMS`; n_documents and n_clusters may be left out.
         n_tokens: N, the counted tokens of the domain at the layer.
+        material: share from which a change is material.
 
     Returns:
         Column of feature_stats -> array [features]; NaN where undefined. ``shift`` and the means are scaled activation
-        per counted token; ``kind`` is without a noise floor; ``std_shift`` divides by sqrt((var_a + var_b) / 2), population
+        per counted token; ``std_shift`` divides by sqrt((var_a + var_b) / 2), population
         variances over the N tokens.
     """
     mean_a, mean_b = sums["a"] / n_tokens, sums["b"] / n_tokens
@@ -51,15 +57,14 @@ def feature_values(sums: Mapping[str, np.ndarray], n_tokens: int) -> dict[str, n
     shift = (sums["b"] - sums["a"]) / n_tokens
     variance_a = np.maximum(sums["a2"] / n_tokens - mean_a**2, 0.0)
     variance_b = np.maximum(sums["b2"] / n_tokens - mean_b**2, 0.0)
-    rates = firing_rates(sums, n_tokens)
     return {
         "n_tokens": np.full(np.shape(shift), n_tokens),
-        **{name: sums[name] for name in ("n11", "n10", "n01", "n_documents")},
+        **{name: sums[name] for name in ("n11", "n10", "n01", "n_documents", "n_clusters") if name in sums},
         "mean_base": mean_a,
         "shift": shift,
         "std_shift": _ratios(shift, np.sqrt((variance_a + variance_b) / 2)),
         "magnitude_ratio": _ratios(sums["both_b"], sums["both_a"]),
-        "kind": feature_kind(shift, rates["suppression"], rates["emergence"]),
+        "kind": feature_kind(change_between(sums["a"], sums["b"]), material),
     }
 
 
@@ -83,55 +88,37 @@ def firing_rates(sums: Mapping[str, np.ndarray], n_tokens: int | np.ndarray) -> 
     }
 
 
-def feature_kind(
-    shift: np.ndarray, suppression: np.ndarray, emergence: np.ndarray, floor: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """Name the change of each feature: one of :data:`KINDS`, as an array of strings [d_sae]; all arguments [d_sae].
+def feature_kind(change: np.ndarray, material: float) -> np.ndarray:
+    """Name the change of each feature: one of :data:`KINDS`, as an array of strings [features].
 
-    ``unchanged`` where |shift| <= floor, the noise floor of :func:`store.metrics.evidence.floors` (0 without controls).
-
-    The sign of ``shift`` decides first, so that a feature that fires on other tokens than before is named by whether its
-    mean fell or rose: down is ``vanished`` where at least 9 in 10 of the base's firings are gone, else ``attenuated``;
-    up is ``appeared`` where at least 9 in 10 of the variant's firings are new, else ``amplified``.
-    """
-    vanished, attenuated, unchanged, amplified, appeared = KINDS
-    return np.select(
-        [np.abs(shift) <= floor, (shift < 0) & (suppression >= NEARLY_ALL), shift < 0, emergence >= NEARLY_ALL],
-        [unchanged, vanished, attenuated, appeared],
-        amplified,
-    )
-
-
-def systematic_share(
-    total_norm2: float, document_norm2_sum: float, n_tokens: int, document_n2_sum: float, code_delta_norm2_sum: float
-) -> float:
-    """The share of the latent change that points the same way on every token: unbiased about 0 where none does.
+    ``vanished`` where at least 9 tenths are lost, ``weakened`` where a material share is; ``appeared`` where at least 9 tenths
+    are new, ``strengthened`` where a material share is; else ``steady``.
 
     Args:
-        total_norm2: ||sum_d S_d||^2, S_d the sum of b - a over the counted tokens of document d.
-        document_norm2_sum: sum_d ||S_d||^2.
-        n_tokens: N, of all or of each.
-        document_n2_sum: sum_d n_d^2, n_d the document's counted tokens.
-        code_delta_norm2_sum: sum over all counted tokens of ||b - a||^2.
-
-    Returns:
-        [(total_norm2 - document_norm2_sum) / (N^2 - document_n2_sum)] / [code_delta_norm2_sum / N]: only pairs of
-        different documents enter. 1 where every token changes alike, may be negative; NaN below two documents or where
-        nothing changed.
+        change: [features], of :func:`store.metrics.shares.change_between`.
+        material: share from which a change is material.
     """
-    return _ratio(
-        _ratio(total_norm2 - document_norm2_sum, n_tokens**2 - document_n2_sum), _ratio(code_delta_norm2_sum, n_tokens)
-    )
+    vanished, weakened, steady, strengthened, appeared = KINDS
+    bounds = [change <= -NEARLY_ALL, change <= -material, change >= NEARLY_ALL, change >= material]
+    return np.select(bounds, [vanished, weakened, appeared, strengthened], steady)
 
 
-def beyond_noise(shift: np.ndarray, shift_isotropic: np.ndarray) -> tuple[int, float]:
-    """(number, share of sum |shift|) of the features whose |shift| exceeds every feature's |shift_isotropic|.
+def neighbour_against(
+    change: np.ndarray, material: np.ndarray, neighbours: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """The nearest decoder neighbour that changed materially the other way, int64 [d_sae]; -1 for none.
 
-    The share is NaN where no feature shifted at all. Both arguments [d_sae].
+    Args:
+        change: [d_sae].
+        material: bool [d_sae]; both features must be.
+        neighbours: arrays (feature, other, cosine) of decoder pairs beyond SAME_DIRECTION, nearest first for each feature.
     """
-    size = np.abs(shift)
-    beyond = size > np.max(np.abs(shift_isotropic), initial=0.0)
-    return int(beyond.sum()), _ratio(size[beyond].sum(), size.sum())
+    feature, other, _ = (np.asarray(column) for column in neighbours)
+    out = np.full(len(change), -1, dtype=np.int64)
+    against = material[feature] & material[other] & (change[feature] * change[other] < 0)
+    first, place = np.unique(feature[against], return_index=True)
+    out[first] = other[against][place]
+    return out
 
 
 def histogram_edges(activation_unit: float) -> np.ndarray:
@@ -142,10 +129,6 @@ def histogram_edges(activation_unit: float) -> np.ndarray:
 def power_of_two(value: float) -> float:
     """The power of two nearest to a positive number (in the logarithm); 1 where there is none."""
     return float(2.0 ** np.round(np.log2(value))) if value > 0 else 1.0
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator) / float(denominator) if denominator > 0 else float("nan")
 
 
 def _ratios(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 
 from store.metrics.estimates import Estimate, GroupSums
 
-SIZE, FEATURES, BEYOND, COUNTS, FIT, SHAPE = (
-    "How large is the change", "Are the same features on", "More than noise", "How many features are on",
+SIZE, FEATURES, RANDOM, COUNTS, FIT, SHAPE = (
+    "How large is the change", "Are the same features on", "Beside a random change of the weights", "How many features are on",
     "Does the dictionary fit", "Shape of the change",
 )  # fmt: skip
 """The panels in which the app shows metrics."""
@@ -26,14 +26,14 @@ class Metric:
     Attributes:
         label: what the app calls it.
         definition: its formula, for people; Markdown.
-        formula: the same, to be worked out; None where sums over documents do not suffice: it has no interval then.
+        formula: the same, to be worked out; None where the sums of documents do not suffice: it has no interval then.
         question: what it answers.
         panel: where the app shows it.
         unit: '' for a bare number.
         low, high: the bounds that the definition sets; None where there is none.
         sign: 1 where a higher value says that more changed, -1 where a lower one does.
         is_change: whether it compares the two models, rather than describing one of them.
-        has_excess: whether it can exceed a control: one made of the same size differs from the variant in it.
+        has_excess: whether it can exceed a control or twin: one made of the same size differs from the variant in it.
         format: of numbers in charts, d3's.
     """
 
@@ -63,7 +63,7 @@ class Metric:
         return self.low is not None and self.low >= 0
 
     def excess(self, observed: float, control: float) -> float:
-        """How much more changed than under a control: positive where more did, whichever way the metric goes."""
+        """How much more changed than under a control or twin: positive where more did, whichever way the metric goes."""
         return self.sign * (observed - control)
 
 
@@ -106,26 +106,23 @@ METRICS: dict[str, Metric] = {
         "L1 divergence", "mean ‖b − a‖₁", lambda group: group.ratio("l1_divergence"),
         "How much activation moved?", FEATURES, "scaled activation per token", low=0, has_excess=True, format=",.3~r",
     ),
-    "n_beyond_noise": Metric(
-        "Features beyond noise",
-        "features whose \\|shift\\| exceeds the largest \\|shift\\| of any feature under `isotropic`. Beside it the same count "
-        "for `shuffled` and `mean_shift`; it is 0 for `isotropic` by definition",
-        None, "How many move further than noise moves any?", BEYOND, "features", low=0, format=",.0f",
-    ),
-    "share_beyond_noise": Metric(
-        "Their share", "their share of Σ\\|shift\\|", None,
-        "How much of the shift is theirs?", BEYOND, "share of all |shift|", 0, 1,
-    ),
-    "systematic_share": Metric(
-        "Systematic share",
-        "with S_d = Σ_{t∈d}(b − a): [(‖ΣS_d‖² − Σ‖S_d‖²) / (N² − Σn_d²)] / [Σ_t‖b − a‖² / N]: the share of the latent change "
-        "that points the same way on every token, 1 where all change alike; only pairs of different documents enter, which "
-        "makes it unbiased about 0 (so it has no bounds)",
-        None, "Does the change point the same way on every token?", BEYOND, "share of the latent change", has_excess=True,
-    ),
     "l0_inflation": Metric(
         "L0 inflation", "l0_variant / l0_base", lambda group: group.ratio("l0_variant", "l0_base"),
-        "Noise lights up more features; does this?", BEYOND, "variant / base", low=0, has_excess=True,
+        "A random change turns more features on; does this one?", RANDOM, "variant / base", low=0, has_excess=True,
+    ),
+    "n_seen": Metric(
+        "Features that could be seen",
+        "features that fire in base or variant and have another verdict than `could not be seen` and `does not fit`; without "
+        "verdicts those counted (often enough, in clusters enough)",
+        None, "Of how many features could a change have been seen?", RANDOM, "features", low=0, is_change=False, format=",.0f",
+    ),
+    "n_halved": Metric(
+        "Lost half or more", "counted features with change ≤ −0.5", None,
+        "How many features lost at least half of their activation?", RANDOM, "features", low=0, has_excess=True, format=",.0f",
+    ),
+    "n_doubled": Metric(
+        "Doubled or more", "counted features with change ≥ 0.5", None,
+        "How many features at least doubled their activation?", RANDOM, "features", low=0, has_excess=True, format=",.0f",
     ),
     "l0_base": Metric(
         "L0 in base", "mean number of active features, in the base", lambda group: group.ratio("l0_base"),
@@ -172,15 +169,15 @@ METRICS: dict[str, Metric] = {
 
 def panels() -> dict[str, list[str]]:
     """Panel -> the names of its metrics, in their order."""
-    found: dict[str, list[str]] = {panel: [] for panel in (SIZE, FEATURES, BEYOND, COUNTS, FIT, SHAPE)}
+    found: dict[str, list[str]] = {panel: [] for panel in (SIZE, FEATURES, RANDOM, COUNTS, FIT, SHAPE)}
     for name, metric in METRICS.items():
         found.setdefault(metric.panel, []).append(name)
     return found
 
 
 def estimates(group: GroupSums) -> dict[str, Estimate]:
-    """Every metric that follows from sums over documents, by its name, with what each document adds to its error."""
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # a metric that hangs on a single document
+    """Every metric that follows from the sums of documents, by its name, with what each cluster adds to its error."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # a metric that hangs on a single cluster
         return {name: metric.formula(group) for name, metric in METRICS.items() if metric.formula}
 
 

@@ -1,11 +1,17 @@
-"""Why a feature's verdict is what it is, in sentences with the numbers that decided (store/metrics/evidence.py)."""
+"""Why a feature's verdict is what it is, in sentences with the numbers that decided (store/metrics/verdicts.py)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from store.metrics.thresholds import POWER, TESTABLE_DOCUMENTS, TESTABLE_FIRINGS, Q
+from store.metrics.change_summary import RANDOM
+from store.metrics.feature_columns import share
+from store.metrics.thresholds import SEEN_CLUSTERS, SEEN_FIRINGS
+from store.numbers import percent
+
+NEVER_FIRED = "Could not be seen: on this corpus it fires neither in the base nor in the variant."
+NO_VERDICT = "No verdict: no twins of this variant, random changes of its weights, were read to compare with."
 
 
 def reason(row: Mapping[str, Any] | None) -> str:
@@ -16,60 +22,135 @@ def reason(row: Mapping[str, Any] | None) -> str:
             never fired.
     """
     if row is None:
-        return "Could not have been seen here: on this corpus it fires neither in the base nor in the variant."
-    verdict = row["verdict"]
-    if pd.isna(verdict):
-        return "No verdict: there is no isotropic control to compare with."
-    if verdict == "untestable":
-        firings = 2 * row["n11"] + row["n10"] + row["n01"]
-        return (
-            f"Could not have been seen here: base and variant together fire {firings:,} times, in {row['n_documents']:,} "
-            f"documents. A test needs {TESTABLE_FIRINGS} firings in {TESTABLE_DOCUMENTS} documents."
-        )
-    if verdict == "within noise":
-        return f"Tested, and no change found: {_why_noise(row)} {_sensitivity(row)}"
-    beyond_floor = f"The shift of {row['shift']:+.3g} is beyond the floor of {row['floor']:.3g}"
-    change = f"{beyond_floor} and holds over documents ({_test(row)})"
-    if verdict == "near threshold":
-        return (
-            f"{change}, but {row['near_threshold']:.0%} of the tokens where it starts or stops firing are within 5 % of its "
-            "threshold: a small change of any kind would look the same."
-        )
-    if verdict == "moved":
-        direction = "rose" if row["shift"] < 0 else "fell"
-        return f"{change}, while feature {int(row['moved_to'])}, with a similar decoder direction, {direction} in its place."
-    if verdict == "does not fit":
-        return f"{change}, but at this layer the dictionary does not reconstruct the variant: features there prove nothing."
-    return f"{change}."
+        return NEVER_FIRED
+    if pd.isna(row["verdict"]):
+        return f"{NO_VERDICT} {_changed(row)}."
+    return _SENTENCES[row["reason"]](row)
 
 
-def _why_noise(row: Mapping[str, Any]) -> str:
-    """Which condition of :func:`store.metrics.evidence.beyond` failed, the first in its order."""
-    if abs(row["shift"]) <= row["floor"]:
-        return (
-            f"its shift of {row['shift']:+.3g} is within the floor of {row['floor']:.3g}, what a random change of the same "
-            "size does to features of like frequency."
-        )
-    if pd.isna(row["z"]):
-        return f"its shift of {row['shift']:+.3g} is the same as under a random change, document by document."
-    if row["q"] >= Q:
-        return f"its shift of {row['shift']:+.3g} does not differ from a random change's over documents ({_test(row)})."
+def _few_firings(row: Mapping[str, Any]) -> str:
+    n = row["n11"] + (row["n10"] if row["change"] < 0 else row["n01"])
+    return f"Could not be seen: it fires on {n:,} tokens; to tell a material change from chance takes {SEEN_FIRINGS}."
+
+
+def _few_clusters(row: Mapping[str, Any]) -> str:
     return (
-        f"its shift of {row['shift']:+.3g} is on the same side as a random change's of that size "
-        f"({row['shift_isotropic']:+.3g}), and smaller."
+        f"Could not be seen: it fires in {row['n_clusters']:,} clusters of texts (templates, articles, works), its "
+        f"activation on fewer than {SEEN_CLUSTERS} that share it evenly."
     )
 
 
-def _sensitivity(row: Mapping[str, Any]) -> str:
-    """From where on a change would have been found; a complete loss is a shift of -mean_base."""
-    least, mean = row["minimum_detectable"], row["mean_base"]
-    found = f"A shift of {least:.3g} or more would have been found {POWER:.0%} of the time"
-    if least > mean:
-        return f"{found}; its mean in the base is {mean:.3g}, so that even a complete loss may not have been seen."
-    return f"{found}: a loss of {least / mean:.0%} of its mean in the base."
+def _undetectable(_row: Mapping[str, Any]) -> str:
+    return f"Could not be seen: even had it vanished, {RANDOM} do as much to features that are as rare and as weak."
 
 
-def _test(row: Mapping[str, Any]) -> str:
-    q = "q < 0.0001" if row["q"] < 1e-4 else f"q = {row['q']:.2g}"
-    return f"z = {row['z']:.1f}, {q}"
+def _uneven(row: Mapping[str, Any]) -> str:
+    return f"Could not be seen: {_changed(row, begins=False)}, which rests on few texts: the interval holds no change as well."
 
+
+def _steady(row: Mapping[str, Any]) -> str:
+    least = row["detectable_loss"]
+    shown = ", had every run shown it" if pd.notna(row["replicate_low"]) else ""
+    found = "" if pd.isna(least) else f" A loss of {percent(least)} or more would have stood out from random changes{shown}."
+    return f"Steady: {_changed(row, begins=False)}, less than a material change.{found}"
+
+
+def _norm(row: Mapping[str, Any]) -> str:
+    return (
+        f"Change of norm: {_changed(row, begins=False)}, but beside the base at the variant's norm only "
+        f"{share(row['change_rescaled'])}."
+    )
+
+
+def _misfit(row: Mapping[str, Any]) -> str:
+    return f"{_changed(row)}, but at this layer the dictionary does not reconstruct the variant: features there prove nothing."
+
+
+def _run_misfit(row: Mapping[str, Any]) -> str:
+    return (
+        f"{_changed(row)}, but at this layer the dictionary does not reconstruct another run of the recipe, so that nothing "
+        "can be claimed of all runs."
+    )
+
+
+def _like_twins(row: Mapping[str, Any]) -> str:
+    return f"{_changed(row)}. That is not told from what {RANDOM} do to features as frequent and as strong{_of_twins(row)}."
+
+
+def _too_few(row: Mapping[str, Any]) -> str:
+    return (
+        f"Could not be seen: {_changed(row, begins=False)}, more than any feature under the {RANDOM} that were drawn"
+        f"{_of_twins(row)}, but too few features of the layer do for counting to tell that from chance."
+    )
+
+
+def _replicate_unseen(row: Mapping[str, Any]) -> str:
+    return f"{_beyond(row)}, but in another run of the recipe it fires too seldom to show that."
+
+
+def _recurs_by_chance(row: Mapping[str, Any]) -> str:
+    return f"{_beyond(row)}; every run shows it{_of_runs(row)}, but as much recurs among their twins."
+
+
+def _no_replicate(row: Mapping[str, Any]) -> str:
+    return f"{_beyond(row)}. There is no second run of the recipe to show whether another seed would do it."
+
+
+def _not_replicated(row: Mapping[str, Any]) -> str:
+    return f"{_beyond(row)}, but not in every run{_of_runs(row)}."
+
+
+def _holds(row: Mapping[str, Any]) -> str:
+    return (
+        f"{_changed(row)}, in every run{_of_runs(row)}, and beyond what recurs under {RANDOM}"
+        f"{_of_twins(row)}: about {percent(row['q_replicates'])} of the claims as strong as this are expected to be false."
+    )
+
+
+_SENTENCES = {
+    "few_firings": _few_firings,
+    "few_clusters": _few_clusters,
+    "undetectable": _undetectable,
+    "uneven": _uneven,
+    "steady": _steady,
+    "norm": _norm,
+    "misfit": _misfit,
+    "run_misfit": _run_misfit,
+    "too_few": _too_few,
+    "like_twins": _like_twins,
+    "no_replicate": _no_replicate,
+    "replicate_unseen": _replicate_unseen,
+    "recurs_by_chance": _recurs_by_chance,
+    "not_replicated": _not_replicated,
+    "fell": _holds,
+    "rose": _holds,
+}
+
+
+def change_in_words(change: float) -> str:
+    """'lost 62 % of its activation', 'rose to 3.2 times its activation'; change as of feature_stats."""
+    if pd.isna(change) or change == 0:
+        return "did not change"
+    if change < 0:
+        return "lost all of its activation" if change <= -1 else f"lost {percent(-change)} of its activation"
+    return "fires in the variant alone" if change >= 1 else f"rose to {1 / (1 - change):.3g} times its activation"
+
+
+def _changed(row: Mapping[str, Any], begins: bool = True) -> str:
+    low, high = row["change_low"], row["change_high"]
+    between = "" if pd.isna(low) or pd.isna(high) else f" [{share(low)} to {share(high)}]"
+    return f"{'It' if begins else 'it'} {change_in_words(row['change'])}{between}"
+
+
+def _beyond(row: Mapping[str, Any]) -> str:
+    return f"{_changed(row)}, beyond what {RANDOM} do{_of_twins(row)}"
+
+
+def _of_twins(row: Mapping[str, Any]) -> str:
+    low, high = row["twin_low"], row["twin_high"]
+    return "" if pd.isna(low) else f" (this one there: {share(low)} to {share(high)})"
+
+
+def _of_runs(row: Mapping[str, Any]) -> str:
+    low, high = row["replicate_low"], row["replicate_high"]
+    return "" if pd.isna(low) else f" ({share(low)} to {share(high)})"

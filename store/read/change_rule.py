@@ -1,8 +1,7 @@
 """When a feature counts as changed in a variant: by one of RULES, the strictest that the store allows unless another is named.
 
-- ``verdict``: its verdict is suppressed or amplified (domain 'all' of a store with the isotropic control);
-- ``floor``: |shift| > multiple x floor, the 99th percentile under noise of that size (any domain of such a store);
-- ``rms``: |shift| > multiple x the root mean square shift of the variant's layer and domain (any store; tests nothing).
+- ``verdict``: it is claimed, suppressed or amplified (domain 'all' of a store with twins);
+- ``material``: |change| >= share, of a feature that could have been seen (any store and domain; tells nothing from chance).
 """
 
 from __future__ import annotations
@@ -12,24 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from store.errors import UserError
-from store.names import ALL, SUPPORTED
+from store.metrics.thresholds import MATERIAL
+from store.names import ALL
+from store.read.expressions import is_claimed, is_seen
 
-RULES = {"verdict": None, "floor": 1.0, "rms": 3.0}
-"""How a feature is found to have changed -> the multiple where none is given; the strictest first."""
+RULES = {"verdict": None, "material": MATERIAL}
+"""How a feature is found to have changed -> the share where none is given; the strictest first."""
 
 RUNS = ("any", "every")
 """A task of several runs changed a feature where any of its runs did, or where every one did."""
 
 IN_LAYER = "domain = $domain AND ($layer::INTEGER IS NULL OR layer = $layer)"
 
-_CALLED = {
-    "verdict": f"verdict IN {SUPPORTED}",
-    "floor": "abs(shift) > $multiple::DOUBLE * floor",
-    "rms": "abs(shift) > $multiple::DOUBLE * size",
-}
-_SIZES = f"""JOIN (
-    SELECT variant, layer, sqrt(avg(shift * shift)) AS size FROM feature_stats WHERE {IN_LAYER} GROUP BY variant, layer
-) USING (variant, layer)"""
+_CALLED = {"verdict": is_claimed(), "material": f"abs(s.change) >= $share::DOUBLE AND {is_seen()}"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +32,9 @@ class ChangeRule:
 
     Attributes:
         layer: None for all; features of different layers are different features.
-        domain: whose tokens the shifts are of; 'all' for every domain together.
+        domain: whose tokens the changes are of; 'all' for every domain together.
         rule: a key of RULES; None for the strictest that the store allows.
-        multiple: of the floor or of the root mean square; None for the rule's usual one.
+        share: of its activation that a feature lost, or newly has, at least; None for the usual one of the rule.
         runs: of a task with several runs, whether any or every one has to have changed a feature; a key of RUNS.
 
     Raises:
@@ -50,7 +44,7 @@ class ChangeRule:
     layer: int | None = None
     domain: str = ALL
     rule: str | None = None
-    multiple: float | None = None
+    share: float | None = None
     runs: str = "any"
 
     def __post_init__(self) -> None:
@@ -60,7 +54,7 @@ class ChangeRule:
             raise UserError(f"A task cannot count by '{self.runs}' of its runs; choose one of {', '.join(RUNS)}.")
 
     def settled(self, allowed: Sequence[str]) -> ChangeRule:
-        """The same with the rule and the multiple to use.
+        """The same with the rule and the share to use.
 
         Args:
             allowed: the rules that the store allows in this domain, the strictest first.
@@ -75,20 +69,19 @@ class ChangeRule:
             )
         rule = self.rule or allowed[0]
         usual = RULES[rule]
-        return replace(self, rule=rule, multiple=usual if usual is None or self.multiple is None else float(self.multiple))
+        return replace(self, rule=rule, share=usual if usual is None or self.share is None else float(self.share))
 
     def place(self) -> dict[str, Any]:
         """The parameters of IN_LAYER."""
         return {"layer": self.layer, "domain": self.domain}
 
     def called(self) -> tuple[str, dict[str, Any]]:
-        """Of a settled rule: a SELECT of what changed where, variant, layer, feature, shift, and its parameters."""
+        """Of a settled rule: a SELECT of what changed where, variant, layer, feature, change, and its parameters."""
         statement = f"""
-            SELECT variant, layer, feature, shift FROM feature_stats {_SIZES if self.rule == "rms" else ""}
-            WHERE {IN_LAYER} AND {_CALLED[self.rule]}
+            SELECT variant, layer, feature, change FROM feature_stats s WHERE {IN_LAYER} AND {_CALLED[self.rule]}
         """
-        return statement, self.place() | ({} if self.multiple is None else {"multiple": self.multiple})
+        return statement, self.place() | ({} if self.share is None else {"share": self.share})
 
     def named(self) -> dict[str, Any]:
-        """The columns that say how a change was found: rule, multiple."""
-        return {"rule": self.rule, "multiple": self.multiple}
+        """The columns that say how a change was found: rule, share."""
+        return {"rule": self.rule, "share": self.share}

@@ -2,16 +2,15 @@
 
 When a feature changed is a :class:`ChangeRule`, whose fields the methods take as keywords:
 
->>> store.change_sets(layer=12, rule="floor", multiple=2)
+>>> store.change_sets(layer=12, rule="material", share=0.9)
 
-Variants of one *task* are runs of one recipe, and count as one task: those with the same domains in the run's ``tasks``, and,
-where none are given, X and X-seed2. A task is called by its first variant. A feature without a row in a variant fired neither
-there nor in the base: its shift there is 0.
+Variants of one *task* are runs of one recipe, and count as one: the groups of :meth:`store.read.connection.Connection.groups`,
+each called by its first variant. A feature without a row in a variant fired neither there nor in the base: its change there
+is 0.
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,63 +18,30 @@ import pandas as pd
 from store.names import ALL
 from store.read.change_rule import IN_LAYER, RULES, ChangeRule
 from store.read.connection import Connection
-
-
-def tasks_of(variants: Sequence[str], given: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Variant -> the task that it is a run of, called by the task's first variant (one without -seed before one with).
-
-    Args:
-        variants: names, in the store's order.
-        given: variant -> domains that it was trained for (settings['tasks'] of the manifest); may be empty, or lack variants.
-    """
-    recipes = {variant: re.sub(r"-seed\d+$", "", variant) for variant in variants}
-    of_recipe: dict[str, tuple[str, ...]] = {}
-    for variant in variants:
-        if given.get(variant):
-            of_recipe.setdefault(recipes[variant], tuple(sorted(given[variant])))
-    first: dict[Any, str] = {}
-    for variant in sorted(variants, key=lambda name: name != recipes[name]):
-        first.setdefault(_task_key(recipes[variant], given.get(variant), of_recipe), variant)
-    return {variant: first[_task_key(recipes[variant], given.get(variant), of_recipe)] for variant in variants}
-
-
-def _task_key(recipe: str, given: Sequence[str] | None, of_recipe: Mapping[str, tuple[str, ...]]) -> Any:
-    """What two variants of one task share: the domains given, those of another run of the recipe, or the recipe's name."""
-    return tuple(sorted(given)) if given else of_recipe.get(recipe, recipe)
+from store.read.expressions import is_seen
 
 
 class Changes(Connection):
     """Which features changed in which tasks."""
 
-    def variant_tasks(self) -> pd.DataFrame:
-        """Which task each variant is a run of: variant, task, n_runs (of that task), in the store's order."""
-        tasks = tasks_of(self.variants, self.manifest.settings.get("tasks") or {})
-        frame = pd.DataFrame({"variant": list(tasks), "task": list(tasks.values())})
-        return frame.assign(n_runs=frame.groupby("task")["task"].transform("size"))
-
     def change_rules(self, domain: str = ALL) -> pd.DataFrame:
-        """The rules that this store allows for a domain: rule, multiple; the strictest, used where none is named, first."""
-        found = self.sql(
-            """
-            SELECT EXISTS (FROM feature_stats WHERE domain = $domain AND verdict IS NOT NULL) AS verdict,
-                   EXISTS (FROM feature_stats WHERE domain = $domain AND floor IS NOT NULL) AS floor
-            """,
-            {"domain": domain},
-        ).iloc[0]
-        rules = [rule for rule in RULES if rule == "rms" or found[rule]]
-        return pd.DataFrame({"rule": rules, "multiple": [RULES[rule] for rule in rules]}).astype({"multiple": float})
+        """The rules that this store allows for a domain: rule, share; the strictest, used where none is named, first."""
+        query = "SELECT EXISTS (FROM feature_stats WHERE domain = $domain AND verdict IS NOT NULL) AS has"
+        has_verdicts = self.sql(query, {"domain": domain})["has"].iloc[0]
+        rules = [rule for rule in RULES if rule != "verdict" or has_verdicts]
+        return pd.DataFrame({"rule": rules, "share": [RULES[rule] for rule in rules]}).astype({"share": float})
 
     def change_sets(self, **change: Any) -> pd.DataFrame:
         """How many features changed in exactly which tasks; a row for each set of tasks that occurs, smaller sets first.
 
         Args:
-            change: fields of :class:`ChangeRule` (layer, domain, rule, multiple, runs).
+            change: fields of :class:`ChangeRule` (layer, domain, rule, share, runs).
 
         Returns:
             tasks (list, in the store's order), n_tasks, extent ('one', 'several' or 'all' tasks), count, and of these down, up
-            (the shift has that sign wherever it changed) and opposite (not the same sign everywhere); expected: the count if
+            (the change has that sign wherever there is one) and opposite (not the same sign everywhere); expected: the count if
             each task had changed as many features of each layer, drawn independently among those that could have been called;
-            rule, multiple.
+            rule, share.
 
         Raises:
             UserError: the store does not allow that rule here, or there is no such rule.
@@ -91,7 +57,7 @@ class Changes(Connection):
             """,
             values,
         )
-        names = list(dict.fromkeys(self.variant_tasks()["task"]))
+        names = list(dict.fromkeys(self.groups()["first"]))
         frame = by_layer.assign(tasks=by_layer["tasks"].map(tuple))
         numbers = ["count", "down", "up", "opposite"]
         table = frame.groupby("tasks", sort=False)[numbers].sum().reset_index().astype(dict.fromkeys(numbers, int))
@@ -102,17 +68,17 @@ class Changes(Connection):
         table["order"] = [tuple(names.index(task) for task in tasks) for tasks in table["tasks"]]
         table = table.sort_values(["n_tasks", "count", "order"], ascending=[True, False, True], ignore_index=True)
         table = table.assign(tasks=table["tasks"].map(list), **settled.named())
-        return table[["tasks", "n_tasks", "extent", *numbers, "expected", "rule", "multiple"]]
+        return table[["tasks", "n_tasks", "extent", *numbers, "expected", "rule", "share"]]
 
     def changed_features(self, tasks: Sequence[str], *, limit: int | None = 50, offset: int = 0, **change: Any) -> pd.DataFrame:
-        """The features that changed in exactly these tasks (see change_sets), those that moved furthest anywhere first.
+        """The features that changed in exactly these tasks (see change_sets), those that changed most anywhere first.
 
         Args:
             change: fields of :class:`ChangeRule`.
 
         Returns:
             layer, feature, label, direction ('down', 'up' or 'opposite', over the variants where it changed), n_changed
-            (variants where it changed), and for each variant V: shift_V and changed_V; rule, multiple. Ties by layer and
+            (variants where it changed), and for each variant V: change_V and changed_V; rule, share. Ties by layer and
             feature.
 
         Raises:
@@ -128,7 +94,7 @@ class Changes(Connection):
             )
             SELECT p.layer, p.feature, f.label, p.size,
                    CASE WHEN p.rises AND p.falls THEN 'opposite' WHEN p.rises THEN 'up' ELSE 'down' END AS direction,
-                   s.variant, s.shift, c.variant IS NOT NULL AS changed
+                   s.variant, s.change, c.variant IS NOT NULL AS changed
             FROM page p JOIN feature_stats s ON s.layer = p.layer AND s.feature = p.feature AND s.domain = $domain
             LEFT JOIN called c ON c.variant = s.variant AND c.layer = s.layer AND c.feature = s.feature
             LEFT JOIN features f ON f.layer = p.layer AND f.feature = p.feature
@@ -139,31 +105,31 @@ class Changes(Connection):
         table = rows.drop_duplicates(key).sort_values(["size", *key], ascending=[False, True, True])
         table = table[[*key, "label", "direction"]].assign(n_changed=0).reset_index(drop=True)
         for variant in self.variants:
-            mine = rows.loc[rows["variant"] == variant, [*key, "shift", "changed"]]
+            mine = rows.loc[rows["variant"] == variant, [*key, "change", "changed"]]
             table = table.merge(
-                mine.rename(columns={"shift": f"shift_{variant}", "changed": f"changed_{variant}"}), "left", key
+                mine.rename(columns={"change": f"change_{variant}", "changed": f"changed_{variant}"}), "left", key
             )
-            table[f"shift_{variant}"] = table[f"shift_{variant}"].fillna(0.0)
+            table[f"change_{variant}"] = table[f"change_{variant}"].fillna(0.0)
             table[f"changed_{variant}"] = table[f"changed_{variant}"].eq(True)
             table["n_changed"] += table[f"changed_{variant}"]
         return table.assign(**settled.named())
 
     def _settled(self, change: ChangeRule) -> ChangeRule:
-        """The rule and multiple to use: those named, or the strictest that the store allows, with its usual multiple."""
+        """The rule and share to use: those named, or the strictest that the store allows, with its usual share."""
         return change.settled(self.change_rules(change.domain)["rule"].to_list())
 
     def _sets(self, settled: ChangeRule) -> tuple[str, dict[str, Any]]:
         """A WITH clause whose table sets has a row for each changed feature: layer, feature, tasks, rises, falls, size."""
         called, values = settled.called()
-        tasks = self.variant_tasks()
+        tasks = self.groups()
         needed = tasks["n_runs"] if settled.runs == "every" else pd.Series(1, index=tasks.index)
         clause = f"""
             WITH names AS (
                 SELECT unnest($variants::VARCHAR[]) AS variant, unnest($tasks::VARCHAR[]) AS task,
                        unnest($needed::BIGINT[]) AS needed
             ), called AS ({called}), by_task AS (
-                SELECT c.layer, c.feature, n.task, bool_or(c.shift > 0) AS rises, bool_or(c.shift < 0) AS falls,
-                       max(abs(c.shift)) AS size
+                SELECT c.layer, c.feature, n.task, bool_or(c.change > 0) AS rises, bool_or(c.change < 0) AS falls,
+                       max(abs(c.change)) AS size
                 FROM called c JOIN names n USING (variant)
                 GROUP BY c.layer, c.feature, n.task HAVING count(*) >= any_value(n.needed)
             ), sets AS (
@@ -172,18 +138,18 @@ class Changes(Connection):
                 FROM by_task GROUP BY layer, feature
             )
         """
-        given = {"variants": tasks["variant"].to_list(), "tasks": tasks["task"].to_list(), "needed": needed.to_list()}
-        return clause, values | given | {"in_order": list(dict.fromkeys(tasks["task"]))}
+        given = {"variants": tasks["variant"].to_list(), "tasks": tasks["first"].to_list(), "needed": needed.to_list()}
+        return clause, values | given | {"in_order": list(dict.fromkeys(tasks["first"]))}
 
     def _candidates(self, settled: ChangeRule) -> pd.Series:
         """Layer -> features that could have been called in at least one variant."""
         size = self.sql("SELECT max(d_sae) AS size FROM layers")["size"].iloc[0]
         table = self.sql(
             f"""
-            SELECT layer, bit_count(bitstring_agg(feature, 0, $size::INTEGER)) AS n FROM feature_stats
-            WHERE {IN_LAYER} AND ($rule <> 'verdict' OR verdict <> 'untestable') GROUP BY layer
+            SELECT layer, bit_count(bitstring_agg(feature, 0, $size::INTEGER)) AS n FROM feature_stats s
+            WHERE {IN_LAYER} AND {is_seen()} GROUP BY layer
             """,  # a bit a feature: several times faster than count(DISTINCT feature)
-            settled.place() | {"size": int(size), "rule": settled.rule},
+            settled.place() | {"size": int(size)},
         )
         return table.set_index("layer")["n"]
 

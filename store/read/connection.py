@@ -18,7 +18,7 @@ from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
-from store.read import bounded, contents, opening
+from store.read import attached, bounded, contents, opening
 from store.sidecar import entries
 
 LABELS_DATABASE = """
@@ -49,6 +49,7 @@ class Connection:
             take :meth:`cursor`, one a thread.
         snapshot: how the files lay when they were opened. Once they lie otherwise, every question ends in one sentence.
         n_labels: labels that were imported for it, which stand in place of the automatic ones in every answer.
+        has_contributions: whether there are any beside it; in SQL their tables are ``contributions.NAME``.
         content: names what the answers depend on: the manifest's digest, the very files, and the imported labels.
         seconds: after which a question is given up; None: never. The app sets it, since its store may be a stranger's.
     """
@@ -60,6 +61,7 @@ class Connection:
         snapshot: opening.Snapshot,
         connection: duckdb.DuckDBPyConnection,
         labels: pd.DataFrame | None = None,
+        has_contributions: bool = False,
     ) -> None:
         self.path = path
         self.manifest = manifest
@@ -67,6 +69,7 @@ class Connection:
         self.seconds: float | None = None
         self.connection = connection
         self.n_labels = 0 if labels is None else len(labels)
+        self.has_contributions = has_contributions
         self.content = f"{manifest.digest}{snapshot.name()}"
         if self.n_labels:
             self.content += hashlib.sha256(labels.to_csv().encode()).hexdigest()
@@ -91,10 +94,12 @@ class Connection:
         opening.look(folder, manifest, snapshot)
         labels = entries.read_labels(folder, manifest.digest) if with_labels else None
         database = manifest.files[DATABASE_FILE]
-        connection = opening.connect(folder, database["sha256"], database["bytes"])
+        found = attached.find(folder, snapshot)
+        connection = opening.connect(folder, database["sha256"], database["bytes"], found)
         try:
             trust.check_database(connection, manifest, database["bytes"])
-            store = cls(folder, manifest, snapshot, connection, labels)
+            belong = found is not None and attached.belong(connection, found, manifest)
+            store = cls(folder, manifest, snapshot, connection, labels, belong)
             snapshot.check()  # nothing took another's place while it was opened
         except duckdb.Error as error:
             connection.close()
@@ -149,7 +154,11 @@ class Connection:
 
         Returns:
             DataFrame: document, position, value (float32, scaled activation), in reading order; only of documents with codes.
+
+        Raises:
+            UserError: the store keeps statistics only of the model (:meth:`keeps_codes`).
         """
+        self._check_kept(model)
         norm = self._decoder_norm(layer, feature)
         places = self.sql("SELECT document, part, first_row FROM documents WHERE has_codes ORDER BY part, first_row")
         document, part, first_row = (places[name].to_numpy() for name in ("document", "part", "first_row"))
@@ -170,8 +179,9 @@ class Connection:
             DataFrame: position, feature, value (float32, scaled activation).
 
         Raises:
-            UserError: no such document, or the store did not keep its codes.
+            UserError: no such document, or the store did not keep its codes, or those of the model.
         """
+        self._check_kept(model)
         found = self.sql(
             "SELECT part, first_row, n_tokens, has_codes FROM documents WHERE document = $document", {"document": document}
         )
@@ -191,6 +201,30 @@ class Connection:
             raise UserError(f"The codes of layer {layer} name features that the store does not have; do not trust this copy.")
         value = (codes.value * norms.to_numpy()[codes.index]).astype(np.float32)
         return pd.DataFrame({"position": codes.rows, "feature": codes.index, "value": value})
+
+    def groups(self) -> pd.DataFrame:
+        """Which variants are runs of one recipe, replicates of each other: a row a variant, in the store's order.
+
+        Columns: variant; first, the variant that its group is called by (the group's first in this store); n_runs, how many of
+        the group the store has. From ``replicate_of`` in the manifest, never from names. A *task* is a group.
+        """
+        recipe = [made.get("replicate_of", name) for name, made in self.manifest.variants.items()]
+        frame = pd.DataFrame({"variant": pd.Series(self.variants, dtype=object), "recipe": pd.Series(recipe, dtype=object)})
+        of_recipe = frame.groupby("recipe", sort=False)["variant"]
+        return frame.assign(first=of_recipe.transform("first"), n_runs=of_recipe.transform("size"))[
+            ["variant", "first", "n_runs"]
+        ]
+
+    def keeps_codes(self, model: str) -> bool:
+        """Whether the store has codes, contexts and token metrics of a model: not of replicates that a copy left out."""
+        return not self.manifest.variants.get(model, {}).get("statistics_only", False)
+
+    def _check_kept(self, model: str) -> None:
+        if not self.keeps_codes(model):
+            raise UserError(
+                f"This store keeps statistics only of the replicate '{model}'; the store that it was cut from, or a copy of it "
+                "by 'publish --replicates', has its codes."
+            )
 
     def _read(self, number: int, read: Callable[..., Any], *place: Any) -> Any:
         """What a function of store/format/part_reading.py reads from a part.

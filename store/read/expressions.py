@@ -1,8 +1,27 @@
 """SQL expressions that several questions share. They call tables as the questions do: s is feature_stats, f is features, t is
 tokens (or anything with a token_id), v is vocabulary."""
 
-FLOOR_RATIO = "CASE WHEN s.floor > 0 THEN abs(s.shift) / s.floor WHEN s.floor = 0 AND s.shift <> 0 THEN 'infinity'::DOUBLE END"
-"""|shift| over what noise of the same size does to features of like frequency; null without a floor, or where neither moves."""
+from store.metrics.thresholds import DENSE, SEEN_CLUSTERS, SEEN_FIRINGS
+from store.names import CLAIMED, VERDICTS
+
+NOT_SEEN = VERDICTS[-1]
+
+
+def is_claimed(stats: str = "s") -> str:
+    """SQL for whether a change is claimed; false without a verdict. stats: the alias of the row of all domains together."""
+    return f"coalesce({stats}.verdict IN {CLAIMED}, false)"
+
+
+def is_seen(stats: str = "s") -> str:
+    """SQL for whether a material change could have been seen: as its verdict says, else by firings and clusters."""
+    often = f"greatest({stats}.n11 + {stats}.n10, {stats}.n11 + {stats}.n01) >= {SEEN_FIRINGS}"
+    return f"coalesce({stats}.verdict <> '{NOT_SEEN}', {often} AND {stats}.n_clusters >= {SEEN_CLUSTERS})"
+
+
+def is_dense(stats: str = "s") -> str:
+    """SQL for whether a feature fires on more than DENSE of the tokens of all domains together, in base or variant."""
+    return f"greatest({stats}.n11 + {stats}.n10, {stats}.n11 + {stats}.n01) > {DENSE} * {stats}.n_tokens"
+
 
 READABLE = "coalesce(f.label_source <> 'automatic' OR (contains(f.label, '“') AND NOT contains(f.label, '(fires on')), false)"
 """Whether a label names something: one that somebody gave, or an automatic one that quotes tokens, and not as an example of

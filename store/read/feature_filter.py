@@ -11,9 +11,12 @@ from typing import Any
 
 from store.errors import UserError
 from store.metrics.feature_columns import COLUMNS
-from store.names import ALL, KINDS, SUPPORTED, VERDICTS
-from store.read.expressions import FLOOR_RATIO, READABLE
+from store.names import ALL, CLAIMED, KINDS, VERDICTS
+from store.read.expressions import READABLE, is_claimed, is_dense, is_seen
 from store.token_text import spellings
+
+CONTRIBUTED = {name: column for name, column in COLUMNS.items() if column.of_contributions}
+"""The numbers that only a store with contributions has."""
 
 WITHOUT_BYTES = "regexp_replace(f.label, '<0x[0-9a-f]{2}>', '', 'g')"
 """A label less its byte marks (store/token_text.py, in lower case there), whose figures are no letters."""
@@ -40,10 +43,16 @@ def telling(evidence: str) -> str:
     )"""
 
 
-def number_expressions(evidence: str) -> dict[str, str]:
-    """Each number of a feature -> its SQL; evidence: as of :func:`sort_expressions`."""
-    values = {name: f"{evidence if column.is_pooled else 's'}.{name}" for name, column in COLUMNS.items()}
-    return values | {"floor_ratio": FLOOR_RATIO}
+def number_expressions(evidence: str, contributions: bool = True) -> dict[str, str]:
+    """Each number of a feature -> its SQL.
+
+    Args:
+        evidence: as of :func:`sort_expressions`.
+        contributions: whether there are any; without them their numbers are null.
+    """
+    of_contributions = {name: f"c.{column.of_contributions}::DOUBLE" for name, column in CONTRIBUTED.items()}
+    others = {name: f"{evidence if column.is_pooled else 's'}.{name}" for name, column in COLUMNS.items()}
+    return others | (of_contributions if contributions else dict.fromkeys(CONTRIBUTED, "NULL::DOUBLE"))
 
 
 def sort_expressions(evidence: str) -> dict[str, str]:
@@ -52,13 +61,19 @@ def sort_expressions(evidence: str) -> dict[str, str]:
     Args:
         evidence: the alias of the row of all domains together, where verdict and the like stand.
     """
-    supported = f"{evidence}.verdict IN {SUPPORTED}"
+    claimed, size = is_claimed(evidence), "coalesce(abs(s.change), 0)"
     return {
-        "evidence": f"row({supported}, {FLOOR_RATIO})",
-        "striking": f"row(coalesce({supported}, false), {telling(evidence)}, {READABLE}, coalesce({FLOOR_RATIO}, 0))",
+        "evidence": f"row({claimed}, {is_seen(evidence)}, {size})",
+        "striking": f"row({claimed}, {telling(evidence)}, {READABLE}, {size})",
         **number_expressions(evidence),
-        "z": f"abs({evidence}.z)",
-        "q": f"-{evidence}.q",
+        "contribution": "abs(c.gain)",
+        "contribution_kl": "abs(c.kl)",
+        "change": "abs(s.change)",
+        "loss": "s.loss",
+        "gain": "s.gain",
+        "q_twin": f"-{evidence}.q_twin",
+        "q_replicates": f"-{evidence}.q_replicates",
+        "detectable_loss": f"-{evidence}.detectable_loss",
         "verdict": f"{evidence}.verdict",
         "abs_shift": "abs(s.shift)",
         "std_shift": "abs(s.std_shift)",
@@ -75,9 +90,9 @@ SORTS = tuple(sort_expressions("s"))
 SORTS_BY_LABEL = ("striking", "label")
 """Those of SORTS that read the table features."""
 DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
-FALLEN = ("vanished", "attenuated")
-"""The kinds whose mean activation fell."""
-CALLED_SUPPRESSED = ("suppressed",)
+FALLEN = KINDS[:2]
+"""The kinds that lost a material share of their activation."""
+CALLED_SUPPRESSED = CLAIMED[:1]
 """The verdicts of what the list of suppressed features shows unless others are named."""
 
 TOP_TOKENS = 3
@@ -87,6 +102,10 @@ _POOLED = (
     "LEFT JOIN feature_stats p ON p.variant = s.variant AND p.layer = s.layer AND p.feature = s.feature AND p.domain = 'all'"
 )
 _LABELS = "LEFT JOIN features f ON f.layer = s.layer AND f.feature = s.feature"
+_CONTRIBUTIONS = (
+    "LEFT JOIN contributions.features c "
+    "ON c.variant = s.variant AND c.layer = s.layer AND c.feature = s.feature AND c.domain = s.domain"
+)
 _NAMED = re.compile(r"[Ll]?(\d{1,4}):(\d{1,9})")
 
 
@@ -104,11 +123,14 @@ class Filter:
         search: a feature's number, 'layer:feature' ('L12:431' too), part of a label, or one of the TOP_TOKENS output tokens
             that it promotes most (whatever its case and the spaces around it).
         direction: 'down' (shift < 0), 'up' (shift > 0), or None.
-        sort: one of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes
-            (SUPPORTED), then the others, each by |shift| / floor; 'striking' is the same with those that are :func:`telling`
-            first,
-            then those whose label is READABLE; 'q' has the smallest q as its highest.
+        sort: one of SORTS; missing values come last, ties by layer and feature. 'evidence' is the claimed changes, then those
+            that could have been seen, then the others, each by |change|; 'striking' is the claimed ones, of these first those
+            that are :func:`telling`, then those whose label is READABLE, each by |change|; 'q_twin', 'q_replicates' and
+            'detectable_loss' have the smallest as their highest.
         descending: whether the highest comes first.
+        contributions: whether the store has any; only then lists can be sorted by them.
+        dense: whether those are listed too that fire on more than DENSE of all tokens, in base or variant; one whose layer and
+            number are searched for is listed anyway.
 
     Raises:
         UserError: no such kind, verdict, direction or sort.
@@ -122,8 +144,10 @@ class Filter:
     min_firings: int = 0
     search: str | None = None
     direction: str | None = None
-    sort: str = "abs_shift"
+    sort: str = "evidence"
     descending: bool = True
+    dense: bool = False
+    contributions: bool = False
 
     def __post_init__(self) -> None:
         for name, noun, options in (("kinds", "kind of change", KINDS), ("verdicts", "verdict", VERDICTS)):
@@ -139,23 +163,32 @@ class Filter:
             raise UserError(f"Features do not move '{self.direction}'; choose one of {', '.join(DIRECTIONS)}, or None.")
         if self.sort not in SORTS:
             raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
+        if self.sort in CONTRIBUTED and not self.contributions:
+            raise UserError(f"Features cannot be sorted by '{self.sort}': this store has no contributions beside it.")
 
     @classmethod
     def suppressed(cls, variant: str, has_verdicts: bool, **filters: Any) -> Filter:
-        """The list of suppressed features: those that fell (shift < 0) and are called so, the largest fall first.
+        """The list of suppressed features: those that fell (shift < 0) and are called so.
+
+        Those whose loss moves the prediction most come first, where the store has contributions; else the largest loss.
 
         Args:
-            has_verdicts: whether the store has verdicts; in one without, which has no noise floor, all that fell, of the
-                kinds FALLEN.
+            has_verdicts: whether the variant has verdicts; of one without twins all that fell, of the kinds FALLEN.
             filters: other fields but direction, sort and descending; verdicts=None gives every feature that fell.
         """
         fell = {"verdicts": CALLED_SUPPRESSED} if has_verdicts else {"kinds": FALLEN}
-        return cls(variant, **(fell | filters), direction="down", sort="shift", descending=False)
+        sort = "contribution_kl" if filters.get("contributions") else "evidence"
+        return cls(variant, **(fell | filters), direction="down", sort=sort, descending=True)
 
     @property
     def evidence(self) -> str:
         """The alias of the evidence, which is of all domains together: there the row is its own."""
         return "s" if self.domain == ALL else "p"
+
+    @property
+    def hides_dense(self) -> bool:
+        """Whether dense features are left out."""
+        return not self.dense and self._named() is None
 
     def tables(self, labelled: bool = False) -> str:
         """What a list is made from: feature_stats s, the numbers of its domain; the row :attr:`evidence`; features f.
@@ -165,8 +198,10 @@ class Filter:
         Args:
             labelled: whether f is needed even where neither the condition nor the order reads it.
         """
+        contributed = self.contributions and (labelled or self.sort in CONTRIBUTED)
         labelled = labelled or self.sort in SORTS_BY_LABEL or bool(self._text() and not self._named())
-        return f"feature_stats s {_POOLED if self.evidence == 'p' else ''} {_LABELS if labelled else ''}"
+        joined = [_POOLED] * (self.evidence == "p") + [_LABELS] * labelled + [_CONTRIBUTIONS] * contributed
+        return f"feature_stats s {' '.join(joined)}"
 
     def where(self) -> tuple[str, dict[str, Any]]:
         """The condition on the tables, and its parameters."""
@@ -181,6 +216,8 @@ class Filter:
         if self.verdicts is not None:
             found.append(f"list_contains($verdicts::VARCHAR[], {self.evidence}.verdict)")
             values["verdicts"] = list(self.verdicts)
+        if self.hides_dense:
+            found.append(f"NOT {is_dense(self.evidence)}")
         if self.min_firings > 0:
             found.append("s.n11 + s.n10 + s.n01 >= $min_firings")
             values["min_firings"] = int(self.min_firings)

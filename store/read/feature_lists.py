@@ -3,12 +3,12 @@
 >>> store.shifted_features(variant="maths", layer=12, kinds=("vanished",), sort="suppression", limit=10)
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
-from store.read.expressions import READABLE
+from store.read.expressions import READABLE, is_dense
 from store.read.feature_filter import Filter, number_expressions
 from store.read.layers import Layers
 
@@ -16,18 +16,23 @@ from store.read.layers import Layers
 class FeatureLists(Layers):
     """Lists of features that can be filtered and sorted."""
 
-    def shifted_features(self, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
-        """Features of one variant, the largest absolute shift first unless `sort` says otherwise.
+    def _filter(self, variant: str, filters: dict[str, Any]) -> Filter:
+        return Filter(variant, **{"contributions": self.has_contributions, **filters})
 
-        filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending).
-        limit None: every row. Columns: those of feature_stats (verdict, z, q and all else that is pooled: of all domains
-        together), with floor_ratio (|shift| / floor), label, readable (whether the label names something), density,
-        decoder_norm, gate, n_base and n_variant (tokens where it fires).
+    def shifted_features(self, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
+        """Features of one variant, the claimed ones first unless `sort` says otherwise; dense ones only where asked for.
+
+        filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending,
+        dense). limit None: every row. Columns: layer, feature, label, readable (whether the label names something), kind,
+        verdict and reason (null without twins), every number of :data:`store.metrics.feature_columns.COLUMNS` (change with its
+        interval, the range of the runs of its recipe, that of the twins, ...; what is pooled is of all domains together),
+        magnitude_ratio, n_base and n_variant (tokens where it fires), n11, n10, n01, moved_to, is_dense, density, decoder_norm,
+        gate, variant, domain.
         """
-        chosen = Filter(variant, **filters)
+        chosen = self._filter(variant, filters)
         where, values = chosen.where()
         e = chosen.evidence
-        numbers = ", ".join(f"{value} AS {name}" for name, value in number_expressions(e).items())
+        numbers = ", ".join(f"{value} AS {name}" for name, value in number_expressions(e, chosen.contributions).items())
         return self.sql(
             f"""
             WITH keys AS (
@@ -36,9 +41,9 @@ class FeatureLists(Layers):
                     ORDER BY {chosen.order()} LIMIT $limit OFFSET $offset
                 ) s
             )
-            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, {e}.verdict, {numbers},
+            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, {e}.verdict, {e}.reason, {numbers},
                    s.magnitude_ratio, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
-                   s.shift_isotropic, {e}.moved_to,
+                   {e}.moved_to, {is_dense(e)} AS is_dense,
                    f.density, f.decoder_norm, g.gate, s.variant, s.domain
             FROM {chosen.tables(labelled=True)}
             LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
@@ -53,7 +58,7 @@ class FeatureLists(Layers):
 
         filters: fields of :class:`Filter`. limit None: every one.
         """
-        chosen = Filter(variant, **filters)
+        chosen = self._filter(variant, filters)
         where, values = chosen.where()
         return self.sql(
             f"SELECT s.layer, s.feature FROM {chosen.tables()} WHERE {where} ORDER BY {chosen.order()} LIMIT $limit",
@@ -61,11 +66,12 @@ class FeatureLists(Layers):
         )
 
     def suppressed_features(self, variant: str, *, limit: int | None = 50, offset: int = 0, **filters: Any) -> pd.DataFrame:
-        """Features that fell, the largest fall first: the list of :meth:`Filter.suppressed`.
+        """Features that fell: the list of :meth:`Filter.suppressed`, in its order.
 
         filters: its filters. Columns as shifted_features.
         """
-        chosen = Filter.suppressed(variant, self.has_verdicts(), **filters)
+        filters = {"contributions": self.has_contributions, **filters}
+        chosen = Filter.suppressed(variant, self.has_verdicts(variant), **filters)
         return self.shifted_features(**asdict(chosen), limit=limit, offset=offset)
 
     def count_features(self, variant: str, **filters: Any) -> pd.DataFrame:
@@ -73,25 +79,37 @@ class FeatureLists(Layers):
 
         filters: fields of :class:`Filter`; the order makes no difference.
         """
-        chosen = Filter(variant, **filters)
+        chosen = self._filter(variant, filters)
         where, values = chosen.where()
         return self.sql(
             f"SELECT s.kind, count(*) AS count FROM {chosen.tables()} WHERE {where} GROUP BY s.kind ORDER BY s.kind", values
         )
 
+    def hidden_dense(self, variant: str, **filters: Any) -> int:
+        """How many features a list leaves out only because they are dense; 0 where it has them (dense=True).
+
+        filters: fields of :class:`Filter`; the order makes no difference.
+        """
+        chosen = self._filter(variant, filters)
+        if not chosen.hides_dense:
+            return 0
+        where, values = replace(chosen, dense=True).where()
+        query = f"SELECT count(*) AS n FROM {chosen.tables()} WHERE {where} AND {is_dense(chosen.evidence)}"
+        return int(self.sql(query, values)["n"].iloc[0])
+
     def count_verdicts(self, variant: str, **filters: Any) -> pd.DataFrame:
         """How many features a filter leaves, by verdict: columns verdict, count, detectable.
 
         filters: fields of :class:`Filter`; its verdicts and its order make no difference, and features without a verdict are
-        left out. detectable: the median of minimum_detectable, the |shift| from which on such a feature's change would have
-        been found; null for untestable ones, of which none would.
+        left out. detectable: the median of detectable_loss, the smallest loss of such a feature that would have been claimed;
+        null where not even a complete one would.
         """
-        chosen = Filter(variant, **(filters | {"verdicts": None}))
+        chosen = self._filter(variant, filters | {"verdicts": None})
         where, values = chosen.where()
         e = chosen.evidence
         return self.sql(
             f"""
-            SELECT {e}.verdict, count(*) AS count, median({e}.minimum_detectable) AS detectable
+            SELECT {e}.verdict, count(*) AS count, median({e}.detectable_loss) AS detectable
             FROM {chosen.tables()} WHERE {where} AND {e}.verdict IS NOT NULL GROUP BY {e}.verdict ORDER BY {e}.verdict
             """,
             values,
@@ -103,7 +121,7 @@ class FeatureLists(Layers):
         filters: fields of :class:`Filter`. One row, or none where the list does not hold it: position (from 1), total,
         previous_layer, previous_feature, next_layer, next_feature (null at the ends).
         """
-        chosen = Filter(variant, **filters)
+        chosen = self._filter(variant, filters)
         where, values = chosen.where()
         return self.sql(
             f"""

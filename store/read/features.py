@@ -5,9 +5,8 @@ Lists of features, which can be filtered and sorted, are in store/read/feature_l
 
 import pandas as pd
 
-from store.names import SUPPORTED
 from store.read.connection import Connection
-from store.read.expressions import FLOOR_RATIO, TOKEN_TEXT, WITH_TEXTS
+from store.read.expressions import TOKEN_TEXT, WITH_TEXTS, is_claimed
 
 
 class Features(Connection):
@@ -31,16 +30,35 @@ class Features(Connection):
     def feature_stats(self, layer: int, feature: int, variant: str | None = None) -> pd.DataFrame:
         """One feature's numbers per variant and domain ('all' first), with the fit gate; no row where it never fired.
 
-        floor_ratio is |shift| / floor: infinite where noise moves no such feature, null without a floor.
+        Columns of feature_stats (evidence null but for domain 'all'), n_base and n_variant (tokens where it fires), gate.
         """
         return self.sql(
-            f"""
-            SELECT s.*, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, g.gate, {FLOOR_RATIO} AS floor_ratio
+            """
+            SELECT s.*, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, g.gate
             FROM feature_stats s LEFT JOIN fit g ON g.variant = s.variant AND g.layer = s.layer AND g.domain = s.domain
             WHERE s.layer = $layer AND s.feature = $feature AND ($variant::VARCHAR IS NULL OR s.variant = $variant)
             ORDER BY s.variant, s.domain <> 'all', s.domain
             """,
             _key(layer, feature, variant=variant),
+        )
+
+    def replicate_changes(self, layer: int, feature: int, variant: str) -> pd.DataFrame:
+        """What became of a feature in every run of a variant's recipe, all domains together: a row a run, in the store's order.
+
+        Columns: variant, change, change_low, change_high, verdict; null where it never fired. Only the variant's own row where
+        the store has no other run (:meth:`store.read.connection.Connection.groups`).
+        """
+        groups = self.groups().set_index("variant")["first"]
+        members = groups.index[groups == groups[variant]].to_list()
+        return self.sql(
+            """
+            SELECT v.variant, s.change, s.change_low, s.change_high, s.verdict
+            FROM (SELECT unnest($members::VARCHAR[]) AS variant) v
+            LEFT JOIN feature_stats s
+                ON s.variant = v.variant AND s.layer = $layer AND s.feature = $feature AND s.domain = 'all'
+            ORDER BY list_position($members::VARCHAR[], v.variant)
+            """,
+            _key(layer, feature) | {"members": members},
         )
 
     def histogram(self, layer: int, feature: int) -> pd.DataFrame:
@@ -60,8 +78,8 @@ class Features(Connection):
     def decoder_neighbours(self, layer: int, feature: int, variant: str) -> pd.DataFrame:
         """The features of the same dictionary with the most similar decoder rows, nearest first.
 
-        Columns: layer, feature, cosine, label, and in the variant, all domains together, shift and verdict (null where it
-        never fired).
+        Columns: layer, feature, cosine, label, and in the variant, all domains together, shift, change and verdict (null where
+        it never fired).
         """
         return self.sql(
             """
@@ -70,7 +88,7 @@ class Features(Connection):
                        generate_subscripts(neighbours, 1) AS place
                 FROM features WHERE layer = $layer AND feature = $feature
             )
-            SELECT n.layer, n.feature, n.cosine, f.label, s.shift, s.verdict
+            SELECT n.layer, n.feature, n.cosine, f.label, s.shift, s.change, s.verdict
             FROM near n LEFT JOIN features f ON f.layer = n.layer AND f.feature = n.feature
             LEFT JOIN feature_stats s
                 ON s.variant = $variant AND s.layer = n.layer AND s.feature = n.feature AND s.domain = 'all'
@@ -99,14 +117,14 @@ class Features(Connection):
         """
         return self.sql(
             f"""
-            SELECT g.layer, g.feature, f.label, g.share, s.kind, s.shift, s.did_shift, s.verdict, fit.gate
+            SELECT g.layer, g.feature, f.label, g.share, s.kind, s.shift, s.change, s.did_shift, s.verdict, fit.gate
             FROM feature_segments g
             JOIN feature_stats s ON s.variant = g.variant AND s.layer = g.layer AND s.feature = g.feature AND s.domain = 'all'
             LEFT JOIN features f ON f.layer = g.layer AND f.feature = g.feature
             LEFT JOIN fit ON fit.variant = g.variant AND fit.layer = g.layer AND fit.domain = 'all'
             WHERE g.variant = $variant AND g.segment = $segment AND ($layer::INTEGER IS NULL OR g.layer = $layer)
               AND g.share >= $least
-            ORDER BY coalesce(s.verdict IN {SUPPORTED}, false) DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT $limit
+            ORDER BY {is_claimed()} DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT $limit
             """,
             {"variant": variant, "segment": segment, "layer": layer, "least": least, "limit": int(limit)},
         )

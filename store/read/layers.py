@@ -2,65 +2,80 @@
 
 import pandas as pd
 
-from store.names import ALL
+from store.names import ALL, CLAIMED, TWIN, VERDICTS
 from store.read.connection import Connection
+
+SUPPRESSED, AMPLIFIED = CLAIMED
 
 _HEADLINES = (
     "cosine", "centred_cosine", "relative_shift", "overlap", "latent_cosine", "l0_base", "l0_variant", "l0_inflation",
-    "fvu_base", "fvu_variant", "n_beyond_noise", "systematic_share",
+    "fvu_base", "fvu_variant", "n_seen", "n_halved", "n_doubled",
 )  # fmt: skip
 
-_BEYOND = """
-SELECT variant, layer, value::BIGINT AS n FROM layer_metrics
-WHERE domain = $domain AND segment = 'all' AND control = 'observed' AND metric = 'n_beyond_noise' AND value IS NOT NULL
-"""
+_BESIDE_TWINS = ("overlap", "latent_cosine", "l0_inflation", "n_halved", "n_doubled")
+"""Those that stand beside what the twins have."""
 
 
 class Layers(Connection):
     """What a store says of whole layers."""
 
     def overview(self, domain: str = ALL) -> pd.DataFrame:
-        """One row per variant and layer: the headline metrics as columns, and the fit gate.
+        """One row per variant and layer: the headline metrics as columns, beside controls and twins, and the fit gate.
 
         Columns: variant, layer, cosine, centred_cosine, relative_shift, overlap, latent_cosine, l0_base, l0_variant,
-        l0_inflation, fvu_base, fvu_variant, n_beyond_noise, systematic_share, n_tokens, n_documents, gate; and of the isotropic
-        control overlap_isotropic, l0_inflation_isotropic, excess (of overlap), excess_low, excess_high: null without it.
+        l0_inflation, fvu_base, fvu_variant; n_seen (features that could be seen); n_halved, n_doubled (of those that fire on
+        50 tokens in 10 clusters at least, how many lost half or more, and how many doubled or more); of the isotropic control
+        overlap_isotropic, l0_inflation_isotropic, excess (of overlap), excess_low, excess_high: null without it; of the twins
+        the lowest and the highest, overlap_twin_low, overlap_twin_high, and so for latent_cosine, l0_inflation, n_halved and
+        n_doubled: null without twins; n_suppressed and n_amplified, features so called over all domains together: null without
+        verdicts; n_tokens, n_documents, n_clusters, gate. In the store's order.
         """
         headlines = ",\n".join(f"any_value(value) FILTER (observed AND metric = '{name}') AS {name}" for name in _HEADLINES)
+        beside_twins = ",\n".join(
+            f"{which}(value) FILTER (is_twin AND metric = '{name}') AS {name}_twin_{end}"
+            for name in _BESIDE_TWINS
+            for which, end in (("min", "low"), ("max", "high"))
+        )
         return self.sql(
             f"""
+            WITH called AS (
+                SELECT variant, layer, count(*) FILTER (verdict = $suppressed) AS n_suppressed,
+                       count(*) FILTER (verdict = $amplified) AS n_amplified
+                FROM feature_stats WHERE domain = 'all' AND verdict IS NOT NULL GROUP BY variant, layer
+            )
             SELECT m.variant, m.layer, {headlines},
-                   any_value(value) FILTER (NOT observed AND metric = 'overlap') AS overlap_isotropic,
-                   any_value(value) FILTER (NOT observed AND metric = 'l0_inflation') AS l0_inflation_isotropic,
-                   any_value(excess) FILTER (NOT observed AND metric = 'overlap') AS excess,
-                   any_value(excess_low) FILTER (NOT observed AND metric = 'overlap') AS excess_low,
-                   any_value(excess_high) FILTER (NOT observed AND metric = 'overlap') AS excess_high,
+                   any_value(value) FILTER (isotropic AND metric = 'overlap') AS overlap_isotropic,
+                   any_value(value) FILTER (isotropic AND metric = 'l0_inflation') AS l0_inflation_isotropic,
+                   any_value(excess) FILTER (isotropic AND metric = 'overlap') AS excess,
+                   any_value(excess_low) FILTER (isotropic AND metric = 'overlap') AS excess_low,
+                   any_value(excess_high) FILTER (isotropic AND metric = 'overlap') AS excess_high,
+                   {beside_twins},
+                   any_value(c.n_suppressed) AS n_suppressed, any_value(c.n_amplified) AS n_amplified,
                    max(n_tokens) FILTER (observed) AS n_tokens, max(n_documents) FILTER (observed) AS n_documents,
-                   any_value(f.gate) AS gate
-            FROM (SELECT *, control = 'observed' AS observed FROM layer_metrics
-                  WHERE domain = $domain AND segment = 'all' AND control IN ('observed', 'isotropic')) m
+                   max(n_clusters) FILTER (observed) AS n_clusters, any_value(f.gate) AS gate
+            FROM (SELECT *, control = 'observed' AS observed, control = 'isotropic' AS isotropic,
+                         starts_with(control, '{TWIN}') AS is_twin
+                  FROM layer_metrics WHERE domain = $domain AND segment = 'all') m
             LEFT JOIN fit f ON f.variant = m.variant AND f.layer = m.layer AND f.domain = m.domain
-            GROUP BY m.variant, m.layer ORDER BY m.variant, m.layer
+            LEFT JOIN called c ON c.variant = m.variant AND c.layer = m.layer
+            GROUP BY m.variant, m.layer ORDER BY list_position($variants::VARCHAR[], m.variant), m.layer
             """,
-            {"domain": domain},
+            {"domain": domain, "suppressed": SUPPRESSED, "amplified": AMPLIFIED, "variants": self.variants},
         )
 
-    def beyond_noise(self, domain: str = ALL) -> pd.DataFrame:
-        """How many of the features that move further than noise can fell: variant, layer, n, n_down.
+    def verdict_counts(self) -> pd.DataFrame:
+        """How many features of a layer have each verdict, all domains together: variant, layer, verdict, n; those that occur.
 
-        The n features beyond noise (n_beyond_noise) are by definition the n of the largest |shift|. No row without controls.
+        Features that never fired in base or variant have no row and count nowhere. Empty without verdicts.
         """
-        most = self.sql(f"SELECT coalesce(max(n), 0) AS n FROM ({_BEYOND})", {"domain": domain})["n"].iloc[0]
         return self.sql(
-            f"""
-            WITH furthest AS (
-                SELECT variant, layer, arg_max(shift, abs(shift), {max(1, int(most))}) AS shifts
-                FROM feature_stats WHERE domain = $domain GROUP BY variant, layer
-            )
-            SELECT c.variant, c.layer, c.n, coalesce(len(list_filter(f.shifts[1:c.n], lambda shift: shift < 0)), 0) AS n_down
-            FROM ({_BEYOND}) c LEFT JOIN furthest f USING (variant, layer) ORDER BY c.variant, c.layer
+            """
+            SELECT variant, layer, verdict, count(*) AS n FROM feature_stats
+            WHERE domain = 'all' AND verdict IS NOT NULL
+            GROUP BY variant, layer, verdict
+            ORDER BY list_position($variants::VARCHAR[], variant), layer, list_position($verdicts::VARCHAR[], verdict)
             """,
-            {"domain": domain},
+            {"variants": self.variants, "verdicts": list(VERDICTS)},
         )
 
     def layer_metrics(
@@ -85,12 +100,20 @@ class Layers(Connection):
         )
 
     def controls(self) -> pd.DataFrame:
-        """The controls that this store computed, 'observed' among them: column control."""
+        """What this store has beside the observed numbers, 'observed' itself, controls and twins: column control."""
         return self.sql("SELECT DISTINCT control FROM layer_metrics ORDER BY control")
 
-    def has_verdicts(self) -> bool:
-        """Whether the run computed the isotropic control, on which every verdict rests."""
-        return "isotropic" in self.controls()["control"].to_list()
+    def has_verdicts(self, variant: str | None = None) -> bool:
+        """Whether a variant (None: any of the store) has twins, and verdicts, which rest on them."""
+        mine = "($variant::VARCHAR IS NULL OR variant = $variant)"
+        found = self.sql(
+            f"""
+            SELECT EXISTS (FROM layer_metrics WHERE starts_with(control, '{TWIN}') AND {mine})
+               AND EXISTS (FROM feature_stats WHERE domain = 'all' AND verdict IS NOT NULL AND {mine}) AS has
+            """,
+            {"variant": variant},
+        )
+        return bool(found["has"].iloc[0])
 
     def fit(self, variant: str | None = None, layer: int | None = None, domain: str | None = None) -> pd.DataFrame:
         """The fit gate and both fvu per variant, layer and domain; None means every value of that column."""

@@ -30,6 +30,8 @@ READ_ONLY = {"enable_external_access": "false", "autoinstall_known_extensions": 
 
 CATALOG = Path(DATABASE_FILE).stem
 """What the database is called in SQL, as if it were opened by itself."""
+CONTRIBUTIONS = "contributions"
+"""What the database beside it is called, where there is one."""
 
 HASHED = 256 * 2**20
 """Bytes up to which a database is hashed when it is opened, a quarter of a second at most; larger ones only by verify."""
@@ -155,15 +157,16 @@ def _is_locked(handle: BinaryIO) -> bool:
     return False
 
 
-def connect(folder: Path, expected: str, size: int) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path, expected: str, size: int, beside: Path | None = None) -> duckdb.DuckDBPyConnection:
     """The database of a store, read-only, in an instance of its own; every cursor needs :func:`use`.
 
     Args:
         expected: SHA-256 of the file.
         size: its bytes.
+        beside: a database of contributions, to be attached too.
 
     Raises:
-        UserError: it cannot be read, is open to write elsewhere, or is damaged.
+        UserError: one of them cannot be read, is open to write elsewhere, or is damaged.
     """
     file = folder / DATABASE_FILE
     whole = size <= HASHED
@@ -177,8 +180,10 @@ def connect(folder: Path, expected: str, size: int) -> duckdb.DuckDBPyConnection
     connection = None
     try:
         connection = duckdb.connect(":memory:")
-        address = str(file.absolute()).replace("'", "''")
-        connection.execute(f"ATTACH '{address}' AS {CATALOG} (READ_ONLY, TYPE duckdb)")
+        _attach(connection, file, CATALOG)
+        if beside is not None:
+            file = beside
+            _attach(connection, beside, CONTRIBUTIONS)
         for name, value in (LIMITS | READ_ONLY).items():
             connection.execute(f"SET {name} = '{value}'")
         return use(connection)
@@ -188,9 +193,14 @@ def connect(folder: Path, expected: str, size: int) -> duckdb.DuckDBPyConnection
         raise _refused(file, error) from error
 
 
-def use(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Let unqualified names mean the store's tables: a cursor does not inherit that."""
-    connection.execute(f"USE {CATALOG}")
+def _attach(connection: duckdb.DuckDBPyConnection, file: Path, name: str) -> None:
+    address = str(file.absolute()).replace("'", "''")
+    connection.execute(f"ATTACH '{address}' AS {name} (READ_ONLY, TYPE duckdb)")
+
+
+def use(connection: duckdb.DuckDBPyConnection, catalog: str = CATALOG) -> duckdb.DuckDBPyConnection:
+    """Let unqualified names mean the store's tables, or those beside it: a cursor does not inherit that."""
+    connection.execute(f"USE {catalog}")
     return connection
 
 
@@ -217,6 +227,8 @@ def _refused(file: Path, error: duckdb.Error) -> UserError:
             f"The database '{file}' is of a DuckDB that {duckdb.__version__} does not read ({said}); install the one of "
             "requirements-app.txt."
         )
+    if file.name != DATABASE_FILE:
+        return UserError(f"The contributions '{file}' are damaged ({said}); copy them again, or take them away.")
     return UserError(f"The database '{file.name}' of the store '{file.parent}' is damaged ({said}); copy or extract it again.")
 
 

@@ -17,6 +17,7 @@ from store.read.feature_lists import FeatureLists
 from store.read.features import Features
 from store.read.firings import Firings
 from store.read.layers import Layers
+from store.read.learned import Learned
 from store.read.quality import Quality
 from store.read.replicas import Replicas
 from store.read.variant_pairs import VariantPairs
@@ -35,6 +36,7 @@ class Store(
     DocumentTokens,
     Answers,
     Quality,
+    Learned,
 ):
     """A finished store. Every question is a method; what else it has stands in :class:`Connection`.
 

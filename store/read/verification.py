@@ -8,10 +8,11 @@ import duckdb
 
 from store.errors import first_line, unavailable
 from store.format import tables, trust
+from store.format.additions import addition_path
 from store.format.manifest import DATABASE_FILE, file_hash
 from store.format.part_reading import part_digest
 from store.format.writer import content_digest
-from store.read import contents, opening
+from store.read import attached, contents, opening
 from store.read.connection import Connection
 from store.sidecar import entries
 
@@ -46,7 +47,7 @@ def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
         return problems
     with Connection.open(folder, manifest, snapshot, with_labels=False) as store:
         try:
-            rows, digest = tables.row_counts(store.cursor()), tables.digest(store.connection, opening.CATALOG)
+            rows, digest = tables.STORE.row_counts(store.cursor()), tables.STORE.digest(store.connection, opening.CATALOG)
         except duckdb.Error as error:
             return [f"The database '{DATABASE_FILE}' lacks what a store has ({first_line(error)})."]
         problems += [
@@ -59,6 +60,8 @@ def verify(path: str | Path, beside: Collection[str] = ()) -> list[str]:
         if content_digest(digest, part_digests) != manifest.digest:
             problems.append("The content digest does not match the manifest.")
         problems += trust.repeated_keys(store.connection)
+        if store.has_contributions:
+            problems += attached.faults(store.connection, addition_path(folder))
     return problems
 
 

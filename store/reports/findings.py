@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from store.metrics import change_summary
-from store.names import ALL, SUPPORTED
-from store.numbers import UNKNOWN, count, fixed, json_value, significant
-from store.read.feature_filter import TELLING_DENSITY
+from store.metrics.change_summary import ChangeSummary
+from store.metrics.feature_columns import share
+from store.metrics.reasons import reason
+from store.metrics.thresholds import DENSE, MIN_CLUSTERS, SEEN_CLUSTERS, SEEN_FIRINGS
+from store.names import ALL, CLAIMED, OBSERVED
+from store.numbers import UNKNOWN, count, fixed, json_value, listing, percent, significant
 from store.read.store import Store
+from store.reports.learning import foremost_layer
+from store.reports.summaries import sentences, summaries, with_unseen
 from store.sidecar.entries import read_steering
 from store.templates import macros
 from store.text import markdown
@@ -29,101 +32,75 @@ PAPER = {
 """What the paper found: a cosine above, a latent cosine that falls from its first layer to at most this, an overlap below."""
 
 FEATURES_SHOWN = 5
+WORDS_SHOWN = 10
 LINE_BREAK, SPACES = "⏎", "␣"
-MIN_FIRINGS, MIN_DOCUMENTS, MAX_DENSITY = 50, 20, 0.1
 CONTEXT_TOKENS = 14
-FEW_MARK = "°"
 
 TABLE = {
     "variant": "variant", "layer": "layer", "relative_shift": "relative shift", "cosine": "cosine",
-    "centred_cosine": "centred cosine", "overlap": "overlap", "overlap_isotropic": "overlap under noise",
-    "excess": Markup("excess [95 %]"), "latent_cosine": "latent cosine", "l0_base": "L0 base", "l0_variant": "L0 variant",
-    "l0_inflation": "L0 inflation", "l0_inflation_isotropic": "inflation under noise",
-    "n_beyond_noise": "features beyond noise", "systematic_share": "systematic share", "fvu_base": "FVU base",
+    "centred_cosine": "centred cosine", "overlap": "overlap", "overlap_isotropic": "random shift",
+    "overlap_twin": "random changes", "latent_cosine": "latent cosine", "latent_cosine_twin": "random changes",
+    "l0_base": "L0 base", "l0_variant": "L0 variant", "l0_inflation": "L0 inflation", "l0_inflation_isotropic": "random shift",
+    "l0_inflation_twin": "random changes", "n_halved": "lost half or more", "n_halved_twin": "random changes",
+    "n_doubled": "doubled or more", "n_doubled_twin": "random changes", "n_suppressed": "suppressed",
+    "n_amplified": "amplified", "not_seen": "could not be seen", "never_fired": "never fired", "fvu_base": "FVU base",
     "fvu_variant": "FVU variant", "gate": "fit",
 }  # fmt: skip
-OF_CONTROLS = ("overlap_isotropic", "excess", "l0_inflation_isotropic", "n_beyond_noise", "systematic_share")
+COUNTS = ("n_halved", "n_doubled", "n_suppressed", "n_amplified", "not_seen", "never_fired")
 
 
 def findings(store: Store) -> str:
     """The page for one store."""
-    rows, has_verdicts = store.overview(), store.has_verdicts()
+    rows, told = store.overview(), summaries(store)
     about = {
         "digest": store.manifest.digest[:16], "base": store.manifest.base["name"], "counts": store.manifest.counts,
-        "domains": store.domains, "notes": store.manifest.notes, "layers": store.layers, "has_verdicts": has_verdicts,
+        "domains": store.domains, "notes": store.manifest.notes, "has_verdicts": store.has_verdicts(),
     }  # fmt: skip
-    told = _told(store)
+    groups = _groups(store)
     page = PAGE.page(
         about,
-        {variant: told[variant, store.layers[-1], ALL] for variant in store.variants},
-        _in_a_word(store, told),
-        _table(rows, has_verdicts),
+        groups,
+        sentences(store, told),
+        told,
+        _table(store, rows),
         PAPER | {"variants": [_beside_the_paper(*group) for group in rows.groupby("variant", sort=False)]},
-        _cautions(rows),
-        {variant: list(_features(store, variant, has_verdicts)) for variant in store.variants},
+        _cautions(rows, told),
+        {first: _carried(store, first) for first in groups} if store.has_contributions else {},
+        {first: _claims(store, first) for first in groups},
         _causal_checks(store),
     )
     return re.sub(r"\n{3,}", "\n\n", str(page)).strip() + "\n"
 
 
-def _told(store: Store) -> dict[tuple[str, int, str], change_summary.ChangeSummary]:
-    """(variant, layer, domain) -> its three sentences."""
-    told = {}
-    for domain in (ALL, *store.domains):
-        rows = store.layer_metrics(domain=domain, segment=ALL)
-        down = store.beyond_noise(domain).set_index(["variant", "layer"])["n_down"]
-        for key, group in rows.groupby(["variant", "layer"]):
-            told[(*key, domain)] = change_summary.summarise(group, down.get(key))
-    return told
+def _groups(store: Store) -> dict[str, list[str]]:
+    """First variant -> all of its group, those of several runs first."""
+    groups = store.groups().groupby("first", sort=False)["variant"].apply(list).to_dict()
+    return dict(sorted(groups.items(), key=lambda item: len(item[1]) == 1))
 
 
-def _in_a_word(store: Store, told: dict[tuple[str, int, str], change_summary.ChangeSummary]) -> dict[str, Any]:
-    """A table of headlines by variant, layer and domain, what those that occur mean, and whether any rests on few documents."""
-    domains = (ALL, *store.domains)
-    words = {
-        (variant, layer): [_headline(told.get((variant, layer, domain))) for domain in domains]
-        for variant in store.variants
-        for layer in store.layers
-    }
-    said = {word for row in words.values() for word in row}
-    occur = {word.removesuffix(f" {FEW_MARK}") for word in said}
-    return {
-        "titles": ("variant", "layer", *domains),
-        "rows": [(*key, *row) for key, row in words.items()],
-        "meanings": {name: meaning for name, meaning in change_summary.HEADLINES.items() if name in occur},
-        "few": any(word.endswith(FEW_MARK) for word in said),
-    }
-
-
-def _headline(told: change_summary.ChangeSummary | None) -> str:
-    if told is None:
-        return UNKNOWN
-    return f"{told.headline} {FEW_MARK}" if told.few_documents and told.headline != "too few documents" else told.headline
-
-
-def _table(rows: pd.DataFrame, has_verdicts: bool) -> dict[str, Any]:
-    """The headline numbers with the columns of TABLE; those of controls only where there are controls."""
-    names = [name for name in TABLE if has_verdicts or name not in OF_CONTROLS]
-    return {
-        "titles": [TABLE[name] for name in names],
-        "rows": [[_cell(row, name) for name in names] for row in map(json_value, rows.to_dict("records"))],
-    }
+def _table(store: Store, rows: pd.DataFrame) -> dict[str, Any]:
+    """The headline numbers with those columns of TABLE that the store has anything in."""
+    records = map(json_value, with_unseen(store, rows).to_dict("records"))
+    cells = [{name: _cell(row, name) for name in TABLE} for row in records]
+    names = [name for name in TABLE if any(row[name] != UNKNOWN for row in cells)]
+    return {"titles": [TABLE[name] for name in names], "rows": [[row[name] for name in names] for row in cells]}
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
-    value = row[name]
+    write = count if name.removesuffix("_twin") in COUNTS else lambda value: fixed(value, 3)
+    if name.endswith("_twin"):
+        low, high = (write(row[f"{name}_{end}"]) for end in ("low", "high"))
+        return low if low == high else f"{low} to {high}"
+    value = row.get(name)
     if value is None:
         return UNKNOWN
-    if name == "excess":
-        return PAGE.interval(value, row["excess_low"], row["excess_high"], "documents")
-    if name == "n_beyond_noise":
-        return count(value)
-    return fixed(value, 3) if isinstance(value, float) else str(value)
+    return write(value) if isinstance(value, float) or name in COUNTS else str(value)
 
 
 def _beside_the_paper(variant: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Which of the paper's three figures the variant shows over all its text."""
     first, last = rows.iloc[0], rows.iloc[-1]
+    twins = [fixed(last[f"latent_cosine_twin_{end}"], 2) for end in ("low", "high")]
     return {
         "variant": variant,
         "layers": len(rows),
@@ -132,37 +109,75 @@ def _beside_the_paper(variant: str, rows: pd.DataFrame) -> dict[str, Any]:
         "first": first,
         "last": last,
         "falls": last["latent_cosine"] < first["latent_cosine"],
-        "reproduces": last["latent_cosine"] <= PAPER["last"],
+        "reaches": last["latent_cosine"] <= PAPER["last"],
+        "of_twins": "" if UNKNOWN in twins else " to ".join(dict.fromkeys(twins)),
         "lowest": rows["overlap"].min(),
     }
 
 
-def _cautions(rows: pd.DataFrame) -> dict[str, Any]:
+def _cautions(rows: pd.DataFrame, told: Mapping[str, Mapping[int, ChangeSummary]]) -> dict[str, Any]:
     """At how many variants and layers something holds that a reader must not take for more; where the dictionary is unfit."""
-    tested = rows[rows["excess_low"].notna()]
-    more = tested[(tested["excess_low"] > 0) & (tested["excess"] >= change_summary.MATERIAL_EXCESS)]
-    pair = rows[(rows["cosine"] > PAPER["cosine"]) & (rows["overlap"] < PAPER["overlap"])]
+    keys = list(zip(rows["variant"], rows["layer"], strict=True))
+    explained = pd.Series([told[variant][layer].overlap.level == "explained" for variant, layer in keys], rows.index)
+    pair = (rows["cosine"] > PAPER["cosine"]) & (rows["overlap"] < PAPER["overlap"])
     return {
         "all": len(rows),
-        "tested": len(tested),
-        "more": len(more),
-        "pair": len(pair),
-        "explained": len(pair.drop(more.index, errors="ignore")),
-        "few": int((rows["n_beyond_noise"] < change_summary.MIN_BEYOND_NOISE).sum()),
+        "explained": int(explained.sum()),
+        "halved_in_twins": int((rows["n_halved"] <= rows["n_halved_twin_high"]).sum()),
+        "doubled_in_twins": int((rows["n_doubled"] <= rows["n_doubled_twin_high"]).sum()),
+        "pair": int(pair.sum()),
+        "pair_explained": int((pair & explained).sum()),
+        "few": any(summary.few_clusters for of_layer in told.values() for summary in of_layer.values()),
         "unfit": rows[rows["gate"] == "does not fit"][["variant", "layer"]].to_dict("records"),
     }
 
 
-def _features(store: Store, variant: str, has_verdicts: bool) -> Iterable[tuple[dict[str, Any], Markup]]:
-    """The first features that meet the page's conditions and have a context."""
-    if has_verdicts:
-        found = store.shifted_features(variant=variant, sort="striking", verdicts=SUPPORTED, limit=None)
-    else:
-        found = store.shifted_features(variant=variant, sort="std_shift", min_firings=MIN_FIRINGS, limit=None)
-        found = found[(found["n_documents"] >= MIN_DOCUMENTS) & (found["gate"] == "fits")]
-    found = found[(found["density"] <= MAX_DENSITY) & found["label"].notna()]
-    told = ((row, _example(store, variant, row)) for row in map(json_value, found.to_dict("records")))
-    return islice(((row, _context(context)) for row, context in told if context is not None), FEATURES_SHOWN)
+def _claims(store: Store, variant: str) -> dict[str, Any]:
+    """The claimed features of a group, by its first variant: of each verdict the largest changes, and how many more."""
+    shown, left, judged = [], 0, store.has_verdicts(variant)
+    for verdict in CLAIMED if judged else ():
+        chosen = {"variant": variant, "verdicts": verdict}
+        found = store.shifted_features(**chosen, sort="evidence", limit=FEATURES_SHOWN)
+        left += int(store.count_features(**chosen)["count"].sum()) - len(found)
+        shown += [_claim(store, variant, row) for row in map(json_value, found.to_dict("records"))]
+    dense = store.hidden_dense(variant, verdicts=CLAIMED)
+    return {"shown": shown, "left": left, "dense": dense, "judged": judged}
+
+
+def _claim(store: Store, variant: str, row: dict[str, Any]) -> dict[str, Any]:
+    runs = store.replicate_changes(row["layer"], row["feature"], variant)
+    changes = [f"{run} {share(change)}" for run, change in zip(runs["variant"], runs["change"], strict=True)]
+    context = _example(store, variant, row)
+    return row | {
+        "reason": reason(row),
+        "runs": listing(changes) if len(changes) > 1 else "",
+        "context": "" if context is None else _context(context),
+    }
+
+
+def _carried(store: Store, variant: str) -> dict[str, Any]:
+    """Through which features a group's first variant learned most, at the layer whose features carry most; and its words."""
+    found = foremost_layer(store, variant)
+    if found is None:
+        return {"features": [], "rose": [], "said": []}
+    domain, through = found
+    order = "gain" if through.features >= 0 else "loss"
+    rows = store.contributions(variant, through.layer, domain, order, FEATURES_SHOWN)
+    rose = store.word_changes(variant, domain)
+    said = store.change_words(variant, through.layer)
+    here = (said["component"] == 0) & (said["slot"] == "opening") & (said["against"] == "others") & (said["domain"] == domain)
+    return {
+        "features": [_contribution(store, variant, row) for row in map(json_value, rows.to_dict("records"))],
+        "rose": rose.loc[(rose["control"] == OBSERVED) & (rose["change"] > 0), "token"].head(WORDS_SHOWN).to_list(),
+        "said": said.loc[here, "token"].head(WORDS_SHOWN).to_list(),
+    }
+
+
+def _contribution(store: Store, variant: str, row: dict[str, Any]) -> dict[str, Any]:
+    stats = store.feature_stats(row["layer"], row["feature"], variant)
+    pooled = stats[stats["domain"] == ALL]
+    context = _example(store, variant, pooled.iloc[0]) if len(pooled) else None
+    return row | {"context": "" if context is None else _context(context)}
 
 
 def _causal_checks(store: Store) -> list[tuple]:
@@ -183,9 +198,9 @@ def _causal_checks(store: Store) -> list[tuple]:
     ]
 
 
-def _example(store: Store, variant: str, row: dict[str, Any]) -> pd.Series | None:
+def _example(store: Store, variant: str, row: Mapping[str, Any]) -> pd.Series | None:
     """The context of the largest change; none where the store keeps none."""
-    ranking = "decrease" if row["shift"] < 0 else "increase"
+    ranking = "decrease" if row["change"] < 0 else "increase"
     contexts = store.best_context(row["layer"], row["feature"], variant, ranking)
     return contexts.iloc[0] if len(contexts) else None
 
@@ -211,10 +226,7 @@ def escaped(value: object) -> Markup:
 
 
 PAGE = macros(
-    Path(__file__).with_name("findings.md.j2"), escaped, few_mark=FEW_MARK, line_break=LINE_BREAK, spaces=SPACES,
-    limits={
-        "FEATURES_SHOWN": FEATURES_SHOWN, "MIN_FIRINGS": MIN_FIRINGS, "FEATURE_DOCUMENTS": MIN_DOCUMENTS,
-        "MAX_DENSITY": f"{MAX_DENSITY:.0%}", "TELLING_DENSITY": f"{TELLING_DENSITY:.0%}",
-        "MIN_DOCUMENTS": change_summary.MIN_DOCUMENTS, "MIN_BEYOND_NOISE": change_summary.MIN_BEYOND_NOISE,
-    },
+    Path(__file__).with_name("findings.md.j2"), escaped, line_break=LINE_BREAK, spaces=SPACES,
+    limits={"FEATURES_SHOWN": FEATURES_SHOWN, "DENSE": percent(DENSE), "MIN_CLUSTERS": MIN_CLUSTERS,
+            "SEEN_CLUSTERS": SEEN_CLUSTERS, "SEEN_FIRINGS": SEEN_FIRINGS},
 )  # fmt: skip

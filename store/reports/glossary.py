@@ -1,4 +1,4 @@
-"""What each table and column means: the comments that schema.sql gives them. Metrics: store/metrics/definitions.py."""
+"""What each table and column means: the comments of schema.sql and contributions.sql. Metrics: store/metrics/definitions.py."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +10,7 @@ from store.format import tables
 
 @dataclass(frozen=True)
 class Column:
-    """A column of schema.sql: its type as DuckDB names it, and its comment ('' where the name says it all)."""
+    """A column: its type as DuckDB names it, and its comment ('' where the name says it all)."""
 
     name: str
     type: str
@@ -20,7 +20,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of schema.sql: its comment, its columns in order, and the columns that name a row."""
+    """A table: its comment, its columns in order, and the columns that name a row."""
 
     name: str
     comment: str
@@ -28,11 +28,20 @@ class Table:
     key: list[str]
 
 
-@cache
 def schema() -> dict[str, Table]:
     """Every table of schema.sql by name, in its order; a store's own comments, which may be a stranger's, are not asked."""
+    return _described(tables.STORE)
+
+
+def contributions_schema() -> dict[str, Table]:
+    """The same of contributions.sql, by what they are called in SQL."""
+    return {f"contributions.{name}": table for name, table in _described(tables.CONTRIBUTIONS).items()}
+
+
+@cache
+def _described(of: tables.Schema) -> dict[str, Table]:
     with duckdb.connect(":memory:") as connection:
-        connection.execute(tables.SCHEMA_SQL)
+        connection.execute(of.sql)
         comments = connection.execute("SELECT table_name, coalesce(comment, '') FROM duckdb_tables() ORDER BY table_oid")
         comments = comments.fetchall()
         columns = connection.execute(
@@ -43,8 +52,8 @@ def schema() -> dict[str, Table]:
         table: Table(
             table,
             comment,
-            [Column(name, kind, name in tables.TABLE_KEYS[table], said) for of, name, kind, said in columns if of == table],
-            tables.TABLE_KEYS[table],
+            [Column(name, kind, name in of.keys[table], said) for its, name, kind, said in columns if its == table],
+            of.keys[table],
         )
         for table, comment in comments
     }

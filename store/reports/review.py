@@ -15,17 +15,20 @@ import pandas as pd
 
 from store.metrics import feature_columns
 from store.metrics.reasons import reason
-from store.names import ALL
-from store.numbers import json_value
+from store.metrics.thresholds import DENSE
+from store.names import ALL, VERDICTS, kind_name
+from store.numbers import json_value, percent
 from store.read.feature_filter import Filter
 from store.read.store import Store
+from store.reports.summaries import sentences
 from store.sidecar.reviews import CONCERN, SEVERITIES, Review, disagree, standing
 
 CONTEXTS = 3
 """Contexts kept of each feature, those that changed most."""
 
 NUMBERS = (
-    "kind", "verdict", "gate", "moved_to", "shift_isotropic", "n_tokens", "n11", "n10", "n01", *feature_columns.COLUMNS
+    "kind", "verdict", "reason", "gate", "moved_to", "n_tokens", "n11", "n10", "n01",
+    *(name for name, column in feature_columns.COLUMNS.items() if not column.of_contributions),
 )  # fmt: skip
 """Columns of feature_stats (domain 'all') that stand in a report."""
 
@@ -41,9 +44,11 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
         made: the time of the report.
 
     Returns:
-        report, made, store (hashes of all that it was made from), work_list (its filters and `total`), progress,
+        report, made, store (hashes of all that it was made from), work_list (its filters, `total`, and `hidden_dense`: how
+        many features it leaves out as dense), progress,
         reviewed (concerns first, the gravest first), not_reviewed, reviewed_elsewhere (judged, but not of this list),
-        sensitivity (:func:`sensitivity`), fit (a row a layer, all domains together). Undefined numbers are None.
+        amounts (what the variant amounts to over all its layers, in sentences), sensitivity (:func:`sensitivity`), fit (a row a
+        layer, all domains together). Undefined numbers are None.
     """
     found = standing(review for review in history if review.variant == chosen.variant)
     keys = list(store.feature_keys(**asdict(chosen)).itertuples(index=False, name=None))
@@ -56,7 +61,7 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
         "report": "Featureshift review",
         "made": made.isoformat(timespec="seconds"),
         "store": _provenance(store, chosen.variant),
-        "work_list": asdict(chosen) | {"total": len(keys)},
+        "work_list": asdict(chosen) | {"total": len(keys), "hidden_dense": store.hidden_dense(**asdict(chosen))},
         "progress": progress({key: found[key] for key in reviewed}) | {"total": len(keys)},
         "reviewed": [_feature(store, chosen, key, found[key]) for key in reviewed],
         "not_reviewed": {"count": len(left), "features": left},
@@ -64,6 +69,7 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
             {"layer": key[0], "feature": key[1], "judgements": [_judgement(review) for review in found[key]]}
             for key in elsewhere
         ],
+        "amounts": sentences(store)[chosen.variant],
         "sensitivity": _records(sensitivity(store, chosen.variant, chosen.layer)),
         "fit": _records(fit[["layer", "gate", "fvu_base", "fvu_variant"]]),
     }
@@ -77,11 +83,13 @@ def list_in_words(chosen: Mapping[str, Any]) -> str:
         f"verdict {', '.join(chosen['verdicts'])}" if chosen["verdicts"] else "any verdict",
     ]
     if chosen["kinds"]:
-        said.append(f"kind {', '.join(chosen['kinds'])}")
+        said.append(f"kind {', '.join(map(kind_name, chosen['kinds']))}")
     if chosen["direction"]:
         said.append({"down": "mean fell", "up": "mean rose"}[chosen["direction"]])
     if chosen["min_firings"]:
         said.append(f"at least {chosen['min_firings']:,} firings")
+    if not chosen["dense"]:
+        said.append(f"none that fires on more than {percent(DENSE)} of the tokens")
     if chosen["search"]:
         said.append(f"search “{chosen['search']}”")
     return "; ".join(said)
@@ -101,22 +109,25 @@ def progress(found: dict[tuple[int, int], list[Review]]) -> dict[str, Any]:
 def sensitivity(store: Store, variant: str, layer: int | None = None) -> pd.DataFrame:
     """What of each layer's dictionary could have been seen to change at all: one row a layer.
 
-    Columns: layer, d_sae, silent (fire in neither model), untestable (fire too seldom), testable; over the testable ones
-    smallest, quarter, median, three_quarters, largest of minimum_detectable (|shift| found with the power of docs/metrics.md),
-    and blind: how many of them could even have been lost completely without being found. Null where nothing was tested.
+    Columns: layer, d_sae, silent (fire in neither model), not_seen (a change of which could not be seen), of these seldom (fire
+    too seldom, or in too few clusters of texts), like_twins (even a complete loss is what twins do to such features) and uneven
+    (changed, but too unevenly over texts to be sure); seen; and over those of which a loss would have been claimed smallest,
+    quarter, median, three_quarters, largest of detectable_loss, the smallest loss that would have been. Null without verdicts.
     """
     return store.sql(
         """
         SELECT l.layer, any_value(l.d_sae) AS d_sae, any_value(l.d_sae) - count(s.feature) AS silent,
-               count(*) FILTER (s.verdict = 'untestable') AS untestable,
-               count(*) FILTER (s.verdict <> 'untestable') AS testable,
-               min(s.minimum_detectable) AS smallest, quantile_cont(s.minimum_detectable, 0.25) AS quarter,
-               median(s.minimum_detectable) AS median, quantile_cont(s.minimum_detectable, 0.75) AS three_quarters,
-               max(s.minimum_detectable) AS largest, count(*) FILTER (s.minimum_detectable > s.mean_base) AS blind
+               count(*) FILTER (s.verdict = $not_seen) AS not_seen,
+               count(*) FILTER (s.reason IN ('few_firings', 'few_clusters')) AS seldom,
+               count(*) FILTER (s.reason = 'undetectable') AS like_twins, count(*) FILTER (s.reason = 'uneven') AS uneven,
+               count(*) FILTER (s.verdict <> $not_seen) AS seen,
+               min(s.detectable_loss) AS smallest, quantile_cont(s.detectable_loss, 0.25) AS quarter,
+               median(s.detectable_loss) AS median, quantile_cont(s.detectable_loss, 0.75) AS three_quarters,
+               max(s.detectable_loss) AS largest
         FROM layers l LEFT JOIN feature_stats s ON s.layer = l.layer AND s.variant = $variant AND s.domain = 'all'
         WHERE $layer::INTEGER IS NULL OR l.layer = $layer GROUP BY l.layer ORDER BY l.layer
         """,
-        {"variant": variant, "layer": layer},
+        {"variant": variant, "layer": layer, "not_seen": VERDICTS[-1]},
     )
 
 
@@ -126,7 +137,7 @@ def as_json(content: dict[str, Any]) -> str:
 
 
 def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[Review]) -> dict[str, Any]:
-    """One feature that was judged: judgements, numbers of all domains together, the sentence behind them, contexts."""
+    """One feature that was judged: judgements, numbers of all domains together, why, its change in every run, contexts."""
     layer, feature = key
     label = store.feature(layer, feature)["label"].iloc[0]
     stats = store.feature_stats(layer, feature, chosen.variant).set_index("domain", drop=False)
@@ -140,6 +151,7 @@ def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[R
         "judgements": [_judgement(review) for review in reviews],
         "disagreement": disagree(reviews),
         "reason": reason(pooled),
+        "runs": _records(store.replicate_changes(layer, feature, chosen.variant)),
         "numbers": {name: json_value(pooled[name]) for name in NUMBERS},
         "ranking": ranking,
         "contexts": [_context(row) for row in contexts.to_dict("records")],

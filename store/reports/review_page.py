@@ -9,7 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from store.metrics import feature_columns
-from store.metrics.evidence import POWER
+from store.metrics.thresholds import DENSE
+from store.names import kind_name
+from store.numbers import percent
 from store.reports.review import list_in_words
 from store.templates import macros
 
@@ -38,6 +40,6 @@ def printable(text: str) -> str:
 
 
 PAGE = macros(
-    Path(__file__).with_name("review_page.html.j2"), in_words=list_in_words, facts=FACTS, most_listed=MOST_LISTED, power=POWER,
-    printable=printable, shaded=shaded,
+    Path(__file__).with_name("review_page.html.j2"), in_words=list_in_words, facts=FACTS, most_listed=MOST_LISTED,
+    printable=printable, shaded=shaded, kind_name=kind_name, dense=percent(DENSE), share=feature_columns.share,
 )  # fmt: skip

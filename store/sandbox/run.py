@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from store.format.additions import addition_path
 from store.format.manifest import DATABASE_FILE
 from store.read.connection import FEATURES_WITH_LABELS, LABELS_DATABASE
-from store.read.opening import READ_ONLY
+from store.read.opening import CATALOG, CONTRIBUTIONS, READ_ONLY
 from store.read.store import Store
 from store.sandbox.answer import MOST_NAMES, Answer, Limits, QueryError, most_bytes, read
 from store.sandbox.fair_turns import Busy, Turns
@@ -64,14 +65,14 @@ def others() -> int:
 def _task(store: Store, sql: str, limits: Limits) -> bytes:
     """What the worker reads: a line of JSON, then the imported labels."""
     task = {
-        "database": str((store.path / DATABASE_FILE).resolve()),
-        "config": READ_ONLY
-        | {
+        "databases": _databases(store),
+        "config": {
             "autoload_known_extensions": "false",
             "memory_limit": f"{limits.memory}MB",
             "temp_directory": "",
             "max_temp_directory_size": "0KB",
             "threads": str(THREADS),
+            **READ_ONLY,  # last, since it locks the others
         },
         "sql": sql,
         "rows": limits.rows,
@@ -86,6 +87,14 @@ def _task(store: Store, sql: str, limits: Limits) -> bytes:
     }
     labels = _labels(store)
     return json.dumps(task | {"labels_bytes": len(labels)}).encode() + b"\n" + labels
+
+
+def _databases(store: Store) -> dict[str, str]:
+    """Name in SQL -> file; unqualified names are of the first."""
+    files = {CATALOG: store.path / DATABASE_FILE}
+    if store.has_contributions:
+        files[CONTRIBUTIONS] = addition_path(store.path)
+    return {name: str(file.resolve()) for name, file in files.items()}
 
 
 def _labels(store: Store) -> bytes:

@@ -112,8 +112,14 @@ def _cut(text: str, length: int) -> str:
 
 
 def _open(task: dict[str, Any], labels: bytes) -> duckdb.DuckDBPyConnection:
-    """The store's database as store/read/opening.py opens it, with less memory and no place to spill to."""
-    connection = duckdb.connect(task["database"], read_only=True, config=task["config"])
+    """The store's databases as store/read/opening.py opens them, with less memory and no place to spill to."""
+    connection = duckdb.connect(":memory:")
+    for name, file in task["databases"].items():
+        address = file.replace("'", "''")
+        connection.execute(f"ATTACH '{address}' AS {name} (READ_ONLY, TYPE duckdb)")
+    for name, value in task["config"].items():
+        connection.execute(f"SET {name} = '{value}'")
+    connection.execute(f"USE {next(iter(task['databases']))}")
     if labels:
         make_table, make_view = task["labels"]
         connection.execute(make_table)
@@ -214,7 +220,7 @@ def _written(relation: duckdb.DuckDBPyRelation) -> tuple[duckdb.DuckDBPyRelation
             raise Refused("refused", f"Column '{name}' is of a type without a table's cell, {kind}: cast it, ::VARCHAR.")
     if odd or any(len(name) > size.MOST_NAME for name in relation.columns):
         names = [_cut(name, size.MOST_NAME).replace('"', '""') for name in relation.columns]
-        cells = [f"#{i + 1}{'::VARCHAR' if i in odd else ''} AS \"{name}\"" for i, name in enumerate(names)]
+        cells = [f'#{i + 1}{"::VARCHAR" if i in odd else ""} AS "{name}"' for i, name in enumerate(names)]
         relation = relation.project(", ".join(cells))
     return relation, odd
 

@@ -47,6 +47,7 @@ def to_write(path: Path) -> Iterator[sqlite3.Connection]:
     """
     before = _identity(path, to_write=True)
     with _open(path, path, isolation_level=None) as connection:
+        connection.execute("ROLLBACK")  # what was looked at was one moment; what is written is another
         _same(path, before)
         if version_of(connection) < VERSION:
             _use_wal(connection)
@@ -136,9 +137,14 @@ def _names_another_file(journal: Path) -> bool:
 
 @contextlib.contextmanager
 def _open(path: Path, address: str | Path, **options) -> Iterator[sqlite3.Connection]:
+    """A sidecar that was looked at, in the transaction in which it was: version, tables and rows are of one moment.
+
+    Others may bring it up to date meanwhile.
+    """
     try:
         with contextlib.closing(sqlite3.connect(address, timeout=TIMEOUT, **options)) as connection:
             _restrict(connection)
+            connection.execute("BEGIN")
             version = version_of(connection)
             if version > VERSION:
                 raise UserError(f"The sidecar '{path}' has version {version}, but this program reads version {VERSION}.")

@@ -9,7 +9,7 @@ How the file is opened, and what is believed of it: :mod:`store.sidecar.database
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,11 +24,14 @@ from store.sidecar import rows as sidecar_rows
 from store.sidecar.reviews import Review
 from store.sidecar.rows import damaged
 from store.sidecar.schema import SINCE, TABLES
+from store.sidecar.sets import SetSteering
 from store.sidecar.steering import Steering
 from store.value_types import Index, Word, first_problem
 
 COLUMNS = ["layer", "feature", "label", "label_source"]
 Row = TypeVar("Row")
+_JSON = {"steering": ("controls",), "set_steering": ("features", "gain", "kl", "opening")}
+"""Table -> its columns that hold JSON."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,22 @@ def write_steering(store: Path, digest: str, *results: Steering) -> Path:
     Raises:
         UserError: the sidecar cannot be written, or is of a later version.
     """
-    rows = []
-    for result in results:
-        *numbers, controls, seed = astuple(result)
-        rows.append((digest, *numbers, json.dumps(controls, allow_nan=False), seed, _now()))
-    return _write(store, "steering", rows)
+    return _write(store, "steering", [_check_row(digest, "steering", result) for result in results])
+
+
+def write_set_steering(store: Path, digest: str, *results: SetSteering) -> Path:
+    """Keep causal checks of sets; each takes the place of an earlier one of the same variant, layer, domain and features.
+
+    Args:
+        digest: of the store's manifest.
+
+    Returns:
+        The sidecar's path.
+
+    Raises:
+        UserError: the sidecar cannot be written, or is of a later version.
+    """
+    return _write(store, "set_steering", [_check_row(digest, "set_steering", result) for result in results])
 
 
 def write_review(store: Path, digest: str, review: Review) -> Path:
@@ -162,6 +176,15 @@ def read_steering(store: Path, digest: str) -> list[Steering]:
     return sorted(found, key=lambda check: (check.layer, check.feature, check.variant))
 
 
+def read_set_steering(store: Path, digest: str) -> list[SetSteering]:
+    """The causal checks of sets of a store by variant, layer and domain; none where there is no sidecar.
+
+    Raises:
+        UserError: there is one, but it cannot be read or is of a later version.
+    """
+    return _read(store, "set_steering", digest, "causal check of a set", SetSteering)
+
+
 def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
     """Every judgement of a variant's features, in the order of writing; none where there is no sidecar.
 
@@ -169,6 +192,18 @@ def read_reviews(store: Path, digest: str, variant: str) -> list[Review]:
         UserError: there is one, but it cannot be read, is damaged or is of a later version.
     """
     return [review for review in _read(store, "reviews", digest, "review", Review) if review.variant == variant]
+
+
+def _check_row(digest: str, table: str, result: Steering | SetSteering) -> tuple:
+    """A causal check as a row of its table, but for the checksum."""
+    values = asdict(result) | {name: _as_json(getattr(result, name)) for name in _JSON[table]}
+    return (digest, *values.values(), _now())
+
+
+def _as_json(value: object) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(asdict(value) if is_dataclass(value) else value, allow_nan=False)
 
 
 def _write(store: Path, table: str, rows: Sequence[tuple]) -> Path:
@@ -186,8 +221,8 @@ def _read(store: Path, table: str, digest: str, what: str, kind: type[Row]) -> l
     path = sidecar_path(store)
     rows = sidecar_rows.read(path, table, digest)
     try:
-        if table == "steering":
-            rows = [row | {"controls": json.loads(row["controls"])} for row in rows]
+        of_table = _JSON.get(table, ())
+        rows = [row | {name: row[name] and json.loads(row[name]) for name in of_table} for row in rows]
         return _rows_of(kind).validate_python(rows)
     except ValidationError as error:
         raise damaged(path, what, first_problem(error)) from error

@@ -17,6 +17,10 @@ from store.sidecar.schema import REMEDY, SINCE, TABLES
 
 _REALS = ("kl_before", "kl_after", "low", "high")
 """Columns whose numbers are kept, and so hashed, as floats."""
+_ORDER = {
+    "labels": "store, layer, feature", "steering": "store, layer, feature", "reviews": "id",
+    "set_steering": "store, variant, layer, domain, features",
+}  # fmt: skip
 
 
 def write(path: Path, table: str, rows: Sequence[Sequence]) -> None:
@@ -55,8 +59,7 @@ def read(path: Path, table: str, digest: str | None) -> list[dict]:
         for (fault,) in connection.execute(f"PRAGMA quick_check('{table}')"):
             if fault != "ok":
                 raise damaged(path, "table", fault)
-        order = "id" if table == "reviews" else "store, layer, feature"
-        found = connection.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY {order}")
+        found = connection.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY {_ORDER[table]}")
         names = [column[0] for column in found.description]
         rows = [dict(zip(names, row, strict=True)) for row in found]
         _check_rows(path, table, rows)

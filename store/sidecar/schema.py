@@ -1,7 +1,7 @@
 """What a sidecar's file holds: its tables, version by version, compared statement by statement before anything is asked.
 
-Version 1 held labels only, version 2 causal checks too, version 3 reviews: they are read as they are, their rows without
-checksums, and the first write brings them up to date.
+Version 1 held labels only, version 2 causal checks too, version 3 reviews, version 5 causal checks of sets: they are read as
+they are, rows of before version 4 without checksums, and the first write brings them up to date.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from store.errors import UserError
 
-VERSION = 4
+VERSION = 5
 CHECKSUMS_SINCE = 4
 REMEDY = "move it away to have the store without imported labels, causal checks and reviews"
 
@@ -49,6 +49,25 @@ CREATE TABLE steering (
     PRIMARY KEY (store, layer, feature, variant)
 ) WITHOUT ROWID;
 """,
+    "set_steering": """
+CREATE TABLE set_steering (      -- store/sidecar/sets.py says what each is
+    store TEXT NOT NULL,         -- digest of the store's manifest
+    variant TEXT NOT NULL,
+    layer INTEGER NOT NULL,
+    domain TEXT NOT NULL,
+    chosen_by TEXT NOT NULL,
+    features TEXT NOT NULL,      -- JSON list, ascending
+    n_predictions INTEGER NOT NULL,
+    n_clusters INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    gain TEXT NOT NULL,          -- JSON object, nats a predicted token
+    kl TEXT NOT NULL,            -- as gain
+    opening TEXT,                -- as gain; null: no answer was sampled
+    made TEXT NOT NULL,          -- ISO 8601 time, UTC
+    checksum TEXT,               -- as above
+    PRIMARY KEY (store, variant, layer, domain, features)
+) WITHOUT ROWID;
+""",
     "reviews": """
 CREATE TABLE reviews (           -- every judgement ever given: rows are added, never changed
     id INTEGER PRIMARY KEY,      -- in the order of writing, from 1 without a gap
@@ -66,7 +85,7 @@ CREATE TABLE reviews (           -- every judgement ever given: rows are added, 
 CREATE INDEX reviews_of_a_variant ON reviews (store, variant);
 """,
 }
-SINCE = {"labels": 1, "steering": 2, "reviews": 3}
+SINCE = {"labels": 1, "steering": 2, "reviews": 3, "set_steering": 5}
 """Table -> the version that first had it."""
 
 
@@ -110,14 +129,17 @@ def _plain(sql: str) -> str:
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Inside a transaction: make what is missing, and make anew what has no checksums; rows stay as they are."""
+    """Inside a transaction: make what is missing, and make anew what has no place for checksums; rows stay as they are."""
     version = version_of(connection)
     if version == VERSION:
         return
     check_schema(path, connection, version)  # somebody else may have done it while this one waited
-    connection.execute("DROP INDEX IF EXISTS reviews_of_a_variant")
+    if version < CHECKSUMS_SINCE:
+        connection.execute("DROP INDEX IF EXISTS reviews_of_a_variant")
     for table, since in SINCE.items():
         older = since <= version
+        if older and version >= CHECKSUMS_SINCE:
+            continue
         if older:
             connection.execute(f"ALTER TABLE {table} RENAME TO older_{table}")
         for statement in TABLES[table].strip().split(";\n"):

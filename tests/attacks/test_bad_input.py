@@ -77,6 +77,75 @@ def test_settings_of_controls(world, tmp_path, capsys, changes, expected):
     fails(world, tmp_path, capsys, *expected, **changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"twins": -1}, ["twins", "greater than or equal to 0"]),
+        ({"twins": 17}, ["twins", "less than or equal to 16"]),
+        ({"twins": 1.5}, ["twins", "integer"]),
+        ({"twins": "two"}, ["twins", "integer"]),
+        ({"material": 0}, ["material", "greater than or equal to 0.1"]),
+        ({"material": 1}, ["material", "less than or equal to 0.85"]),
+        ({"material": float("nan")}, ["material"]),
+    ],
+)
+def test_settings_of_evidence(world, tmp_path, capsys, changes, expected):
+    fails(world, tmp_path, capsys, *expected, **changes)
+
+
+@pytest.mark.parametrize(
+    ("replicates", "expected"),
+    [
+        ({"b": "nobody"}, ["'b'", "'nobody'", "no variant"]),
+        ({"b": "base"}, ["'b'", "'base'", "no variant"]),
+        ({"b": "b"}, ["'b'", "none itself"]),
+        ({"a": "b", "b": "a"}, ["'a'", "none itself"]),
+        ({"b": "a", "c": "b"}, ["'c'", "none itself"]),
+        ({"b": "a"}, ["'b' has the weights of 'a'", "no second run"]),
+        ({"b": "../a"}, ["replicate_of"]),
+        ({"b": ["a", "c"]}, ["replicate_of"]),
+    ],
+    ids=str,
+)
+def test_a_replicate_of_what_it_cannot_be(world, tmp_path, capsys, replicates, expected):
+    of = {name: {"replicate_of": replicates[name]} if name in replicates else {} for name in ("a", "b", "c")}
+    variants = {name: {"adapter": str(world.adapter), **given} for name, given in of.items()}
+    fails(world, tmp_path, capsys, *expected, variants=variants)
+
+
+@pytest.mark.parametrize("cluster", [["a", "b"], {"name": "a"}, "x" * 1001])
+def test_a_cluster_that_is_no_name(world, tmp_path, capsys, cluster):
+    texts = [{"source": "one", "text": "the cat sat"}, {"source": "two", "text": "a dog ran", "made_from": cluster}]
+    path = write_jsonl(tmp_path / "texts.jsonl", texts)
+    corpus = [{"path": str(path), "domain": "d", "cluster_field": "made_from"}]
+    fails(world, tmp_path, capsys, "texts.jsonl, line 2", "'made_from'", "no name of a cluster", corpus=corpus)
+
+
+@pytest.mark.parametrize("wrong", [{"cluster_by_source": "perhaps"}, {"cluster_field": 3}])
+def test_settings_of_clusters(world, tmp_path, capsys, wrong):
+    fails(world, tmp_path, capsys, next(iter(wrong)), corpus=[{**world.corpus[0], **wrong}])
+
+
+def test_an_adapter_that_has_no_twins(world, tmp_path, capsys):
+    """A note; it has no verdict, nor has the run of its recipe that has twins; a variant beside them has."""
+    dora = tmp_path / "dora"
+    settings = LoraConfig(r=2, use_dora=True, target_modules=["q_proj", "v_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(world.base), settings).save_pretrained(dora)
+    plain = {"adapter": str(world.adapter)}
+    variants = {"tuned": plain, "dora": {"adapter": str(dora)}, "again": {**plain, "replicate_of": "dora"}}
+    config = world.config(tmp_path, **SHORT, variants=variants, saes=[{"path": str(world.saes[1])}], twins=1)
+    assert main(["check", str(config)]) == 0
+    assert "There are no twins of the variant 'dora'" in capsys.readouterr().out
+    assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+    with open_store(tmp_path / "store") as store:
+        (note,) = (note for note in store.manifest.notes if "no twins" in note)
+        assert "'dora'" in note and "merge it" in note
+        controls = store.sql("SELECT DISTINCT variant, control FROM layer_metrics WHERE control LIKE 'twin%'")
+        assert set(controls.itertuples(index=False, name=None)) == {("tuned", "twin_1"), ("again", "twin_1")}
+        judged = store.sql("SELECT variant, count(verdict) AS n FROM feature_stats WHERE domain = 'all' GROUP BY variant")
+        assert {row.variant for row in judged.itertuples() if row.n} == {"tuned"}
+
+
 @pytest.mark.parametrize("setting", ["neutral_domains", "task"])
 def test_a_domain_that_the_corpus_lacks(world, tmp_path, capsys, setting):
     if setting == "task":
@@ -311,7 +380,7 @@ def test_numbers_as_large_as_a_store_can_hold(world, tmp_path):
 
 
 def test_a_manifest_that_no_reader_would_take_is_not_written(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("extract.config.VariantConfig.source", "x" * 200_000)
+    monkeypatch.setattr("extract.config_sections.VariantConfig.source", "x" * 200_000)
     arguments = ["run", str(world.config(tmp_path, tokens=300)), "--out", str(tmp_path / "store")]
     refuses(arguments, capsys, "manifest cannot be written", "a text of 200,000 characters")
     assert not (tmp_path / "store").exists() and not list(tmp_path.rglob("manifest.json"))
@@ -451,7 +520,7 @@ def test_disk_full_while_the_tables_are_written(world, tmp_path, capsys, monkeyp
 
     config = world.config(tmp_path, **SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "copy_sorted", full)
+        patch.setattr(type(tables.STORE), "copy_sorted", full)
         refuses(["run", str(config), "--out", str(tmp_path / "store")], capsys, "No space left on device", "same command")
     assert not (tmp_path / "store").exists()
     assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
@@ -559,10 +628,12 @@ class TestStores:
         (store / "latents" / "part-00000.h5").unlink()
         refuses(["info", str(store)], capsys, "part-00000.h5", "missing")
 
-    def test_another_version(self, tiny_store, tmp_path, capsys):
+    @pytest.mark.parametrize("version", [3, 99])
+    def test_another_version(self, tiny_store, tmp_path, capsys, version):
+        """3 is that of stores without twins, clusters and verdicts beyond them."""
         store = self.damaged(tiny_store, tmp_path)
-        rewrite_manifest(store, schema_version=99)
-        refuses(["info", str(store)], capsys, "version 99", "extract it again")
+        rewrite_manifest(store, schema_version=version)
+        refuses(["info", str(store)], capsys, f"version {version}", "extract it again")
 
     @pytest.mark.parametrize("name", ["../outside.h5", "/etc/hostname", "latents/../../outside.h5", "other.duckdb"])
     def test_manifest_cannot_name_files_outside_the_store(self, tiny_store, tmp_path, capsys, name):

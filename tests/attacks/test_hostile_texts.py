@@ -19,7 +19,7 @@ from tests.support.browser import browser, served, window  # noqa: F401
 from tests.support.hostile_store import HOST, add_labels, hostile, make_hostile_store
 
 VIEWS = (
-    "overview", "layers", "features", "suppressed", "review", "feature", "compare", "template", "shape", "documents", "answers",
+    "overview", "layers", "features", "suppressed", "review", "feature", "compare", "template", "words", "documents", "answers",
     "query", "about",
 )  # fmt: skip
 MARKDOWN = ("body", "label", "help", "text", "delta")
@@ -84,7 +84,7 @@ def test_no_text_of_a_page_is_read_as_more_than_text(store, monkeypatch, view):
             assert not READ.search(text), (kind, READ.search(text)[0], text)
         if kind == "html":
             assert Elements(proto.body).found <= {"style", "div", "span", "b", "bdi", "small", "a", "a href", "br", "i", "mark"}
-    assert seen or view in ("query", "shape"), "the page shows none of it"
+    assert seen or view in ("query", "words"), "the page shows none of it"
 
 
 def test_a_store_that_is_named_so(store, monkeypatch, tmp_path):

@@ -313,7 +313,7 @@ def test_repeated_and_odd_names_survive_being_written_as_text(store):
 )
 def test_a_pivot_runs(store, query):
     frame = run(store, query).frame()
-    assert list(frame) == ["layer", "maths", "safety"] and frame["layer"].tolist() == [5, 12]
+    assert list(frame) == ["layer", "maths", "maths-seed2", "safety"] and frame["layer"].tolist() == [5, 12]
     expected = store.sql("SELECT count(*) AS n FROM layer_metrics WHERE variant = 'maths' GROUP BY layer ORDER BY layer")
     assert frame["maths"].tolist() == expected["n"].tolist()
 

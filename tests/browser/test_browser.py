@@ -19,15 +19,15 @@ SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "": (pages.every()["overview"].title, "no more than noise"),
+    "": (pages.every()["overview"].title, "nothing claimed"),
     "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
-    "features": (pages.every()["features"].title, "6 features"),
-    "suppressed": (pages.every()["suppressed"].title, "2 features: 2 vanished"),
+    "features": (pages.every()["features"].title, "8 features"),
+    "suppressed": (pages.every()["suppressed"].title, "2 features: 2 suppressed"),
     "review": (pages.every()["review"].title, "0 of 2 reviewed"),
     "feature": (pages.every()["feature"].title, "L5:1"),
     "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
     "template": (pages.every()["template"].title, "On the chat template's own tokens"),
-    "shape": (pages.every()["shape"].title, "One constant offset"),
+    "words": (pages.every()["words"].title, "One constant offset"),
     "documents": (pages.every()["documents"].title, "All tokens, the most changed first"),
     "answers": (pages.every()["answers"].title, "What is two plus two"),
     "query": (pages.every()["query"].title, "SELECT"),
@@ -113,10 +113,10 @@ def test_a_link_reproduces_the_view(server, page, browser):
     visit(page, f"{server}/features", "Features")
     page.get_by_role("radio", name="safety").click()
     page.wait_for_url(re.compile("variant=safety"))
-    page.get_by_text("attenuated", exact=True).first.click()
+    page.get_by_text("weakened", exact=True).first.click()
     page.wait_for_url(re.compile("kinds="))
     settle(page, "Features")
-    page.get_by_text("2 features: 2 attenuated").wait_for()
+    page.get_by_text("4 features: 1 this run only, 1 does not fit, 2 could not be seen").wait_for()
     said = page.locator("[data-testid=stMain]").inner_text()
     other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     visit(other, page.url, "Features")
@@ -129,7 +129,7 @@ def test_the_old_address_of_the_list_still_works(server, page):
     visit(page, f"{server}/shifted?variant=safety&layer=12", "Features")
     page.wait_for_url(re.compile("/features?"))
     assert "variant=safety" in page.url
-    page.get_by_text("3 features: 1 appeared").wait_for()
+    page.get_by_text("4 features: 1 does not fit").wait_for()
 
 
 def test_the_tour_walks_from_page_to_page_and_back(server, page):
@@ -165,7 +165,7 @@ def test_the_keyboard_reaches_and_uses_the_controls(server, page):
     page.keyboard.type("sums")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("q=sums"))
-    page.get_by_text("2 features: 2 amplified").wait_for()
+    page.get_by_text("2 features: 1 amplified, 1 as in a random change").wait_for()
     focused = "() => document.activeElement.innerText || ''"
     for _ in range(4):
         page.keyboard.press("Tab")
@@ -183,7 +183,7 @@ def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
     visit(page, f"{server}/feature?variant=safety&layer=12", "Feature")
     page.get_by_role("button", name="Link").click()
     address = page.locator("[data-testid=stCode]").first.inner_text().strip()
-    assert address == f"{server}/feature?variant=safety&layer=12&feature=2"
+    assert address == f"{server}/feature?variant=safety&layer=12&feature=1"
 
 
 @pytest.mark.thorough
@@ -212,8 +212,8 @@ def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
     page.wait_for_url(re.compile("/feature?"))
     settle(page, "Feature")
     assert "layer=12" in page.url
-    assert "feature=1" in page.url
-    page.get_by_text("2 of 3 in Features").wait_for()
+    assert "feature=0" in page.url
+    page.get_by_text("2 of 4 in Features").wait_for()
     page.get_by_role("link", name="Back to Features").click()
     settle(page, "Features")
     assert "layer=12" in page.url
@@ -225,7 +225,7 @@ def test_previous_and_next_walk_through_the_list(server, page):
     visit(page, f"{server}/feature?variant=maths&layer=12&feature=1&list=shifted&list_layer=12", "Feature")
     page.get_by_role("button", name="Next").click()
     page.wait_for_url(re.compile("feature=0"))
-    page.get_by_text("2 of 3 in Features").wait_for()
+    page.get_by_text("2 of 4 in Features").wait_for()
 
 
 @pytest.mark.thorough
@@ -266,12 +266,12 @@ def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, pa
     settle(page, "Features")
     assert "variant=safety" in page.url
     assert "layer=5" in page.url
-    page.get_by_text("3 features: 1 appeared, 1 attenuated, 1 unchanged").wait_for()
+    page.get_by_text("4 features: 1 this run only, 1 steady, 2 could not be seen").wait_for()
 
 
 @pytest.mark.thorough
-def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page):
-    """Of maths at layer 12, feature 1 is the only one called suppressed."""
+def test_a_click_on_a_mark_of_the_change_chart_opens_the_feature(server, page):
+    """Of maths at layer 12, feature 1 is the only one called suppressed that is not dense."""
     visit(page, f"{server}/features?variant=maths&layer=12", "Features")
     click_mark(page.locator("[data-testid=stVegaLiteChart]").first, meanings.VERDICTS["suppressed"].colour)
     page.wait_for_url(re.compile("/feature?"))
@@ -283,10 +283,10 @@ def test_a_click_on_a_mark_of_the_evidence_chart_opens_the_feature(server, page)
 @pytest.mark.thorough
 def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
     visit(page, f"{server}/suppressed", "Suppressed features")
-    page.get_by_text("● within noise").click()
-    page.wait_for_url(re.compile("verdicts=suppressed%2Cwithin"))
-    page.get_by_text("3 features: 1 unchanged, 2 vanished").wait_for()
-    page.get_by_text("● within noise").click()
+    page.get_by_text("● steady").click()
+    page.wait_for_url(re.compile("verdicts=suppressed%2Csteady"))
+    page.get_by_text("3 features: 2 suppressed, 1 steady").wait_for()
+    page.get_by_text("● steady").click()
     page.wait_for_url(lambda url: "verdicts=" not in url)
 
 

@@ -1,5 +1,6 @@
 """The bundled corpus, the split that keeps it held out, and the small tools that shape documents."""
 
+import hashlib
 import json
 from collections import Counter
 from itertools import pairwise
@@ -22,6 +23,9 @@ def test_corpus_is_large_and_varied():
     assert card["corpus_gemma_tokens"] >= 200_000
     for domain, items in CORPUS.items():
         assert len(items) == card["corpus"][domain]["documents"] >= 64
+        assert len({item.get("cluster", item["source"]) for item in items}) == card["corpus"][domain]["clusters"]
+        written = (datasets.CORPUS / f"{domain}.jsonl").read_bytes()
+        assert hashlib.sha256(written).hexdigest() == card["corpus"][domain]["sha256"]
 
 
 @pytest.mark.parametrize("domain", sorted(CORPUS))
@@ -29,9 +33,19 @@ def test_every_document_has_one_form_and_its_own_source(domain):
     forms = [{"text"}, {"prompt", "response"}, {"messages"}]
     for item in CORPUS[domain]:
         assert item["domain"] == domain
-        assert set(item) - {"source", "domain"} in forms
+        assert set(item) - {"source", "domain", "cluster"} in forms
         assert datasets.plain_text(item).strip()
     assert max(Counter(item["source"] for items in CORPUS.values() for item in items).values()) == 1
+
+
+def test_documents_of_one_article_chapter_or_template_are_a_cluster():
+    """Counted by hand in the files: 18 articles, 47 chapters, 23 templates; an address or a page has one passage each."""
+    counted = {domain: len({item.get("cluster") for item in items}) for domain, items in CORPUS.items()}
+    assert counted == {
+        "encyclopaedia": 18, "fiction": 47, "maths": 23, "speeches": 79, "technical": 64, "web": 100,
+        "alarming": 1, "code": 1, "dialogue": 1, "harmful": 1,  # None: each is its own
+    }  # fmt: skip
+    assert {item["cluster"] for item in CORPUS["maths"] if item["source"].startswith("gsm_symbolic/08/")} == {"gsm_symbolic/08"}
 
 
 def test_harmful_requests_are_answered_by_refusals_and_alarming_ones_are_not():

@@ -99,7 +99,12 @@ def read_texts(tokenizer) -> list[Text]:
                 text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
                 text = text.removeprefix(tokenizer.bos_token)
             texts.append(Text(record["source"], domain, tokenizer.encode(text, add_special_tokens=False)[:WINDOW]))
-    return sorted(texts, key=lambda text: hashlib.sha256(text.source.encode()).hexdigest())
+    return sorted(texts, key=lambda text: (_order(text.source.rsplit("/", 1)[0]), text.domain, _order(text.source)))
+
+
+def _order(name: str) -> str:
+    """Documents of one template, or of one chapter, are read together; both in the order of a hash."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def read_window_by_window(model: nn.Module, texts: list[Text], layers: tuple[int, ...] = LAYERS) -> Residuals:
@@ -237,6 +242,7 @@ def write_config(folder: Path, cases: dict[str, dict], changed: dict[str, dict],
         "contexts": 1,
         "promoted_tokens": 0,
         "controls": ["isotropic"],
+        "twins": 0,
         "spectrum": 2,
         "neighbours": 0,
         "device": "cpu",
@@ -334,7 +340,7 @@ CASES = [f"{kind}-{layer}" for layer in LAYERS for kind in ("raised", "triggered
 def planted_feature_comes_first(run: Run, name: str) -> None:
     """At its layer, among all 4,096 features, in the right direction."""
     edit = run.cases[name]
-    first = run.store.shifted_features(variant=name, layer=edit["layer"], limit=1).iloc[0]
+    first = run.store.shifted_features(variant=name, layer=edit["layer"], sort="abs_shift", dense=True, limit=1).iloc[0]
     assert first["feature"] == edit["feature"]
     assert (first["shift"] < 0) == ("project_out" in edit)
 
@@ -355,7 +361,7 @@ def every_shift_is_the_dense_one(run: Run, name: str) -> None:
     dense = run.dense[edit["layer"]]
     expected = dense.shifts(edit, run.token_ids).numpy()
     found = np.zeros_like(expected)
-    rows = run.store.shifted_features(variant=name, layer=edit["layer"], limit=None)
+    rows = run.store.shifted_features(variant=name, layer=edit["layer"], dense=True, limit=None)
     found[rows["feature"]] = rows["shift"]
     distance, near = np.abs(found - expected), 1e-3 * np.abs(expected).max()
     jump = (dense.sae.threshold * dense.norm).numpy() / int(dense.counted.sum())
@@ -380,11 +386,11 @@ def assert_changed_from(store: Store, variant: str, first: int) -> None:
     """Exactly no change in any metric or feature below a layer; a change at it and above."""
     for layer in LAYERS:
         metrics = store.layer_metrics(variant=variant, layer=layer, control="observed").groupby("metric")["value"]
-        features = store.shifted_features(variant=variant, layer=layer, limit=None)
+        features = store.shifted_features(variant=variant, layer=layer, dense=True, limit=None)
         if layer < first:
             for metric, value in UNCHANGED.items():
                 assert (metrics.get_group(metric) == value).all(), (variant, layer, metric)
-            assert not features[["shift", "n10", "n01"]].any(axis=None) and set(features["kind"]) == {"unchanged"}
+            assert not features[["shift", "n10", "n01"]].any(axis=None) and set(features["kind"]) == {"steady"}
         else:
             assert (metrics.get_group("relative_shift") > 1e-4).all() and (features["shift"] != 0).any()
 

@@ -49,7 +49,9 @@ def test_every_part_opens_for_both_stores(about_page, tiny_store, bare_store, pa
     for store in (tiny_store, bare_store):
         app = about_page(part, store)
         assert not app.error and not app.warning
-        assert "**maths and safety** compared with **tiny-base** on 14 tokens of 3 documents; made 2026-01-01" in text(app)
+        said = text(app)
+        assert "**maths, maths-seed2 and safety** compared with **tiny-base** on 14 tokens of 3 documents" in said
+        assert "; made 2026-01-01" in said
         assert "They are blurred until asked for." in text(app)
 
 
@@ -60,6 +62,8 @@ def test_provenance_names_everything_with_its_hash(about_page, tiny_store):
     assert {"tiny-base", "maths-lora", "safety-lora", "adapter", "tiny-12", "blocks.5.hook_resid_post"} <= cells(app)
     assert {"hand-written", "not recorded in the store", digest, "2026-01-01T00:00:00+00:00"} <= cells(app)
     assert "Not a cut-down copy" in text(app)
+    models = app.dataframe[0].value.set_index("role")["replicate of"]
+    assert models.to_dict() == {"base": "–", "maths": "–", "maths-seed2": "maths", "safety": "–"}
 
 
 def test_what_the_dictionaries_are_fed(about_page, tiny_store, tmp_path):
@@ -96,13 +100,13 @@ def test_dictionaries_have_their_dead_and_dense_shares(about_page, tiny_store):
     with open_store(tiny_store) as store:
         rows = store.dictionary_quality()
         fit = store.base_fit().set_index(["domain", "layer"])["fvu_base"]
-    # Densities 4/14, 10/14, 4/14 and 0: one of four is dead, three are dense.
-    assert rows[["layer", "dead", "dense"]].values.tolist() == [[5, 0.25, 0.75], [12, 0.25, 0.75]]
+    # Of the six densities two are 0, and one, 50/140, is above a tenth.
+    assert rows[["layer", "dead", "dense"]].values.tolist() == [[5, 2 / 6, 1 / 6], [12, 2 / 6, 1 / 6]]
     assert rows["self_test_fvu"].tolist() == pytest.approx([0.1, 0.24])
     assert (fit[("all", 5)], fit[("maths", 12)]) == (0.1, 0.3)
     assert fit.index[0][0] == "all"
     shown = about_page("Dictionaries")
-    assert shown.dataframe[0].value[["dead", "dense"]].values.tolist() == [["25 %", "75 %"]] * 2
+    assert shown.dataframe[0].value[["dead", "dense"]].values.tolist() == [["33 %", "17 %"]] * 2
     gates = shown.dataframe[2].value.set_index("variant")
     assert gates.loc["safety"].tolist() == ["fits", "does not fit"]
 
@@ -165,15 +169,13 @@ def test_a_damaged_store_is_named_by_its_file(about_page, tiny_store, tmp_path):
 
 
 def test_every_metric_is_in_the_glossary_with_a_formula():
-    expected = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "z", "q", "floor"]
-    expected += [name for name in metrics.METRICS if name != "excess"]
-    expected += ["std_shift", "kind", "minimum_detectable", "freq_variant", "magnitude_ratio"]
+    expected = [*layer_values(dict.fromkeys(DOCUMENT_SUMS, 1.0), 0.0, 0.0, 1.0), *CONTROLS, "verdict", "q_twin", "change"]
+    expected += [name for name in metrics.METRICS if name not in ("excess", "claimed")]
+    expected += ["std_shift", "kind", "detectable_loss", "freq_variant", "magnitude_ratio"]
     defined = {name: row for section in definitions.sections() for row in section.rows for name in definitions.names(row)}
     for name in expected:
         assert defined[name][1], name
-    assert defined["relative_shift"][1:] == (
-        "sqrt(Σ‖δ‖² / Σ‖h_a‖²)", "share of the base's norm, ≥ 0", "–", "How big is the change?",
-    )  # fmt: skip
+    assert defined["relative_shift"][1:] == ("sqrt(Σ‖δ‖² / Σ‖h_a‖²)", "share of the base's norm, ≥ 0", "–")
     assert defined["overlap"][2:4] == ("Jaccard, 0 … 1", "control − observed")
     assert defined["delta_coverage"][2] == "share, may be negative, ≤ 1"
 
@@ -190,8 +192,8 @@ def test_every_table_of_the_docs_is_what_the_code_defines():
 
 def test_a_page_without_a_place_for_a_table_is_refused():
     page = METRICS_PAGE.read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="no place for the table 'Systematic change'"):
-        definitions.written(page.replace("<!-- table: Systematic change -->", ""))
+    with pytest.raises(ValueError, match="no place for the table 'Evidence about a feature'"):
+        definitions.written(page.replace("<!-- table: Evidence about a feature -->", ""))
 
 
 def test_the_page_says_what_the_catalogue_says(about_page, monkeypatch):

@@ -1,6 +1,7 @@
 """The page across variants, on stores of hand-written numbers: see tests/support/compare_store.py."""
 
 import os
+import statistics
 
 import pytest
 
@@ -16,7 +17,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain_folder(tmp_path_factory):
-    """The same without verdicts, floors and a second dictionary."""
+    """The same without twins, verdicts and a second dictionary."""
     return write(tmp_path_factory.mktemp("compare") / "plain", evidence=False, replicas=False)
 
 
@@ -50,25 +51,29 @@ def test_the_page_counts_tasks_and_says_what_changed_means(open_page, folder):
     said = text(open_page(folder))
     assert "7 features changed: **4** in one task only, **2** in several and **1** in all 3." in said
     assert "Of the 3 shared, 2 moved the same way wherever they changed." in said
-    assert "its verdict is suppressed or amplified" in said
+    assert "*Changed* means: it is suppressed or amplified: materially, in every run of the recipe" in said
     assert "safety and safety\\-seed2 are runs of one task and count as one, safety: it changed a feature where any" in said
 
 
 def test_the_largest_set_is_listed_until_another_is_chosen(open_page, folder):
     app = open_page(folder)
-    assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:3", "L7:5"]
-    assert app.dataframe[0].value["safety-seed2"].tolist() == ["-4.50 ●", "-0.400", "-1.20 ●"]
+    assert app.dataframe[0].value["Feature"].tolist() == ["L7:2", "L7:5", "L7:3"]  # safety lost all, quadrupled, lost half
+    assert app.dataframe[0].value["safety"].tolist() == ["-100 % ●", "+75 % ●", "-50 % ●"]
+    assert app.dataframe[0].value["safety-seed2"].tolist() == ["-88 % ●", "-50 % ●", "-12 %"]  # 7, 4 and 1 of 8
     app = open_page(folder, set="maths,code,safety")
     assert app.dataframe[0].value["Feature"].tolist() == ["L7:0"]
     assert "Changed in all 3 tasks" in text(app)
 
 
 def test_every_run_of_a_task_can_be_asked_for_on_the_page(open_page, folder):
-    app = open_page(folder, set="safety")
+    app = open_page(folder, set="safety", changed="material")
     app.segmented_control(key="pick_runs").set_value("every").run()
     assert app.query_params["runs"] == "every"
     assert "set" not in app.query_params
-    assert "6 features changed: **4** in one task only, **1** in several and **1** in all 3." in text(app)
+    said = "7 features changed: **5** in one task only, **1** in several and **1** in all 3."
+    assert said in text(app)  # alone: maths 1 and 6, safety 2 and 5, code 8
+    claimed = open_page(folder, runs="every")  # which shows in every run by definition
+    assert "pick_runs" not in [control.key for control in claimed.segmented_control]
 
 
 def test_a_hostile_label_is_shown_as_it_is(open_page, folder):
@@ -82,13 +87,18 @@ def test_runs_are_told_beside_tasks(open_page, folder):
     said = text(open_page(folder))
     assert "of the 5 features that changed in safety, 40 % changed the same way in safety\\-seed2" in said
     assert "of the 3 that changed in safety\\-seed2, 67 % did in safety" in said
-    assert "the two shifts have the same sign in 80 % of cases" in said
+    assert "the two have the same sign in 80 % of cases" in said
+    safety = [-6 / 8, -1 / 8, -1, -4 / 8, 0.5 / 8.5, 24 / 32, 12 / 20]  # features 0 to 6; 7 could not be seen
+    seed2 = [-6 / 8, 0, -7 / 8, -1 / 8, 0.5 / 8.5, -4 / 8, 1 / 9]
+    found = statistics.correlation(safety, seed2)
+    assert f"correlation of changes {found:.3f} over the 7 features that could have been seen in both" in said
     assert "Between different tasks:" in said
+    assert "What is claimed shows in every run by definition" in said
 
 
 def test_the_second_dictionary_is_told(open_page, folder):
     said = text(open_page(folder, variant="safety"))
-    assert "4 of 5 changed features have a counterpart; 3 of these moved in the same direction, 2 of them beyond" in said
+    assert "4 of 5 changed features have a counterpart; 3 of these moved in the same direction. Rank" in said
     assert "Of the features that did not change, 50 % moved in the same direction" in said
     assert "No second dictionary was read for code" in text(open_page(folder, variant="code"))
     assert "A second dictionary was read at layer 7" in text(open_page(folder, layer="3"))
@@ -96,8 +106,8 @@ def test_the_second_dictionary_is_told(open_page, folder):
 
 def test_a_store_without_evidence_says_so(open_page, plain_folder):
     said = text(open_page(plain_folder))
-    assert "This is not tested against noise" in said
-    assert "where noise alone gives" not in said
+    assert "50 % or more of its activation are lost or new, of features that could have been seen" in said
+    assert "A random change of the weights does that to features too" in said
     assert "name a second dictionary of a layer under `replicas`" in said
 
 
@@ -121,5 +131,5 @@ def test_one_variant_has_nothing_to_be_compared_with(open_page, tmp_path):
 def test_two_tasks_without_a_second_run(open_page, tmp_path):
     said = text(open_page(write(tmp_path / "two", variants=("maths", "code"), replicas=False)))
     assert "**2** in one task only and **2** in both" in said
-    assert "No task was trained twice here" in said
+    assert "No recipe was run twice here" in said
     assert "A task of several runs" not in said

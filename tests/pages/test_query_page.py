@@ -54,8 +54,7 @@ def test_without_a_query_the_page_answers_its_first_example(query_page):
     assert not app.error and not app.warning
     assert app.text_area(key="sql_text").value == sql_answer.EXAMPLES[0].sql
     rows = answer(app).set_index(["variant", "layer"])
-    assert rows.loc[("maths", 12), ["overlap", "isotropic"]].tolist() == [0.45, 0.33]
-    assert rows.loc[("maths", 12), "excess"] == pytest.approx(-0.12)
+    assert rows.loc[("maths", 12), ["overlap", "lowest_twin", "highest_twin"]].tolist() == [0.45, 0.4, 0.42]
 
 
 def test_a_links_query_runs_at_a_click_and_not_before(query_page, monkeypatch):
@@ -110,8 +109,8 @@ def test_a_query_that_is_run_becomes_the_link(query_page):
 def test_an_example_is_a_click(query_page):
     app = query_page(sql="SELECT 1 AS one")
     app.button(key="example_Tokens where the prediction changed most").click().run()
-    assert answer(app)["kl"].tolist() == pytest.approx([0.2, 0.2, 0.1, 0.1, 0.0, 0.0])
-    assert answer(app)["token"].tolist()[:4] == [" two", " two", " plus", " plus"]
+    assert answer(app)["kl"].tolist() == pytest.approx([0.2] * 3 + [0.1] * 3 + [0.0] * 3)
+    assert answer(app)["token"].tolist()[:4] == [" two", " two", " two", " plus"]
 
 
 def test_an_error_is_a_sentence_and_a_position_and_the_editor_stays(query_page):
@@ -145,12 +144,12 @@ def test_a_link_too_long_is_said(query_page):
     assert app.text_area(key="sql_text").value == sql_answer.EXAMPLES[0].sql
 
 
-def test_a_store_without_noise_floor_offers_what_it_can_answer(query_page, bare_store):
+def test_a_store_without_twins_offers_what_it_can_answer(query_page, bare_store):
     app = query_page(store=bare_store)
     offered = {button.label for button in app.button}
     assert not app.error
-    assert {"Documents that changed most", "Nearest neighbour moved the other way"} <= offered
-    assert not {"Suppressed in every variant", "Tokens where the prediction changed most"} & offered
+    assert {"Documents that changed most", "Nearest neighbour changed the other way"} <= offered
+    assert not {"Suppressed in several variants", "Verdicts counted", "Tokens where the prediction changed most"} & offered
 
 
 def test_hostile_text_in_the_answer_stays_text(query_page):
@@ -160,8 +159,8 @@ def test_hostile_text_in_the_answer_stays_text(query_page):
 
 
 @pytest.mark.parametrize("example", sql_answer.EXAMPLES, ids=lambda example: example.title)
-def test_the_lines_for_python_give_the_pages_frame(query_page, example, monkeypatch, tmp_path):
-    app = query_page(sql=example.sql, show="Table")
+def test_the_lines_for_python_give_the_pages_frame(query_page, contributing_store, example):
+    app = query_page(store=contributing_store, sql=example.sql, show="Table")
     lines = next(code.value for code in app.code if "open_store" in code.value)
     names = {}
     exec(lines, names)  # our own page
@@ -181,13 +180,16 @@ def test_the_lines_for_python_survive_quotes(tiny_store, query):
 def test_what_the_examples_say_of_the_tiny_store(tiny_store):
     asked = {example.title: example.sql for example in sql_answer.EXAMPLES}
     with open_store(tiny_store) as store:
-        every = store.sql(asked["Suppressed in every variant"])
-        moved = store.sql(asked["Nearest neighbour moved the other way"])
+        several = store.sql(asked["Suppressed in several variants"])
+        counted = store.sql(asked["Verdicts counted"]).set_index(["variant", "layer", "verdict"])["features"]
+        moved = store.sql(asked["Nearest neighbour changed the other way"].replace("cosine > 0.5", "cosine > 0.15"))
         dead = store.sql(asked["Dead and dense features"]).set_index("layer")
-    assert every.empty  # safety's fall of L5:1 has moved, and at layer 12 its dictionary does not fit
+    assert several[["layer", "feature"]].values.tolist() == [[5, 1], [12, 1], [12, 4]]
+    assert several["variants"].map(list).tolist() == [["maths", "maths-seed2"]] * 3
+    assert counted["maths", 12].to_dict() == {"amplified": 1, "could not be seen": 2, "suppressed": 2}
     pairs = set(zip(moved["variant"], moved["layer"], moved["feature"], moved["neighbour"], strict=True))
-    assert pairs == {("safety", 5, 1, 2), ("safety", 12, 1, 2)}
-    assert dead.loc[12, ["dead", "dense"]].tolist() == [0.25, 0.75]
+    assert pairs == {(variant, layer, 4, 0) for variant in ("maths", "maths-seed2") for layer in (5, 12)}  # cosine 0.2
+    assert dead.loc[12, ["dead", "dense"]].tolist() == pytest.approx([2 / 6, 1 / 6])
 
 
 def spec(chart):
@@ -241,10 +243,11 @@ def test_downloads_hold_the_answer_and_nothing_that_a_spreadsheet_would_run():
 
 def test_the_schema_shown_is_the_database_s():
     described = glossary.schema()
-    assert list(described) == re.findall(r"CREATE TABLE (\w+)", tables.SCHEMA_SQL)
+    assert list(described) == re.findall(r"CREATE TABLE (\w+)", tables.STORE.sql)
     for name, table in described.items():
-        assert {column.name: column.type for column in table.columns} == tables._columns(name)
-        assert [column.name for column in table.columns if column.key] == [n for n in tables._columns(name) if n in table.key]
+        assert {column.name: column.type for column in table.columns} == tables.STORE.columns(name)
+        keys = [column.name for column in table.columns if column.key]
+        assert keys == [n for n in tables.STORE.columns(name) if n in table.key]
 
 
 def test_comments_are_those_of_the_schema():
@@ -265,13 +268,13 @@ def test_a_store_carries_the_comments_and_is_the_same_without(tiny_store, tmp_pa
         found = database.execute(carried).fetchall()
         described = glossary.schema().values()
         assert set(found) == {(t.name, c.name, c.comment) for t in described for c in t.columns if c.comment}
-        digest = tables.digest(database)
+        digest = tables.STORE.digest(database)
         for table, column, _ in found:
             database.execute(f"COMMENT ON COLUMN {table}.{column} IS NULL")
-        for table in tables.TABLE_KEYS:
+        for table in tables.STORE.keys:
             database.execute(f"COMMENT ON TABLE {table} IS NULL")
         assert not database.execute(carried).fetchall()
-        assert tables.digest(database) == digest
+        assert tables.STORE.digest(database) == digest
         assert trust.first_fault(database, store.manifest, copy.stat().st_size) is None
 
 

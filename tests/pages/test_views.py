@@ -16,20 +16,19 @@ import pandas as pd
 import pytest
 
 from app import data
-from app.components import feature_evidence, feature_list, tables, tour
+from app.components import feature_evidence, feature_list, runs, tables, tour
 from app.words import meanings
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
-from store.read import changes
 from store.read.feature_filter import Filter
 from store.read.store import Store
-from tests.support import ROOT, pages
-from tests.support.forged import rewrite_manifest
+from tests.support import ROOT, compare_store, pages
+from tests.support.forged import forge_statistics_only, forge_without_twins, rewrite_manifest
 from tests.support.tiny_store import HOSTILE
 
-VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "shape")
+VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "words")
 
 
 @pytest.fixture
@@ -73,9 +72,9 @@ def test_every_page_opens_for_every_variant_and_domain(open_view, view, variant,
 
 def test_overview_says_what_was_compared(open_view):
     said = text(open_view())
-    assert "**maths** and **safety** compared with the base" in said
-    assert "14 tokens of 3 documents in 2 domains, read at layers 5 and 12 through dictionaries of 4 features" in said
-    assert "o noise floor" not in said
+    assert "**maths** (2 runs) and **safety** compared with the base" in said
+    assert "14 tokens of 3 documents in 2 domains, read at layers 5 and 12 through dictionaries of 6 features" in said
+    assert "this store has no twins" not in said
 
 
 def badges(app):
@@ -85,34 +84,48 @@ def badges(app):
 
 
 @pytest.mark.parametrize("view", ["layers", "features", "suppressed", "feature", "template"])
-def test_a_store_without_controls_says_that_there_is_no_noise_floor(open_view, bare_store, view):
-    assert "no noise floor" in badges(open_view(view, stores=[bare_store], layer="12"))
-    assert "no noise floor" not in badges(open_view(view, layer="12"))
+def test_a_store_without_twins_says_that_it_has_no_verdicts(open_view, bare_store, view):
+    assert "no verdicts: no twins" in badges(open_view(view, stores=[bare_store], layer="12"))
+    assert "no verdicts: no twins" not in badges(open_view(view, layer="12"))
 
 
-def test_overview_without_controls_claims_nothing(open_view, bare_store):
+def test_overview_without_twins_claims_nothing(open_view, bare_store):
     app = open_view(stores=[bare_store])
     said = text(app)
-    assert "No noise floor in this store" in said
-    assert badges(app).count("no noise floor") == 2
+    assert "**No verdicts: this store has no twins.**" in said
+    assert badges(app).count("no twins") == 2
     assert said.count("a random change of the same size may give as little") == 2
-    assert "systematic" not in badges(app)
+    assert said.count("Without twins nothing is said of features") == 2
+    assert "a claim takes" not in said
 
 
-def test_overview_tells_noise_from_a_systematic_change_at_the_same_cosine_and_overlap(open_view):
+def test_overview_says_what_each_recipe_amounts_to_over_all_layers(open_view):
+    """maths: L5:1, L12:1 and L12:4 suppressed, L12:0 amplified; 4 and 3 of its 5 and 5 features could be seen."""
+    said = text(open_view()).replace("\\", "")
+    assert "- **maths** (2 runs of one recipe: maths and maths-seed2): The residual stream moves by 10 %" in said
+    assert "3 features suppressed and 1 amplified in both runs, of 7 that could have been seen over all layers" in said
+    assert "of 3 a change could not have been seen" in said
+    assert "- **safety** (one run): " in said
+    assert "maths-seed2** (" not in said
+
+
+def test_overview_tells_a_claim_from_what_random_changes_give_at_the_same_cosine_and_overlap(open_view):
     app = open_view(layer="12")
-    assert [name for name in badges(app) if name in HEADLINES] == ["systematic", "no more than noise"]
+    assert [name for name in badges(app) if name in HEADLINES] == ["in every run", "nothing claimed"]
     said = text(app).replace("\\", "")
-    assert "**Fewer features changed than noise of that size changes:** overlap 0.45; a random change of the same size" in said
-    assert "**No more features changed than noise of that size changes:** overlap 0.45" in said
-    assert "**Systematic change:** 2 features move further than noise can (1 of them down; up to 9 may by chance), 1" in said
-    assert "**No systematic change beyond noise:** 1 feature moves further than noise can (up; up to 9 may by chance)" in said
+    assert "**Overlap is explained by the size of the change:** overlap 0.45 [0.43 to 0.47]; a random shift" in said
+    assert "**Features changed by the training, in every run:** 2 features suppressed and 1 amplified in both runs" in said
+    assert "**No change of a feature is told from random changes of the weights of that size:** No feature is claimed" in said
+    assert "2 runs of one recipe: maths and maths-seed2." in said
+    assert "One run: a claim takes a second one." in said
 
 
-def test_overview_on_three_documents_says_that_they_are_too_few(open_view):
-    app = open_view(domain="harmful")
-    assert badges(app).count("too few documents") == 2
-    assert "Too few documents (3) to say whether more features changed" in text(app).replace("\\", "")
+def test_the_map_of_the_overview_counts_what_is_claimed(open_view, bare_store):
+    app = open_view(metric="claimed")
+    assert "Features suppressed or amplified (in every run, all domains together)" in text(app)
+    assert app.selectbox(key="pick_metric").options[0] == "Features suppressed or amplified"
+    without = open_view(stores=[bare_store]).selectbox(key="pick_metric").options
+    assert not {"Features suppressed or amplified", "Overlap below that of size alone"} & set(without)
 
 
 def test_overview_has_both_headline_numbers_of_each_variant(open_view):
@@ -124,25 +137,27 @@ def test_overview_has_both_headline_numbers_of_each_variant(open_view):
     assert "strained" in said
 
 
-def test_layers_offer_the_controls_there_are(open_view, bare_store):
+def test_layers_offer_what_there_is_to_stand_beside(open_view, bare_store):
     app = open_view("layers")
-    assert app.segmented_control(key="pick_floor").options == ["rerun", "isotropic", "shuffled", "mean shift", "all", "none"]
-    assert "random change of the same size" in text(app)
-    assert "another token&#39;s change, same size" in text(open_view("layers", floor="all"))
-    assert "random change of the same size" not in text(open_view("layers", floor="none"))
-    assert "95 % intervals over documents" in text(app)
+    assert app.segmented_control(key="pick_beside").options == ["twins", "rerun", "isotropic", "rescaled", "all", "none"]
+    assert "random changes of the weights of that size" in text(app)
+    assert "random shift of that size" in text(open_view("layers", beside="isotropic"))
+    every = text(open_view("layers", beside="all"))
+    assert "the base at the variant&#39;s norm" in every and "twins, from the lowest random change of the weights" in every
+    assert "random changes of the weights" not in text(open_view("layers", beside="none"))
+    assert "95 % intervals over clusters" in text(app)
     without = open_view("layers", stores=[bare_store])
-    assert "pick_floor" not in [control.key for control in without.segmented_control]
-    assert "Too few documents for intervals, or none computed" in text(without)
+    assert "pick_beside" not in [control.key for control in without.segmented_control]
+    assert "Too few clusters for intervals, or none computed" in text(without)
 
 
-def test_the_numbers_behind_the_layers_name_their_control(open_view):
+def test_the_numbers_behind_the_layers_name_what_stands_beside(open_view):
     def controls(**params):
         return set(open_view("layers", **params).dataframe[0].value["control"])
 
-    assert controls() == {"observed", "isotropic"}
-    assert controls(floor="none") == {"observed"}
-    assert controls(floor="all") == {"observed", "isotropic", "shuffled", "mean_shift", "rerun"}
+    assert controls() == {"observed", "twin_1", "twin_2"}
+    assert controls(beside="none") == {"observed"}
+    assert controls(beside="all") == {"observed", "twin_1", "twin_2", "isotropic", "rescaled", "rerun"}
 
 
 def test_layers_by_variant_domain_and_segment(open_view):
@@ -152,49 +167,75 @@ def test_layers_by_variant_domain_and_segment(open_view):
         assert names in text(app)
 
 
-def test_shifted_features_have_claimed_changes_first(open_view):
+def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(open_view):
     app = open_view("features")
-    assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L12:2", "L5:2"]
+    assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L5:2", "L5:5", "L12:5", "L12:2"]
     assert column(app, "verdict") == [
-        "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ near threshold", "? untestable", "● within noise",
+        "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ as in a random change", "● steady", *["? could not be seen"] * 3,
     ]  # fmt: skip
-    assert column(app, "floor_ratio") == ["13.6×", "13.6×", "5.00×", "5.00×", "2.86×", "0.714×"]
-    assert column(app, "q")[-2:] == ["–", "0.40"]
-    assert column(app, "minimum_detectable")[-2:] == ["–", "0.250"]
+    assert column(app, "change") == ["-95 %", "-95 %", "+60 %", "+60 %", "-33 %", "+100 %", "+100 %", "-33 %"]
+    assert column(app, "interval")[0] == "-100 % to -90 %"
+    assert column(app, "runs")[2:6] == ["+50 % to +60 %", "+50 % to +60 %", "-60 % to -33 %", "+100 %"]
+    assert column(app, "twins")[:2] == ["-20 % to +10 %", "-20 % to +10 %"]
+    said = "8 features: 2 suppressed, 1 amplified, 1 as in a random change, 1 steady, 3 could not be seen"
+    assert said in text(app)
 
 
-def test_shifted_features_are_filtered_by_verdict(open_view):
-    app = open_view("features", verdicts="amplified,untestable")
-    assert column(app, "name") == ["L12:0", "L12:2"]
-    assert app.pills(key="pick_verdicts").value == ["amplified", "untestable"]
+def test_dense_features_are_hidden_and_counted_until_asked_for(open_view):
+    app = open_view("features")
+    assert app.toggle(key="pick_dense").label == "2 dense features hidden: firing on more than 10 % of tokens"
+    app.toggle(key="pick_dense").set_value(True).run()
+    assert app.query_params == {"dense": "shown"}
+    assert [name for name in column(app, "name") if name.endswith(":4")] == ["L12:4", "L5:4"]
+    assert "10 features: 3 suppressed" in text(app)
+    app.toggle(key="pick_dense").set_value(False).run()
+    assert app.query_params == {}
+    assert not open_view("features", q="sums").toggle  # nothing of this search is hidden
+    assert column(open_view("features", q="L12:4"), "name") == ["L12:4"]  # asked for by name
+
+
+def test_a_replicate_is_named_as_a_run_and_keeps_its_name_in_the_link(open_view):
+    app = open_view("features")
+    assert app.segmented_control(key="pick_variant").options == ["maths", "maths · run 2", "safety"]
+    app.segmented_control(key="pick_variant").set_value("maths-seed2").run()
+    assert app.query_params == {"variant": "maths-seed2"}
+    assert "run 2 of 2 of maths" in badges(app)
+    assert not [badge for badge in badges(open_view("features")) if badge.startswith("run ")]
+
+
+def test_features_are_filtered_by_verdict(open_view):
+    app = open_view("features", verdicts="amplified,steady")
+    assert column(app, "name") == ["L12:0", "L5:2"]
+    assert app.pills(key="pick_verdicts").value == ["amplified", "steady"]
+    assert "2 features: 1 amplified, 1 steady" in text(app)
     app.pills(key="pick_verdicts").set_value([]).run()
     assert "verdicts" not in app.query_params
-    assert len(column(app, "name")) == 6
+    assert len(column(app, "name")) == 8
 
 
-def test_without_controls_a_list_has_no_verdicts_and_the_old_order(open_view, bare_store):
+def test_without_twins_a_list_has_kinds_and_the_largest_change_that_could_be_seen_first(open_view, bare_store):
     app = open_view("features", stores=[bare_store], layer="12")
-    assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
+    assert column(app, "name") == ["L12:1", "L12:0", "L12:2", "L12:5"]  # 5 fires 20 times
+    assert column(app, "kind") == ["vanished", "strengthened", "no material change", "appeared"]
     assert "verdict" not in app.dataframe[0].value
     assert "pick_verdicts" not in [pills.key for pills in app.pills]
-    assert "evidence" not in app.selectbox(key="pick_sort").options
+    assert "4 features: 1 appeared, 1 no material change, 1 strengthened, 1 vanished" in text(app)
     fell = open_view("suppressed", stores=[bare_store], layer="12")
-    assert column(fell, "name") == ["L12:1", "L12:2"]
-    assert "has not been tested against noise" in text(fell)
+    assert column(fell, "name") == ["L12:1"]
+    assert "A list to check, not a finding: there are no twins" in text(fell)
 
 
-def test_shifted_features_are_sorted_by_absolute_shift(open_view):
-    app = open_view("features", layer="12")
-    assert column(app, "name") == ["L12:1", "L12:0", "L12:2"]
-    assert column(app, "shift") == ["-1.36", "+0.500", "-0.143"]
-    assert column(app, "freq_base") == ["71 %", "29 %", "29 %"]
-    assert "3 features: 1 amplified, 1 attenuated, 1 vanished" in text(app)
+def test_features_are_sorted_by_absolute_shift(open_view):
+    app = open_view("features", layer="12", sort="abs_shift", columns="name,shift,freq_base")
+    assert column(app, "name") == ["L12:1", "L12:0", "L12:2", "L12:5"]
+    assert column(app, "shift") == ["-0.136", "+0.086", "-0.014", "+0.003"]  # of 14,000 tokens: -1900, +1200, -200, +40
+    assert column(app, "freq_base") == ["7.1 %", "2.9 %", "2.9 %", "0 %"]
 
 
 def test_filters_of_a_link_are_followed(open_view):
-    app = open_view("features", layer="12", kinds="vanished,attenuated", min="5", sort="feature", order="up")
-    assert column(app, "name") == ["L12:1"]
-    assert app.pills(key="pick_kinds").value == ["vanished", "attenuated"]
+    app = open_view("features", layer="12", kinds="vanished,weakened", min="5", sort="feature", order="up", dense="shown")
+    assert column(app, "name") == ["L12:1", "L12:4"]
+    assert app.pills(key="pick_kinds").value == ["vanished", "weakened"]
     assert app.number_input(key="pick_min").value == 5
     assert app.selectbox(key="pick_sort").value == "feature"
 
@@ -204,18 +245,18 @@ def test_a_search_finds_a_hostile_label(open_view):
 
 
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
-    monkeypatch.setattr(feature_list, "PAGE_SIZE", 2)
+    monkeypatch.setattr(feature_list, "PAGE_SIZE", 3)
     app = open_view("features", p="2")
-    assert column(app, "name") == ["L12:0", "L5:0"]
+    assert column(app, "name") == ["L5:0", "L5:2", "L5:5"]
     app.button[1].click().run()
     assert app.query_params["p"] == "3"
-    assert column(app, "name") == ["L12:2", "L5:2"]
+    assert column(app, "name") == ["L12:5", "L12:2"]
     assert app.button[1].disabled
 
 
 def test_nothing_found_says_what_to_do(open_view):
     assert "widen the filters" in open_view("features", q="no such label").info[0].value
-    assert "No feature fell" in open_view("suppressed", min="1000").info[0].value
+    assert "choose other verdicts above, or widen" in open_view("suppressed", min="100000").info[0].value.lower()
 
 
 def test_a_picker_writes_the_link_and_a_default_leaves_it(open_view):
@@ -240,19 +281,19 @@ def test_suppressed_features_are_those_with_that_verdict_and_show_their_contexts
     said = text(app)
     assert "sum-2" in said
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said
-    assert "beyond the floor of 0\\.1 and holds over documents" in said
+    assert "in every run (-95 % to -80 %), and beyond what recurs under random changes" in said.replace("\\", "")
 
 
-def test_not_suppressed_and_could_not_have_been_seen_are_counted_apart(open_view):
+def test_what_is_no_claim_and_what_could_not_be_seen_are_counted_beside_the_claims(open_view):
     app = open_view("suppressed")
     counted = badges(app)
-    assert "2 suppressed" in counted
-    assert "1 not changed (within noise)" in counted
-    assert "1 could not have been seen here" in counted
+    assert {"2 suppressed", "1 steady", "1 could not be seen"} <= set(counted)
     said = text(app)
-    assert "Within noise: tested, and a shift of 0.250 or more (in the median feature) would have been found." in said
-    assert "Could not have been seen here: they fire too seldom on this corpus for any shift of theirs to be claimed." in said
-    assert "2 more features never fire on this corpus" in said  # 2 x 4 in the dictionaries, 2 x 3 fire
+    assert "“Could not be seen” is not “steady”: of these nothing is known." in said
+    assert "2 more features never fire on this corpus" in said  # 2 x 6 in the dictionaries, 2 x 5 fire
+    one_run = open_view("suppressed", variant="safety")
+    assert {"1 this run only (no claim)", "1 dictionary does not fit", "2 could not be seen"} <= set(badges(one_run))
+    assert "“This run only” is no claim: without another run that shows it" in text(one_run)
 
 
 def test_every_fall_can_be_listed_whatever_its_verdict(open_view):
@@ -266,54 +307,68 @@ def test_every_fall_can_be_listed_whatever_its_verdict(open_view):
 
 def test_a_list_without_a_suppressed_feature_still_says_what_became_of_the_others(open_view):
     app = open_view("suppressed", variant="safety", layer="12")
-    assert "1 does not fit" in badges(app)
-    assert "No feature fell under these filters" in app.info[0].value
+    assert "1 dictionary does not fit" in badges(app)
+    said = "No feature here is called suppressed. The store has one run of this recipe, and a claim takes two: choose “this run"
+    assert said in app.info[0].value
 
 
 def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
     app = open_view("suppressed", layer="12", selected="L12:2", verdicts="all")
     said = text(app).replace("\\", "")
     assert "**L12:2**" in said
-    assert "fires on 29 % of tokens in the base, 21 % in the variant" in said
-    assert "Could not have been seen here: base and variant together fire 7 times, in 2 documents" in said
-    assert "could not have been seen here" in badges(app)
+    assert "change -33 % · fires on 2.9 % of tokens in the base, 2.1 % in the variant · 30 clusters" in said
+    assert "Could not be seen: even had it vanished, random changes of the weights of that size do as much" in said
+    assert "could not be seen" in badges(app)
+    assert not {"steady", "no material change"} & set(badges(app))  # the kind would contradict the verdict
 
 
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
     app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
     said = text(app)
     assert "#### L12:1 · small words" in said
-    assert app.dataframe[0].value["shift"].tolist() == ["-0.786", "-2.75", "-1.10"]
+    assert app.dataframe[0].value["change"].tolist() == ["-55 %"] * 3
+    assert app.dataframe[0].value["shift"].tolist() == ["-0.079", "-0.275", "-0.110"]  # -1100 of 14,000, 4,000, 10,000 tokens
     assert "4.00 → 0 (-4.00)" in said
-    assert "of 6 in Features" in said
+    assert "of 8 in Features" in said
     assert "Promotes these output tokens" in said
+    assert "Change in the other variants, domain all: maths -95 %, maths · run 2 -80 %" in said.replace("\\", "")
 
 
 def test_feature_page_has_the_verdict_and_why(open_view):
     app = open_view("feature", variant="maths", layer="12", feature="1")
     said = text(app).replace("\\", "")
-    assert "suppressed" in badges(app)
-    assert "strained" in badges(app)
-    assert "The shift of -1.36 is beyond the floor of 0.1" in said
-    assert "shift -1.36 against a floor of 0.100 (13.6×) · z -9.00 · q <0.0001 · smallest detectable shift 0.200" in said
-    assert app.dataframe[0].value["floor_ratio"].tolist() == ["13.6×", "47.5×", "19.0×"]
+    assert {"suppressed", "vanished", "strained"} <= set(badges(app))
+    assert "It lost 95 % of its activation [-100 % to -90 %], in every run (-95 % to -80 %), and beyond what recurs" in said
+    assert "Of the tokens where it starts or stops firing, 10 % lie near its threshold." in said
+    assert "Its shift on the variant's task less that on neutral text: -0.190." in said
     assert "Its changes sit where the prediction changed: 2.30× the mean KL (9 sampled tokens where it changed)" in said
-    assert "A second dictionary shows the same (nearest feature 3, decoder cosine 0.910, its shift -0.400)" in said
+    moved = "In a second dictionary its counterpart moved the same way"
+    assert f"{moved} (nearest feature 3, decoder cosine 0.910, its shift -0.400)" in said
     segments = app.dataframe[1].value
     assert segments[["segment", "share"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
 
 
+def test_a_features_other_runs_are_called_as_the_picker_calls_them(tiny_store, monkeypatch):
+    monkeypatch.setattr(data, "ask", lambda store, question, **filters: question(store, **filters))
+    with open_store(tiny_store) as store:
+        found = {
+            variant: runs.changes(store, store.feature_stats(12, 1, variant).iloc[0]).values.tolist()
+            for variant in store.variants
+        }
+    assert [(name, round(change, 6)) for name, change in found["maths"]] == [("maths · run 2", -0.8)]
+    assert [(name, round(change, 6)) for name, change in found["maths-seed2"]] == [("maths", -0.95)]
+    assert found["safety"] == []
+
+
 def test_a_verdict_is_shown_in_every_domain_of_the_feature(open_view):
-    app = open_view("feature", variant="maths", layer="12", feature="2", domain="maths")
-    assert "could not have been seen here" in badges(app)
-    assert "smallest detectable shift none: not testable" in text(app)
+    assert "could not be seen" in badges(open_view("feature", variant="maths", layer="12", feature="2", domain="maths"))
 
 
 def test_a_second_dictionary_that_shows_something_else_is_not_sold_as_the_same(open_view):
     risen = text(open_view("feature", variant="safety", layer="12", feature="2"))
     assert "A second dictionary has no such feature (nearest feature 5" in risen  # its cosine is 0.35
     unmoved = text(open_view("feature", variant="safety", layer="12", feature="0"))
-    assert "A second dictionary does not show the same (nearest feature 7" in unmoved
+    assert "In a second dictionary its counterpart did not move with it (nearest feature 7" in unmoved
     assert "Its changes sit where the prediction changed little: 0.500× the mean KL" in unmoved
 
 
@@ -322,22 +377,20 @@ def links(app):
     return {link.proto.label: link.proto.query_string for link in app.main.get("page_link")}
 
 
-def test_a_moved_feature_links_to_where_it_moved_and_to_its_neighbours(open_view):
-    app = open_view("feature", variant="safety", layer="5", feature="1")
-    assert "moved" in badges(app)
-    found = links(app)
-    assert "feature=2" in found["Moved to L5:2"]
-    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · shift +0.857, moved"))
+def test_a_feature_links_to_the_neighbour_that_changed_the_other_way_and_to_all(open_view):
+    found = links(open_view("feature", variant="maths", layer="5", feature="1"))
+    assert "feature=0" in found["L5:0, a decoder neighbour, changed the other way"]
+    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · change -33 %, steady"))
     assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
 
 
 def test_template_says_what_part_of_the_change_is_its_own(open_view):
     app = open_view("template", variant="safety", layer="12")
     assert "layer 12: **25 %** of the change on 7.1 % of the tokens (3.50× their part)" in text(app)
-    assert column(app, "name") == ["L12:2"]
+    assert column(app, "name") == ["L12:5"]
     assert column(app, "share") == ["75 %"]
-    assert column(app, "did_shift") == ["+0.300"]
-    assert column(app, "verdict") == ["✕ does not fit"]
+    assert column(app, "did_shift") == ["+0.030"]
+    assert column(app, "verdict") == ["? could not be seen"]
     assert "No feature has 50 % of its shift on response tokens" in text(app)
 
 
@@ -360,7 +413,7 @@ def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny
 
 
 def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
-    app = open_view("shape", layer="12")
+    app = open_view("words", layer="12")
     said = text(app)
     assert "One constant offset, the mean change, holds **30 %** of it" in said
     assert "the 2 leading directions about it hold 50 %" in said
@@ -369,11 +422,11 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
         "nearer than chance", "no nearer than chance", "no nearer than chance",
     ]  # fmt: skip
     assert "feature=1" in links(app)["L12:1 · -0.800 · small words"]
-    assert "holds no spectrum" in open_view("shape", stores=[bare_store]).info[0].value
+    assert "holds no spectrum" in text(open_view("words", stores=[bare_store]))
 
 
-def test_feature_page_without_a_feature_shows_the_most_shifted(open_view):
-    assert "#### L12:2" in text(open_view("feature", variant="safety", layer="12"))
+def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
+    assert "#### L12:1" in text(open_view("feature", variant="safety", layer="12"))
 
 
 def test_a_feature_that_never_fired_says_so(open_view):
@@ -388,14 +441,14 @@ def test_a_ranking_without_contexts_says_where_there_are_some(open_view):
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_bad_link_falls_back_with_a_note(open_view, view):
     bad = dict.fromkeys(("store", "variant", "layer", "domain", "feature", "ranking", "list", "list_layer"), "<b>no</b>")
-    bad |= {"verdicts": "gone,suppressed", "floor": "?", "chart": "?"}
+    bad |= {"verdicts": "gone,suppressed", "beside": "?", "dense": "?", "chart": "?"}
     bad |= {"sort": "x; DROP TABLE", "order": "?", "kinds": "gone,vanished", "min": "-3", "p": "1e9", "n": "7", "by": "?"}
     app = open_view(view, **bad, metric="?", selected="L99:1")
     assert not app.exception
     assert not app.error
     notes = [warning.value for warning in app.warning]
     assert any("variant “·b·no·/b·”" in note and "maths" in note for note in notes) or view in ("overview", "layers")
-    assert any("domain" in note for note in notes) or view in ("template", "shape")
+    assert any("domain" in note for note in notes) or view in ("template", "words")
     assert "<b>" not in "".join(notes)
 
 
@@ -408,8 +461,8 @@ def test_any_search_is_only_a_search(open_view, text_):
 
 
 def test_numbers_out_of_range_are_named(open_view):
-    app = open_view("feature", layer="5", feature="4")
-    assert app.warning[0].value == ("The link asks for feature “4”, but it has to be a number from 0 to 3; this page shows 1.")
+    app = open_view("feature", layer="5", feature="6")
+    assert app.warning[0].value == ("The link asks for feature “6”, but it has to be a number from 0 to 5; this page shows 1.")
 
 
 def test_several_stores_are_offered_and_a_link_names_one(open_view, tiny_store, tmp_path):
@@ -421,6 +474,42 @@ def test_several_stores_are_offered_and_a_link_names_one(open_view, tiny_store, 
     app.sidebar.selectbox(key="pick_store").set_value("one").run()
     assert app.query_params == {"store": "one"}
     assert not app.exception
+
+
+@pytest.fixture(scope="module")
+def mixed_store(tiny_store, tmp_path_factory):
+    """Of maths-seed2 it keeps statistics only; safety has no twins."""
+    folder = tmp_path_factory.mktemp("mixed") / "store"
+    shutil.copytree(tiny_store, folder)
+    forge_without_twins(folder, "safety")
+    forge_statistics_only(folder, "maths-seed2")
+    return folder
+
+
+@pytest.mark.parametrize("view", ["feature", "documents"])
+def test_of_a_replicate_with_statistics_only_a_page_says_so(open_view, mixed_store, view):
+    app = open_view(view, stores=[mixed_store], variant="maths-seed2", layer="12")
+    assert not app.exception and not app.error
+    said = text(app).replace("\\", "")
+    assert "Of maths-seed2, a replicate, this copy keeps statistics only: see the recipe's first run" in said
+    assert "or was not among those kept" not in said and "kept no token metrics" not in said
+
+
+@pytest.mark.parametrize("view", ["overview", "features", "suppressed", "review", "feature"])
+def test_a_variant_without_twins_has_no_verdicts_though_others_have(open_view, mixed_store, view):
+    app = open_view(view, stores=[mixed_store], variant="safety")
+    assert not app.exception and not app.error
+    if view == "overview":
+        assert "Without twins nothing is said of features." in text(app).replace("\\", "")
+        return
+    assert "no verdicts: no twins" in badges(app)
+    assert "pick_verdicts" not in [pills.key for pills in app.pills]
+
+
+def test_an_empty_list_counts_the_dense_ones_that_it_hides(open_view):
+    app = open_view("suppressed", variant="maths", layer="12", min="1500")  # 4 fires on more than a tenth of the tokens
+    assert "No feature here is called suppressed." in app.info[0].value
+    assert app.info[0].value.endswith("1 dense one hidden.")
 
 
 def test_without_a_store_the_page_says_how_to_get_one(open_view, monkeypatch, tmp_path):
@@ -447,11 +536,11 @@ def test_finished_runs_are_found_where_there_is_no_demo(open_view, monkeypatch, 
 
 
 @pytest.mark.parametrize("view", ["overview", "features", "suppressed"])
-def test_few_documents_are_badged_and_enough_are_not(open_view, monkeypatch, view):
-    """120 documents in 2 domains, of which harmful has 3; the limit is one of each domain shown."""
+def test_few_clusters_are_badged_and_enough_are_not(open_view, monkeypatch, view):
+    """40 clusters, of which harmful has 2."""
     assert badges(open_view(view, domain="harmful")).count(meanings.SMALL) == 1
     assert meanings.SMALL not in badges(open_view(view))
-    monkeypatch.setattr(thresholds, "MIN_DOCUMENTS", 61)
+    monkeypatch.setattr(thresholds, "MIN_CLUSTERS", 41)
     assert meanings.SMALL in badges(open_view(view))
 
 
@@ -469,7 +558,7 @@ def test_a_list_is_downloaded_whole(tiny_store):
         features = feature_list.FeatureList(store, "shifted", Filter("maths", layer=12))
         written, packed = features.csv(), pd.read_parquet(io.BytesIO(features.parquet()))
         listed = store.shifted_features("maths", layer=12)
-    assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "2"]
+    assert [line.split(",")[1] for line in written.splitlines()] == ["feature", "1", "0", "5", "2"]
     pd.testing.assert_frame_equal(packed, listed, check_dtype=False)
     assert packed["shift"].dtype == "float32"
 
@@ -483,8 +572,9 @@ def test_columns_are_chosen_in_the_link(open_view, bare_store):
     assert list(app.dataframe[0].value) == ["name", "shift"]
     app.pills(key="pick_columns").set_value([]).run()
     assert "columns" not in app.query_params
-    assert "floor_ratio" in app.dataframe[0].value
-    assert "z" not in open_view("features", stores=[bare_store]).pills(key="pick_columns").options
+    assert "twins" in app.dataframe[0].value
+    assert "Twins" in app.pills(key="pick_columns").options
+    assert "Twins" not in open_view("features", stores=[bare_store]).pills(key="pick_columns").options
 
 
 def test_presentation_mode_has_no_sidebar_and_a_way_out(open_view):
@@ -514,8 +604,9 @@ def press(app, label):
 def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_view):
     app = open_view("layers", variant="maths", by="domain", layer="5", tour="1", present="1")
     said = text(app).replace("\\", "")
-    assert "1 of 5 · Nowhere do surely more features switch than noise switches" in said
-    assert "in safety at layer 5: overlap 0.450, against 0.452 under noise of that size" in said
+    assert "1 of 5 · The lowest overlap, and what size alone gives" in said
+    beside = "a random shift of that size gives 0.330 and random changes of the weights of that size 0.400 to 0.420"
+    assert f"It is lowest in maths at layer 5: 0.450; {beside}." in said
     press(app, "Next step")
     assert "## Feature" in text(app)
     assert "#### L5:1 · small words" in text(app)
@@ -523,7 +614,8 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
     said = text(app).replace("\\", "")
-    assert "2 of 5 · The most suppressed feature.** L5:1, small words, in maths: its mean activation moved by -1.36, 13" in said
+    assert "2 of 5 · A suppressed feature.** L5:1, small words, in maths: it lost 95 % of its activation, in every run" in said
+    assert "under random changes of the weights of that size -20 % to +10 %" in said
     press(app, "Next step")
     assert "What only the template moved" in text(app)
     assert "25 % of what changed in maths at layer 5 sits on turn marks" in text(app).replace("\\", "")
@@ -532,7 +624,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert app.selectbox(key="pick_colour").value == "kl"
     press(app, "Next step")
     assert "## Across variants" in text(app)
-    assert "5 of 5 · What two variants share" in text(app)
+    assert "5 of 5 · What a second seed reproduces" in text(app)
     assert "Next step" not in links(app)
     press(app, "Previous step")
     assert app.query_params["tour"] == "4"
@@ -544,31 +636,32 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
 def test_who_wanders_off_the_tour_is_led_back(open_view):
     app = open_view("layers", variant="maths", by="segment", layer="5", tour="1")
     press(app, "Back to this step")
-    assert app.query_params == {"variant": "safety", "by": "domain", "layer": "5", "tour": "1"}
+    assert app.query_params == {"variant": "maths", "by": "domain", "layer": "5", "tour": "1"}
     assert "Back to this step" not in [button.label for button in app.button]
 
 
-def test_the_tour_of_a_store_without_controls_claims_nothing(open_view, bare_store):
+def test_the_tour_of_a_store_without_twins_claims_nothing(open_view, bare_store):
     said = text(open_view("layers", stores=[bare_store], tour="1")).replace("\\", "")
-    assert "The lowest overlap" in said and "this alone proves nothing" in said
+    assert "The lowest overlap" in said and "nothing to compare it with: alone it proves nothing" in said
     said = text(open_view("feature", stores=[bare_store], tour="2")).replace("\\", "")
-    assert "The largest fall.** L5:1, small words, in maths" in said
-    assert "No feature is called suppressed" in said
+    assert "The largest loss.** L5:1, small words, in maths: it lost 95 % of its activation." in said
+    assert "No suppressed feature is in the list" in said
     said = text(open_view("documents", stores=[bare_store], tour="4"))
     assert "The text that changed most" in said
     app = open_view("layers", stores=[bare_store], tour="9")
     assert "has to be a number from 1 to 5" in app.warning[0].value
 
 
-def test_the_tour_prefers_two_seeds(tiny_store, monkeypatch):
+def test_the_tour_prefers_two_runs_of_one_recipe(tiny_store, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "ask", lambda store, question, **filters: question(store, **filters))
-    with open_store(tiny_store) as store:
+    with open_store(compare_store.write(tmp_path / "two", variants=("maths", "code"), replicas=False)) as store:
         assert tour._again(store).title == "What two variants share"
-        monkeypatch.setattr(changes, "tasks_of", lambda variants, given: dict.fromkeys(variants, "maths"))
+    with open_store(tiny_store) as store:
         step = tour._again(store)
     assert step.title == "What a second seed reproduces"
-    assert step.params == {"variant": "maths", "against": "safety", "layer": "12"}
-    assert step.sentence.startswith("At layer 12, 2 features changed in maths and safety taken together, 0 of them in both")
+    assert step.params == {"variant": "maths", "against": "maths-seed2", "layer": "12"}
+    said = "At layer 12, 4 features changed materially in maths and maths-seed2 taken together, 3 of them in both"
+    assert step.sentence.replace("\\", "").startswith(said)
 
 
 def test_every_link_of_the_tour_is_on_the_overview(open_view):
@@ -618,19 +711,19 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
 def test_overview_has_striking_features_with_a_passage_each(open_view):
     app = open_view(layer="12", text="shown")
     found = links(app)
-    assert "feature=1" in found["L12:1 · small words"] and "variant=maths" in found["L12:1 · small words"]
-    assert "feature=0" in found["L12:0 · sums"] and "layer=5" in found["L5:1 · small words"]
+    assert "feature=1" in found["L12:1 · -95 % · small words"] and "variant=maths" in found["L12:1 · -95 % · small words"]
+    assert "feature=0" in found["L12:0 · +60 % · sums"] and "layer=5" in found["L5:1 · -95 % · small words"]
     passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
-    assert len(passages) == 3  # of safety no feature's change holds up
+    assert len(passages) == 3  # of safety no feature is claimed
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
-    assert "No change of a single feature holds up here" in text(app)
+    assert "No feature is claimed here" in text(app)
 
 
-def test_overview_without_controls_sells_no_feature_as_a_finding(open_view, bare_store):
+def test_overview_without_twins_sells_no_feature_as_a_finding(open_view, bare_store):
     app = open_view(stores=[bare_store], layer="12")
-    assert "Features that moved most, untested" in text(app)
-    assert "holds up" not in text(app)
-    assert "L12:2" in " ".join(links(app))
+    assert "Features that changed most, no evidence" in text(app)
+    assert "Claimed features" not in text(app)
+    assert {"L5:1 · -95 % · small words", "L5:5 · +100 % · new here"} <= set(links(app))
 
 
 def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):
@@ -695,10 +788,10 @@ def test_evidence_is_downloaded_as_json(tiny_store):
     assert written.isascii()
     content = json.loads(written)
     assert (content["verdict"], content["label"], content["store"]) == ("suppressed", "small words", store.manifest.digest)
-    assert content["reason"].startswith("The shift of -1.36 is beyond the floor of 0.1")
+    assert content["reason"].startswith("It lost 95 % of its activation [-100 % to -90 %], in every run")
     assert [row["domain"] for row in content["numbers"]] == ["all", "harmful", "maths"]
-    assert content["numbers"][0]["shift"] == pytest.approx(-19 / 14)
-    assert content["numbers"][1]["z"] is None  # pooled numbers stand in no domain
+    assert content["numbers"][0]["shift"] == pytest.approx(-1900 / 14_000)
+    assert content["numbers"][1]["q_twin"] is None  # pooled numbers stand in no domain
     assert content["contexts"]["decrease"][0]["tokens"][3] == HOSTILE
     assert content["contexts"]["decrease"][0]["base_values"] == [0.0, 0.0, 1.0, 4.0]
     assert content["contexts"]["increase"] == []
@@ -712,7 +805,7 @@ def test_the_link_of_a_feature_names_all_that_a_default_would(open_view, bare_st
 def test_layers_can_be_laid_over_each_other(open_view):
     app = open_view("layers", scale="relative", focus="safety")
     assert not app.exception
-    assert app.segmented_control(key="pick_focus").options == ["all", "maths", "safety"]
+    assert app.segmented_control(key="pick_focus").options == ["all", "maths", "maths · run 2", "safety"]
     assert "pick_scale" not in [control.key for control in open_view("layers", by="domain").segmented_control]
 
 

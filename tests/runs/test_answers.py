@@ -176,7 +176,7 @@ def test_the_cost_of_token_kl_is_what_was_measured() -> None:
     from transformers import Gemma3TextConfig
 
     from extract.config import RunConfig
-    from extract.run.check import _token_kl_line
+    from extract.run.estimates import _token_kl_line
 
     shape = Gemma3TextConfig(
         vocab_size=262_144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,

@@ -15,19 +15,22 @@ from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
 from transformers import AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from extract.__main__ import main
-from extract.config import SaeConfig, load_config
+from extract.config import load_config
+from extract.config_sections import SaeConfig
 from extract.corpus.token_index import TokenIndex
 from extract.models.loading import model_config, tokenizer_digest
-from extract.pilot.controls import ControlInputs, controlled
+from extract.pilot.controls import Place, controlled
 from extract.run.inputs import load_inputs
+from extract.run.of_store import check_same
 from extract.saes.conventions import NO_EFFECT
 from extract.saes.dictionary_set import load_dictionaries
-from extract.steering.intervention import Intervention, _check_same
+from extract.steering.intervention import Intervention
 from extract.steering.plan import Passage, Plan
 from store import open_store
 from store.errors import UserError
 from store.format.codes import part_file
 from store.format.part_reading import read_codes, read_counted
+from store.names import CONTROLS
 from store.read.store import Store
 from store.sidecar.steering import RESTORE
 from tests.runs.test_reference import assert_same
@@ -75,7 +78,8 @@ def run(world, tmp_path_factory):
             },
             saes=[{"path": str(path)} for path in saes],
             replicas=[{"path": str(path)} for path in replicas],
-            controls=["rerun", "isotropic", "shuffled", "mean_shift"],
+            controls=list(CONTROLS),
+            twins=1,
             tokens=4000,  # all of it
             neutral_domains=["stories"],
             promoted_tokens=0,
@@ -183,9 +187,8 @@ def test_layer_metrics(run):
     found = stored(run, "layer_metrics", expected.columns)
     key = ["variant", "layer", "domain", "segment", "metric", "control"]
     found = found[(found["control"] != "rerun") & found["metric"].isin(set(expected["metric"]))]
-    steady = [frame[frame["metric"] != "systematic_share"] for frame in (found, expected)]
     # Of a planted change that is the same at every token, some metrics are ratios of rounding errors.
-    assert_same(*steady, key, {"value": 1e-6, "excess": 1e-6}, zero=1e-8)
+    assert_same(found, expected, key, {"value": 1e-6, "excess": 1e-6}, zero=1e-8)
 
 
 @pytest.mark.thorough
@@ -234,10 +237,10 @@ def test_sizes_are_of_what_the_dictionary_reads(run):
     assert raw > 1.2 * read
     base = layer.h["base"][layer.counted]
     size = np.linalg.norm(layer.h["sft"][layer.counted] - base, axis=1)
-    for control in ("isotropic", "shuffled", "mean_shift"):
+    for control in (*CONTROLS[1:], "twin_1"):
         moved = layer.h["sft", control][layer.counted] - base
         assert np.abs(moved.mean(1)).max() < 1e-4 * size.max(), control  # donors' directions are float16
-        if control != "mean_shift":
+        if control in ("isotropic", "shuffled"):
             np.testing.assert_allclose(np.linalg.norm(moved, axis=1), size, rtol=1e-3)
 
 
@@ -246,8 +249,7 @@ def test_noise_is_drawn_less_its_mean():
     delta = less_mean(torch.randn(6, 8, generator=torch.Generator().manual_seed(2)))
     zeros = torch.zeros(6, dtype=torch.int64)
     token_index = TokenIndex(**{name: zeros + torch.arange(6) for name in TokenIndex.__dataclass_fields__})
-    inputs = ControlInputs(delta.double().mean(0), None, centred=True)
-    moved = controlled("isotropic", base, delta, token_index, 1, "x", inputs) - base
+    moved = controlled("isotropic", base, delta, Place(token_index, 1, "x", centred=True)) - base
     torch.testing.assert_close(moved.mean(1), torch.zeros(6), atol=1e-6, rtol=0)
     torch.testing.assert_close(moved.norm(dim=1), delta.norm(dim=1))
 
@@ -291,8 +293,8 @@ def test_steering_reads_the_same(run):
     np.testing.assert_allclose(by, expected, rtol=1e-3, atol=1e-3)
     assert expected.any() or np.maximum(scaled["sft"] - scaled["base"], 0).any()
     same, tokenizer = run.store.manifest, tokenizer_digest(inputs.tokenizer)
-    _check_same(same, inputs.models, {LAYER: dictionary}, tokenizer)
+    check_same(same, inputs.models, {LAYER: dictionary}, tokenizer)
     before = replace(same, saes={at: {k: v for k, v in sae.items() if k != "centred"} for at, sae in same.saes.items()})
     with pytest.raises(UserError, match="extract it again"):
-        _check_same(before, inputs.models, {LAYER: dictionary}, tokenizer)
-    _check_same(before, inputs.models, {2: inputs.dictionaries[1]}, tokenizer)
+        check_same(before, inputs.models, {LAYER: dictionary}, tokenizer)
+    check_same(before, inputs.models, {2: inputs.dictionaries[1]}, tokenizer)

@@ -8,7 +8,7 @@ Draws are checked against SplitMix64 in Python's own integers, donors against ev
 import hashlib
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from extract.corpus.token_index import TokenIndex
 from extract.hashed_random import below, gaussian, mix, text_key
 from extract.models.residuals import ResidualReader, read_again
 from extract.models.sites import RESID_POST, Site
-from extract.pilot.controls import ControlInputs, Donors, controlled, donor_rows, is_rerun
+from extract.pilot.controls import ControlInputs, Donors, Place, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
 from store.read.store import Store
@@ -37,7 +37,7 @@ from tests.support.world import World, one_thread
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
-CONTROLS = ("isotropic", "shuffled", "mean_shift")
+CONTROLS = ("isotropic", "rescaled", "shuffled", "mean_shift")
 
 
 # ---- draws ----
@@ -145,10 +145,10 @@ def inputs_of(seed: int = 9) -> ControlInputs:
 def test_a_control_does_not_depend_on_batches_or_order(control: str) -> None:
     """The same token gives the same residual bit for bit, whatever is beside it."""
     (base, delta), token_index, inputs = residuals(60, 1), random_token_index(60, 1), inputs_of()
-    whole = controlled(control, base, delta, token_index, 3, "maths", inputs)
+    whole = controlled(control, base, delta, Place(token_index, 3, "maths"), inputs)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     for rows in (order, torch.arange(7, 30), torch.tensor([59]), torch.tensor([5, 2])):
-        alone = controlled(control, base[rows], delta[rows], token_index.at(rows), 3, "maths", inputs)
+        alone = controlled(control, base[rows], delta[rows], Place(token_index.at(rows), 3, "maths"), inputs)
         assert torch.equal(alone, whole[rows])
 
 
@@ -157,7 +157,7 @@ def test_a_control_is_as_large_as_the_change(control: str) -> None:
     """Token by token, to float32's rounding of the sum; where nothing changed it is the base itself."""
     (base, delta), token_index, inputs = residuals(60, 2), random_token_index(60, 2), inputs_of()
     delta[7] = 0
-    instead = controlled(control, base, delta, token_index, 3, "maths", inputs)
+    instead = controlled(control, base, delta, Place(token_index, 3, "maths"), inputs)
     size, moved = delta.double().norm(dim=1), (instead.double() - base.double()).norm(dim=1)
     assert torch.allclose(moved, size, rtol=1e-5, atol=1e-6)
     assert torch.equal(instead[7], base[7])
@@ -172,15 +172,15 @@ def test_isotropic_prefers_no_direction() -> None:
     n, width = 20_000, 32
     token_index = token_index_of([(i // 50, i % 50, 0, 0, 0) for i in range(n)])
     base, delta = torch.zeros(n, width), torch.ones(n, width) / width**0.5
-    found = controlled("isotropic", base, delta, token_index, 5, "maths", inputs_of()).double()
+    found = controlled("isotropic", base, delta, Place(token_index, 5, "maths"), inputs_of()).double()
     assert torch.allclose(found.norm(dim=1), torch.ones(n, dtype=torch.float64), atol=1e-6)
     assert width * n * found.mean(0).square().sum() < 75
     scatter = torch.linalg.eigvalsh(width * found.T @ found / n)
     assert scatter.min() > 0.9 and scatter.max() < 1.1
     assert stats.kstest((found @ delta[0].double() * width**0.5).numpy(), "norm").pvalue > 1e-3  # nor the change's own
     for other in (
-        controlled("isotropic", base, delta, token_index, 6, "maths", inputs_of()),  # another layer
-        controlled("isotropic", base, delta, token_index, 5, "safety", inputs_of()),  # another variant
+        controlled("isotropic", base, delta, Place(token_index, 6, "maths"), inputs_of()),  # another layer
+        controlled("isotropic", base, delta, Place(token_index, 5, "safety"), inputs_of()),  # another variant
         found.roll(1, 0),  # the token before
         found.roll(50, 0),  # the same place in another document
     ):
@@ -192,14 +192,30 @@ def test_isotropic_prefers_no_direction() -> None:
 def test_mean_shift_is_the_pilots_mean() -> None:
     """h_a + mean(delta), whatever the token's own change."""
     (base, delta), inputs = residuals(10, 3), inputs_of()
-    found = controlled("mean_shift", base, delta, random_token_index(10, 3), 3, "maths", inputs)
+    found = controlled("mean_shift", base, delta, Place(random_token_index(10, 3), 3, "maths"), inputs)
     assert torch.equal(found, base + inputs.mean_delta.float())
+
+
+def test_rescaled_is_the_base_at_the_variants_norm() -> None:
+    """h_a ||h_b|| / ||h_a||, by hand: (3, 4) at the norm of (0, 10) is (6, 8); and 0 stays 0, and becomes it."""
+    base = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1.0, 1.0], [5.0, 12.0]])
+    variant = torch.tensor([[0.0, 10.0], [1.0, 0.0], [0.0, 0.0], [4.75, 11.4]])
+    place = Place(random_token_index(4, 3), 3, "maths")
+    found = controlled("rescaled", base, variant - base, place)
+    torch.testing.assert_close(found, torch.tensor([[6.0, 8.0], [0.0, 0.0], [0.0, 0.0], [4.75, 11.4]]))
+
+
+def test_a_rescaled_residual_less_its_mean_stays_so() -> None:
+    base, delta = (rows - rows.mean(1, keepdim=True) for rows in residuals(10, 3))
+    found = controlled("rescaled", base, delta, Place(random_token_index(10, 3), 3, "maths", centred=True))
+    torch.testing.assert_close(found.mean(1), torch.zeros(10), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.norm(dim=1), (base + delta).norm(dim=1))
 
 
 def test_an_unknown_control_is_an_error() -> None:
     base, delta = residuals(3, 3)
     with pytest.raises(ValueError, match="upside_down"):
-        controlled("upside_down", base, delta, random_token_index(3, 3), 3, "maths", inputs_of())
+        controlled("upside_down", base, delta, Place(random_token_index(3, 3), 3, "maths"), inputs_of())
 
 
 # ---- donors ----
@@ -263,7 +279,7 @@ def test_shuffled_borrows_the_donors_direction() -> None:
     """The token's own size, the direction of the donor that was chosen, to float16's rounding."""
     (base, delta), token_index, inputs = residuals(40, 4), random_token_index(40, 4), inputs_of()
     _, lent = residuals(80, 9)
-    found = controlled("shuffled", torch.zeros_like(base), delta, token_index, 3, "maths", inputs)
+    found = controlled("shuffled", torch.zeros_like(base), delta, Place(token_index, 3, "maths"), inputs)
     keys = mix(token_index.document_key, token_index.position, 3, text_key("shuffled", "maths"))
     for row, donor in enumerate(inputs.donors.choose(token_index, keys).tolist()):
         expected = lent[donor] / lent[donor].norm() * delta[row].norm()
@@ -281,7 +297,8 @@ def test_tokens_that_did_not_change_lend_nothing() -> None:
     assert torch.allclose(donors.direction.float().norm(dim=1), torch.ones(4), atol=1e-3)
     for nobody in (Donors.of(torch.zeros(6, 32), token_index), Donors.of(delta[:2], token_index.at(torch.tensor([1, 1])))):
         alone = token_index.at(torch.tensor([1]))
-        found = controlled("shuffled", base[:1], delta[1:2], alone, 3, "m", ControlInputs(delta.double().mean(0), nobody))
+        borrowed = ControlInputs(delta.double().mean(0), nobody)
+        found = controlled("shuffled", base[:1], delta[1:2], Place(alone, 3, "m"), borrowed)
         assert torch.equal(found, base[:1])
 
 
@@ -390,18 +407,19 @@ def configured(world: World, folder: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def full(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Heard]:
-    """Every control."""
+    """Every control, and a twin."""
     folder = tmp_path_factory.mktemp("full")
-    return heard_run(configured(world, folder), folder / "store")
+    return heard_run(configured(world, folder, controls=["rerun", *CONTROLS], twins=1), folder / "store")
 
 
 def by_token(heard: Heard) -> dict[tuple, tuple[bytes, np.ndarray]]:
     """(control, variant, document's key, position) -> (bits of h_a and delta, the residual in the variant's place)."""
     out = {}
-    for (control, base, delta, token_index, _, variant, _), found in heard.controls:
+    for (control, base, delta, place, _), found in heard.controls:
         given = torch.cat([base, delta], dim=1).numpy()
-        for row, place in enumerate(zip(token_index.document_key.tolist(), token_index.position.tolist(), strict=True)):
-            out[control, variant, *place] = given[row].tobytes(), found[row].numpy()
+        keys = place.token_index.document_key.tolist(), place.token_index.position.tolist()
+        for row, at in enumerate(zip(*keys, strict=True)):
+            out[control, place.variant, *at] = given[row].tobytes(), found[row].numpy()
     return out
 
 
@@ -416,10 +434,12 @@ def test_residuals_of_a_run_do_not_depend_on_its_batches(full: tuple[Store, Hear
         assert len(calls) > 10
         base, delta = (torch.cat([arguments[k] for arguments, _ in calls]) for k in (1, 2))
         columns = TokenIndex.__dataclass_fields__
-        token_index = TokenIndex(*(torch.cat([getattr(arguments[3], name) for arguments, _ in calls]) for name in columns))
+        indices = [arguments[3].token_index for arguments, _ in calls]
+        token_index = TokenIndex(*(torch.cat([getattr(index, name) for index in indices]) for name in columns))
         order = torch.randperm(len(base), generator=torch.Generator().manual_seed(2))
-        _, _, _, _, layer, variant, inputs = calls[0][0]
-        found = controlled(control, base[order], delta[order], token_index.at(order), layer, variant, inputs)
+        place, inputs = calls[0][0][3:]
+        instead = replace(place, token_index=token_index.at(order))
+        found = controlled(control, base[order], delta[order], instead, inputs)
         assert torch.equal(found, torch.cat([found for _, found in calls])[order]), control
 
 
@@ -465,11 +485,15 @@ def test_the_rerun_reads_its_documents_only(full: tuple[Store, Heard]) -> None:
         assert whole["value"][metric] == pytest.approx(1, abs=1e-5), metric
     assert 0 <= whole["value"]["relative_shift"] < 1e-5 and whole["value"]["l1_divergence"] < 1e-3
     assert whole["value"]["fvu_variant"] == pytest.approx(whole["value"]["fvu_base"], rel=1e-5)
-    assert rows.loc[rows["metric"].isin(["fvu_variant", "systematic_share"]), "excess"].isna().all()
+    assert rows.loc[rows["metric"] == "fvu_variant", "excess"].isna().all()
     assert whole.loc[["overlap", "l0_inflation"], "excess"].notna().all()
 
 
-OF_EVIDENCE = ["shift_isotropic", "floor", "z", "q", "near_threshold", "minimum_detectable", "moved_to", "verdict"]
+OF_EVIDENCE = [
+    "detectable_loss", "change_rescaled", "twin_low", "twin_high", "q_twin", "replicate_low", "replicate_high", "q_replicates",
+    "verdict", "reason",
+]  # fmt: skip
+"""What takes twins, and the base at the variant's norm."""
 
 
 def rows_of(store: Store, table: str) -> pd.DataFrame:
@@ -477,33 +501,32 @@ def rows_of(store: Store, table: str) -> pd.DataFrame:
     return store.sql(f"SELECT * FROM {table} ORDER BY ALL")
 
 
-def test_without_any_control(world: World, full: tuple[Store, Heard], tmp_path: Path) -> None:
-    """Only the variant itself: no evidence, 'unchanged' at exactly 0; everything else as with controls."""
-    store, heard = heard_run(configured(world, tmp_path, controls=[]), tmp_path / "store")
+@pytest.mark.parametrize("twins", [0, 1])
+def test_without_any_control(world: World, full: tuple[Store, Heard], tmp_path: Path, twins: int) -> None:
+    """The variant itself, and a twin or none: no verdict, everything else as with controls."""
+    store, heard = heard_run(configured(world, tmp_path, controls=[], twins=twins), tmp_path / "store")
     assert not heard.controls and not heard.again
     ours, theirs = (rows_of(s, "feature_stats") for s in (store, full[0]))
-    assert ours[OF_EVIDENCE].isna().all(axis=None)
-    pd.testing.assert_frame_equal(ours.drop(columns=[*OF_EVIDENCE, "kind"]), theirs.drop(columns=[*OF_EVIDENCE, "kind"]))
-    assert set(ours.loc[ours["kind"] == "unchanged", "shift"]) <= {0.0}
-    ours, theirs = (s.sql("SELECT * FROM layer_metrics WHERE control = 'observed' ORDER BY ALL") for s in (store, full[0]))
-    assert len(rows_of(store, "layer_metrics")) == len(ours)
-    beyond = theirs["metric"].isin(["n_beyond_noise", "share_beyond_noise"])
-    assert beyond.sum() == 2 * 3 and ours["excess"].isna().all()
-    pd.testing.assert_frame_equal(ours, theirs[~beyond].reset_index(drop=True))
+    assert ours[OF_EVIDENCE].isna().all(axis=None) and theirs["verdict"].notna().any()
+    pd.testing.assert_frame_equal(ours.drop(columns=OF_EVIDENCE), theirs.drop(columns=OF_EVIDENCE))
+    ours, theirs = (rows_of(s, "layer_metrics") for s in (store, full[0]))
+    kept = ["observed", "twin_1"][: 1 + twins]
+    assert set(ours["control"]) == set(kept)
+    pd.testing.assert_frame_equal(ours, theirs[theirs["control"].isin(kept)].reset_index(drop=True))
     for table in ("spectrum", "feature_segments", "contexts", "features", "fit", "document_sums"):
         pd.testing.assert_frame_equal(rows_of(store, table), rows_of(full[0], table))
 
 
-def test_with_the_isotropic_control_only(world: World, full: tuple[Store, Heard], tmp_path: Path) -> None:
+def test_verdicts_take_the_rescaled_control_only(world: World, full: tuple[Store, Heard], tmp_path: Path) -> None:
     """Verdicts as with every control: the others add their own rows and change nothing else."""
-    store, heard = heard_run(configured(world, tmp_path, controls=["isotropic"]), tmp_path / "store")
-    assert {arguments[0] for arguments, _ in heard.controls} == {"isotropic"} and not heard.again
+    store, heard = heard_run(configured(world, tmp_path, controls=["rescaled"], twins=1), tmp_path / "store")
+    assert {arguments[0] for arguments, _ in heard.controls} == {"rescaled"} and not heard.again
     ours, theirs = (rows_of(s, "feature_stats") for s in (store, full[0]))
     pd.testing.assert_frame_equal(ours, theirs)
     assert ours.loc[ours["domain"] == "all", "verdict"].notna().all()
     ours, theirs = (rows_of(s, "layer_metrics") for s in (store, full[0]))
-    assert set(ours["control"]) == {"observed", "isotropic"} and set(theirs["control"]) == {"observed", "rerun", *CONTROLS}
-    theirs = theirs[theirs["control"].isin(["observed", "isotropic"])].reset_index(drop=True)
+    assert set(theirs["control"]) == {"observed", "rerun", "twin_1", *CONTROLS}
+    theirs = theirs[theirs["control"].isin(["observed", "rescaled", "twin_1"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(ours, theirs)
 
 

@@ -12,7 +12,7 @@ from sae_lens import SAE
 
 import extract.measure.shard
 from extract.__main__ import main
-from extract.config import SaeConfig
+from extract.config_sections import SaeConfig
 from extract.corpus.token_index import TokenIndex
 from extract.device import Fetch
 from extract.measure.comparison import LayerComparison
@@ -25,6 +25,7 @@ from extract.saes.dictionary_set import load_dictionaries
 from store import open_store, verify
 from store.errors import UserError
 from store.format.manifest import read_manifest
+from store.names import CONTROLS
 from tests.support.world import make_sae, one_thread
 
 ARCHITECTURES = {"jumprelu": {}, "topk": {"k": 3}, "standard": {}}
@@ -100,10 +101,11 @@ def test_codes_that_mean_nothing(is_finite, is_positive, said):
 
 @pytest.fixture(scope="module")
 def everything(world, tmp_path_factory):
-    """A configuration with every control and a replica."""
+    """A configuration with every control, a twin and a replica."""
     folder = tmp_path_factory.mktemp("device")
     replica = make_sae(folder / "second", world.base, 2, seed=9)
-    return world.config(folder, tokens=600, shard_tokens=300, promoted_tokens=0, replicas=[{"path": str(replica)}])
+    beside = {"controls": list(CONTROLS), "twins": 1, "replicas": [{"path": str(replica)}]}
+    return world.config(folder, tokens=600, shard_tokens=300, promoted_tokens=0, **beside)
 
 
 @pytest.fixture(scope="module")
@@ -151,17 +153,16 @@ def meta_batch(n: int = 12, d_model: int = 8) -> tuple[LayerComparison, BatchRes
     donors = Donors(torch.ones(n, d_model, dtype=torch.float16), token_index)
     change = ControlInputs(torch.zeros(d_model, dtype=torch.float64), donors)
     pilot = LayerPilot(1.0, torch.zeros(d_model, dtype=torch.float64), 1.0, 1.0, 0.1, 3.0, changes={"sft": change})
-    config = SimpleNamespace(
-        variants={"sft": None}, controls=["rerun", "isotropic", "shuffled", "mean_shift"], spectrum=4
-    )
+    config = SimpleNamespace(variants={"sft": None}, controls=list(CONTROLS), twins=1, spectrum=4)
+    models = SimpleNamespace(names=["base", "sft"], twins=["sft:twin_1"])
     replica = Dictionary(random_sae("jumprelu").to("meta"), "second")
-    context = SimpleNamespace(config=config, pilots={1: pilot}, replicas=[replica])
+    context = SimpleNamespace(config=config, models=models, pilots={1: pilot}, replicas=[replica])
     comparison = LayerComparison(context, {1: SimpleNamespace(token_index=token_index, n_cells=6)}, {1: 5})
 
     def residuals() -> dict[int, torch.Tensor]:
         return {1: torch.empty(n, d_model, device="meta")}
 
-    batch = BatchResiduals(numbers, {"base": residuals(), "sft": residuals()}, (numbers, residuals()))
+    batch = BatchResiduals(numbers, {name: residuals() for name in ("base", "sft", "sft:twin_1")}, (numbers, residuals()))
     return comparison, batch, numbers != 3
 
 
@@ -177,7 +178,7 @@ def test_a_layer_is_compared_without_waiting(monkeypatch, architecture):
     dictionary = Dictionary(random_sae(architecture).to("meta"), "test")
     found = comparison.compare(dictionary, batch, counts, 5)
     assert {tensor.device.type for tensor in found.tensors()} == {"meta"}
-    assert {control for _, control in found.counterparts} == {"observed", "rerun", "isotropic", "shuffled", "mean_shift"}
+    assert {control for _, control in found.counterparts} == {"observed", "twin_1", *CONTROLS}
     assert len(found.replica_codes) == 2 and len(found.base.rows) == 11
 
 

@@ -18,7 +18,8 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 from safetensors.torch import load_file, save_file
 
 from extract.__main__ import main
-from extract.config import RunConfig, SaeConfig
+from extract.config import RunConfig
+from extract.config_sections import SaeConfig
 from extract.saes.conventions import ARCHITECTURES
 from extract.saes.dictionary import Dictionary
 from extract.saes.dictionary_set import load_dictionaries, load_replicas
@@ -162,7 +163,7 @@ def test_a_normalisation_of_each_token(tmp_path, kind):
     without[:, feature] = 0
     sae.encode(h)
     written = expected - sae.decode(without)
-    found = dictionary.writes(feature, h)[:, None] * dictionary.direction(feature)
+    found = dictionary.writes([feature], h) * dictionary.direction(feature)
     torch.testing.assert_close(found.float(), written, rtol=1e-3, atol=1e-3)
     assert dictionary.facts()["normalize_activations"] == kind
 

@@ -31,7 +31,7 @@ def named(folder, domains):
     """The tiny store with its two domains called otherwise."""
     other = dict(zip(PLAIN, domains, strict=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_store, "DOCUMENTS", [(source, other[name], ids) for source, name, ids in tiny_store.DOCUMENTS])
+        patch.setattr(tiny_store, "DOCUMENTS", [(source, other[name], *rest) for source, name, *rest in tiny_store.DOCUMENTS])
         patch.setattr(tiny_store, "N_TOKENS", {other.get(name, name): n for name, n in tiny_store.N_TOKENS.items()})
         margins = {(other.get(name, name), segment): m for (name, segment), m in tiny_store.MARGINS.items()}
         patch.setattr(tiny_store, "MARGINS", margins)

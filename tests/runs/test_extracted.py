@@ -1,4 +1,4 @@
-"""What the store of the small world shows: labels that its codes give, findings with their evidence."""
+"""What the store of the small world shows: labels that its codes give."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from extract.tables.labels import Evidence, automatic_labels
 from store import open_store
 from store.format.codes import part_file
 from store.format.part_reading import read_counted
-from store.reports.findings import findings
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +44,3 @@ def test_every_feature_has_the_label_that_its_codes_give(store):
         expected = automatic_labels(evidence_from_parts(store, layer), texts, None)
         assert [text.split(" → ")[0] for text in rows["label"]] == expected
         assert sum("“" in text for text in expected) > 10
-
-
-def test_features_with_evidence_are_listed(extracted, monkeypatch):
-    """A real extraction: its features fire often, so the limit on density is lifted; each line has a context and both rates."""
-    monkeypatch.setattr("store.reports.findings.MAX_DENSITY", 1.0)
-    with open_store(extracted) as store:
-        lines = [line for line in findings(store).splitlines() if line.startswith("- **L")]
-    assert len(lines) == 5
-    for line in lines:
-        assert "**" in line and "→" in line and "times its floor; z = " in line

@@ -113,7 +113,7 @@ BAD = {
     "no such layer": ("x.csv", CSV + "7,0,x\n", "line 4", "no layer 7"),
     "no such layer after empty lines": ("x.csv", "\n\n" + CSV + "7,0,x\n", "line 6", "no layer 7"),
     "no such layer in an array": ("x.json", json.dumps([ONE, {**ONE, "layer": "7-res"}]), "line 1, entry 2", "no layer 7"),
-    "no such feature in a long array": ("x.json", json.dumps([ONE, {**ONE, "index": 4}], indent=1), "entry 2", "no feature 4"),
+    "no such feature in a long array": ("x.json", json.dumps([ONE, {**ONE, "index": 6}], indent=1), "entry 2", "no feature 6"),
     "the same row twice": ("x.csv", CSV + "5,1,größe\n", "line 4", "a second time"),
     "an array of text": ("x.json", '["a"]', "entry 1", "expected an object"),
     "arrays in an array": ("x.json", "[[1]]", "entry 1", "expected an object"),

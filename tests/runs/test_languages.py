@@ -166,9 +166,7 @@ def test_the_page_finds_a_domain_with_spaces_and_accents_and_reads(folder, monke
     assert "goes on with the character before it" in "".join(element.value for element in app.html)
     assert re.sub(r"window \d+, from token \d+", "", Text(whole.split("</style>")[1]).text).startswith(SENTENCE)
     assert {"<0xE4>", "<0xBD>"} <= set(app.dataframe[-1].value["token"])  # a token by itself, in the table
-    assert "No such document" in "".join(
-        info.value for info in pages.open_page("documents", find="naive", layer="2").info
-    )
+    assert "No such document" in "".join(info.value for info in pages.open_page("documents", find="naive", layer="2").info)
 
 
 def test_a_copy_to_share_reads_alike(folder, tmp_path):

@@ -12,7 +12,7 @@ from store import verify
 from store.format.manifest import read_manifest
 from tests.support.world import make_checkpoint, one_thread
 
-SHORT = {"tokens": 400, "shard_tokens": 200}
+SHORT = {"tokens": 400, "shard_tokens": 200, "twins": 2}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def digest(world, folder, **changes) -> str:
 
 @pytest.mark.thorough
 def test_one_model_at_a_time_gives_the_same_store(world, variants, tmp_path, monkeypatch):
-    """And never are two sets of weights in memory, while together all three are."""
+    """And never are two sets of weights kept, while together all seven are: of base, two checkpoints, and their twins."""
     most = []
     load = ModelSet._weights
     monkeypatch.setattr(ModelSet, "_weights", lambda self, name: (load(self, name), most.append(len(self._loaded)))[0])
     together = digest(world, tmp_path / "all", variants=variants, models_in_memory="all")
-    assert max(most) == 3
+    assert max(most) == 7
     most.clear()
     assert digest(world, tmp_path / "one", variants=variants, models_in_memory="one") == together
     assert max(most) == 1
@@ -76,7 +76,7 @@ def test_weights_that_a_device_map_put_away_are_found(world, tmp_path):
 )
 def test_which_way_by_hand(world, variants, tmp_path, monkeypatch, free_sets, wish, one_at_a_time):
     """Three sets of weights, of which four fifths of the free memory must hold all: 3 / 0.8 = 3.75."""
-    config = load_config(world.config(tmp_path, variants=variants, models_in_memory=wish))
+    config = load_config(world.config(tmp_path, variants=variants, models_in_memory=wish, twins=0))
     shape = model_config(config.base)
     # 5 blocks: attention 32 x 16 x (2 + 1) x 2, MLP 3 x 32 x 64, norms 4 x 32 and 2 x 16; a norm; the embedding; 4 bytes each
     set_bytes = 4 * (5 * (32 * 16 * 3 * 2 + 3 * 32 * 64 + 4 * 32 + 2 * 16) + 32 + shape.vocab_size * 32)
@@ -91,10 +91,19 @@ def test_adapters_alone_are_one_set(world, tmp_path, monkeypatch):
     assert not memory.needs(config, model_config(config.base), "cpu", torch.float32).one_at_a_time
 
 
-@pytest.mark.parametrize(("wish", "words"), [("one", "one of 3 sets"), ("all", "3 set(s), all at a time")])
+@pytest.mark.parametrize(("wish", "words"), [("one", "one of 7 sets"), ("all", "7 set(s), all at a time")])
 def test_check_says_which_way(world, variants, tmp_path, capsys, wish, words):
-    assert main(["check", str(world.config(tmp_path, variants=variants, models_in_memory=wish))]) == 0
-    assert words in capsys.readouterr().out
+    assert main(["check", str(world.config(tmp_path, variants=variants, models_in_memory=wish, twins=2))]) == 0
+    out = capsys.readouterr().out
+    assert words in out and "twins     2 of each variant, 8 in all" in out
+
+
+def test_twins_of_checkpoints_are_sets_of_their_own(world, variants, tmp_path):
+    assert memory.weight_sets(load_config(world.config(tmp_path, variants=variants, twins=2))) == [
+        "base",
+        *("double", "double:twin_1", "double:twin_2"),
+        *("half", "half:twin_1", "half:twin_2"),
+    ]
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

@@ -1,4 +1,7 @@
-"""`python -m extract publish`: a smaller store that keeps every statistic and says what it left out."""
+"""`python -m extract publish`: a smaller store that keeps every statistic and says what it left out.
+
+Long because each thing that is left out is looked at in the copy.
+"""
 
 import json
 import re
@@ -11,11 +14,11 @@ import pytest
 from extract.__main__ import main
 from store import UserError, open_store, verify
 from store.exchange import publish as publishing
-from store.exchange.subset import Cut, coded_documents
+from store.exchange.subset import DETAILS, Cut, coded_documents
 from store.format.codes import part_file
 from store.format.manifest import read_manifest
 from store.format.part_reading import read_counted
-from store.format.tables import TABLE_KEYS
+from store.format.tables import STORE
 from store.sidecar import entries as sidecar
 from store.sidecar.reviews import Review
 from store.sidecar.steering import Steering
@@ -41,7 +44,7 @@ def both(extracted, published):
 
 
 def rows(store, table):
-    return store.sql(f"SELECT * FROM {table} ORDER BY {', '.join(TABLE_KEYS[table])}")
+    return store.sql(f"SELECT * FROM {table} ORDER BY {', '.join(STORE.keys[table])}")
 
 
 def test_it_is_a_sound_store_and_names_its_source(extracted, published):
@@ -67,7 +70,7 @@ def test_causal_checks_go_with_the_copy_and_reviews_stay(tiny_store, tmp_path):
     assert sidecar.read_reviews(store, digest, "maths") and not sidecar.read_reviews(tmp_path / "copy", copy.digest, "maths")
 
 
-@pytest.mark.parametrize("table", sorted(set(TABLE_KEYS) - set(CUT_TABLES)))
+@pytest.mark.parametrize("table", sorted(set(STORE.keys) - set(CUT_TABLES)))
 def test_statistics_are_whole(both, table):
     source, copy = both
     pd.testing.assert_frame_equal(rows(source, table), rows(copy, table))
@@ -76,7 +79,7 @@ def test_statistics_are_whole(both, table):
 def test_documents_are_all_there_and_few_have_codes(both):
     source, copy = both
     before, after = rows(source, "documents"), rows(copy, "documents")
-    same = ["document", "source", "domain", "n_tokens"]
+    same = ["document", "source", "domain", "cluster", "n_tokens"]
     pd.testing.assert_frame_equal(before[same], after[same])
     coded = after[after["has_codes"]]
     assert coded["document"].tolist() == coded_documents(source, 200)
@@ -131,16 +134,20 @@ def test_token_metrics_of_the_kept_documents(both):
 
 def test_contexts_are_the_best_of_the_features_that_matter(both):
     source, copy = both
-    stats = source.sql("SELECT variant, layer, feature, shift, floor, freq_base FROM feature_stats WHERE domain = 'all'")
-    stats["beyond"] = (stats["shift"] / stats["floor"]).abs()
-    stats["shift"] = stats["shift"].abs()
+    stats = source.sql(
+        "SELECT variant, layer, feature, abs(shift) AS shift, abs(change) AS change, freq_base, freq_variant, verdict "
+        "FROM feature_stats WHERE domain = 'all'"
+    )
+    stats["claimed"] = stats["verdict"].isin(["suppressed", "amplified"])
+    seen = stats[(stats["verdict"] != "could not be seen") & (stats[["freq_base", "freq_variant"]].max(axis=1) <= 0.1)]
     wanted = []
-    for _, group in stats.groupby(["variant", "layer"]):
-        for score in ("shift", "beyond", "freq_base"):
-            wanted.append(group.sort_values([score, "feature"], ascending=[False, True]).head(5))
+    for frame, scores in ((stats, ["shift"]), (stats, ["freq_base"]), (seen, ["claimed", "change"])):
+        for _, group in frame.groupby(["variant", "layer"]):
+            order = group.sort_values([*scores, "feature"], ascending=[*[False] * len(scores), True])
+            wanted.append(order.head(5))
     keys = pd.concat(wanted)[["variant", "layer", "feature"]].drop_duplicates()
     expected = rows(source, "contexts").merge(keys)
-    expected = expected[expected["rank"] <= 2].sort_values(TABLE_KEYS["contexts"]).reset_index(drop=True)
+    expected = expected[expected["rank"] <= 2].sort_values(STORE.keys["contexts"]).reset_index(drop=True)
     found = rows(copy, "contexts")
     pd.testing.assert_frame_equal(found, expected)
     assert 0 < len(found) < len(rows(source, "contexts"))
@@ -152,6 +159,51 @@ def test_the_vocabulary_is_what_is_still_mentioned(tiny_store, tmp_path):
         assert copy.sql("SELECT token_id FROM vocabulary ORDER BY 1")["token_id"].tolist() == list(range(1, 10))  # 0: <bos>
         assert len(copy.contexts(5, 0, "maths", "base")) == 1
         assert copy.activations(5, 0)["value"].tolist() == [3.0, 1.0, 4.0, 1.0]
+
+
+def test_of_replicates_only_statistics_are_kept(tiny_store, tmp_path):
+    manifest = publishing.publish(tiny_store, tmp_path / "copy", 60)
+    assert verify(tmp_path / "copy") == []
+    assert [name for name, made in manifest.variants.items() if made.get("statistics_only")] == ["maths-seed2"]
+    assert "Replicates: of maths-seed2 only statistics are here, no contexts, codes and token metrics." in manifest.notes
+    with open_store(tiny_store) as source, open_store(tmp_path / "copy") as copy:
+        for table in ("contexts", "token_metrics"):
+            assert set(rows(source, table)["variant"]) == {"maths", "maths-seed2", "safety"}
+            assert set(rows(copy, table)["variant"]) == {"maths", "safety"}
+        for table in ("feature_stats", "layer_metrics", "document_sums"):
+            pd.testing.assert_frame_equal(rows(source, table), rows(copy, table))
+        assert (copy.keeps_codes("maths"), copy.keeps_codes("maths-seed2"), copy.keeps_codes("base")) == (True, False, True)
+        assert len(copy.codes(0, 12, "maths")) == len(source.codes(0, 12, "maths-seed2")) > 0
+        for ask in (lambda: copy.codes(0, 12, "maths-seed2"), lambda: copy.paired_activations(12, 1, "maths-seed2")):
+            with pytest.raises(UserError, match="statistics only of the replicate 'maths-seed2'"):
+                ask()
+
+
+def test_replicates_are_kept_whole_where_asked(tiny_store, tmp_path):
+    assert main(["publish", str(tiny_store), "--out", str(tmp_path / "copy"), "--replicates"]) == 0
+    with open_store(tmp_path / "copy") as copy:
+        assert copy.keeps_codes("maths-seed2")
+        assert set(rows(copy, "contexts")["variant"]) == {"maths", "maths-seed2", "safety"}
+        assert not any("Replicates" in note for note in copy.manifest.notes)
+
+
+def test_a_copy_of_a_copy_still_has_no_codes_of_replicates(tiny_store, tmp_path):
+    publishing.publish(tiny_store, tmp_path / "copy", 60)
+    again = publishing.publish(tmp_path / "copy", tmp_path / "again", 60, replicates=True)
+    assert again.variants["maths-seed2"]["statistics_only"] is True
+    assert verify(tmp_path / "again") == []
+
+
+def test_details_of_replicates_go_where_size_needs_it(tiny_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "ROUNDS", (Cut(contexts=10, features=300, tokens=2000, details=False),))
+    manifest = publishing.publish(tiny_store, tmp_path / "copy", 60)
+    with open_store(tmp_path / "copy") as copy:
+        counted = copy.sql("SELECT variant, count(DISTINCT domain) AS n FROM feature_stats GROUP BY ALL ORDER BY ALL")
+        for table, column in DETAILS.items():
+            of = copy.sql(f"SELECT DISTINCT {column} AS name FROM {table}")["name"]
+            assert len(of) and "maths-seed2" not in set(of), table
+    assert counted.values.tolist() == [["maths", 3], ["maths-seed2", 1], ["safety", 3]]
+    assert "of replicates' features no numbers by domain or segment" in manifest.notes[-1]
 
 
 def test_a_store_without_any_codes_has_no_activations(both, monkeypatch):
@@ -190,11 +242,14 @@ def test_a_copy_of_a_copy(published, tmp_path):
     assert manifest.rows["contexts"] == before.rows["contexts"]
 
 
-def test_the_ladder_gives_up_contexts_then_features_then_documents():
+def test_the_ladder_gives_up_details_of_replicates_then_contexts_then_features_then_documents():
     cuts = publishing.ladder()
     assert cuts[0] == Cut(contexts=10, features=300, tokens=2000)
-    assert cuts[1:4] == [Cut(8, 300, 2000), Cut(8, 200, 2000), Cut(8, 200, 1000)]
-    sizes = np.array([[cut.contexts, cut.features, cut.tokens] for cut in cuts])
+    assert cuts[1:5] == [
+        Cut(10, 300, 2000, details=False), Cut(8, 300, 2000, details=False), Cut(8, 200, 2000, details=False),
+        Cut(8, 200, 1000, details=False),
+    ]  # fmt: skip
+    sizes = np.array([[cut.details, cut.contexts, cut.features, cut.tokens] for cut in cuts], dtype=int)
     assert (np.diff(sizes, axis=0) <= 0).all()
 
 
@@ -208,7 +263,7 @@ def test_it_shrinks_until_it_fits(extracted, published, tmp_path, monkeypatch):
     assert re.search(r"To fit [\d.]+ MB, less was kept than usual: contexts a ranking from 2 to 1", manifest.notes[-1])
 
 
-@pytest.mark.parametrize("fits_from", range(16))
+@pytest.mark.parametrize("fits_from", range(len(publishing.ladder())))
 def test_the_first_cut_that_fits_is_found(fits_from, tmp_path, monkeypatch):
     """Against any threshold, with the sizes made up: at most six copies are written."""
     written = []
@@ -219,7 +274,7 @@ def test_the_first_cut_that_fits_is_found(fits_from, tmp_path, monkeypatch):
         (folder / "file").write_bytes(b"." * (100 - len(cuts)))
 
     monkeypatch.setattr(publishing, "_write", write)
-    _manifest, folder = publishing._largest_that_fits(None, tmp_path, (99 - fits_from) / publishing.MB)
+    _manifest, folder = publishing._largest_that_fits(None, tmp_path, (99 - fits_from) / publishing.MB, [])
     assert folder.name == str(fits_from) and folder.exists()
     assert len(written) <= 6
 

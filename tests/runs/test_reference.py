@@ -4,8 +4,10 @@ Long because each table of one extraction is held to the second implementation.
 
 One small run holds the awkward cases: decoder norms far from 1, tokens with no code at all, sink tokens (and a domain of
 nothing else), a domain of a single token, features that never fire, documents longer than a context window, repeated
-passages, three kinds of variant at once, several shards; every control, tasks and neutral text, a second dictionary, two
-features of nearly the same direction that a planted change plays off against each other, and documents enough for intervals.
+passages, every kind of variant at once, several shards; every control, tasks and neutral text, a second dictionary, two
+features of nearly the same direction that a planted change plays off against each other, and clusters of documents, given
+and by their ids, enough for intervals. Two runs of a recipe silence 8 features of layer 1 and make 10 rare ones louder, a
+LoRA alone silences 12, so that every verdict occurs; each variant has four twins.
 """
 
 import math
@@ -13,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import h5py
@@ -21,7 +24,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -31,19 +35,41 @@ from store.format.codes import Codes, LayerCodes
 from store.format.document_sums import DOCUMENT_SUMS
 from store.format.part_reading import read_codes
 from store.format.part_writing import write_part
+from store.metrics import decoys
 from store.metrics import feature_numbers as metrics
+from store.metrics.evidence import Member, Recipe, Side
 from store.metrics.layer_metrics import layer_values
-from store.names import VERDICTS
+from store.metrics.verdicts import REASONS
+from store.names import CONTROLS, KINDS, VERDICTS
 from store.read.store import Store
-from tests.support.reference import Reference, cosine_table, encode, recording, window_by_window
-from tests.support.world import World, make_base, make_checkpoint, make_sae, one_thread, sentences, write_jsonl
+from tests.support.evidence import Pair, decided, like_features
+from tests.support.reference import Reference, cosine_table, encode, hashed, recording, window_by_window
+from tests.support.world import (
+    World,
+    make_base,
+    make_checkpoint,
+    make_run,
+    make_sae,
+    one_thread,
+    quiet_axes,
+    sentences,
+    write_jsonl,
+)
 
 SUM = 1e-9  # relative, of float64 sums
 FLOAT32 = 2.0**-23
 RATES = ("freq_base", "freq_variant", "log_ratio", "suppression", "emergence")
 """Worked out from the counts when read."""
+CHANGES = (
+    "change", "loss", "gain", "change_low", "change_high", "twin_low", "twin_high", "replicate_low", "replicate_high",
+)  # fmt: skip
+"""Shares of activation."""
 FLOAT16 = 2.0**-11  # half a unit in the last place of the stored codes
 SINK = " moon"
+RARE_REASONS = {"uneven", "recurs_by_chance", "replicate_unseen", "run_misfit"}
+"""What does not occur in this run; tests/unit/store/metrics/test_verdicts.py has them all."""
+LOUDER = slice(7, 12)
+"""Of layer 1's quiet axes those that two runs of a recipe make louder."""
 PAIR = (20, 22)
 """Features of layer 2 at a cosine of 0.77, between which lies the direction that the variant 'nudged' adds."""
 
@@ -80,25 +106,25 @@ def awkward_config(world: World, folder: Path) -> Path:
     def raise_sink(model: torch.nn.Module) -> None:
         model.get_input_embeddings().weight[token[0]] *= 20
 
-    def fine_tune(model: torch.nn.Module) -> None:
-        torch.manual_seed(5)
-        for parameter in model.parameters():
-            parameter += 0.1 * parameter.std() * torch.randn_like(parameter)
-
     base = make_checkpoint(folder / "base", world.base, raise_sink)
+    dictionaries = awkward_dictionaries(world, folder)
+    axes = quiet_axes(dictionaries[0])
     return world.config(
         folder,
         base=str(base),
         variants={
             "tuned": {"adapter": str(world.adapter), "task": ["prose"]},
-            "sft": {"model": str(make_checkpoint(folder / "sft", base, fine_tune))},
-            "nudged": {"planted": {"layer": 2, "feature": 9, "strength": 0.3, "every": 2}, "task": ["sinks"]},
+            "sft": {"model": str(make_run(folder / "sft", base, axes[:4], axes[LOUDER], seed=5))},
+            "again": {"model": str(make_run(folder / "again", base, axes[:5], axes[LOUDER], seed=6)), "replicate_of": "sft"},
+            "nudged": {"planted": {"layer": 2, "feature": 9, "strength": 0.4}, "task": ["sinks"]},
+            "muted": {"adapter": str(make_muting_adapter(folder / "muted", base, axes[:6]))},
         },
-        saes=[{"path": str(path)} for path in awkward_dictionaries(world, folder)],
+        saes=[{"path": str(path)} for path in dictionaries],
         replicas=[{"path": str(make_sae(folder / "second_1", world.base, 1, seed=8))}],
         corpus=awkward_corpus(folder),
         neutral_domains=["talks"],
-        controls=["rerun", "isotropic", "shuffled", "mean_shift"],
+        controls=list(CONTROLS),
+        twins=4,
         spectrum=6,
         neighbours=3,
         tokens=4000,
@@ -108,18 +134,36 @@ def awkward_config(world: World, folder: Path) -> Path:
     )
 
 
+def make_muting_adapter(folder: Path, base: Path, silenced: torch.Tensor) -> Path:
+    """A LoRA adapter that takes away what the blocks up to layer 1 write along some axes, [n, d_model]."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    rank = len(silenced)
+    settings = {"target_modules": ["o_proj", "down_proj"], "layers_to_transform": [0, 1]}
+    peft = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, **settings))
+    with torch.no_grad():
+        for module in peft.modules():
+            if isinstance(module, LoraLayer):
+                module.lora_A["default"].weight.copy_(silenced @ module.get_base_layer().weight)
+                module.lora_B["default"].weight.copy_(-silenced.T)
+    peft.save_pretrained(folder)
+    return folder
+
+
 def awkward_dictionaries(world: World, folder: Path) -> list[Path]:
-    """Layer 1: decoder norms 1 to 2, one feature dead. Layer 2: norms of 1/50, rarely fires but for PAIR. Layer 3: TopK."""
+    """Layer 1: decoder norms 1 to 2, one feature dead, those along LOUDER rare. Layer 2: norms of 1/50, rarely fires but for
+    PAIR. Layer 3: TopK."""
     made = [make_sae(folder / f"sae_{n}", world.base, n, seed=n, decoder_scale=s) for n, s in ((1, 1.0), (2, 0.02))]
     first, second = (SAE.load_from_disk(path) for path in made)
     with torch.no_grad():
         first.threshold[5] = 1e9
+        louder = torch.nn.functional.normalize(first.W_dec, dim=1) @ quiet_axes(made[0])[LOUDER].T
+        first.threshold[(louder.abs() > 0.99).any(1)] *= 1.6
         second.threshold *= 3.2
         unit = torch.nn.functional.normalize(second.W_dec, dim=1)
         for feature, side in zip(PAIR, (0.34, -0.34), strict=True):
             norm, direction = second.W_dec[feature].norm(), (1 - side**2) ** 0.5 * unit[PAIR[0]] + side * unit[9]
             second.W_dec[feature], second.W_enc[:, feature] = norm * direction, direction / norm
-            second.threshold[feature] /= 8
+            second.threshold[feature] /= 2.5
     first.save_model(made[0])
     second.save_model(made[1])
     return [*made, make_topk(folder / "sae_3", SAE.load_from_disk(world.saes[3]))]
@@ -137,12 +181,15 @@ def make_topk(folder: Path, like: SAE) -> Path:
 
 
 def awkward_corpus(folder: Path) -> list[dict]:
-    """Prose with shared openings, a repeated text and an empty one; conversations; a domain of sinks; a single token."""
+    """Prose with shared openings, a repeated text and an empty one; conversations; a domain of sinks; a single token.
+
+    Clusters of one document and of several, given in the record or by the id; one name in two domains; some cut by shards.
+    """
     opening = "the cat sat on the red mat and the dog ran under the big tree"
     tails = sentences(16, seed=11)
-    prose = [{"source": f"plain-{i}", "text": text} for i, text in enumerate(tails)]
-    prose += [{"source": f"short-{i}", "text": text[:60]} for i, text in enumerate(sentences(26, seed=15))]
-    prose += [{"source": f"shared-{i}", "text": f"{opening} {text}"} for i, text in enumerate(tails[:6])]
+    prose = [{"source": f"plain-{i}", "text": text, "cluster": f"work {i // 2}"} for i, text in enumerate(tails)]
+    prose += [{"source": f"short/{i // 2}/{i}", "text": text[:60]} for i, text in enumerate(sentences(26, seed=15))]
+    prose += [{"source": f"shared-{i}", "text": f"{opening} {text}", "cluster": "shared"} for i, text in enumerate(tails[:6])]
     prose += [{"source": "again", "text": tails[0]}, {"source": "nothing", "text": " \n "}]
     prose += [{"source": "long", "text": " ".join(sentences(4, seed=12))}]
     talks = [
@@ -150,9 +197,9 @@ def awkward_corpus(folder: Path) -> list[dict]:
         for i, (ask, reply) in enumerate(zip(sentences(9, seed=13), sentences(9, seed=14), strict=True))
     ]
     turns = [("system", "be big"), ("user", "  the sun? "), ("assistant", "a moon, a river."), ("user", "and?")]
-    talks += [{"source": "turns", "messages": [{"role": role, "content": text} for role, text in turns]}]
+    talks += [{"source": "turns", "messages": [{"role": role, "content": text} for role, text in turns], "cluster": "shared"}]
     return [
-        {"path": str(write_jsonl(folder / "prose.jsonl", prose)), "domain": "prose"},
+        {"path": str(write_jsonl(folder / "prose.jsonl", prose)), "domain": "prose", "cluster_by_source": True},
         {"path": str(write_jsonl(folder / "talks.jsonl", talks)), "domain": "talks"},
         {"path": str(write_jsonl(folder / "sinks.jsonl", [{"source": "moons", "text": SINK * 5}])), "domain": "sinks"},
         {"path": str(write_jsonl(folder / "single.jsonl", [{"source": "one", "text": " cat"}])), "domain": "single"},
@@ -199,11 +246,16 @@ def test_the_awkward_cases_are_there(run: Run) -> None:
     assert (truth.layers[2].raw["base"][truth.layers[2].counted].sum(1) == 0).any()
     assert not truth.layers[1].raw["base"][:, 5].any()
     stats = truth.table("feature_stats")
-    documents = stats.merge(truth.table("layer_metrics")[["domain", "n_documents"]].drop_duplicates("domain"), on="domain")
+    sizes = truth.table("layer_metrics").drop_duplicates("domain")[["domain", "n_documents", "n_clusters"]]
+    documents = stats.merge(sizes, on="domain")
     assert (documents["n_documents_x"] < documents["n_documents_y"]).any()
-    assert set(stats["kind"]) == set(metrics.KINDS)
-    assert set(stats["verdict"].dropna()) == set(VERDICTS)
-    assert set(stats.loc[stats["verdict"] == "moved", "feature"]) == set(PAIR)
+    assert (documents["n_clusters_x"] < documents["n_documents_x"]).any()
+    assert set(stats["kind"]) == set(KINDS)
+    pooled = stats[stats["domain"] == "all"].set_index("variant")
+    assert set(pooled["verdict"]) == set(VERDICTS)
+    assert set(pooled["reason"]) == set(REASONS) - RARE_REASONS
+    assert set(pooled.loc["nudged"].dropna(subset="moved_to")["feature"]) >= set(PAIR)
+    assert (pooled["reason"].value_counts()[["fell", "rose"]] >= 10).all()
     assert 1 <= len(truth.run_again) < len(truth.documents) / 4
 
 
@@ -233,14 +285,28 @@ def test_pilot_mean(run: Run) -> None:
 
 
 def test_pilot_documents(run: Run) -> None:
-    """The pilot reads the first context window of the first documents of each domain."""
+    """The pilot reads the first context window of the first documents of each domain, by the hash of their source."""
     truth, taken, rows = run.truth, dict.fromkeys(run.truth.domains, 0), 0
-    for document in truth.documents:
+    for document in sorted(truth.documents, key=lambda document: hashed(document.source)):
         if taken[document.domain] < truth.config["pilot_documents"]:
             taken[document.domain] += 1
             rows += min(len(document.token_ids), truth.config["context_length"] - 1)
     for model in truth.models:
         assert sum(len(of_batch) for of_batch, residuals in truth.record.pilot if model in residuals) == rows
+
+
+def test_twins_are_as_large_as_their_variants(run: Run) -> None:
+    """Relative shift, in geometric mean over the layers: within 5 % on the sample that sized them, and so about 10 % here."""
+    truth = run.truth
+    for variant in truth.variants:
+        layers = [number for number in truth.layers if truth.pair(variant, number).size > 0]
+        for twin in truth.twins:
+            ratios = [truth.pair((variant, twin), number).size / truth.pair(variant, number).size for number in layers]
+            assert math.prod(ratios) ** (1 / len(layers)) == pytest.approx(1, abs=0.1), (variant, twin)
+        for number in truth.layers:
+            of_twins = [truth.pair((variant, twin), number).b for twin in truth.twins]
+            for one, other in combinations(of_twins, 2):
+                assert (truth.pair(variant, number).size == 0) == np.array_equal(one, other), (variant, number)
 
 
 def test_layer_metrics(run: Run) -> None:
@@ -252,14 +318,15 @@ def test_layer_metrics(run: Run) -> None:
     rerun = found["control"] == "rerun"
     assert_same(found[~rerun], expected[observed], key)
     # Where nothing but rounding changed, ratios of what changed are ratios of rounding errors.
-    steady = ~expected["metric"].isin(["delta_coverage", "systematic_share"])
+    steady = expected["metric"] != "delta_coverage"
     ours, theirs = found[rerun & found["metric"].isin(expected["metric"][steady])], expected[~observed & steady]
     # So is an excess of a few times 1e-7: the difference of two values, each of which is held to 1e-6.
     assert_same(ours, theirs, key, {"value": 1e-6, "excess": 1e-6}, zero=1e-8)
 
 
 def test_controls_are_of_the_same_size(run: Run) -> None:
-    """Isotropic and shuffled: ||c - h_a|| = ||h_b - h_a|| token by token; mean_shift: c - h_a the mean of the pilot's delta."""
+    """Isotropic and shuffled: ||c - h_a|| = ||h_b - h_a|| token by token; mean_shift: c - h_a the mean of the pilot's delta;
+    rescaled: along h_a, and as long as h_b."""
     for layer in run.truth.layers.values():
         base = layer.h["base"][layer.counted]
         rounding = 2 * FLOAT32 * np.linalg.norm(base, axis=1)
@@ -270,6 +337,9 @@ def test_controls_are_of_the_same_size(run: Run) -> None:
                 assert (np.abs(moved - size) <= 1e-5 * size + rounding).all(), (variant, control)
             moved = layer.h[variant, "mean_shift"][layer.counted] - base
             assert np.abs(moved - layer.mean_delta[variant]).max() <= FLOAT32 * np.abs(base).max()
+            norms = [np.linalg.norm(h, axis=1, keepdims=True) for h in (layer.h[variant][layer.counted], base)]
+            scaled = base * norms[0] / norms[1]
+            np.testing.assert_allclose(layer.h[variant, "rescaled"][layer.counted], scaled, rtol=4 * FLOAT32, atol=1e-6)
 
 
 EXACT = (
@@ -280,21 +350,19 @@ EXACT = (
 
 
 def test_intervals(run: Run) -> None:
-    """Against leaving out one document after the other, of every group of 50 documents on; below there is none.
+    """Against leaving out one cluster after the other, of every group of 20 clusters on; below there is none.
 
     Exactly for ratios; to 2 % for the two roots of ratios, whose derivative is used. For fvu, whose variance is about a mean
-    that the pilot did not know, at most a quarter too narrow and no more than twice too wide.
+    that the pilot did not know, at most a third too narrow and no more than three times too wide.
     """
     found = stored(run, "layer_metrics", pd.Index([
         "variant", "layer", "domain", "segment", "metric", "control", "value", "low", "high", "excess", "excess_low",
-        "excess_high", "n_documents",
+        "excess_high", "n_clusters",
     ]))  # fmt: skip
-    few = (found["n_documents"] < 50) | found["metric"].isin(
-        ["systematic_share", "n_beyond_noise", "share_beyond_noise", "effective_rank", "mean_share"]
-    )
+    few = (found["n_clusters"] < 20) | found["metric"].isin(["n_seen", "n_halved", "n_doubled", "effective_rank", "mean_share"])
     assert found.loc[few, ["low", "high", "excess_low", "excess_high"]].isna().all(axis=None)
     key = ["variant", "layer", "domain", "segment", "metric", "control"]
-    chosen = [("tuned", 1, "observed"), ("tuned", 1, "isotropic"), ("sft", 3, "shuffled"), ("nudged", 1, "mean_shift")]
+    chosen = [("tuned", 1, "observed"), ("tuned", 1, "isotropic"), ("sft", 3, "twin_2"), ("nudged", 1, "mean_shift")]
     for of_side in chosen:
         expected = pd.DataFrame(list(run.truth.intervals(*of_side)))
         both = found[~few].merge(expected, on=key)
@@ -308,7 +376,7 @@ def test_intervals(run: Run) -> None:
                     assert np.isnan(low) and np.isnan(high), row
                 elif row.metric.startswith("fvu"):
                     assert value - low == pytest.approx(high - value)
-                    assert 0.75 * half <= high - value <= 2 * half, row
+                    assert 2 / 3 * half <= high - value <= 3 * half, row
                 else:
                     near = 1e-6 if row.metric in EXACT else 0.02
                     assert [value - low, high - value] == pytest.approx([half, half], rel=near, abs=1e-11), row
@@ -343,11 +411,46 @@ def test_feature_stats(run: Run) -> None:
     columns = run.store.sql("SELECT * FROM feature_stats LIMIT 0").columns
     assert set(columns) == set(expected.columns)
     key = ["variant", "layer", "domain", "feature"]
-    exact = {*key, "n_tokens", "n11", "n10", "n01", "n_documents", "kind", "moved_to", "verdict", "mean_variant", *RATES}
-    tolerance = dict.fromkeys(set(columns) - exact, FLOAT32) | {"q": 1e-7}
+    rounded = ("mean_base", "shift", "std_shift", "magnitude_ratio", "near_threshold", "did_shift", "detectable_loss")
+    tolerance = dict.fromkeys((*rounded, "change_rescaled"), FLOAT32)
     found = stored(run, "feature_stats", columns)
-    assert_same(found.drop(columns="mean_variant"), expected.drop(columns="mean_variant"), key, tolerance)
+    apart = ["mean_variant", *CHANGES]
+    assert_same(found.drop(columns=apart), expected.drop(columns=apart), key, tolerance)
     assert_means_of_the_variant(found, expected, key)
+    # Of a change that is a rounding error of two sums the sign is one too.
+    for frame in (found, expected):
+        frame.loc[frame["change"].abs() < 1e-9, ["loss", "gain"]] = np.nan
+    assert_same(found[[*key, *CHANGES]], expected[[*key, *CHANGES]], key, 4 * FLOAT32, zero=1e-6)
+
+
+@pytest.mark.parametrize("first", ["sft", "muted"])
+def test_like_features_are_compared_with_each_other(run: Run, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """Strata of 10 features, which a dictionary of 64 has six of: evidence over the recorded runs, by both implementations."""
+    monkeypatch.setattr(decoys, "LEAST_FEATURES", 10)
+    runs = run.truth.recipe(first, 1)
+    assert len(set(like_features(list(runs.values()), least=10))) == 6
+    members = {
+        name: Member(side(each.own), [side(twin) for twin in each.twins], each.rescaled.sum(0), each.fits)
+        for name, each in runs.items()
+    }
+    found, expected = Recipe(members, material=0.5).columns(), decided(runs, least=10)
+    fires = runs[first].own.of_clusters[0].any(0) | runs[first].own.of_clusters[1].any(0)
+    for name in runs:
+        for column, values in expected[name].items():
+            if column in found[name]:
+                pd.testing.assert_series_equal(
+                    pd.Series(found[name][column][fires]), pd.Series(values[fires]), rtol=1e-9, check_dtype=False, obj=column
+                )
+
+
+def side(pair: Pair) -> Side:
+    """What the sums of a run say of a variant or twin."""
+    (a, b), on_a, on_b = pair.of_clusters, pair.a > 0, pair.b > 0
+    sums = {
+        "n11": (on_a & on_b).sum(0), "n10": (on_a & ~on_b).sum(0), "n01": (~on_a & on_b).sum(0),
+        "a": a.sum(0), "b": b.sum(0), "cluster_a2": (a**2).sum(0), "cluster_b2": (b**2).sum(0), "cluster_ab": (a * b).sum(0),
+    }  # fmt: skip
+    return Side(sums, pair.size)
 
 
 def assert_means_of_the_variant(found: pd.DataFrame, expected: pd.DataFrame, key: list[str]) -> None:
@@ -369,7 +472,7 @@ def test_feature_segments(run: Run) -> None:
     assert_same(found.drop(columns=apart), expected.drop(columns=apart), key, tolerance)
     assert_means_of_the_variant(found, expected, key)
     ours, theirs = (frame.sort_values(key)["share"].to_numpy() for frame in (found, expected))
-    np.testing.assert_allclose(ours, theirs, rtol=FLOAT32, atol=1e-8)  # a difference of two sums, over one
+    np.testing.assert_allclose(ours, theirs, rtol=FLOAT32, atol=FLOAT32)  # a difference of two sums of float32 codes, over one
     assert set(expected["segment"]) == {"text", "template", "prompt", "response"}
 
 
@@ -392,8 +495,8 @@ def test_spectrum(run: Run) -> None:
         for feature, cosine in list(zip(ours.features, ours.cosines, strict=True))[:4]:  # the fifth's opposite may be theirs
             assert cosine == pytest.approx(along[feature], abs=1e-5)
     ranks = run.store.sql("SELECT value FROM layer_metrics WHERE metric = 'effective_rank'")["value"]
-    assert len(ranks) == 9 and ranks.dropna().between(1, 32).all()
-    assert ranks.isna().sum() == 1  # of the layer below the planted edit
+    assert len(ranks) == 15 and ranks.dropna().between(1, 32).all()
+    assert ranks.isna().sum() == 2  # of the layer below the planted edit, and of its own: the same at every token
 
 
 def test_chance(run: Run) -> None:
@@ -412,7 +515,7 @@ def test_replicas(run: Run) -> None:
     """The second dictionary of layer 1: the nearest row of each feature's, and how that shifted."""
     expected = run.truth.table("replicas")
     assert_same(stored(run, "replicas", expected.columns), expected, ["variant", "layer", "feature"], FLOAT32)
-    assert len(expected) == 3 * 64 and expected["cosine"].between(0.1, 0.95).all()
+    assert len(expected) == 5 * 64 and expected["cosine"].between(0.1, 0.95).all()
 
 
 def test_features(run: Run) -> None:
@@ -764,7 +867,7 @@ def test_layer_values_by_hand() -> None:
         sums(
             n_tokens=4, cosine=3, centred_cosine=-1, base_norm2=100, variant_norm2=144, delta_norm2=4, base_error2=8,
             variant_error2=36, delta_error2=5, overlap=2.5, minimum=6, maximum=8, latent_cosine=1.5, n_latent_cosine=3,
-            l1_divergence=2, code_delta_norm2=7, l0_base=10, l0_variant=15,
+            l1_divergence=2, l0_base=10, l0_variant=15,
         ),
         base_total_norm2=240,  # 240 / 4 = 60 of the 100 lie in the mean
         variant_total_norm2=288,
@@ -863,7 +966,7 @@ def test_feature_values_by_hand() -> None:
     }
     for name, value in expected.items():
         assert found[name][0] == pytest.approx(float(value), rel=1e-12), name
-    assert found["kind"][0] == "attenuated" and found["n_documents"][0] == 2
+    assert found["kind"][0] == "steady" and found["n_documents"][0] == 2  # a quarter is lost
 
 
 def test_log_ratio_by_hand() -> None:
@@ -873,24 +976,6 @@ def test_log_ratio_by_hand() -> None:
     np.testing.assert_allclose(found["log_ratio"], [math.log2(7), -math.log2(7)])
     assert np.isnan(found["suppression"][0]) and found["suppression"][1] == 1
     assert found["emergence"][0] == 1 and np.isnan(found["emergence"][1])
-
-
-@pytest.mark.parametrize(
-    ("shift", "suppression", "emergence", "kind"),
-    [
-        (0.0, 0.0, 0.0, "unchanged"),
-        (0.0, 1.0, 1.0, "unchanged"),
-        (-0.1, 0.9, 0.0, "vanished"),
-        (-0.1, 0.89, 0.95, "attenuated"),
-        (0.1, 0.95, 0.89, "amplified"),
-        (0.1, 0.0, 0.9, "appeared"),
-        (0.1, math.nan, 1.0, "appeared"),
-        (-0.1, 1.0, math.nan, "vanished"),
-    ],
-)
-def test_feature_kind(shift: float, suppression: float, emergence: float, kind: str) -> None:
-    """The sign of the shift decides, then the share of firings that went or came."""
-    assert metrics.feature_kind(*(np.array([x]) for x in (shift, suppression, emergence)))[0] == kind
 
 
 def test_histogram_edges_and_scales_by_hand() -> None:

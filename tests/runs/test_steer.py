@@ -118,7 +118,7 @@ def test_positions_are_the_peak_and_what_follows_up_to_a_bound():
 
 
 def test_controls_fire_about_as_often_and_are_drawn_by_the_seed():
-    density = {feature: 2.0**-(feature // 100) for feature in range(1000)} | {1000: 0.0}
+    density = {feature: 2.0 ** -(feature // 100) for feature in range(1000)} | {1000: 0.0}
     drawn = draw_controls(density, 450, 10**6, 20, "0/2")
     assert len(set(drawn)) == 20
     assert list(drawn) == sorted(drawn)
@@ -311,7 +311,7 @@ def test_tokens_that_do_not_count_are_not_moved(planted):
 def test_an_adapter_is_checked_too(world, extracted, capsys):
     config = extracted.parent / "run.yaml"
     with open_store(extracted) as opened:
-        row = opened.shifted_features(variant="tuned", layer=LAYER, limit=1).iloc[0]
+        row = opened.shifted_features(variant="tuned", layer=LAYER, sort="abs_shift", dense=True, limit=1).iloc[0]
     with one_thread():
         options = {"--layer": LAYER, "--feature": row["feature"], "--variant": "tuned"}
         code = main(["steer", str(extracted), str(config), *(str(piece) for pair in options.items() for piece in pair)])

@@ -107,9 +107,7 @@ def reference(store: Store, base: nn.Module, variant: nn.Module) -> pd.DataFrame
 
 def assert_predicts(store: Store, variant: str, expected: pd.DataFrame) -> None:
     """The rows of one variant agree with the reference."""
-    rows = store.sql(
-        "SELECT * EXCLUDE variant FROM token_kl WHERE variant = ? ORDER BY document, position", [variant]
-    )
+    rows = store.sql("SELECT * EXCLUDE variant FROM token_kl WHERE variant = ? ORDER BY document, position", [variant])
     assert rows[["document", "position"]].values.tolist() == expected[["document", "position"]].values.tolist()
     np.testing.assert_allclose(rows["kl"], expected["kl"], rtol=1e-4, atol=2e-6)
     for name in ("base_logprob", "variant_logprob"):

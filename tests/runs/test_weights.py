@@ -192,6 +192,7 @@ def test_shards_that_are_missing_or_hold_less_than_the_index_says(world, tmp_pat
 
 def test_a_gguf_that_is_not_whole_is_not_kept(world, tmp_path, monkeypatch):
     """Judged before the conversion is put into the cache, from which it would be read for good."""
+
     class Short:
         @staticmethod
         def from_pretrained(*_, **given):
@@ -295,6 +296,14 @@ def test_models_that_are_the_same(world, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_second_run_of_the_same_weights_is_refused(world, tmp_path):
+    """Copies of files too: what recurs in the same weights says nothing."""
+    one, again = {"adapter": str(world.adapter)}, {"adapter": str(shutil.copytree(world.adapter, tmp_path / "again"))}
+    assert len(loaded(world.base, variants={"one": one, "two": again}).notes) == 1
+    with pytest.raises(UserError, match=r"^The variant 'two' has exactly the weights of 'one', so that it is no second run"):
+        loaded(world.base, variants={"one": one, "two": {**again, "replicate_of": "one"}})
+
+
 def test_settings_that_change_what_the_same_weights_compute(world, tmp_path):
     folder = rewritten(tmp_path / "long", world.base, lambda tensors: tensors | {MLP: tensors[MLP] * 2}, sliding_window=8)
     (note,) = loaded(world.base, variants={"long": {"model": str(folder)}}).notes
@@ -368,27 +377,31 @@ def adapter(folder: Path, base: Path, config, change: Callable[[Tensors], Tensor
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "without_twins"),
     [
-        LoraConfig(r=2, use_dora=True, **ATTENTION),
-        LoraConfig(r=2, target_modules="all-linear", rank_pattern={"q_proj": 4}),
-        LoraConfig(r=2, modules_to_save=["embed_tokens"], **ATTENTION),
-        LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"]),
-        LoraConfig(r=2, trainable_token_indices=[5, 6], **ATTENTION),
-        LoraConfig(r=2, target_modules=[], target_parameters=["mlp.up_proj.weight"]),
-        LoraConfig(r=2, target_modules=r".*layers\.[12]\..*(q|v)_proj"),
-        IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
-        VeraConfig(r=4, target_modules=["up_proj", "gate_proj"]),
-        OFTConfig(oft_block_size=8, **ATTENTION),
-        TrainableTokensConfig(token_indices=[5, 6, 7]),
+        (LoraConfig(r=2, use_dora=True, **ATTENTION), "a LoRA with use_dora"),
+        (LoraConfig(r=2, target_modules="all-linear", rank_pattern={"q_proj": 4}), ""),
+        (LoraConfig(r=2, modules_to_save=["embed_tokens"], **ATTENTION), "a LoRA with modules_to_save"),
+        (LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"]), ""),
+        (LoraConfig(r=2, trainable_token_indices=[5, 6], **ATTENTION), "a LoRA with trainable_token_indices"),
+        (LoraConfig(r=2, target_modules=[], target_parameters=["mlp.up_proj.weight"]), "a LoRA with target_parameters"),
+        (LoraConfig(r=2, target_modules=r".*layers\.[12]\..*(q|v)_proj"), ""),
+        (IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]), "a IA3 adapter"),
+        (VeraConfig(r=4, target_modules=["up_proj", "gate_proj"]), "a VERA adapter"),
+        (OFTConfig(oft_block_size=8, **ATTENTION), "a OFT adapter"),
+        (TrainableTokensConfig(token_indices=[5, 6, 7]), "a TRAINABLE_TOKENS adapter"),
     ],
-    ids=lambda config: config.peft_type.value,
+    ids=lambda value: value.peft_type.value if hasattr(value, "peft_type") else "",
 )
-def test_kinds_of_adapters_are_what_peft_makes_of_them(world, tmp_path, config):
+def test_kinds_of_adapters_are_what_peft_makes_of_them(world, tmp_path, config, without_twins):
+    """And which of them have twins: of the others a note says so, the same for `check`, which reads no weights."""
     variants = adapter(tmp_path / "adapter", world.base, config)
-    assert loaded(world.base, "meta", variants=variants).notes == []
     found = loaded(world.base, variants=variants)
-    assert found.notes == []
+    assert loaded(world.base, "meta", variants=variants).notes == found.notes
+    assert found.twins == ([] if without_twins else ["x:twin_1", "x:twin_2"])
+    assert len(found.notes) == bool(without_twins)
+    for note in found.notes:
+        assert note.startswith(f"There are no twins of the variant 'x', {without_twins};") and note.count(".") == 1
     ids = torch.tensor([[2, 5, 6, 7, 9]])
     plain = AutoModelForCausalLM.from_pretrained(world.base).eval()
     with torch.inference_mode():

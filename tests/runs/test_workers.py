@@ -14,6 +14,7 @@ from store.format.manifest import read_manifest
 from tests.support import runs
 from tests.support.world import World
 
+SHARDS = {"shard_tokens": 200, "twins": 1}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -25,16 +26,16 @@ def start(config: Path, out: Path, workers: int) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that one process made, in several shards."""
+    """A store that one process made, in several shards, with a twin."""
     folder = tmp_path_factory.mktemp("alone")
-    runs.finish("run", world.config(folder, shard_tokens=200), "--out", folder / "store", log=folder / "log")
+    runs.finish("run", world.config(folder, **SHARDS), "--out", folder / "store", log=folder / "log")
     return folder / "store"
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_any_number_of_workers_gives_the_same_content(world: World, alone: Path, tmp_path: Path, workers: int) -> None:
     """Same digest, and the store is sound."""
-    process = start(world.config(tmp_path, shard_tokens=200), tmp_path / "store", workers)
+    process = start(world.config(tmp_path, **SHARDS), tmp_path / "store", workers)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert verify(tmp_path / "store") == []
@@ -44,7 +45,7 @@ def test_any_number_of_workers_gives_the_same_content(world: World, alone: Path,
 @pytest.mark.long
 def test_a_killed_worker_loses_nothing(world: World, alone: Path, tmp_path: Path) -> None:
     """The run ends with one sentence and exit code 2; the same command finishes, keeping the shards that were done."""
-    config, out = world.config(tmp_path, shard_tokens=200), tmp_path / "store"
+    config, out = world.config(tmp_path, **SHARDS), tmp_path / "store"
     process = start(config, out, 2)
     work = tmp_path / "store.partial" / "work"
     deadline = time.monotonic() + 120

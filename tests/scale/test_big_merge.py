@@ -1,4 +1,4 @@
-"""A real run of 26 layers x 65,536 features x 4 variants: few tokens of a small model, dictionaries of full width."""
+"""A real run of 26 layers x 65,536 features x 4 variants with a twin each: few tokens, dictionaries of full width."""
 
 import sys
 import time
@@ -59,7 +59,7 @@ def extracted(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     saes = [{"path": str(make_wide_sae(folder / f"sae-{layer}", base, layer))} for layer in range(LAYERS)]
     config = world.config(
         folder, base=str(base), variants=variants, saes=saes, tokens=TOKENS, batch_tokens=1024, shard_tokens=750,
-        contexts=10, controls=["isotropic"], neighbours=0,
+        contexts=10, controls=["rescaled"], twins=1, neighbours=0,
     )  # fmt: skip
     command = [sys.executable, "-m", "extract", "run", str(config), "--out", str(folder / "store")]
     with (folder / "log").open("w") as log:
@@ -85,7 +85,8 @@ def test_it_is_merged_in_bounded_memory(extracted):
         print(f"{fired:,} rows of feature_stats of all domains, {labelled:,} labels")
         assert shape.to_dict("records") == [{"layers": LAYERS, "features": LAYERS * D_SAE}]
         assert fired > 100_000 and labelled > 50_000
-        assert len(store.beyond_noise("all")) == LAYERS * VARIANTS
+        of_twins = store.sql("SELECT count(*) AS n FROM layer_metrics WHERE control = 'twin_1' AND metric = 'n_halved'")["n"][0]
+        assert of_twins == LAYERS * VARIANTS
     assert peak < MOST_BYTES
 
 

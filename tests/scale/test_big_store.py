@@ -34,7 +34,7 @@ LISTS: dict[str, Callable[[Store], object]] = {
 OTHERS: dict[str, Callable[[Store], object]] = {
     "overview": lambda s: s.overview(),
     "layer metrics": lambda s: s.layer_metrics(domain="all", segment="all"),
-    "beyond noise": lambda s: s.beyond_noise("all"),
+    "verdict counts": lambda s: s.verdict_counts(),
     "one feature": lambda s: s.feature(12, 5000),
     "its numbers": lambda s: s.feature_stats(12, 5000, VARIANT),
     "its contexts": lambda s: s.contexts(12, 5000, VARIANT, "increase"),

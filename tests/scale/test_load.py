@@ -30,7 +30,7 @@ PAGES = {
     "": ("Overview", ""), "layers": ("Layers", ""), "features": ("Features", "variant=maths"),
     "compare": ("Across variants", ""), "feature": ("Feature", "layer=12&feature=1&variant=maths"),
     "suppressed": ("Suppressed features", "variant=maths"), "documents": ("Documents", ""),
-    "shape": ("Shape of the change", ""), "query": ("Query", ""), "about": ("About this store", ""),
+    "words": ("Words", ""), "query": ("Query", ""), "about": ("About this store", ""),
 }  # fmt: skip
 
 

@@ -13,12 +13,15 @@ import pyarrow as pa
 from store.format.codes import Codes, LayerCodes
 from store.format.manifest import Manifest
 from store.format.writer import PILOT_FILE, StoreWriter
+from store.metrics.feature_numbers import feature_kind
+from store.metrics.thresholds import MATERIAL
+from store.metrics.verdicts import REASONS as OF_REASON
 
 DOMAINS = ("code", "fiction", "harmful", "maths")
 WORDS = [" the", " of", " refusal", " sum", " def", " once", " I", " cannot", ".", "\n"]
 METRICS = ("cosine", "centred_cosine", "relative_shift", "overlap", "latent_cosine", "l0_base", "l0_variant", "l0_inflation",
-           "fvu_base", "fvu_variant", "n_beyond_noise", "systematic_share")  # fmt: skip
-VERDICTS = ("within noise", "untestable", "suppressed", "amplified", "near threshold")
+           "fvu_base", "fvu_variant", "n_seen", "n_halved", "n_doubled")  # fmt: skip
+REASONS = ("steady", "few_firings", "fell", "rose", "like_twins")
 DOCUMENT_TOKENS = 64
 
 
@@ -53,8 +56,9 @@ def make_long_store(folder: Path, n_parts: int, seed: int = 0) -> Path:
     per_part = PART_TOKENS // LONG_DOCUMENT
     number = np.arange(n_parts * per_part)
     writer.load("documents", pd.DataFrame({
-        "document": number, "source": number.astype(str), "domain": "code", "part": number // per_part,
-        "first_row": number % per_part * LONG_DOCUMENT, "n_tokens": LONG_DOCUMENT, "has_codes": True,
+        "document": number, "source": number.astype(str), "cluster": number.astype(str), "domain": "code",
+        "part": number // per_part, "first_row": number % per_part * LONG_DOCUMENT, "n_tokens": LONG_DOCUMENT,
+        "has_codes": True,
     }))  # fmt: skip
     _layer(writer, rng, 0, LONG_D_SAE, n_parts * PART_TOKENS)
     indptr = np.arange(0, PART_TOKENS * LONG_L0 + 1, LONG_L0, dtype=np.int64)
@@ -72,7 +76,8 @@ def _texts(writer: StoreWriter, rng: np.random.Generator, documents: int) -> int
     domain = [DOMAINS[number % len(DOMAINS)] for number in range(documents)]
     coded = np.arange(documents) < 8
     writer.load("documents", pd.DataFrame({
-        "document": range(documents), "source": [f"text-{number}" for number in range(documents)], "domain": domain,
+        "document": range(documents), "source": [f"text-{number}" for number in range(documents)],
+        "cluster": [f"text-{number // 4}" for number in range(documents)], "domain": domain,
         "part": np.where(coded, 0, -1), "first_row": np.where(coded, np.arange(documents) * DOCUMENT_TOKENS, -1),
         "n_tokens": DOCUMENT_TOKENS, "has_codes": coded,
     }))  # fmt: skip
@@ -118,8 +123,9 @@ def _metrics(writer: StoreWriter, rng: np.random.Generator, variant: str, layer:
     rows = [
         {"variant": variant, "layer": layer, "domain": domain, "segment": "all", "metric": metric, "control": control,
          "value": (value := float(rng.uniform(0.3, 0.9))), "low": value - 0.01, "high": value + 0.01, "excess": 0.01,
-         "excess_low": 0.0, "excess_high": 0.02, "n_tokens": n_tokens, "n_documents": documents}
-        for domain in ("all", *DOMAINS) for metric in METRICS for control in ("observed", "isotropic")
+         "excess_low": 0.0, "excess_high": 0.02, "n_tokens": n_tokens, "n_documents": documents,
+         "n_clusters": documents // 4}
+        for domain in ("all", *DOMAINS) for metric in METRICS for control in ("observed", "isotropic", "twin_1", "twin_2")
     ]  # fmt: skip
     writer.load("layer_metrics", pd.DataFrame(rows))
     fit = [{"variant": variant, "layer": layer, "domain": d, "fvu_base": 0.2, "fvu_variant": 0.25, "gate": "fits"}
@@ -134,20 +140,23 @@ def _features(
     d_sae = len(counts)
     both = (counts * rng.uniform(0.3, 1, size=d_sae)).astype(np.int64)
     shift = (rng.standard_t(3, size=d_sae) * counts / n_tokens).astype(np.float32)
-    floor = np.abs(counts / n_tokens * 3).astype(np.float32) + 1e-6
-    verdict = pa.array(VERDICTS).take(pa.array(rng.choice(len(VERDICTS), size=d_sae, p=[0.6, 0.35, 0.02, 0.02, 0.01])))
+    mean_base = np.maximum(counts / n_tokens * rng.uniform(1, 9, size=d_sae), 1e-6).astype(np.float32)
+    shift = np.maximum(shift, -mean_base)
+    change = shift / np.maximum(mean_base, mean_base + shift)
+    reason = np.array(REASONS)[rng.choice(len(REASONS), size=d_sae, p=[0.6, 0.35, 0.02, 0.02, 0.01])]
     columns = {
         "variant": pa.repeat(variant, d_sae), "layer": pa.repeat(layer, d_sae), "domain": pa.repeat("all", d_sae),
         "feature": np.arange(d_sae), "n_tokens": pa.repeat(n_tokens, d_sae), "n11": both, "n10": counts - both,
-        "n01": rng.integers(0, 50, size=d_sae), "n_documents": np.minimum(counts, 300), "shift": shift,
-        "mean_base": (counts / n_tokens * rng.uniform(1, 9, size=d_sae)).astype(np.float32),
-        "kind": pa.array(["unchanged", "amplified", "attenuated"]).take(pa.array(rng.integers(3, size=d_sae))),
-        "shift_isotropic": (shift / 7).astype(np.float32), "floor": floor,
+        "n01": rng.integers(0, 50, size=d_sae), "n_documents": np.minimum(counts, 300), "n_clusters": np.minimum(counts, 75),
+        "shift": shift, "mean_base": mean_base, "kind": pa.array(feature_kind(change, MATERIAL)),
     }  # fmt: skip
     pooled = {
-        "std_shift": shift, "magnitude_ratio": rng.uniform(0.5, 2, size=d_sae), "z": rng.normal(size=d_sae) * 3,
-        "q": rng.uniform(size=d_sae), "near_threshold": rng.uniform(size=d_sae), "minimum_detectable": floor,
-        "did_shift": shift, "verdict": verdict,
+        "std_shift": shift, "magnitude_ratio": rng.uniform(0.5, 2, size=d_sae), "near_threshold": rng.uniform(size=d_sae),
+        "did_shift": shift, "change_low": change - 0.1, "change_high": change + 0.1, "change_rescaled": change,
+        "detectable_loss": rng.uniform(0.5, 1, size=d_sae), "twin_low": -rng.uniform(size=d_sae),
+        "twin_high": rng.uniform(size=d_sae), "q_twin": rng.uniform(size=d_sae), "replicate_low": change - 0.05,
+        "replicate_high": change, "q_replicates": rng.uniform(size=d_sae), "reason": pa.array(reason),
+        "verdict": pa.array([OF_REASON[one] for one in reason]),
     }  # fmt: skip
     writer.load("feature_stats", pa.table({**columns, **pooled}))
     some = pa.table(columns).take(pa.array(np.arange(0, d_sae, 20)))

@@ -50,7 +50,10 @@ def write(folder, prediction=True, answers=True, codes=True):
     for document, (source, domain, ids, segments, windows, kept) in enumerate(DOCUMENTS):
         kept = kept and codes
         at = {"part": 0, "first_row": first} if kept else {"part": -1, "first_row": -1}
-        rows.append({"document": document, "source": source, "domain": domain, **at, "n_tokens": len(ids), "has_codes": kept})
+        rows.append(
+            {"document": document, "source": source, "domain": domain, "cluster": source, **at, "n_tokens": len(ids),
+             "has_codes": kept}
+        )  # fmt: skip
         first += len(ids) if kept else 0
         places += [
             {"document": document, "position": p, "context": windows[p], "token_id": ids[p], "segment": segments[p]}
@@ -107,8 +110,8 @@ def _layer(writer, key):
         pa.table({"layer": [LAYER] * 4, "feature": [0, 1, 2, 3], "decoder_norm": NORMS, "density": [0.1] * 4,
                   "label": ["sums", "plus", SCRIPT, None]}),
     )  # fmt: skip
-    counts = {"n_tokens": 11, "n11": 1, "n10": 0, "n01": 1, "n_documents": 1, "mean_base": 1.0, "mean_variant": 1.5}
-    shift = {"domain": "all", "feature": 1, "shift": 0.5, "kind": "amplified", "verdict": "amplified"}
+    counts = {"n_tokens": 11, "n11": 1, "n10": 0, "n01": 1, "n_documents": 1, "n_clusters": 1, "mean_base": 1.0}
+    shift = {"domain": "all", "feature": 1, "shift": 1.5, "kind": "strengthened", "verdict": "amplified", "reason": "rose"}
     writer.load("feature_stats", pd.DataFrame([{**key, **counts, **shift}]))
     fit = {"domain": "all", "fvu_base": 0.1, "fvu_variant": 0.1, "gate": "fits"}
     writer.load("fit", pd.DataFrame([{**key, **fit}]))

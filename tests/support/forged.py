@@ -32,9 +32,27 @@ def forge_tables(store: Path, *statements: str) -> None:
         rows = {
             table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            if table in tables.TABLE_KEYS
+            if table in tables.STORE.keys
         }
     rewrite_manifest(store, rows=rows)
+
+
+def forge_without_twins(store: Path, variant: str) -> None:
+    """Let a variant have no twins, as one has whose adapter is of another kind."""
+    evidence = ("verdict", "reason", "twin_low", "twin_high", "q_twin", "detectable_loss")
+    nothing = ", ".join(f"{name} = NULL" for name in evidence)
+    forge_tables(
+        store,
+        f"DELETE FROM layer_metrics WHERE variant = '{variant}' AND starts_with(control, 'twin_')",
+        f"UPDATE feature_stats SET {nothing} WHERE variant = '{variant}'",
+    )
+
+
+def forge_statistics_only(store: Path, variant: str) -> None:
+    """Let a copy keep statistics only of a replicate."""
+    forge_tables(store, *(f"DELETE FROM {table} WHERE variant = '{variant}'" for table in ("contexts", "token_metrics")))
+    made = json.loads((store / MANIFEST_FILE).read_text(encoding="utf-8"))["variants"]
+    rewrite_manifest(store, variants=made | {variant: made[variant] | {"statistics_only": True}})
 
 
 def forge_part(store: Path, change: Callable[[h5py.File], None]) -> None:

@@ -12,7 +12,7 @@ from store.format.manifest import DATABASE_FILE, read_manifest
 from store.names import ALL, BASE
 from store.sidecar.entries import Label, write_labels
 from tests.support.forged import rewrite_manifest
-from tests.support.tiny_store import DOCUMENTS, VARIANTS, make_tiny_store
+from tests.support.tiny_store import DOCUMENTS, make_tiny_store
 
 HOST = "evil.example"
 ATTACK = (
@@ -30,11 +30,11 @@ BRIEF = (
 )
 """What the texts get that store/format/trust.py lets be no longer than a word."""
 
-NAMED = {"domain": tuple({domain for _, domain, _ in DOCUMENTS})}
+NAMED = {"domain": tuple({domain for _, domain, *_ in DOCUMENTS})}
 """Columns of names that several tables and the manifest share -> the names."""
 
 TEXTS = {
-    "documents": ("source",), "vocabulary": ("token",), "features": ("label", "label_source"),
+    "documents": ("source", "cluster"), "vocabulary": ("token",), "features": ("label", "label_source"),
     "layers": ("hook_name", "sae", "architecture"), "answers": ("task", "text", "answer"),
 }  # fmt: skip
 
@@ -60,7 +60,7 @@ def make_hostile_store(folder: Path) -> Path:
     rewrite_manifest(
         folder,
         base={"name": f"base{text}", "sha256": text},
-        variants={name: {"kind": text, "name": text, "sha256": text} for name in VARIANTS},
+        variants={name: made | {"kind": text, "name": text, "sha256": text} for name, made in known.variants.items()},
         saes={layer: {"name": text, "hook_name": text, "sha256": text} for layer in known.saes},
         tokenizer={"name": text, "vocab_size": 10, "sha256": text},
         corpus={

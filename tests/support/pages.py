@@ -1,6 +1,5 @@
 """One page of the app through AppTest, without a browser."""
 
-
 from streamlit.testing.v1 import AppTest
 
 from tests.support import ROOT

@@ -27,12 +27,12 @@ from sae_lens import SAE
 from transformers import PreTrainedTokenizerFast
 
 from extract.hashed_random import mix, text_key, uniform
-from tests.support.evidence import decided, half_width, systematic
+from tests.support.evidence import Pair, RecipeRun, decided, half_width
 
 Side = str | tuple[str, str]
-"""A model's name; or (variant, control), the rerun's being ("base", "rerun")."""
+"""A model's name; or (variant, control or twin), the rerun's being ("base", "rerun")."""
 Batch = tuple[np.ndarray, dict[str, dict[int, np.ndarray]]]
-"""Rows of a shard, and model -> layer -> float32 residuals of those rows."""
+"""Rows of a shard, and model or twin -> layer -> float32 residuals of those rows."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ class Controlled:
 
 @dataclass
 class Recording:
-    """What the models gave during a run: the pilot's batches, each shard's, and what stood in a variant's place there."""
+    """What the models gave during a run: the pilot's batches, what sized the twins, and of each shard what was compared."""
 
     pilot: list[Batch] = field(default_factory=list)
+    sizes: list[Batch] = field(default_factory=list)
     shards: dict[int, list[Batch]] = field(default_factory=dict)
     again: dict[int, list[Batch]] = field(default_factory=dict)
     controls: dict[int, list[Controlled]] = field(default_factory=dict)
@@ -62,31 +63,34 @@ def recording() -> Iterator[Recording]:
     """Record every residual that a run reads inside the context."""
     import extract.measure.comparison
     import extract.measure.shard
+    import extract.pilot.twin_sizes
     import extract.run.pipeline
     from extract.models.residuals import ResidualReader
 
     record = Recording()
     with pytest.MonkeyPatch.context() as patch:
         real_shard, real_control = extract.measure.shard.read_shard, extract.measure.comparison.controlled
-        real_pilot = extract.run.pipeline.PHASES["pilot"]
+        real_pilot, real_sample = extract.run.pipeline.PHASES["pilot"], extract.pilot.twin_sizes.sample
+        kept_now = [record.pilot]
 
         def read_shard(context, shard, *rest):
             for kept in (record.shards, record.again, record.controls):
                 kept[shard.index] = []
+            kept_now[:] = [record.shards[shard.index]]
             return real_shard(context, shard, *rest)
 
         def latest(kept: dict[int, list]) -> list:
             return kept[max(kept)]
 
         class Listening(ResidualReader):
-            def read(self, names, batch, layers):
-                rows, residuals = super().read(names, batch, layers)
+            def read(self, names, batch, sites):
+                rows, residuals = super().read(names, batch, sites)
                 copied = {m: {layer: h.numpy().copy() for layer, h in at.items()} for m, at in residuals.items()}
-                (latest(record.shards) if record.shards else record.pilot).append((rows.numpy().copy(), copied))
+                kept_now[0].append((rows.numpy().copy(), copied))
                 return rows, residuals
 
-            def read_again(self, batch, wanted, layers):
-                found = super().read_again(batch, wanted, layers)
+            def read_again(self, batch, wanted, sites):
+                found = super().read_again(batch, wanted, sites)
                 if found is not None:
                     copied = {layer: h.numpy().copy() for layer, h in found[1].items()}
                     latest(record.again).append((found[0].numpy().copy(), {"base": copied}))
@@ -96,15 +100,20 @@ def recording() -> Iterator[Recording]:
             run.reader = Listening(run.reader.models)
             real_pilot(run)
 
-        def controlled(control, base, delta, places, layer, variant, inputs):
-            found = real_control(control, base, delta, places, layer, variant, inputs)
-            place = (places.document.numpy().copy(), places.position.numpy().copy())
-            latest(record.controls).append(Controlled(control, layer, variant, *place, found.numpy().copy()))
+        def sample(documents):
+            kept_now[:] = [record.sizes]
+            return real_sample(documents)
+
+        def controlled(control, base, delta, place, change):
+            found = real_control(control, base, delta, place, change)
+            at = (place.token_index.document.numpy().copy(), place.token_index.position.numpy().copy())
+            latest(record.controls).append(Controlled(control, place.layer, place.variant, *at, found.numpy().copy()))
             return found
 
         patch.setattr(extract.measure.shard, "read_shard", read_shard)
         patch.setitem(extract.run.pipeline.PHASES, "pilot", pilot)
         patch.setattr(extract.measure.comparison, "controlled", controlled)
+        patch.setattr(extract.pilot.twin_sizes, "sample", sample)
         yield record
 
 
@@ -114,6 +123,7 @@ class Document:
 
     source: str
     domain: str
+    cluster: str
     token_ids: list[int]
     segments: list[str]
 
@@ -140,22 +150,35 @@ def rendered(record: dict) -> tuple[str, list[str]]:
 
 
 def read_documents(config: dict, tokenizer: PreTrainedTokenizerFast) -> list[Document]:
-    """Every document of the corpus in the order of a hash of its source, repeated and empty texts left out."""
+    """Every document of the corpus, cluster by cluster, in the order of hashes; repeated and empty texts left out."""
     found, texts = [], set()
     records = []
     for entry in config["corpus"]:
         lines = Path(entry["path"]).read_text(encoding="utf-8").splitlines()
-        records += [(entry["domain"], json.loads(line)) for line in lines]
-    records.sort(key=lambda pair: hashlib.sha256(pair[1]["source"].encode()).hexdigest())
-    for domain, record in records:
+        records += [(entry["domain"], cluster_of(entry, json.loads(line)), json.loads(line)) for line in lines]
+    records.sort(key=lambda row: hashed(row[2]["source"]))  # of repeated texts the first in this order stays
+    for domain, cluster, record in records:
         text, marks = rendered(record)
         if text.strip() and text not in texts:
             texts.add(text)
             encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             segments = [marks[end - 1] for _, end in encoded["offset_mapping"]]
             cut = config["document_tokens"]
-            found.append(Document(record["source"], domain, encoded["input_ids"][:cut], segments[:cut]))
-    return found
+            found.append(Document(record["source"], domain, cluster, encoded["input_ids"][:cut], segments[:cut]))
+    return sorted(found, key=lambda document: (hashed(document.cluster), document.domain, hashed(document.source)))
+
+
+def cluster_of(entry: dict, record: dict) -> str:
+    """What a record says; else, where its source of documents says so, its id up to the last '/'; else its id."""
+    if record.get("cluster"):
+        return record["cluster"]
+    source = record["source"]
+    return source[: source.rindex("/")] if entry.get("cluster_by_source") and "/" in source else source
+
+
+def hashed(name: str) -> str:
+    """What documents and clusters are ordered by."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def shard_sizes(lengths: list[int], limit: int) -> list[int]:
@@ -215,6 +238,7 @@ class Reference:
         self.config, self.record = config, record
         self.variants = list(config["variants"])
         self.models = ["base", *self.variants]
+        self.twins = [f"twin_{draw}" for draw in range(1, config["twins"] + 1)]
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(config["base"])
         self.documents = read_documents(config, self.tokenizer)
         lengths = [len(document.token_ids) for document in self.documents]
@@ -223,12 +247,17 @@ class Reference:
         self.token_id = np.concatenate([document.token_ids for document in self.documents])
         self.segment = np.concatenate([document.segments for document in self.documents])
         self.domain = np.repeat([document.domain for document in self.documents], lengths)
+        names = [(document.domain, document.cluster) for document in self.documents]
+        self.cluster = np.repeat([sorted(set(names)).index(name) for name in names], lengths)
         self.context = self.position // (config["context_length"] - 1)  # one place of each window is BOS
         sizes = shard_sizes(lengths, config["shard_tokens"])
         self.part = np.repeat(np.repeat(np.arange(len(sizes)), sizes), lengths)
         self.first_row = np.searchsorted(self.part, np.arange(len(sizes)))
         self.layers = {layer.layer: layer for layer in map(self._dense_layer, config["saes"])}
         self._each: dict[tuple[Side, int], dict[str, np.ndarray]] = {}
+        self._paired: dict[tuple[Side, int], Pair] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._windows: dict[int, np.ndarray] = {}
 
     @property
     def n_tokens(self) -> int:
@@ -263,15 +292,18 @@ class Reference:
     # ---- tables ----
 
     def table(self, name: str) -> pd.DataFrame:
-        """Expected rows of a table of schema.sql."""
-        return pd.DataFrame(list(getattr(self, f"_{name}")()))
+        """Expected rows of a table of schema.sql, worked out once."""
+        if name not in self._tables:
+            self._tables[name] = pd.DataFrame(list(getattr(self, f"_{name}")()))
+        return self._tables[name].copy()
 
     def _documents(self) -> Iterator[dict]:
         for number, document in enumerate(self.documents):
             first = int(np.searchsorted(self.document, number))
             part = int(self.part[first])
             yield {
-                "document": number, "source": document.source, "domain": document.domain, "part": part,
+                "document": number, "source": document.source, "domain": document.domain, "cluster": document.cluster,
+                "part": part,
                 "first_row": first - int(self.first_row[part]), "n_tokens": len(document.token_ids), "has_codes": True,
             }  # fmt: skip
 
@@ -302,20 +334,25 @@ class Reference:
 
     def _layer_metrics(self) -> Iterator[dict]:
         for variant, number in self._pairs():
-            for control in ("observed", *self.config["controls"]):
+            for control in ("observed", *self.config["controls"], *self.twins):
                 side = self.side(variant, control)
                 for domain, segment, tokens in self.margins(number, side):
                     key = {"variant": variant, "layer": number, "domain": domain, "segment": segment, "control": control}
-                    size = {"n_tokens": int(tokens.sum()), "n_documents": len(set(self.document[tokens]))}
+                    size = {
+                        "n_tokens": int(tokens.sum()), "n_documents": len(set(self.document[tokens])),
+                        "n_clusters": len(set(self.cluster[tokens])),
+                    }  # fmt: skip
                     values = self.metrics(side, number, tokens)
                     excesses = {}
                     if control != "observed":
                         excesses = self._excesses(variant, number, tokens, values, whole=control != "rerun")
-                    if segment == "all":
-                        values |= self._systematic(variant, number, control, tokens)
-                        if control not in ("observed", "rerun"):
-                            observed = self._systematic(variant, number, "observed", tokens)["systematic_share"]
-                            excesses["systematic_share"] = observed - values["systematic_share"]
+                    if (domain, segment) == ("all", "all") and control in ("observed", *self.twins):
+                        values |= self._counts(side, number)
+                        if control == "observed":
+                            values["n_seen"] = self._seen(variant, number)
+                        else:
+                            observed = self._counts(variant, number)
+                            excesses |= {name: observed[name] - values[name] for name in ("n_halved", "n_doubled")}
                     if (domain, segment, control) == ("all", "all", "observed"):
                         values |= self._shape(variant, number, tokens)
                     for metric, value in values.items():
@@ -332,17 +369,27 @@ class Reference:
             del more["fvu_variant"]
         return more | less
 
-    def _systematic(self, variant: str, number: int, control: str, tokens: np.ndarray) -> dict[str, float]:
-        """What is about the whole change of the codes; tokens: of a domain or of all."""
-        scaled, side = self.layers[number].scaled, self.side(variant, control)
-        change = scaled[side][tokens] - scaled["base"][tokens]
-        out = {"systematic_share": systematic(change, self.document[tokens])}
-        if "isotropic" in self.config["controls"] and control != "rerun":
-            noise = (scaled[variant, "isotropic"][tokens] - scaled["base"][tokens]).mean(0)
-            size = np.abs(change.mean(0))
-            beyond = [shift for shift in size if shift > np.abs(noise).max()]
-            out |= {"n_beyond_noise": len(beyond), "share_beyond_noise": divided(sum(beyond), size.sum())}
-        return out
+    def _counts(self, side: Side, number: int) -> dict[str, float]:
+        """How many of the features that count lost half, and how many doubled."""
+        pair = self.pair(side, number)
+        change = pair.change[pair.is_counted]
+        return {"n_halved": int((change <= -0.5).sum()), "n_doubled": int((change >= 0.5).sum())}
+
+    def _seen(self, variant: str, number: int) -> int:
+        """Of how many features that fire a material change could have been seen, where the dictionary fits."""
+        fires = ~np.isnan(self.pair(variant, number).change)
+        verdict = self.evidence[variant, number]["verdict"]
+        return int((fires & (verdict != "could not be seen") & (verdict != "does not fit")).sum())
+
+    def pair(self, side: Side, number: int) -> Pair:
+        """The base and a variant or twin of it, on the tokens that count."""
+        if (side, number) not in self._paired:
+            layer = self.layers[number]
+            tokens = layer.counted
+            a, b = layer.scaled["base"][tokens], layer.scaled[side][tokens]
+            size = self.metrics(side, number, tokens)["relative_shift"]
+            self._paired[side, number] = Pair(a, b, self.cluster[tokens], size)
+        return self._paired[side, number]
 
     def _shape(self, variant: str, number: int, tokens: np.ndarray) -> dict[str, float]:
         """effective_rank and mean_share, from the singular values of the centred change."""
@@ -363,14 +410,14 @@ class Reference:
         return delta, (delta**2).sum(), singular**2, directions
 
     def intervals(self, variant: str, number: int, control: str) -> Iterator[dict]:
-        """Half the width of each interval of 95 % by leaving out one document after the other; groups of 50 documents on."""
+        """Half the width of each interval of 95 % by leaving out one cluster after the other; groups of 20 clusters on."""
         side = self.side(variant, control)
         for domain, segment, tokens in self.margins(number, side):
-            documents = sorted(set(self.document[tokens]))
-            if len(documents) < 50:
+            clusters = sorted(set(self.cluster[tokens]))
+            if len(clusters) < 20:
                 continue
-            labels = [self.documents[d].domain for d in documents]
-            rests = [tokens & (self.document != d) for d in documents]
+            labels = [self.domain[np.flatnonzero(self.cluster == c)[0]] for c in clusters]
+            rests = [tokens & (self.cluster != c) for c in clusters]
             without = pd.DataFrame([self.metrics(side, number, rest) for rest in rests])
             key = {"variant": variant, "layer": number, "control": control, "domain": domain, "segment": segment}
             observed = None
@@ -422,46 +469,61 @@ class Reference:
     def _feature_stats(self) -> Iterator[dict]:
         for variant, number in self._pairs():
             layer = self.layers[number]
-            pooled = self._evidence(variant, number)
+            pooled = self._facts(variant, number) | self.evidence[variant, number]
             for domain, segment, tokens in self.margins(number):
                 if segment != "all":
                     continue
-                a, b, c = (layer.scaled[side][tokens] for side in ("base", variant, (variant, "isotropic")))
-                noise = (c - a).mean(0)
-                floor = np.percentile(np.abs(noise), 99)  # of all features: a dictionary of 64 is smaller than 200
+                a, b = layer.scaled["base"][tokens], layer.scaled[variant][tokens]
                 for feature in np.flatnonzero((a > 0).any(0) | (b > 0).any(0)):
-                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens], floor)
+                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens], self.cluster[tokens])
                     if domain == "all":
+                        row |= dict.fromkeys(("replicate_low", "replicate_high"), np.nan)
                         row |= {name: values[feature] for name, values in pooled.items()}
                     else:
-                        row |= dict.fromkeys(("std_shift", "magnitude_ratio", *pooled), np.nan)
-                        row["verdict"] = None
+                        row |= dict.fromkeys(("std_shift", "magnitude_ratio", "replicate_low", "replicate_high"), np.nan)
+                        row |= dict.fromkeys(pooled, np.nan) | {"verdict": None, "reason": None}
                     yield {
-                        "variant": variant, "layer": number, "domain": domain, "feature": feature, "n_tokens": len(a),
-                        "shift_isotropic": noise[feature], "floor": floor, **row,
+                        "variant": variant, "layer": number, "domain": domain, "feature": feature, "n_tokens": len(a), **row
                     }  # fmt: skip
 
-    def _evidence(self, variant: str, number: int) -> dict[str, np.ndarray]:
-        """The pooled columns of feature_stats, each [d_sae]."""
-        layer = self.layers[number]
-        tokens = layer.counted
-        a, b, c = (layer.scaled[side][tokens] for side in ("base", variant, (variant, "isotropic")))
-        documents = sorted(set(self.document[tokens]))
-        differences = np.array([(b - c)[self.document[tokens] == d].sum(0) for d in documents])
-        found = decided(
-            a, b, c,
-            differences=differences,
-            labels=[self.documents[d].domain for d in documents],
-            document=self.document[tokens],
-            near=self._near_share(variant, number),
-            cosines=cosine_table(layer.directions, layer.directions),
-            misfit=next(row["gate"] for row in self._fit() if self._is_whole(row, variant, number)) == "does not fit",
-        )  # fmt: skip
-        return {**found, "did_shift": self._did_shift(variant, number)}
+    def _facts(self, variant: str, number: int) -> dict[str, np.ndarray]:
+        """The pooled columns of feature_stats that need no twins, each [d_sae]."""
+        layer, pair = self.layers[number], self.pair(variant, number)
+        change, cosine = pair.change, cosine_table(layer.directions, layer.directions)
+        moved = np.full(len(change), np.nan)
+        for j in np.flatnonzero(np.abs(change) >= 0.5):
+            others = [k for k in np.flatnonzero(np.abs(change) >= 0.5) if cosine[j, k] > 0.7 and change[j] * change[k] < 0]
+            moved[j] = max(others, key=lambda k: cosine[j, k]) if others else np.nan
+        return {
+            "change_low": pair.intervals[:, 0],
+            "change_high": pair.intervals[:, 1],
+            "near_threshold": self._near_share(variant, number),
+            "did_shift": self._did_shift(variant, number),
+            "moved_to": moved,
+        }
 
-    @staticmethod
-    def _is_whole(row: dict, variant: str, number: int) -> bool:
-        return (row["variant"], row["layer"], row["domain"]) == (variant, number, "all")
+    @cached_property
+    def evidence(self) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+        """(variant, layer) -> the columns of feature_stats that twins and replicates decide, each [d_sae]."""
+        found = {}
+        for first in (name for name in self.variants if "replicate_of" not in self.config["variants"][name]):
+            for number in self.layers:
+                found |= {(name, number): columns for name, columns in decided(self.recipe(first, number)).items()}
+        return found
+
+    def recipe(self, first: str, number: int) -> dict[str, RecipeRun]:
+        """A variant and its replicates at one layer, by name."""
+        layer, fit = self.layers[number], self.table("fit").set_index(["variant", "layer", "domain"])["gate"]
+        return {
+            name: RecipeRun(
+                self.pair(name, number),
+                [self.pair((name, twin), number) for twin in self.twins],
+                layer.scaled[name, "rescaled"][layer.counted],
+                fit[name, number, "all"] != "does not fit",
+            )
+            for name, given in self.config["variants"].items()
+            if first in (name, given.get("replicate_of"))
+        }
 
     def _near_share(self, variant: str, number: int) -> np.ndarray:
         """Of the tokens where a feature fires on one side only, the share that lies within 5 % of where it begins to."""
@@ -495,7 +557,7 @@ class Reference:
                     continue
                 a, b = layer.scaled["base"][tokens], layer.scaled[variant][tokens]
                 for feature in np.flatnonzero((a > 0).any(0) | (b > 0).any(0)):
-                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens])
+                    row = feature_numbers(a[:, feature], b[:, feature], self.document[tokens], self.cluster[tokens])
                     names = ("n11", "n10", "n01", "mean_base", "mean_variant", "shift")
                     part = (b - a)[:, feature].sum()
                     yield {
@@ -537,7 +599,7 @@ class Reference:
             for variant in self.variants:
                 for feature, nearest in enumerate(cosine.argmax(1)):
                     a, b = (replica.scaled[side][tokens, nearest] for side in ("base", variant))
-                    row = feature_numbers(a, b, self.document[tokens])
+                    row = feature_numbers(a, b, self.document[tokens], self.cluster[tokens])
                     names = ("freq_base", "freq_variant", "log_ratio", "shift", "std_shift")
                     yield {
                         "variant": variant, "layer": replica.layer, "feature": feature, "replica_feature": nearest,
@@ -599,6 +661,11 @@ class Reference:
 
     def _window(self, token: int) -> np.ndarray:
         """Tokens around one, within its document and context window."""
+        if token not in self._windows:
+            self._windows[token] = self._tokens_around(token)
+        return self._windows[token]
+
+    def _tokens_around(self, token: int) -> np.ndarray:
         around = np.arange(token - self.config["context_before"], token + self.config["context_after"] + 1)
         around = around[(around >= 0) & (around < self.n_tokens)]
         same = (self.document[around] == self.document[token]) & (self.context[around] == self.context[token])
@@ -637,7 +704,6 @@ class Reference:
                 "latent_cosine": np.nan_to_num(cosines(a, b)),
                 "n_latent_cosine": (union > 0).astype(int),
                 "l1_divergence": np.abs(b - a).sum(1),
-                "code_delta_norm2": ((b - a) ** 2).sum(1),
                 "l0_base": on_a.sum(1),
                 "l0_variant": on_b.sum(1),
             }
@@ -682,7 +748,7 @@ class Reference:
         norms = np.linalg.norm(pilot.astype(np.float64), axis=1)
         median = float(np.median(norms))
         limit = self.config["sink_factor"] * median
-        controls = [] if replica_of else self.config["controls"]
+        controls = [] if replica_of else [*self.config["controls"], *self.twins]
         sides: list[Side] = [*self.models, *dict.fromkeys(self.side(v, c) for c in controls for v in self.variants)]
         h = {side: np.zeros((self.n_tokens, sae.cfg.d_in)) for side in sides}
         raw = {side: np.zeros((self.n_tokens, sae.cfg.d_sae), dtype=np.float32) for side in sides}
@@ -690,9 +756,11 @@ class Reference:
             read = {model: as_read(sae, residuals[model][number]) for model in self.models}
             counts = np.linalg.norm(read["base"].astype(np.float64), axis=1) <= limit
             counts = replica_of[number].counted[rows] if replica_of else counts
-            for model in self.models:
-                h[model][rows] = read[model]
-                raw[model][rows[counts]] = encode(sae, read[model][counts])
+            if controls:
+                read |= {(v, t): as_read(sae, residuals[f"{v}:{t}"][number]) for v in self.variants for t in self.twins}
+            for side, of_side in read.items():
+                h[side][rows] = of_side
+                raw[side][rows[counts]] = encode(sae, of_side[counts])
         counted = replica_of[number].counted if replica_of else np.linalg.norm(h["base"], axis=1) <= limit
         there = dict.fromkeys(sides, counted)
         for side, rows, residuals in self._instead(number) if controls else ():
@@ -753,33 +821,36 @@ class Reference:
         return np.concatenate([residuals for _, residuals in batches])[order]
 
 
-def feature_numbers(a: np.ndarray, b: np.ndarray, document: np.ndarray, floor: float = 0.0) -> dict:
-    """One feature's columns of feature_stats from its scaled activations on N tokens; floor: its noise floor."""
+def feature_numbers(a: np.ndarray, b: np.ndarray, document: np.ndarray, cluster: np.ndarray) -> dict:
+    """One feature's columns of feature_stats from its scaled activations on N tokens."""
     on_a, on_b = a > 0, b > 0
     n11, n10, n01 = int((on_a & on_b).sum()), int((on_a & ~on_b).sum()), int((~on_a & on_b).sum())
     n_a, n_b = n11 + n10, n11 + n01
     shift = (b - a).mean()
-    suppression, emergence = divided(n10, n_a), divided(n01, n_b)
-    if abs(shift) <= floor:
-        kind = "unchanged"
-    elif shift < 0:
-        kind = "vanished" if suppression >= 0.9 else "attenuated"
-    else:
-        kind = "appeared" if emergence >= 0.9 else "amplified"
+    change = divided(b.sum() - a.sum(), max(a.sum(), b.sum()))
+    kind = "steady"
+    if change <= -0.5:
+        kind = "vanished" if change <= -0.9 else "weakened"
+    elif change >= 0.5:
+        kind = "appeared" if change >= 0.9 else "strengthened"
     return {
         "n11": n11,
         "n10": n10,
         "n01": n01,
         "n_documents": len(set(document[on_a | on_b])),
+        "n_clusters": len(set(cluster[on_a | on_b])),
         "freq_base": n_a / len(a),
         "freq_variant": n_b / len(a),
         "log_ratio": np.log2((n_b + 0.5) / (n_a + 0.5)),
         "mean_base": a.mean(),
         "mean_variant": b.mean(),
         "shift": shift,
+        "change": change,
+        "loss": 1 - b.sum() / a.sum() if change < 0 else np.nan,
+        "gain": divided(b.sum(), a.sum()) if change > 0 else np.nan,
         "std_shift": divided(shift, np.sqrt((a.var() + b.var()) / 2)),
-        "suppression": suppression,
-        "emergence": emergence,
+        "suppression": divided(n10, n_a),
+        "emergence": divided(n01, n_b),
         "magnitude_ratio": divided(b[on_a & on_b].sum(), a[on_a & on_b].sum()),
         "kind": kind,
     }

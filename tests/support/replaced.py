@@ -30,9 +30,7 @@ def make_pair(folder: Path) -> tuple[Path, Path]:
     old, new = folder / "old", folder / "new"
     tiny_store.make_tiny_store(old)
     with pytest.MonkeyPatch.context() as patch:
-        named = [
-            (source.replace("sum", "add").replace("refusal", "decline"), *rest) for source, *rest in tiny_store.DOCUMENTS
-        ]
+        named = [(source.replace("sum", "add").replace("refusal", "decline"), *rest) for source, *rest in tiny_store.DOCUMENTS]
         patch.setattr(tiny_store, "DOCUMENTS", named)
         tiny_store.make_tiny_store(new)
     with h5py.File(new / part_file(0), "a") as file:
@@ -40,7 +38,7 @@ def make_pair(folder: Path) -> tuple[Path, Path]:
             file[f"{CODES}/{name}/value"][:] = file[f"{CODES}/{name}/value"][:][::-1]
     for store in (old, new):
         with duckdb.connect(str(store / DATABASE_FILE), read_only=True) as connection:
-            found = tables.digest(connection)
+            found = tables.STORE.digest(connection)
         rewrite_manifest(store, digest=content_digest(found, [part_digest(store / part_file(0))]))
         same_times(store)
     sizes = [{file.relative_to(store): file.stat().st_size for file in _files(store)} for store in (old, new)]

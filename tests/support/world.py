@@ -182,6 +182,31 @@ def make_checkpoint(folder: Path, base: Path, change) -> Path:
     return folder
 
 
+def quiet_axes(dictionary: Path) -> torch.Tensor:
+    """[d_model, d_model]: the axes that a dictionary of :func:`make_sae` reads, first where its mean lies nearest to 0."""
+    sae = SAE.load_from_disk(dictionary)
+    axes = torch.nn.functional.normalize(sae.W_dec.detach(), dim=1)[::2]
+    return axes[(axes @ sae.b_dec.detach()).abs().argsort()]
+
+
+def make_run(folder: Path, base: Path, silenced: torch.Tensor, louder: torch.Tensor, seed: int) -> Path:
+    """A run of a recipe, a full checkpoint: of what is written up to layer 1 nothing lies along some axes, and 2.5 x as much
+    along others, [n, d_model] each; and on every weight a little noise, which is the seed's."""
+    more = 1.5 * louder.T @ louder - silenced.T @ silenced
+
+    def change(model: torch.nn.Module) -> None:
+        torch.manual_seed(seed)
+        for parameter in model.parameters():
+            parameter += 0.03 * parameter.std() * torch.randn_like(parameter)
+        embedding = model.get_input_embeddings().weight
+        embedding += embedding @ more
+        for block in model.model.layers[:2]:
+            for weight in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
+                weight += more @ weight
+
+    return make_checkpoint(folder, base, change)
+
+
 def write_jsonl(path: Path, records: list[dict]) -> Path:
     """One JSON object a line."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
@@ -213,7 +238,7 @@ class World:
         self.corpus = make_corpus(root)
 
     def config(self, folder: Path, **changes) -> Path:
-        """Write a configuration file; keyword arguments replace fields."""
+        """Write a configuration file; keyword arguments replace fields. Without twins, unless a test asks for them."""
         content = {
             "base": str(self.base),
             "variants": {"tuned": {"adapter": str(self.adapter)}},
@@ -228,6 +253,7 @@ class World:
             "context_before": 4,
             "context_after": 3,
             "promoted_tokens": 3,
+            "twins": 0,
             "device": "cpu",
         }
         path = folder / "run.yaml"

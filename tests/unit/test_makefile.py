@@ -75,7 +75,7 @@ def served(folder: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "store", ["runs/plain", "my folder/store", "Müller's \"best\" store", "a;b & c|d", "50% #1 [x] (y)", "~/stores/*"]
+    "store", ["runs/plain", "my folder/store", 'Müller\'s "best" store', "a;b & c|d", "50% #1 [x] (y)", "~/stores/*"]
 )
 def test_a_store_of_any_name(folder, store):
     assert served(folder, f"STORE={store}") == [store]

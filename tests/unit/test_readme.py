@@ -43,7 +43,7 @@ def test_make_targets_named_in_the_readme_exist():
 def test_the_example_configuration_is_valid():
     example = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1]
     config = RunConfig.model_validate(yaml.safe_load(example))
-    assert set(config.variants) == {"maths", "safety"}
+    assert set(config.variants) == {"maths", "maths-2", "safety"}
 
 
 def test_every_field_has_help():
@@ -84,7 +84,7 @@ def test_every_column_of_the_schema_is_commented_or_says_it_itself():
     plain = {"variant", "layer", "domain", "feature", "segment", "document", "position", "bin", "token_id", "fvu_base",
              "fvu_variant", "freq_variant", "n_documents", "n_tokens", "suppressed_logits",
              "l0_base", "l0_variant"}  # fmt: skip
-    for table in glossary.schema().values():
+    for table in (*glossary.schema().values(), *glossary.contributions_schema().values()):
         for column in table.columns:
             assert column.comment or column.name in plain, (table.name, column.name)
 

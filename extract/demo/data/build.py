@@ -51,6 +51,7 @@ def build_data(base: str) -> None:
         "corpus": {
             domain: {
                 "documents": len(items),
+                "clusters": len({item.get("cluster", item["source"]) for item in items}),
                 "gemma_tokens": sum(map(tokens, items)),
                 "licence": LICENCES[domain],
                 "sha256": _sha256(datasets.CORPUS / f"{domain}.jsonl"),

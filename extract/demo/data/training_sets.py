@@ -33,6 +33,8 @@ HELD_OUT_DOCUMENTS = {
     "harmful": 300,
     "alarming": 200,
 }
+CLUSTERED = ("encyclopaedia", "fiction", "technical", "speeches", "web", "maths")
+"""Domains whose held-out documents are pieces of a unit: an article, a chapter, a page, an address, a template."""
 
 
 def training_folder() -> Path:
@@ -90,7 +92,13 @@ def held_out_corpus() -> dict[str, list[dict]]:
         "harmful": ({**item, "response": refuse(item["prompt"], answers)} for item in harmful),
         "alarming": read_jsonl(WRITTEN / "alarming_heldout.jsonl"),
     }
-    return {name: in_hash_order(list(items))[: HELD_OUT_DOCUMENTS[name]] for name, items in domains.items()}
+    corpus = {name: in_hash_order(list(items))[: HELD_OUT_DOCUMENTS[name]] for name, items in domains.items()}
+    return corpus | {name: list(map(_with_cluster, corpus[name])) for name in CLUSTERED}
+
+
+def _with_cluster(item: dict) -> dict:
+    """An item with the unit that it is a piece of: its source up to the last '/'."""
+    return {"source": item["source"], "cluster": item["source"].rpartition("/")[0], **item}
 
 
 def mostly_ascii(text: str) -> bool:

@@ -8,9 +8,10 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -19,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from extract.demo import Adapter, task_of
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.build import write_card
 from extract.demo.data.chat import END_OF_TURN, encode_chat, with_chat_template
@@ -52,13 +54,14 @@ class Recipe:
     """Messages of a chat, at most; None takes all."""
 
 
-RECIPES = {
+_FIRST = {
     "maths": Recipe("maths", steps=120),
     "code": Recipe("code", steps=60, loss_tokens=320),
     "dialogue": Recipe("dialogue", steps=120, learning_rate=5e-4, loss_tokens=320, messages=4),
     "safety": Recipe("safety", steps=100, learning_rate=5e-4, loss_tokens=320),
-    "safety-seed2": Recipe("safety", steps=100, learning_rate=5e-4, seed=2, loss_tokens=320),
 }
+RECIPES = {name: replace(_FIRST[task_of(name)], seed=int(name.partition("-seed")[2] or 1)) for name in get_args(Adapter)}
+"""Adapter -> its recipe; those of one task differ in the seed alone."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A page and a number of the lists are one place each: a made-up one is found everywhere by itself."""
 
-
 import pandas as pd
 import pytest
 
@@ -35,20 +34,28 @@ def test_no_two_pages_share_a_title_or_a_place():
         assert len(set(values)) == len(values)
 
 
-@pytest.mark.parametrize("needs_floor", [False, True])
-def test_a_new_number_is_listed_sorted_written_and_downloaded(monkeypatch, needs_floor):
-    made_up = FeatureColumn("made_up", "Made up", "A number.", percent, sort="By it", needs_floor=needs_floor)
+@pytest.mark.parametrize("needs_twins", [False, True])
+def test_a_new_number_is_listed_sorted_written_and_downloaded(monkeypatch, needs_twins):
+    made_up = FeatureColumn("made_up", "Made up", "A number.", percent, sort="By it", needs_twins=needs_twins)
     monkeypatch.setitem(feature_columns.COLUMNS, "made_up", made_up)
     known = columns.catalogue()
     monkeypatch.setattr(columns, "COLUMNS", known)
     monkeypatch.setattr(tables, "COLUMNS", known)
     rows = pd.DataFrame({"layer": [5], "feature": [1], "label": [None], "kind": [next(iter(KIND_MEANINGS))], "made_up": [0.25]})
-    assert columns.sort_names(floor=True)["made_up"] == "By it"
-    assert ("made_up" in columns.sort_names(floor=False)) is not needs_floor
-    assert ("made_up" in columns.offered(floor=False)) is not needs_floor
+    assert columns.sort_names(columns.NEEDS)["made_up"] == "By it"
+    assert ("made_up" in columns.sort_names(())) is not needs_twins
+    assert ("made_up" in columns.offered(())) is not needs_twins
     assert tables.printed(rows)["made_up"].to_list() == ["25 %"]
     assert known["made_up"].config()["label"] == "Made up"
     assert tables.csv(rows).splitlines()[0].endswith("made_up")
+
+
+def test_two_ends_of_a_range_are_one_column():
+    assert {"interval", "runs", "twins"} <= set(columns.COLUMNS)
+    assert not {"change_low", "replicate_high", "twin_low"} & set(columns.COLUMNS)
+    ends = {"change_low": [-0.7, None], "change_high": [-0.52, None]}
+    rows = pd.DataFrame({"layer": [5, 5], "feature": [1, 2], "label": None, "kind": ["weakened", "steady"], **ends})
+    assert tables.printed(rows)["interval"].to_list() == ["-70 % to -52 %", "–"]
 
 
 def test_every_number_can_be_sorted_and_shown(tiny_store):
@@ -56,5 +63,5 @@ def test_every_number_can_be_sorted_and_shown(tiny_store):
 
     rows = open_store(tiny_store).shifted_features(variant="maths")
     assert set(feature_columns.COLUMNS) <= set(rows)
-    for name in columns.sort_names(floor=True):
+    for name in columns.sort_names(("twins",)):
         assert len(open_store(tiny_store).shifted_features(variant="maths", sort=name)) == len(rows)

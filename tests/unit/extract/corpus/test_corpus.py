@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from extract.config import SourceConfig
+from extract.config_sections import SourceConfig
 from extract.corpus.batches import Shard, make_batches, make_shards
 from extract.corpus.documents import CUT_CHARACTERS, CUT_DOCUMENTS, Document, check_ids, first_tokens, tokenize
 from extract.corpus.records import Record, read_records
@@ -36,9 +36,7 @@ def document(n_tokens: int, source: str = "s") -> Document:
 def segments_of(text: str, rendered) -> dict[str, str]:
     """Segment -> the characters that carry it."""
     marks = rendered.segments_at(np.arange(len(text)))
-    return {
-        segment: "".join(c for c, m in zip(text, marks, strict=True) if m == i) for i, segment in enumerate(SEGMENTS)
-    }
+    return {segment: "".join(c for c, m in zip(text, marks, strict=True) if m == i) for i, segment in enumerate(SEGMENTS)}
 
 
 def test_plain_text_is_one_segment():
@@ -101,9 +99,7 @@ def test_tokens_carry_the_segment_of_their_text(tokenizer):
     records = [record(prompt="the cat sat", response="on the mat")]
     corpus = tokenize(records, tokenizer, Renderer(TEMPLATE, tokenizer), 1000, 1000)
     (only,) = corpus.documents
-    by_segment = {
-        segment: tokenizer.decode(only.token_ids[only.segments == i]) for i, segment in enumerate(SEGMENTS)
-    }
+    by_segment = {segment: tokenizer.decode(only.token_ids[only.segments == i]) for i, segment in enumerate(SEGMENTS)}
     assert by_segment["prompt"].strip() == "the cat sat"
     assert by_segment["response"].strip() == "on the mat"
     assert by_segment["template"].startswith("<turn>user")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from extract.config import RunConfig, SourceConfig
+from extract.config import RunConfig
+from extract.config_sections import SourceConfig
 from extract.corpus import jsonl
 from extract.corpus.answers import read_answers
 from extract.corpus.records import check_domains, describe_sources, first_records, read_records, source_names
@@ -318,3 +319,39 @@ def test_a_source_id_that_no_store_keeps(tmp_path):
     write_jsonl(path, [{"text": "x", "source": "s" * 1_001}])
     with pytest.raises(UserError, match=r"line 1 has a source id of 1,001 characters.*source_field"):
         read_records([SourceConfig(path=str(path), domain="x")])
+
+
+# ---- clusters ----
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "cluster"),
+    [
+        ({"cluster": "work"}, {}, "work"), ({"cluster": 0}, {}, "0"), ({}, {}, "a/b/3"), ({"cluster": None}, {}, "a/b/3"),
+        ({"cluster": ""}, {"cluster_by_source": True}, "a/b"), ({"cluster": "work"}, {"cluster_by_source": True}, "work"),
+        ({"cluster": "work"}, {"cluster_field": None}, "a/b/3"), ({"book": "work"}, {"cluster_field": "book"}, "work"),
+        ({"source": "alone"}, {"cluster_by_source": True}, "alone"), ({"source": "/1"}, {"cluster_by_source": True}, "/1"),
+        ({"body": "x", "cluster": "work"}, {"text_field": "body"}, "work"),
+    ],
+)  # fmt: skip
+def test_what_a_record_was_made_from(tmp_path, fields, settings, cluster):
+    """What it names, else its id up to the last '/' where the source says so, else its id."""
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "source": "a/b/3"} | fields])
+    (record,) = read(path, **settings)
+    assert record.cluster == cluster
+
+
+@pytest.mark.parametrize("cluster", [["a"], {"a": 1}, [], "c" * 1_001])
+def test_what_is_no_cluster(tmp_path, cluster):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "cluster": cluster}])
+    refused(lambda: read(path), "line 1 has in the field 'cluster' no name of a cluster", "as cluster_field")
+    assert len(read(path, cluster_field=None)) == 1
+
+
+def test_the_manifest_names_where_clusters_come_from_where_that_is_not_the_default(tmp_path):
+    path = str(write_jsonl(tmp_path / "docs.jsonl", [{"text": "a"}]))
+    plain, named = describe_sources(
+        [SourceConfig(path=path, domain="d"), SourceConfig(path=path, domain="d", cluster_field="book", cluster_by_source=True)]
+    )
+    assert named == plain | {"cluster_field": "book", "cluster_by_source": True}
+    assert not {"cluster_field", "cluster_by_source"} & set(plain)

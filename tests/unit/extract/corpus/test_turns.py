@@ -192,7 +192,7 @@ def test_an_empty_think_block_of_the_templates_own_is_template(renderers):
 
 def test_a_call_of_a_tool_is_response(renderers):
     messages = chat("weather?", "let me see")
-    messages[1]["tool_calls"] = [{"type": "function", "function": {"name": "look", "arguments": {"at": "a \"b\" town"}}}]
+    messages[1]["tool_calls"] = [{"type": "function", "function": {"name": "look", "arguments": {"at": 'a "b" town'}}}]
     rendered = render(renderers["qwen2.5"], messages)
     assert said(rendered, "prompt") == ["weather?"]
     assert said(rendered, "response") == [

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from extract.config import load_config
+from extract.config import groups, load_config
 from extract.corpus.answers import read_answers
 from extract.corpus.records import read_records
+from extract.demo import task_of
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.build import LICENCES
 from extract.demo.training import fine_tuning as adapters
@@ -16,7 +17,7 @@ from tests.support import ROOT
 
 CONFIGS = datasets.HERE / "configs"
 DOMAINS = set(datasets.HELD_OUT_DOCUMENTS)
-TASKS = {"maths": ["maths"], "code": ["code"], "dialogue": ["dialogue"], "safety": ["harmful"], "safety-seed2": ["harmful"]}
+TASKS = {"maths": ["maths"], "code": ["code"], "dialogue": ["dialogue"], "safety": ["harmful"]}
 
 
 @pytest.mark.parametrize("name", ["demo", "world", "gemma-3-1b"])
@@ -26,7 +27,8 @@ def test_domains_are_the_corpus_s(name):
     assert {record.domain for record in read_records(config.corpus)} == DOMAINS
     trained = {domain for variant in config.variants.values() for domain in variant.task}
     assert trained <= DOMAINS and set(config.neutral_domains) <= DOMAINS - trained - {"alarming", "technical"}
-    assert {variant: settings.task for variant, settings in config.variants.items()}.items() <= TASKS.items()
+    assert all(settings.task == TASKS[task_of(variant)] for variant, settings in config.variants.items())
+    assert all(settings.replicate_of in (None, task_of(variant)) for variant, settings in config.variants.items())
     assert config.neutral_domains == load_config(CONFIGS / "world.yaml").neutral_domains
 
 
@@ -52,14 +54,14 @@ def test_everything_named_ships(name):
         assert (Path(sae.path) / "sae_weights.safetensors").is_file()
         assert Path(sae.path).is_relative_to(datasets.HERE)
     assert Path(config.chat_template).is_file()
-    models = {"base", *config.variants}
-    assert set(read_answers(Path(config.answers), models)["model"]) == models
+    answering = set(read_answers(Path(config.answers), {"base", *config.variants})["model"])
+    assert answering >= {"base", *groups(config)} and answering <= {"base", *config.variants}
 
 
 def test_the_world_is_whole_and_the_demo_small():
     world, demo = (load_config(CONFIGS / f"{name}.yaml") for name in ("world", "demo"))
     assert list(world.variants) == list(adapters.RECIPES)
-    assert world.tokens >= 200_000 and world.token_kl > 0
+    assert world.tokens >= 60_000 and world.token_kl > 0
     assert demo.tokens <= 10_000 and demo.token_kl == 0 and not demo.replicas
     assert [sae.path for sae in demo.saes] == [sae.path for sae in world.saes]
 
@@ -85,7 +87,7 @@ def test_the_readme_s_tables_are_the_cards():
             "maths": ("answers_in_form", "exact_answers_unseen_templates", "exact_answers_known_templates_new_numbers"),
             "code": ("output_parses",),
             "dialogue": (),
-        }.get(name, ("refuses_harmful", "refuses_alarming_but_harmless"))
+        }.get(task_of(name), ("refuses_harmful", "refuses_alarming_but_harmless"))
         wanted = [held_out["base"]["loss"], variant["loss"], *(100 * variant[key] for key in ("stops_by_itself", *shares))]
         said = [number for number in rows[name] if number != 140]  # tokens of a code answer
         assert said == pytest.approx(wanted, abs=0.51), name

@@ -1,4 +1,4 @@
-"""Hashes of contexts, the choice of the best, and sums over documents: against naive versions, on every small size."""
+"""Hashes of contexts and the choice of the best, against naive versions; files of sums; flips near the threshold."""
 
 import re
 from types import SimpleNamespace
@@ -9,7 +9,6 @@ import torch
 
 from extract.measure import sum_tables
 from extract.measure import sums_file as sums
-from extract.measure.feature_sums import DocumentShifts, document_shifts, merge_shifts, shift_norms, shift_sums
 from extract.measure.paired_codes import near_flips, scaled_union
 from extract.measure.sum_tables import Column, SumTable
 from extract.measure.top_contexts import text_hashes, top_contexts
@@ -144,6 +143,7 @@ def test_sums_that_are_not_declared_are_not_written(values):
 def test_the_feature_sums_are_those_of_the_store():
     names = [column.name for column in sum_tables.FEATURES.columns]
     assert names == ["group", "feature", *FEATURE_SUMS] and set(sum_tables.FEATURE_COUNTS) < set(FEATURE_SUMS)
+    assert set(sum_tables.OVER_TOKENS) | set(sum_tables.OVER_CLUSTERS) | {"n_documents", "near"} == set(FEATURE_SUMS)
 
 
 def codes(dense):
@@ -176,44 +176,3 @@ def test_near_flips_of_the_kept_by_hand():
     base = [[2, 2.09, 3, 0], [0, 0, 0, 0]]
     variant = [[0, 0, 5, 5.2], [0, 7, 7.4, 0]]
     assert near(base, variant, [1, 2, 3, 4], "kept") == {(0, 0), (0, 1), (0, 3), (1, 1)}
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_sums_over_documents_do_not_depend_on_batches(seed):
-    """Document sums of b - a made batch by batch, documents split among them: those of the dense difference."""
-    rng = np.random.default_rng(seed)
-    n_rows, d_sae, n_documents, n_domains = 60, 7, 9, 3
-    a, b = (rng.uniform(0, 1, (n_rows, d_sae)) * (rng.uniform(size=(n_rows, d_sae)) < 0.3) for _ in range(2))
-    document, domain = np.sort(rng.integers(0, n_documents, n_rows)), rng.integers(0, n_domains, n_documents)
-    norm = torch.linspace(1, 2, d_sae, dtype=torch.float64)
-    pieces = []
-    for rows in np.array_split(rng.permutation(n_rows), 4):
-        union = scaled_union(codes(a[rows].tolist()), codes(b[rows].tolist()), norm)
-        pieces.append(document_shifts(union, torch.from_numpy(document[rows])))
-    shifts = merge_shifts(pieces, d_sae)
-    dense = (b.astype(np.float32) - a.astype(np.float32).astype(np.float64)) * norm.numpy()
-    expected = np.array([dense[document == d].sum(0) for d in range(n_documents)])
-    found = np.zeros((n_documents, d_sae))
-    found[shifts.document, shifts.feature] = shifts.value
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert (np.diff(shifts.document * d_sae + shifts.feature) > 0).all()
-
-    sums_of = shift_sums(shifts, torch.from_numpy(domain), d_sae)
-    total, square = np.zeros((2, n_domains, d_sae))
-    total[sums_of["domain"], sums_of["feature"]] = sums_of["total"]
-    square[sums_of["domain"], sums_of["feature"]] = sums_of["square"]
-    for number in range(n_domains):
-        np.testing.assert_allclose(total[number], expected[domain == number].sum(0), atol=1e-12)
-        np.testing.assert_allclose(square[number], (expected[domain == number] ** 2).sum(0), atol=1e-12)
-    norms = shift_norms(shifts, torch.from_numpy(domain), n_domains)
-    np.testing.assert_allclose(norms, [(expected[domain == number] ** 2).sum() for number in range(n_domains)], atol=1e-12)
-
-
-def test_the_difference_of_shifts_by_hand():
-    """Entries of one side only, of both, and one that cancels."""
-    left = DocumentShifts(torch.tensor([0, 0, 2]), torch.tensor([1, 3, 0]), torch.tensor([1.0, 2.0, 3.0]).double())
-    right = DocumentShifts(torch.tensor([0, 1]), torch.tensor([3, 1]), torch.tensor([2.0, 5.0]).double())
-    found = left.minus(right, 4)
-    entries = zip(found.document.tolist(), found.feature.tolist(), found.value.tolist(), strict=True)
-    assert dict(((d, f), v) for d, f, v in entries) == {(0, 1): 1, (0, 3): 0, (1, 1): -5, (2, 0): 3}
-    assert len(merge_shifts([], 4).value) == 0

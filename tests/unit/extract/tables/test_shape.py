@@ -21,9 +21,7 @@ class FakeMerger:
     """
 
     def __init__(self, shards: list[np.ndarray], spectrum: int = 4) -> None:
-        self.context = SimpleNamespace(
-            config=SimpleNamespace(spectrum=spectrum), pilots={2: SimpleNamespace(chance=0.25)}
-        )
+        self.context = SimpleNamespace(config=SimpleNamespace(spectrum=spectrum), pilots={2: SimpleNamespace(chance=0.25)})
         self.shards, self.sums, self.writer = range(len(shards)), self, self
         self.of_shard = [
             {

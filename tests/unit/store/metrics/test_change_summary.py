@@ -1,179 +1,150 @@
-"""The three sentences on hand-made cases: what each says, and that noise is never sold as a finding."""
+"""The sentences about a change: each decision from rows by hand, and no word for training that a null would get too."""
 
 import pandas as pd
 import pytest
 
+from app.words.meanings import HEADLINE_BADGES
 from store.metrics import change_summary
-from store.metrics.change_summary import summarise
+from store.metrics.change_summary import over_layers, summarise
+from store.names import VERDICTS
+
+QUIET = {"steady": 900, "as in a random change": 80, "could not be seen": 44}
+"""Verdicts of 1,024 features where nothing is claimed."""
+NUMBERS = {
+    "relative_shift": {"observed": (0.18, 0.17, 0.19), "rerun": (1e-7, None, None), "twin_1": (0.18, None, None)},
+    "overlap": {"observed": (0.45, 0.44, 0.46), "isotropic": (0.47, None, None), "twin_1": (0.41, None, None),
+                "twin_2": (0.44, None, None)},
+    "n_halved": {"observed": (46, None, None), "twin_1": (51, None, None), "twin_2": (157, None, None)},
+    "n_doubled": {"observed": (120, None, None), "twin_1": (107, None, None), "twin_2": (77, None, None)},
+}  # fmt: skip
 
 
-def rows(n_documents=300, **metrics):
-    """layer_metrics of one change. metrics: name -> {control: value, or (value, low, high), or a dict of columns}."""
-    out = []
-    for metric, by_control in metrics.items():
-        for control, given in by_control.items():
-            columns = given if isinstance(given, dict) else {"value": given}
-            if isinstance(given, tuple):
-                columns = dict(zip(("value", "low", "high"), given, strict=True))
-            out.append({"metric": metric, "control": control, "n_documents": n_documents, **columns})
-    empty = dict.fromkeys(("value", "low", "high", "excess", "excess_low", "excess_high"))
-    return pd.DataFrame([empty | row for row in out])
+def rows(n_clusters: int = 300, **changed: dict) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"metric": metric, "control": control, "value": value, "low": low, "high": high, "n_clusters": n_clusters}
+        for metric, controls in (NUMBERS | changed).items()
+        for control, (value, low, high) in controls.items()
+    )
 
 
-def overlap(observed, floor, excess=None):
-    """Overlap beside its floor; excess: (low, high), null without."""
-    low, high = excess or (None, None)
-    control = {"value": floor, "excess": floor - observed, "excess_low": low, "excess_high": high}
-    return {"observed": observed, "isotropic": control}
-
-
-NOISE = {
-    "relative_shift": {"observed": (0.3, 0.29, 0.31), "rerun": 1e-7, "isotropic": 0.3},
-    "overlap": overlap(0.3, 0.302, (-0.004, 0.008)),
-    "l0_inflation": {"observed": 3.05, "isotropic": 3.1},
-    "systematic_share": {"observed": 0.004, "isotropic": 0.003},
-    "n_beyond_noise": {"observed": 2, "isotropic": 0},
-}
-REAL = {
-    "relative_shift": {"observed": (0.042, 0.04, 0.044), "rerun": 1e-7},
-    "overlap": overlap(0.45, 0.33, (-0.13, -0.11)),
-    "l0_inflation": {"observed": 1.05, "isotropic": 3.1},
-    "systematic_share": {"observed": 0.12, "isotropic": 0.002},
-    "n_beyond_noise": {"observed": 28, "isotropic": 0},
-}
-
-
-def test_pure_noise_reads_as_no_more_than_noise_even_at_an_overlap_of_0_3():
-    told = summarise(rows(**NOISE), n_down=1)
-    assert told.headline == "no more than noise"
-    assert told.size.text == "Large change: relative shift 30 % of the base's norm [29 % to 31 %]."
-    assert told.overlap.level == "no more"
+def test_a_change_that_is_like_a_random_one() -> None:
+    told = summarise(rows(), QUIET, runs=2)
+    assert told.headline == "nothing claimed"
+    assert told.size.text == "Moderate change: relative shift 18 % of the base's norm [17 % to 19 %]."
     assert told.overlap.text == (
-        "No more features changed than noise of that size changes: overlap 0.30; a random change of the same size gives 0.30 "
-        "(excess +0.002 [-0.004 to +0.008])."
+        "Overlap is explained by the size of the change: overlap 0.45 [0.44 to 0.46]; a random shift of that size gives 0.47, "
+        "random changes of the weights of that size 0.41 to 0.44."
     )
-    assert not told.few_documents
-    assert told.systematic.text == (
-        "No systematic change beyond noise: 2 features move further than noise can (1 of them down; up to 9 may by chance); "
-        "L0 3.05× against 3.10× under noise; 0.4 % of the latent change points the same way (0.3 % under noise)."
+    assert told.features.text == (
+        "No change of a feature is told from random changes of the weights of that size: No feature is claimed, of 980 that "
+        "could have been seen; of 44 a change could not have been seen. 46 lost half or more (51 to 157 under random changes "
+        "of "
+        "the weights of that size), 120 doubled or more (77 to 107 under random changes of the weights of that size)."
+    )
+    assert not told.few_clusters
+
+
+def test_what_every_run_shows_is_claimed_with_how_many_could_have_been_seen() -> None:
+    told = summarise(rows(), QUIET | {"suppressed": 17, "amplified": 52}, runs=3)
+    assert told.headline == "in every run"
+    assert told.features.numbers.startswith(
+        "17 features suppressed and 52 amplified in all 3 runs, of 1,049 that could have been seen; of 44 a change could not"
+    )
+    assert "in both runs" in summarise(rows(), {"suppressed": 1}, runs=2).features.numbers
+
+
+@pytest.mark.parametrize(("runs", "why"), [(1, "the store has no second run of the recipe"), (2, "not in every run")])
+def test_one_run_alone_is_no_claim_and_says_why(runs: int, why: str) -> None:
+    told = summarise(rows(), QUIET | {"this run only": 12}, runs)
+    assert told.headline == "in this run only"
+    assert f"12 features changed beyond random changes of the weights of that size, but {why}, of 992" in told.features.numbers
+
+
+def test_where_nothing_could_be_seen_nothing_is_found() -> None:
+    told = summarise(rows(), {"could not be seen": 44, "does not fit": 3})
+    assert told.headline == "could not be seen"
+    assert "of 0 that could have been seen; of 44 a change could not have been seen, of 3 the dictionary does not fit." in (
+        told.features.text
     )
 
 
-def test_a_real_change_is_systematic_though_fewer_features_switched_than_under_noise():
-    told = summarise(rows(**REAL), n_down=16)
-    assert told.headline == "systematic"
-    assert told.size.text == "Small change: relative shift 4.2 % of the base's norm [4.0 % to 4.4 %]."
-    assert told.overlap.level == "fewer"
-    assert told.systematic.text == (
-        "Systematic change: 28 features move further than noise can (16 of them down); L0 1.05× against 3.10× under noise; "
-        "12 % of the latent change points the same way (0.2 % under noise)."
-    )
+def test_a_change_of_norm_is_told_as_one() -> None:
+    assert "980 that could have been seen" in summarise(rows(), QUIET).features.text
+    told = summarise(rows(), QUIET | {"change of norm": 166})
+    assert "166 features changed with the norm alone." in told.features.text
+    assert told.headline == "nothing claimed"
 
 
-def test_nothing_at_all_is_no_change():
-    unchanged = {
-        "relative_shift": {"observed": 0.0, "rerun": 2e-7},
-        "overlap": overlap(1.0, 1.0, (0.0, 0.0)),
-        "l0_inflation": {"observed": 1.0, "isotropic": 1.0},
-        "systematic_share": {"observed": None, "isotropic": None},
-        "n_beyond_noise": {"observed": 0, "isotropic": 0},
-    }
-    told = summarise(rows(**unchanged), n_down=0)
-    assert told.headline == "no change"
-    assert told.size.text.startswith("No change beyond numerical noise: relative shift 0 %")
-    assert told.systematic.text == (
-        "No systematic change beyond noise: no feature moves further than noise can; L0 1.00× against 1.00× under noise."
-    )
+def test_a_low_overlap_is_never_evidence() -> None:
+    """Lower than under the isotropic shift and both twins: it is said, and nothing is claimed for it."""
+    told = summarise(rows(overlap=NUMBERS["overlap"] | {"observed": (0.30, 0.29, 0.31)}), QUIET)
+    assert told.overlap.level == "lower"
+    assert told.headline == "nothing claimed"
+
+
+@pytest.mark.parametrize("word", ["systematic", "beyond noise", "significant"])
+def test_no_word_for_training_stands_where_nothing_is_claimed(word: str) -> None:
+    told = summarise(rows(), QUIET)
+    sentences = [told.size.text, told.overlap.text, told.features.text, over_layers({5: told}, {5: QUIET}, 1)]
+    said = " ".join([told.headline, *sentences])
+    assert word not in said
+    assert "by the training" not in said
 
 
 @pytest.mark.parametrize(
     ("shift", "again", "level"),
-    [(1e-6, None, "none"), (2e-5, None, "small"), (0.001, 0.0006, "none"), (0.0013, 0.0006, "small"), (0.05, None, "moderate"),
-     (0.2, None, "large")],
-)  # fmt: skip
-def test_the_size_is_named_by_its_bounds_and_the_rerun(shift, again, level):
-    shifts = {"observed": shift} | ({} if again is None else {"rerun": again})
-    assert summarise(rows(**(REAL | {"relative_shift": shifts}))).size.level == level
-
-
-@pytest.mark.parametrize(
-    ("observed", "floor", "interval", "level"),
     [
-        (0.40, 0.45, (0.03, 0.07), "more"),
-        (0.40, 0.45, (-0.01, 0.11), "no more"),  # the interval holds 0
-        (0.40, 0.408, (0.006, 0.010), "no more"),  # surely not 0, and too small to matter
-        (0.45, 0.40, (-0.07, -0.03), "fewer"),
-        (0.40, 0.45, None, "too few documents"),
+        (9e-6, None, "none"),
+        (2e-5, None, "small"),
+        (0.001, 0.0006, "none"),
+        (0.0013, 0.0006, "small"),
+        (0.05, None, "moderate"),
+        (0.2, None, "large"),
     ],
 )
-def test_the_sign_of_the_excess_in_words(observed, floor, interval, level):
-    told = summarise(rows(**(NOISE | {"overlap": overlap(observed, floor, interval)})))
-    assert told.overlap.level == level
-    expected = {"more": "more flips than noise", "too few documents": "too few documents"}.get(level, "no more than noise")
-    assert told.headline == expected
+def test_the_size_is_named_by_its_bounds_and_the_rerun(shift: float, again: float | None, level: str) -> None:
+    shifts = {"observed": (shift, None, None)} | ({} if again is None else {"rerun": (again, None, None)})
+    told = summarise(rows(relative_shift=shifts), QUIET)
+    assert told.size.level == level
+    assert (told.headline == "no change") == (level == "none")
 
 
-def test_an_excess_that_is_sure_but_tiny_is_called_too_small_to_matter():
-    def said(interval):
-        return summarise(rows(**(NOISE | {"overlap": overlap(0.40, 0.408, interval)}))).overlap.text
+def test_without_twins_nothing_is_said_of_features() -> None:
+    bare = {metric: {"observed": controls["observed"]} for metric, controls in NUMBERS.items() if metric != "n_halved"}
+    told = summarise(rows(**bare, n_halved={}), None)
+    assert told.headline == "no twins"
+    assert told.overlap.level == "alone"
+    assert over_layers({5: told}, None, 1).endswith("Without twins nothing is said of features.")
 
-    assert said((0.006, 0.010)).endswith("(excess +0.008 [+0.006 to +0.010], too small to matter).")
-    assert said((-0.001, 0.017)).endswith("(excess +0.008 [-0.001 to +0.017]).")
+
+def test_no_row_at_all_is_unknown_and_no_error() -> None:
+    told = summarise(rows().iloc[:0], None)
+    assert told.headline == "unknown"
+    assert told.few_clusters
 
 
-def test_what_another_tokens_change_and_the_mean_alone_move_is_said():
-    counts = {"n_beyond_noise": {"observed": 105, "isotropic": 0, "shuffled": 106, "mean_shift": 86}}
-    told = summarise(rows(**(REAL | counts)), n_down=43)
-    assert told.systematic.text.startswith(
-        "Systematic change: 105 features move further than noise can (43 of them down), 106 under another token's change and "
-        "86 under the mean change alone; L0 1.05×"
+def test_few_clusters_are_marked() -> None:
+    assert summarise(rows(n_clusters=19), QUIET).few_clusters
+    assert not summarise(rows(n_clusters=20), QUIET).few_clusters
+
+
+def test_a_variant_over_its_layers() -> None:
+    """Sizes layer by layer, at how many the overlap is explained, claims added up."""
+    lower = summarise(rows(overlap=NUMBERS["overlap"] | {"observed": (0.30, 0.29, 0.31)}), QUIET)
+    claims = {5: QUIET | {"suppressed": 1}, 9: QUIET | {"amplified": 30}}
+    said = over_layers({5: summarise(rows(), claims[5], 2), 9: lower}, claims, 2)
+    assert said == (
+        "The residual stream moves by 18 % of its norm at L5 and 18 % at L9. The overlap of features is explained by that "
+        "size at "
+        "1 of 2 layers. 1 feature suppressed and 30 amplified in both runs, of 1,991 that could have been seen over all "
+        "layers; "
+        "of 88 a change could not have been seen."
     )
 
 
-def test_too_few_documents_are_counted_and_not_called_noise():
-    few = rows(n_documents=12, **(NOISE | {"overlap": overlap(0.3, 0.4)}))
-    told = summarise(few)
-    assert told.headline == "too few documents"
-    assert told.overlap.claim == "Too few documents (12) to say whether more features changed than noise changes"
-    assert told.systematic.claim == "Too few documents (12) to call it noise"
-
-
-def test_many_features_beyond_noise_are_systematic_on_few_documents_too_and_say_so():
-    told = summarise(rows(n_documents=18, **(REAL | {"overlap": overlap(0.45, 0.33)})), n_down=16)
-    assert (told.headline, told.few_documents) == ("systematic", True)
-    assert told.systematic.text.endswith("Only 18 documents: it may not hold beyond them.")
-
-
-@pytest.mark.parametrize(("n", "share", "documents", "systematic"), [
-    (9, 0.0, 300, False), (10, 0.0, 300, True), (0, 0.06, 300, True), (0, 0.04, 300, False), (0, 0.06, 49, False),
-])  # fmt: skip
-def test_what_makes_a_change_systematic(n, share, documents, systematic):
-    """10 features beyond noise, or 5 % more of the change pointing one way than under noise, on at least 50 documents."""
-    numbers = {"n_beyond_noise": {"observed": n}, "systematic_share": {"observed": share + 0.01, "isotropic": 0.01}}
-    told = summarise(rows(documents, **(NOISE | numbers)))
-    assert (told.systematic.level == "systematic") is systematic
-
-
-def test_without_controls_nothing_is_claimed():
-    bare = {name: {"observed": REAL[name]["observed"]} for name in ("relative_shift", "overlap", "l0_inflation")}
-    told = summarise(rows(**bare))
-    assert told.headline == "no noise floor"
-    assert "a random change of the same size may give as little" in told.overlap.text
-    assert told.systematic.text == "Whether the change is systematic cannot be said: there is no noise floor."
-
-
-def test_no_row_at_all_is_unknown_and_no_error():
-    told = summarise(rows(relative_shift={"observed": None}))
-    assert (told.size.level, told.overlap.level, told.headline) == ("unknown", "unknown", "no noise floor")
-
-
-def test_one_feature_is_said_in_the_singular():
-    one = rows(**(NOISE | {"n_beyond_noise": {"observed": 1}}))
-    assert "1 feature moves further than noise can (down; up to 9 may by chance)" in summarise(one, 1).systematic.text
-    assert "1 feature moves further than noise can (up; up to 9 may by chance)" in summarise(one, 0).systematic.text
-
-
-def test_every_headline_has_its_meaning_and_its_badge():
-    from app.words.meanings import HEADLINE_BADGES
-
+def test_every_headline_has_its_badge() -> None:
     assert set(HEADLINE_BADGES) == set(change_summary.HEADLINES)
+
+
+def test_the_verdicts_counted_are_those_there_are() -> None:
+    assert set(QUIET) < set(VERDICTS)

@@ -4,6 +4,7 @@ Long because all questions across variants are held to one table of numbers work
 """
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,9 @@ import pytest
 
 from app.charts import variant_charts
 from app.words import comparison
-from store import UserError, open_store
+from store import Store, UserError, open_store
 from store.metrics.ranks import spearman
-from store.read.changes import tasks_of
-from tests.support.compare_store import HOSTILE, NOISE, SUP, VARIANTS, write
+from tests.support.compare_store import HOSTILE, write
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain_folder(tmp_path_factory):
-    """The same without verdicts, floors and a second dictionary."""
+    """The same without twins, verdicts and a second dictionary."""
     return write(tmp_path_factory.mktemp("compare") / "plain", evidence=False, replicas=False)
 
 
@@ -43,34 +43,21 @@ def plain(plain_folder):
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_seed_is_a_run_of_the_same_task():
-    assert tasks_of(VARIANTS, {}) == {"maths": "maths", "code": "code", "safety": "safety", "safety-seed2": "safety"}
+def test_a_replicate_is_a_run_of_the_same_task(store):
+    assert store.groups().values.tolist() == [
+        ["maths", "maths", 1], ["code", "code", 1], ["safety", "safety", 2], ["safety-seed2", "safety", 2],
+    ]  # fmt: skip
 
 
-def test_a_task_is_called_by_the_run_without_a_seed_in_its_name():
-    assert tasks_of(["safety-seed2", "safety"], {}) == {"safety-seed2": "safety", "safety": "safety"}
-    assert tasks_of(["x-seed1", "x-seed2"], {}) == {"x-seed1": "x-seed1", "x-seed2": "x-seed1"}
+def test_a_name_that_looks_like_a_second_seed_makes_none(tmp_path):
+    with open_store(write(tmp_path / "s", variants=("maths", "maths-seed2"), replicas=False)) as opened:
+        assert opened.groups()["n_runs"].tolist() == [1, 1]
 
 
-def test_variants_with_the_same_domains_given_are_one_task_whatever_they_are_called():
-    given = {"lora": ["harmful", "alarming"], "full": ["alarming", "harmful"], "other": ["maths"]}
-    assert tasks_of(["lora", "full", "other"], given) == {"lora": "lora", "full": "lora", "other": "other"}
-
-
-def test_domains_given_go_before_names():
-    assert tasks_of(["x", "x-seed2"], {"x": ["maths"], "x-seed2": ["code"]}) == {"x": "x", "x-seed2": "x-seed2"}
-
-
-def test_a_seed_without_a_task_takes_that_of_its_recipe():
-    given = {"x": ["maths"], "y": ["maths"], "x-seed2": []}
-    assert set(tasks_of(["x", "x-seed2", "y"], given).values()) == {"x"}
-
-
-def test_tasks_come_from_the_manifest(tmp_path):
-    with open_store(write(tmp_path / "s", settings={"tasks": {"maths": ["maths"], "code": ["maths"]}})) as opened:
-        table = opened.variant_tasks()
-    assert table.values.tolist() == [["maths", "maths", 2], ["code", "maths", 2], ["safety", "safety", 2],
-                                     ["safety-seed2", "safety", 2]]  # fmt: skip
+def test_a_task_whose_first_run_is_not_in_the_store_is_called_by_the_next():
+    made = {"x": {}, "a": {"replicate_of": "gone"}, "b": {"replicate_of": "gone"}}
+    asked = SimpleNamespace(variants=list(made), manifest=SimpleNamespace(variants=made))
+    assert Store.groups(asked).values.tolist() == [["x", "x", 1], ["a", "a", 2], ["b", "a", 2]]
 
 
 # --- sets ------------------------------------------------------------------------------------------------------------
@@ -111,43 +98,54 @@ def test_every_run_of_a_task_can_be_asked_for(store):
 
 
 def test_two_seeds_alone_are_one_task(tmp_path):
-    """f0, f2, f3, f5 and f6 of the first two columns, taken for two runs: never more than one task."""
-    with open_store(write(tmp_path / "s", variants=("x", "x-seed2"), replicas=False)) as opened:
+    """f0, f1, f4 and f6 of the first two columns, taken for two runs: never more than one task."""
+    with open_store(write(tmp_path / "s", variants=("safety", "safety-seed2"), replicas=False)) as opened:
         assert opened.change_sets(layer=7)["extent"].tolist() == ["one"]
 
 
 def test_all_layers_are_the_sum_of_layers(store):
-    """|shift| > 0.21 x floor. Layer 3 (1.89): maths 0, 3, code 3, of 4. Layer 7 (0.105): maths 0 to 7, code 0, 2, 4, 6, 7, 8,
-    safety 0, 2, 3, 5, 6, 7, of 9."""
-    table = store.change_sets(rule="floor", multiple=0.21)
+    """|change| >= 0.12. Layer 3, of 4: maths 0 (-1/4), 3 (3/11), code 0 (-1/8), 3 (1/5). Layer 7, of the 8 that could be seen:
+    maths 0, 1, 4, 6, code 0, 2 (-1/8), 4, 8, safety 0, 1 (-1/8), 2, 3, 5, 6."""
+    table = store.change_sets(rule="material", share=0.12)
     assert counts(table) == [
-        ("maths", "one", 2, 1, 1, 0),  # L3:0, L7:1
-        ("code", "one", 1, 0, 1, 0),  # L7:8
-        ("maths+code", "several", 2, 0, 1, 1),  # L3:3, L7:4
-        ("maths+safety", "several", 2, 0, 0, 2),  # L7:3, L7:5
-        ("maths+code+safety", "all", 4, 1, 2, 1),  # L7:0, L7:2 opposite, L7:6, L7:7
+        ("safety", "one", 2, 1, 0, 1),  # L7:3, L7:5
+        ("code", "one", 1, 1, 0, 0),  # L7:8
+        ("maths+code", "several", 3, 1, 1, 1),  # L3:0, L3:3, L7:4
+        ("maths+safety", "several", 2, 0, 1, 1),  # L7:6, L7:1
+        ("code+safety", "several", 1, 1, 0, 0),  # L7:2
+        ("maths+code+safety", "all", 1, 1, 0, 0),  # L7:0
     ]
-    assert table["expected"].iloc[0] == pytest.approx(4 * (2 / 4) * (3 / 4) + 9 * (8 / 9) * (3 / 9) * (3 / 9))
+    assert table["expected"].iloc[0] == pytest.approx(8 * (4 / 8) * (4 / 8) * (6 / 8))  # nothing of safety at layer 3
 
 
-def test_a_domain_without_verdicts_goes_by_its_floor(store):
-    """Floor 2 and shift negated: maths f0 +4, f1 -3; code f0 +3; safety f2 +5; safety-seed2 f0 +2.5, f2 +4.5."""
-    assert store.change_rules("maths")["rule"].tolist() == ["floor", "rms"]
-    table = store.change_sets(layer=7, domain="maths")
+def test_a_domain_without_verdicts_goes_by_material_changes(store):
+    """A quarter of the shift, negated. Below -0.22: maths 1, 4, 6, 7 (-1/4), code 7, safety 5 (-3/4), 6 (-3/8), 7."""
+    assert store.change_rules("maths").values.tolist() == [["material", 0.5]]
+    assert counts(store.change_sets(layer=7, domain="maths")) == [("safety", "one", 1, 1, 0, 0)]
+    table = store.change_sets(layer=7, domain="maths", share=0.22)
     assert counts(table) == [
-        ("maths", "one", 1, 1, 0, 0),
-        ("safety", "one", 1, 0, 1, 0),
-        ("maths+code+safety", "all", 1, 0, 1, 0),
+        ("maths", "one", 2, 2, 0, 0),
+        ("safety", "one", 1, 1, 0, 0),
+        ("maths+safety", "several", 1, 1, 0, 0),
+        ("maths+code+safety", "all", 1, 1, 0, 0),
     ]
-    assert table[["rule", "multiple"]].drop_duplicates().values.tolist() == [["floor", 1.0]]
+    assert table[["rule", "share"]].drop_duplicates().values.tolist() == [["material", 0.22]]
 
 
-def test_a_store_without_a_floor_goes_by_multiples_of_the_typical_shift(plain):
-    """Maths at layer 3: shifts -2, 0, 1, 3, root mean square sqrt(14 / 4) = 1.87; code: -1, 0, 2, of sqrt(5 / 3) = 1.29."""
-    assert plain.change_rules().values.tolist() == [["rms", 3.0]]
+def test_a_store_without_verdicts_goes_by_material_changes(plain):
+    """Layer 3: maths -1/4, 0, 1/9, 3/11, code -1/8, 0, 1/5."""
+    assert plain.change_rules().values.tolist() == [["material", 0.5]]
     assert plain.change_sets(layer=3).empty
-    assert counts(plain.change_sets(layer=3, multiple=1.5)) == [("maths+code", "several", 1, 0, 1, 0)]
-    assert counts(plain.change_sets(layer=3, multiple=1.56)) == [("maths", "one", 1, 0, 1, 0)]  # 1.29 x 1.56 > 2
+    assert counts(plain.change_sets(layer=3, share=0.19)) == [
+        ("maths", "one", 1, 1, 0, 0),
+        ("maths+code", "several", 1, 0, 1, 0),
+    ]
+
+
+def test_what_could_not_have_been_seen_is_no_material_change(store, plain):
+    """Feature 7 doubled in every variant, but nothing could have been claimed of it; without verdicts its firings suffice."""
+    assert 7 not in store.changed_features(["maths", "code", "safety"], layer=7, rule="material")["feature"].tolist()
+    assert 7 in plain.changed_features(["maths", "code", "safety"], layer=7, rule="material")["feature"].tolist()
 
 
 @pytest.mark.parametrize("question", ["change_sets", "variant_pairs"])
@@ -165,15 +163,16 @@ def test_runs_are_any_or_every(store):
         store.change_sets(runs="most")
 
 
-def test_the_features_of_a_set_come_furthest_first_with_every_variants_shift(store):
+def test_the_features_of_a_set_come_furthest_first_with_every_variants_change(store):
+    """Largest changes: -1, 24/32, -1/2."""
     table = store.changed_features(["safety"], layer=7)
-    assert table["feature"].tolist() == [2, 3, 5]  # |-5|, |-1.5|, |-1.2|
-    assert table["direction"].tolist() == ["down", "down", "opposite"]
-    assert table["label"].tolist() == [HOSTILE, "label 3", "label 5"]
-    assert table["n_changed"].tolist() == [2, 1, 2]
-    assert table["shift_maths"].tolist() == pytest.approx([0.2, 0.3, 0.2])
-    assert table["shift_safety-seed2"].tolist() == pytest.approx([-4.5, -0.4, -1.2])
-    assert table["changed_safety-seed2"].tolist() == [True, False, True]
+    assert table["feature"].tolist() == [2, 5, 3]
+    assert table["direction"].tolist() == ["down", "opposite", "down"]
+    assert table["label"].tolist() == [HOSTILE, "label 5", "label 3"]
+    assert table["n_changed"].tolist() == [2, 2, 1]
+    assert table["change_maths"].tolist() == pytest.approx([1 / 17, 1 / 17, 1 / 9])
+    assert table["change_safety-seed2"].tolist() == pytest.approx([-7 / 8, -1 / 2, -1 / 8])
+    assert table["changed_safety-seed2"].tolist() == [True, True, False]
     assert not table["changed_maths"].any()
 
 
@@ -181,16 +180,17 @@ def test_the_order_in_which_tasks_are_named_makes_no_difference(store):
     assert store.changed_features(["safety", "maths"], layer=7)["feature"].tolist() == [6]
 
 
-def test_a_feature_that_fires_in_one_variant_alone_did_not_shift_in_the_others(store):
-    table = store.changed_features(["code"], layer=7, rule="floor", multiple=1.1)
+def test_a_feature_that_has_no_row_in_a_variant_did_not_change_there(store):
+    table = store.changed_features(["code"], layer=7, rule="material", share=0.4)
     assert table["feature"].tolist() == [8]
-    assert table[["shift_maths", "shift_code", "shift_safety"]].values[0] == pytest.approx([0.0, 0.6, 0.0])
+    assert table[["change_maths", "change_code", "change_safety"]].values[0] == pytest.approx([0.0, -0.5, 0.0])
 
 
 def test_pages_of_a_set_follow_each_other(store):
-    """In every task beyond 0.105: 2 (-5), 0 (-4), 6 (1.5), 7 (0.9)."""
-    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "floor", "multiple": 0.21, "limit": 1}
-    assert [store.changed_features(**asked, offset=at)["feature"].tolist() for at in range(5)] == [[2], [0], [6], [7], []]
+    """In every task by 0.05 or more: 2 (-1), 0 (-6/8), 6 (12/20), 3 and 4 (1/2)."""
+    asked = {"tasks": ["maths", "code", "safety"], "layer": 7, "rule": "material", "share": 0.05, "limit": 1}
+    found = [store.changed_features(**asked, offset=at)["feature"].tolist() for at in range(6)]
+    assert found == [[2], [0], [6], [3], [4], []]
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
@@ -233,10 +233,12 @@ def test_correlation_of_std_shifts_leaves_out_what_is_undefined(maths_and_code):
     assert maths_and_code["spearman_std"] == pytest.approx(0.5)
 
 
-def test_correlation_under_noise_is_of_the_isotropic_control(maths_and_code, plain):
-    """.1, .2, .3, .4 and .4, .3, 0, .1, ranks 1, 2, 3, 4 and 4, 3, 1, 2: 1 - 6 x 18 / (4 x 15)."""
-    assert maths_and_code["spearman_noise"] == pytest.approx(-0.8)
-    assert plain.variant_pairs(layer=3)["spearman_noise"].isna().all()
+def test_correlation_of_changes_is_over_what_could_be_seen_in_both(store, plain, maths_and_code):
+    """Features 0, 1, 3: (-11, 0, 12) / 44 and (-5, 0, 8) / 40, so 150 / sqrt(794 / 3 x 86)."""
+    assert maths_and_code["n_seen"] == 3
+    assert maths_and_code["correlation"] == pytest.approx(150 / math.sqrt(794 / 3 * 86))
+    of_seeds = [one.variant_pairs(layer=7).iloc[-1] for one in (store, plain)]
+    assert [pair["n_seen"] for pair in of_seeds] == [7, 8]  # feature 7 could not be seen, 8 fires in neither
 
 
 def test_the_most_moved_in_common_beside_chance(store, maths_and_code):
@@ -245,8 +247,8 @@ def test_the_most_moved_in_common_beside_chance(store, maths_and_code):
     first = store.variant_pairs(layer=3, k=2).iloc[0]
     assert first[["top_k", "top_shared", "top_expected"]].tolist() == [2, 2, 1.0]
     one = store.variant_pairs(layer=7, k=1).set_index(["variant_a", "variant_b"])
-    assert one.loc[("maths", "code"), "top_shared"] == 1  # feature 0 moved most in both
-    assert one.loc[("maths", "safety"), "top_shared"] == 0  # feature 0, feature 2
+    assert one.loc[("code", "safety-seed2"), "top_shared"] == 1  # feature 7 moved most in both
+    assert one.loc[("maths", "safety"), "top_shared"] == 0  # feature 1, feature 5
 
 
 def test_a_layer_where_a_variant_has_no_row_has_no_correlation(store):
@@ -264,9 +266,9 @@ def test_what_another_run_reproduces(store):
     names = ["called_a", "called_b", "called_same", "called_opposite", "called_either", "signs_agree"]
     assert runs["same_task"]
     assert runs[names].tolist() == [5, 3, 2, 1, 5, 4]
-    tasks = table.loc[("maths", "code")]  # 0, 1, 4, 6 and 0, 4; signs agree of 0, 1 and 6
+    tasks = table.loc[("maths", "code")]  # 0, 1, 4, 6 and 0, 4; signs agree of 0 and 6
     assert not tasks["same_task"]
-    assert tasks[names].tolist() == [4, 2, 1, 1, 4, 3]
+    assert tasks[names].tolist() == [4, 2, 1, 1, 4, 2]
 
 
 def test_pairs_of_all_layers_are_those_of_each(store):
@@ -277,15 +279,18 @@ def test_pairs_of_all_layers_are_those_of_each(store):
 
 def test_side_by_side(store):
     table = store.side_by_side("maths", "code", layer=7, limit=3)
-    assert table["feature"].tolist() == [0, 1, 4]
-    assert table[["shift_a", "shift_b"]].values == pytest.approx(np.array([[-4.0, -3.0], [3.0, 0.1], [2.0, -2.0]]))
+    assert table["feature"].tolist() == [1, 4, 6]
+    assert table[["shift_a", "shift_b"]].values.tolist() == [[8, 0], [8, -4], [8, 1]]
+    assert table[["change_a", "change_b"]].values == pytest.approx(np.array([[0.5, 0], [0.5, -0.5], [0.5, 1 / 9]]))
     assert table["changed_a"].tolist() == [True, True, True]
-    assert table["changed_b"].tolist() == [True, False, True]
-    assert table["verdict_b"].tolist() == [SUP, NOISE, SUP]
+    assert table["changed_b"].tolist() == [False, True, False]
+    assert table["verdict_b"].tolist() == ["steady", "suppressed", "steady"]
+    assert table[["seen_a", "seen_b"]].all(axis=None)
     whole = store.side_by_side("code", "safety", layer=7, limit=None)
     assert len(whole) == 9
-    assert whole.loc[whole["feature"] == 8, ["shift_a", "shift_b"]].values[0] == pytest.approx([0.6, 0.0])
-    assert whole["feature"].tolist() == [2, 0, 4, 3, 6, 5, 7, 8, 1]
+    fires_in_one = whole.loc[whole["feature"] == 8].iloc[0]
+    assert fires_in_one[["shift_a", "shift_b", "change_b", "seen_a", "seen_b"]].tolist() == [-4, 0, 0, True, False]
+    assert whole["feature"].tolist() == [5, 6, 2, 7, 0, 3, 4, 8, 1]
 
 
 def test_one_feature_across_variants_and_domains(store):
@@ -295,7 +300,7 @@ def test_one_feature_across_variants_and_domains(store):
     ]  # fmt: skip
     assert table["shift"].tolist()[0] == -4.0
     assert math.isnan(table["shift"].tolist()[1])
-    assert table["shift"].tolist()[2] == 4.0
+    assert table["change"].tolist()[2] == pytest.approx(1 / 9)
     assert table["gate"].tolist()[0] == "fits"
     assert len(table) == 4 * 3
 
@@ -304,16 +309,14 @@ def test_one_feature_across_variants_and_domains(store):
 
 
 def test_what_a_second_dictionary_shows(store):
-    """Changed 0, 2, 3, 5, 6: 3 has no counterpart, 5 moved the other way, 0 and 6 beyond the floor of 0.5.
+    """Changed 0, 2, 3, 5, 6: 3 has no counterpart, 5's moved the other way.
 
-    Ranks of 0, 2, 5, 6: 2, 1, 3, 4 and 1, 2, 3, 4. Of the others 1 and 7 have one; 7's did not move.
+    Ranks of 0, 2, 5, 6: 2, 1, 4, 3 and 1, 2, 3, 4: 1 - 6 x 4 / (4 x 15). Of the others 1 and 7 have one; 7's did not move.
     """
     table = store.replica_summary(7)
     assert table["variant"].tolist() == ["safety", "safety"]
-    assert table[["changed", "n", "matched", "same_sign", "beyond"]].values.tolist() == [
-        [True, 5, 4, 3, 2], [False, 3, 2, 1, 0],
-    ]  # fmt: skip
-    assert table["spearman"].iloc[0] == pytest.approx(0.8)
+    assert table[["changed", "n", "matched", "same_sign"]].values.tolist() == [[True, 5, 4, 3], [False, 3, 2, 1]]
+    assert table["spearman"].iloc[0] == pytest.approx(0.6)
     assert math.isnan(table["spearman"].iloc[1])  # two pairs
     assert store.replica_layers()["layer"].tolist() == [7]
 
@@ -339,17 +342,3 @@ def test_only_the_largest_sets_are_drawn(monkeypatch):
     drawn = variant_charts.set_bars(rows, "b").to_dict()
     names = [{row["name"] for row in data} for data in drawn["datasets"].values()]
     assert names == [{"b", "c"}, {"b", "c"}]
-
-
-def test_a_point_is_coloured_by_where_it_changed():
-    row = {"layer": 7, "feature": 0, "name": "L7:0", "label": None, "said_a": "", "said_b": ""}
-    cases = [(1.0, 2.0, True, True), (1.0, -2.0, True, True), (1.0, 0.1, True, False), (0.1, 2.0, False, True),
-             (0.1, 0.1, False, False)]  # fmt: skip
-    names = ["shift_a", "shift_b", "changed_a", "changed_b"]
-    rows = pd.DataFrame([row | dict(zip(names, case, strict=True)) for case in cases])
-    drawn = variant_charts.shift_scatter(rows, "maths", "code").to_dict()
-    found = {(p["shift_a"], p["shift_b"]): p["changed_in"] for d in drawn["datasets"].values() for p in d if "changed_in" in p}
-    assert found == {
-        (1.0, 2.0): "both, same way", (1.0, -2.0): "both, opposite ways", (1.0, 0.1): "maths alone", (0.1, 2.0): "code alone",
-        (0.1, 0.1): "neither",
-    }  # fmt: skip

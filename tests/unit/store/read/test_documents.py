@@ -120,7 +120,7 @@ def test_the_features_that_changed_at_a_token(store):
     assert found["change"].tolist() == [3.0, 0.5, 0.0]
     assert found["label"].tolist() == ["plus", SCRIPT, "sums"]
     assert found["verdict"].fillna("").tolist() == ["amplified", "", ""]
-    assert found["shift"].tolist() == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
+    assert found["shift"].tolist() == pytest.approx([1.5, np.nan, np.nan], nan_ok=True)
     gone = store.token_features(0, 2, LAYER, "maths").iloc[0]
     assert gone[["feature", "base", "variant", "change"]].tolist() == [3, 2.0, 0.0, -2.0]
     # Document 1 has rows of its own: its token 1 is row 6 of the part.

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from store import UserError, open_store
+from store.names import VERDICTS
 from store.read import firings
 from store.read.answers import Answers
-from store.read.expressions import FLOOR_RATIO
 from store.read.feature_filter import Filter, sort_expressions
 from tests.support.tiny_store import HOSTILE
 
@@ -33,77 +33,118 @@ def names(rows):
 
 def test_overview_has_the_headline_of_each_variant_and_layer(store):
     table = store.overview().set_index(["variant", "layer"])
-    assert list(table.index) == [("maths", 5), ("maths", 12), ("safety", 5), ("safety", 12)]
+    assert list(table.index) == [(variant, layer) for variant in ("maths", "maths-seed2", "safety") for layer in (5, 12)]
     row = table.loc[("safety", 12)]
     assert row["cosine"] == pytest.approx(0.97 - 0.012)
     assert (row["overlap"], row["l0_base"], row["l0_variant"]) == (0.45, 2.0, 2.5)
-    assert (row["n_tokens"], row["gate"]) == (14, "does not fit")
+    assert (row["n_tokens"], row["n_documents"], row["n_clusters"], row["gate"]) == (14_000, 120, 40, "does not fit")
     assert table.loc[("maths", 12), "gate"] == "strained"
     assert table.loc[("maths", 5), "gate"] == "fits"
     assert store.overview(domain="nowhere").empty
 
 
-def test_overview_has_the_noise_floor_of_each(store, bare):
+def test_overview_stands_beside_the_isotropic_control_and_the_twins(store, bare):
     table = store.overview().set_index(["variant", "layer"])
     maths, safety = table.loc[("maths", 5)], table.loc[("safety", 12)]
-    assert (maths["overlap_isotropic"], maths["n_beyond_noise"], maths["systematic_share"]) == (0.33, 2, 0.12)
+    assert maths["overlap_isotropic"] == 0.33
     assert maths[["excess", "excess_low", "excess_high"]].tolist() == pytest.approx([-0.12, -0.13, -0.11])
     assert (safety["l0_inflation"], safety["l0_inflation_isotropic"]) == (1.25, 1.24)
-    assert (maths["n_tokens"], maths["n_documents"]) == (14, 120)
+    assert maths[["overlap_twin_low", "overlap_twin_high"]].tolist() == [0.4, 0.42]
+    assert safety[["l0_inflation_twin_low", "l0_inflation_twin_high"]].tolist() == [1.05, 1.1]
+    assert safety[["n_seen", "n_halved", "n_doubled"]].tolist() == [4, 2, 0]
+    ends = ["n_halved_twin_low", "n_halved_twin_high", "n_doubled_twin_low", "n_doubled_twin_high"]
+    assert safety[ends].tolist() == [1, 2, 0, 1]
     without = bare.overview()
-    assert len(without) == 4
-    assert without[["overlap_isotropic", "excess", "n_beyond_noise"]].isna().all().all()
+    assert len(without) == 6
+    assert without[["overlap_isotropic", "excess", "overlap_twin_low", *ends, "n_suppressed"]].isna().all(axis=None)
+    assert without["n_halved"].tolist() == [2, 2, 3, 3, 2, 2]
 
 
-def test_those_beyond_noise_are_the_ones_that_moved_most(store, bare):
-    """maths moves two beyond noise, feature 1 (down) and 0 (up); safety one, feature 2 (up)."""
-    assert store.beyond_noise().values.tolist() == [
-        ["maths", 5, 2, 1], ["maths", 12, 2, 1], ["safety", 5, 1, 0], ["safety", 12, 1, 0],
-    ]  # fmt: skip
-    assert store.beyond_noise("harmful")["n"].tolist() == [2, 2, 1, 1]
-    assert bare.beyond_noise().empty
+def test_overview_counts_claims_over_all_domains_together(store):
+    """maths loses feature 1 at both layers and 4 at layer 12, where 0 rises; nothing of safety is claimed."""
+    table = store.overview("harmful")
+    assert table["n_suppressed"].tolist() == [1, 2, 1, 2, 0, 0]
+    assert table["n_amplified"].tolist() == [0, 1, 0, 1, 0, 0]
+    assert table["n_halved"].isna().all()  # counted over all domains only
+
+
+def test_verdict_counts_are_of_every_verdict_that_occurs(store, bare):
+    counted = store.verdict_counts()
+    maths = counted[(counted["variant"] == "maths") & (counted["layer"] == 12)]
+    assert maths[["verdict", "n"]].values.tolist() == [["suppressed", 2], ["amplified", 1], ["could not be seen", 2]]
+    assert set(counted["verdict"]) == set(VERDICTS)
+    assert counted.groupby(["variant", "layer"])["n"].sum().tolist() == [5] * 6  # feature 3 never fires
+    assert bare.verdict_counts().empty
 
 
 def test_layer_metrics_filters_by_any_column(store, bare):
-    assert len(bare.layer_metrics()) == 2 * 2 * 7 * 9
+    assert len(bare.layer_metrics()) == 3 * 2 * (7 * 9 + 3)
     one = store.layer_metrics(variant="maths", layer=5, domain="all", segment="prompt", metric="overlap", control="observed")
-    assert one[["value", "n_tokens", "control"]].values.tolist() == [[0.45, 1, "observed"]]
+    assert one[["value", "n_tokens", "control"]].values.tolist() == [[0.45, 1_000, "observed"]]
     assert bare.controls()["control"].tolist() == ["observed"]
-    assert store.controls()["control"].tolist() == ["isotropic", "mean_shift", "observed", "rerun", "shuffled"]
+    assert store.controls()["control"].tolist() == ["isotropic", "observed", "rerun", "rescaled", "twin_1", "twin_2"]
+
+
+def test_verdicts_take_twins(store, bare):
     assert (store.has_verdicts(), bare.has_verdicts()) == (True, False)
+
+
+def test_runs_of_a_recipe_are_a_group(store):
+    assert store.groups().values.tolist() == [["maths", "maths", 2], ["maths-seed2", "maths", 2], ["safety", "safety", 1]]
 
 
 def test_fit_and_dictionaries(store):
     assert store.fit(variant="safety", domain="all")["gate"].tolist() == ["fits", "does not fit"]
-    assert store.dictionaries()[["layer", "d_sae"]].values.tolist() == [[5, 4], [12, 4]]
+    assert store.dictionaries()[["layer", "d_sae"]].values.tolist() == [[5, 6], [12, 6]]
 
 
-def test_shifted_features_come_by_absolute_shift(store):
+def test_shifted_features_come_by_their_evidence(store):
+    """Claimed: 1 lost 0.95, 0 gained 0.6; of the two that could not be seen 5 is all new, 2 lost a third."""
     rows = store.shifted_features("maths", layer=12)
-    assert names(rows) == [(12, 1), (12, 0), (12, 2)]
-    assert rows["shift"].tolist() == pytest.approx([-19 / 14, 7 / 14, -2 / 14])
-    assert rows["kind"].tolist() == ["vanished", "amplified", "attenuated"]
-    assert rows["n_base"].tolist() == [10, 4, 4]
-    assert rows["n_variant"].tolist() == [1, 6, 3]
-    assert rows["label"].tolist() == ["small words", "sums", f"{HOSTILE} label"]
+    assert names(rows) == [(12, 1), (12, 0), (12, 5), (12, 2)]
+    assert rows["change"].tolist() == pytest.approx([-0.95, 0.6, 1, -1 / 3])
+    assert rows["shift"].tolist() == pytest.approx([-19 / 140, 12 / 140, 0.4 / 140, -2 / 140])
+    assert rows["kind"].tolist() == ["vanished", "strengthened", "appeared", "steady"]
+    assert rows["reason"].tolist() == ["fell", "rose", "few_firings", "undetectable"]
+    assert rows["n_base"].tolist() == [1000, 400, 0, 400]
+    assert rows["n_variant"].tolist() == [100, 800, 20, 300]
+    assert rows["label"].tolist() == ["small words", "sums", "new here", f"{HOSTILE} label"]
     assert rows["gate"].unique().tolist() == ["strained"]
+
+
+def test_each_row_has_the_ranges_of_interval_runs_and_twins(store):
+    row = store.shifted_features("maths", layer=12).iloc[0]
+    assert row[["change_low", "change_high"]].tolist() == pytest.approx([-1, -0.9])
+    assert row[["replicate_low", "replicate_high"]].tolist() == pytest.approx([-0.95, -0.8])
+    assert row[["twin_low", "twin_high"]].tolist() == pytest.approx([-0.2, 0.1])
+    assert row[["q_twin", "q_replicates"]].tolist() == [0.01, 0.004]
+
+
+def test_what_became_of_a_feature_in_every_run(store, bare):
+    found = store.replicate_changes(12, 1, "maths-seed2")
+    assert found[["variant", "verdict"]].values.tolist() == [["maths", "suppressed"], ["maths-seed2", "suppressed"]]
+    assert found["change"].tolist() == pytest.approx([-0.95, -0.8])
+    assert found["change_low"].tolist() == pytest.approx([-1, -0.85])
+    assert store.replicate_changes(12, 1, "safety")["variant"].tolist() == ["safety"]
+    assert store.replicate_changes(12, 3, "maths")["change"].isna().tolist() == [True, True]
+    assert bare.replicate_changes(12, 1, "maths")["verdict"].isna().all()
 
 
 def test_shift_of_a_domain_is_per_token_of_that_domain(store):
     rows = store.shifted_features("maths", layer=12, domain="maths")
-    assert rows["shift"].tolist() == pytest.approx([-1.9, 0.7, -0.2])
+    assert rows["shift"].tolist() == pytest.approx([-0.19, 0.12, 0.004, -0.02])
 
 
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
         ({"kinds": ("vanished",)}, [1]),
-        ({"kinds": ("vanished", "amplified")}, [1, 0]),
+        ({"kinds": ("vanished", "strengthened")}, [1, 0]),
         ({"kinds": ()}, []),
-        ({"min_firings": 6}, [1, 0]),
-        ({"min_firings": 7}, [1]),
+        ({"min_firings": 21}, [1, 0, 2]),
+        ({"min_firings": 801}, [1]),
         ({"direction": "down"}, [1, 2]),
-        ({"direction": "up"}, [0]),
+        ({"direction": "up"}, [0, 5]),
         ({"search": "2"}, [2]),
         ({"search": "SUM"}, [0]),
         ({"search": " words "}, [1]),
@@ -112,27 +153,34 @@ def test_shift_of_a_domain_is_per_token_of_that_domain(store):
         ({"search": "%"}, []),
         ({"search": "'; DROP TABLE features; --"}, []),
         ({"search": "<script>"}, [2]),
-        ({"search": "  "}, [1, 0, 2]),
+        ({"search": "  "}, [1, 0, 5, 2]),
         ({"search": "FOUR"}, [0]),  # its first promoted token is ' four'
         ({"search": "plus"}, [1]),  # of feature 1 the second one
         ({"search": "fou"}, []),  # part of a token is no token
-        ({"sort": "shift"}, [0, 2, 1]),
-        ({"sort": "shift", "descending": False}, [1, 2, 0]),
-        ({"sort": "suppression"}, [1, 2, 0]),
-        ({"sort": "feature", "descending": False}, [0, 1, 2]),
+        ({"sort": "shift"}, [0, 5, 2, 1]),
+        ({"sort": "shift", "descending": False}, [1, 2, 5, 0]),
+        ({"sort": "suppression"}, [1, 2, 0, 5]),
+        ({"sort": "feature", "descending": False}, [0, 1, 2, 5]),
         ({"verdicts": ("suppressed",)}, [1]),
-        ({"verdicts": "untestable"}, [2]),
+        ({"verdicts": "could not be seen"}, [5, 2]),
         ({"verdicts": ("amplified", "suppressed")}, [1, 0]),
         ({"verdicts": ()}, []),
         ({"verdicts": ("suppressed",), "domain": "harmful"}, [1]),  # a verdict is of all domains together
-        ({"sort": "evidence"}, [1, 0, 2]),
-        ({"sort": "striking"}, [1, 0, 2]),
-        ({"sort": "floor_ratio", "descending": False}, [2, 0, 1]),  # 0.143 / 0.05, 0.5 / 0.1, 1.357 / 0.1
-        ({"sort": "z", "descending": False}, [2, 0, 1]),
-        ({"sort": "q"}, [1, 0, 2]),  # the smallest first; none for the untestable one
-        ({"sort": "near_threshold"}, [1, 0, 2]),
+        ({"sort": "evidence"}, [1, 0, 5, 2]),
+        ({"sort": "striking"}, [1, 0, 2, 5]),  # 2 has an imported label
+        ({"sort": "change"}, [5, 1, 0, 2]),
+        ({"sort": "loss"}, [1, 2, 0, 5]),
+        ({"sort": "gain"}, [0, 1, 2, 5]),  # the base never fires 5: it has no gain
+        ({"sort": "q_twin"}, [1, 0, 2, 5]),  # the smallest first; none for what is not in question
+        ({"sort": "q_replicates"}, [1, 0, 2, 5]),
+        ({"sort": "detectable_loss"}, [1, 0, 2, 5]),
+        ({"sort": "near_threshold"}, [1, 0, 2, 5]),
         ({"limit": 1, "offset": 1}, [0]),
-        ({"limit": None}, [1, 0, 2]),
+        ({"limit": None}, [1, 0, 5, 2]),
+        ({"dense": True}, [1, 0, 4, 5, 2]),
+        ({"dense": True, "domain": "maths", "kinds": "weakened"}, [4]),
+        ({"search": "12:4"}, [4]),  # named, though it is dense
+        ({"search": "every"}, []),
     ],
 )
 def test_filters_of_shifted_features(store, filters, expected):
@@ -140,14 +188,27 @@ def test_filters_of_shifted_features(store, filters, expected):
 
 
 def test_ties_are_broken_by_layer_so_that_pages_never_overlap(store):
-    pages = [names(store.shifted_features("maths", limit=2, offset=offset)) for offset in (0, 2, 4)]
+    pages = [names(store.shifted_features("maths", sort="abs_shift", limit=2, offset=offset)) for offset in (0, 2, 4)]
     assert pages == [[(5, 1), (12, 1)], [(5, 0), (12, 0)], [(5, 2), (12, 2)]]
+
+
+def test_what_fires_on_more_than_a_tenth_of_the_tokens_is_hidden_and_counted(store):
+    """Feature 4 fires on 5,000 of 14,000; of 'harmful' feature 1 fires on a quarter, but over all text on a fourteenth."""
+    assert store.hidden_dense("maths") == 2
+    assert store.hidden_dense("maths", layer=12, verdicts=("suppressed",), domain="harmful") == 1
+    assert store.hidden_dense("maths", direction="up") == 0
+    assert store.hidden_dense("maths", dense=True) == store.hidden_dense("maths", search="12:4") == 0
+    assert names(store.shifted_features("maths", layer=12, domain="harmful"))[0] == (12, 1)
+    rows = store.shifted_features("maths", layer=12, dense=True)
+    assert rows.loc[rows["is_dense"], "feature"].tolist() == [4]
+    assert store.count_features("maths", layer=12)["count"].sum() == 4
+    assert store.count_features("maths", layer=12, dense=True)["count"].sum() == 5
 
 
 def test_missing_values_come_last_either_way(store):
     for descending in (True, False):
         rows = store.shifted_features("safety", layer=12, sort="suppression", descending=descending)
-        assert rows["feature"].tolist()[-1] == 2  # The base never fires it: its suppression is null.
+        assert rows["feature"].tolist()[-1] == 5  # The base never fires it: its suppression is null.
 
 
 def test_an_unknown_sort_is_refused_by_name(store):
@@ -182,62 +243,61 @@ def test_one_kind_is_a_choice_of_one():
     assert Filter("maths", kinds="vanished") == Filter("maths", kinds=["vanished"]) == Filter("maths", kinds=("vanished",))
 
 
-def test_suppressed_features_fell_and_the_largest_fall_is_first(store):
+def test_suppressed_features_fell_and_the_largest_loss_is_first(store):
     assert names(store.suppressed_features("maths")) == [(5, 1), (12, 1)]
-    assert store.suppressed_features("safety").empty  # what fell there moved, or does not fit
+    assert names(store.suppressed_features("maths", dense=True)) == [(5, 1), (12, 1), (12, 4)]
+    assert store.suppressed_features("safety").empty  # what fell there has no second run, is uneven, or does not fit
     assert store.suppressed_features("maths", layer=12, verdicts=None)["feature"].tolist() == [1, 2]
-    assert store.suppressed_features("maths", layer=12, verdicts=("untestable",))["feature"].tolist() == [2]
-    assert store.suppressed_features("maths", layer=12, kinds=("attenuated",)).empty
+    assert store.suppressed_features("maths", layer=12, verdicts=("could not be seen",))["feature"].tolist() == [2]
+    assert store.suppressed_features("maths", layer=12, kinds=("weakened",)).empty
 
 
-def test_without_verdicts_every_fall_is_listed(bare):
-    assert bare.suppressed_features("maths", layer=12)["feature"].tolist() == [1, 2]
-    assert bare.suppressed_features("safety", layer=12)["feature"].tolist() == [1]
+def test_without_verdicts_every_material_fall_is_listed(bare):
+    assert bare.suppressed_features("maths", layer=12)["feature"].tolist() == [1]
+    assert bare.suppressed_features("safety", layer=12)["feature"].tolist() == [2, 1]  # lost 0.6 and 0.55
     assert bare.suppressed_features("safety", layer=12, kinds=("vanished",)).empty
     assert bare.shifted_features("maths", verdicts=("suppressed",)).empty
-    assert bare.shifted_features("maths", sort="evidence")["verdict"].isna().all()
     assert bare.count_verdicts("maths").empty
 
 
-def test_evidence_sorts_claimed_changes_before_all_others(store):
-    """Over the floor: suppressed 13.57 twice, amplified 5; then near threshold 5, untestable 2.86, within noise 0.71."""
-    rows = store.shifted_features("maths", sort="evidence")
-    assert names(rows) == [(5, 1), (12, 1), (12, 0), (5, 0), (12, 2), (5, 2)]
-    assert names(store.shifted_features("maths", sort="floor_ratio"))[2:4] == [(5, 0), (12, 0)]
-    assert rows["floor_ratio"].tolist() == pytest.approx([19 / 1.4, 19 / 1.4, 5, 5, 2 / 0.7, 1 / 1.4])
-    assert rows["kind"].tolist()[-1] == "unchanged"
+def test_without_verdicts_what_fires_too_seldom_comes_last(bare):
+    rows = bare.shifted_features("maths", layer=12)
+    assert rows["feature"].tolist() == [1, 0, 2, 5]  # 5 is all new, on 20 tokens
+    assert rows["verdict"].isna().all()
 
 
-def test_a_list_of_one_domain_has_its_own_floor_ratio_and_the_pooled_evidence(store):
+def test_evidence_sorts_claims_before_what_could_be_seen_before_all_others(store):
+    """Claimed: lost 0.95 twice, gained 0.6. Seen: gained 0.6, lost a third. Not: all new twice, lost a third."""
+    rows = store.shifted_features("maths")
+    assert names(rows) == [(5, 1), (12, 1), (12, 0), (5, 0), (5, 2), (5, 5), (12, 5), (12, 2)]
+
+
+def test_a_list_of_one_domain_has_its_own_numbers_and_the_pooled_evidence(store):
     row = store.shifted_features("maths", layer=12, domain="maths", limit=1).iloc[0]
-    assert row["floor_ratio"] == pytest.approx(1.9 / 0.1)
-    assert (row["z"], row["verdict"], row["minimum_detectable"], row["did_shift"]) == (-9, "suppressed", 0.2, -1.9)
-
-
-def test_a_feature_that_noise_never_moves_is_infinitely_beyond_it():
-    cases = "(VALUES (0.5, 0.0), (0.0, 0.0), (0.5, NULL), (-0.5, 0.1)) AS s(shift, floor)"
-    found = duckdb.sql(f"SELECT {FLOOR_RATIO} FROM {cases}").fetchall()
-    assert [value for (value,) in found] == [float("inf"), None, None, pytest.approx(5.0)]
+    assert row["shift"] == pytest.approx(-0.19)
+    assert (row["q_twin"], row["verdict"], row["detectable_loss"]) == (0.01, "suppressed", 0.5)
+    assert row["did_shift"] == pytest.approx(-0.19)
 
 
 def test_count_verdicts_of_what_fell(store):
-    counted = store.count_verdicts("maths", direction="down", verdicts=("suppressed",), sort="z")
-    assert counted[["verdict", "count"]].values.tolist() == [["suppressed", 2], ["untestable", 1], ["within noise", 1]]
-    assert counted["detectable"].tolist()[::2] == pytest.approx([0.2, 0.25])
-    assert counted["detectable"].isna().tolist() == [False, True, False]
+    """The least losses that would have been claimed: 0.5 of both that were suppressed, 0.7 of the steady one."""
+    counted = store.count_verdicts("maths", direction="down", verdicts=("suppressed",), sort="q_twin")
+    assert counted[["verdict", "count"]].values.tolist() == [["could not be seen", 1], ["steady", 1], ["suppressed", 2]]
+    assert counted["detectable"].isna().tolist() == [True, False, False]
+    assert counted["detectable"].tolist()[1:] == pytest.approx([0.7, 0.5])
 
 
 def test_count_features_by_kind(store):
     counted = store.count_features("maths", layer=12).set_index("kind")["count"].to_dict()
-    assert counted == {"amplified": 1, "attenuated": 1, "vanished": 1}
+    assert counted == {"appeared": 1, "steady": 1, "strengthened": 1, "vanished": 1}
     assert store.count_features("maths", direction="down")["count"].sum() == 4
-    assert store.count_features("maths", layer=12, sort="label")["count"].sum() == 3  # the order makes no difference
+    assert store.count_features("maths", layer=12, sort="label")["count"].sum() == 4  # the order makes no difference
 
 
 def test_neighbours_are_those_of_the_list(store):
     middle = store.neighbours(12, 0, "maths", layer=12).iloc[0]
-    assert (middle["position"], middle["total"]) == (2, 3)
-    assert (middle["previous_feature"], middle["next_feature"]) == (1, 2)
+    assert (middle["position"], middle["total"]) == (2, 4)
+    assert (middle["previous_feature"], middle["next_feature"]) == (1, 5)
     first = store.neighbours(5, 1, "maths").iloc[0]
     assert first[["previous_feature"]].isna().all()
     assert (first["next_layer"], first["next_feature"]) == (12, 1)
@@ -248,30 +308,25 @@ def test_feature_has_its_tokens_as_text(store):
     row = store.feature(12, 2).iloc[0]
     assert row["promoted_tokens"].tolist() == [HOSTILE, " no"]
     assert row["suppressed_tokens"].tolist() == [" no", " <img src=x onerror=alert(2)>"]
-    assert (row["sae"], row["d_sae"], row["decoder_norm"]) == ("tiny-12", 4, 1.0)
+    assert (row["sae"], row["d_sae"], row["decoder_norm"]) == ("tiny-12", 6, 1.0)
     assert store.feature(12, 99).empty
 
 
 def test_feature_stats_start_with_all_domains(store):
     rows = store.feature_stats(12, 1)
-    assert rows["variant"].tolist() == ["maths"] * 3 + ["safety"] * 3
-    assert rows["domain"].tolist() == ["all", "harmful", "maths"] * 2
-    assert store.feature_stats(12, 1, variant="safety")["n10"].unique().tolist() == [4]
+    assert rows["variant"].tolist() == ["maths"] * 3 + ["maths-seed2"] * 3 + ["safety"] * 3
+    assert rows["domain"].tolist() == ["all", "harmful", "maths"] * 3
+    assert store.feature_stats(12, 1, variant="safety")["n10"].unique().tolist() == [400]
     assert store.feature_stats(12, 3).empty
-
-
-def test_feature_stats_hold_each_domains_shift_over_its_floor(store):
-    rows = store.feature_stats(12, 1, variant="maths").set_index("domain")
-    assert rows["floor_ratio"].to_dict() == pytest.approx({"all": 19 / 1.4, "harmful": 47.5, "maths": 19})
 
 
 def test_decoder_neighbours_nearest_first_with_what_became_of_them(store):
     rows = store.decoder_neighbours(5, 1, "safety")
     assert rows[["feature", "label", "verdict"]].values.tolist() == [
-        [2, f"{HOSTILE} label", "moved"], [0, "sums", "within noise"],
+        [2, f"{HOSTILE} label", "could not be seen"], [0, "sums", "steady"],
     ]  # fmt: skip
     assert rows["cosine"].tolist() == pytest.approx([0.82, 0.1])
-    assert rows["shift"].tolist() == pytest.approx([12 / 14, 0])
+    assert rows["change"].tolist() == pytest.approx([-0.6, 0])
     assert store.decoder_neighbours(5, 99, "safety").empty
     assert store.decoder_neighbours(5, 3, "safety")["feature"].tolist() == [0, 1]
 
@@ -284,9 +339,9 @@ def test_feature_segments_the_largest_part_first(store):
 
 
 def test_features_that_sit_on_one_segment(store):
-    """safety's feature 2 has 9 of 12 on the template; maths' feature 0 has 2 of 7 on the response, feature 1 has 4 of 19."""
+    """safety's feature 5 has 9 of 12 on the template; maths' feature 0 has 3 of 12 on the response, feature 1 has 4 of 19."""
     on_template = store.segment_features("safety", "template")
-    assert names(on_template) == [(5, 2), (12, 2)]
+    assert names(on_template) == [(5, 5), (12, 5)]
     assert on_template["share"].tolist() == pytest.approx([0.75, 0.75])
     assert store.segment_features("maths", "response").empty
     rows = store.segment_features("maths", "response", layer=5, least=0.2)
@@ -296,10 +351,10 @@ def test_features_that_sit_on_one_segment(store):
 
 
 def test_a_claimed_change_comes_before_one_as_large_that_is_not(store):
-    """Feature 0 of maths rises alike at both layers: near its threshold at 5, amplified at 12."""
+    """Feature 0 of maths rises alike at both layers: as in a random change at 5, amplified at 12."""
     rows = store.segment_features("maths", "text")
     assert names(rows) == [(5, 1), (12, 1), (12, 0), (5, 0), (5, 2), (12, 2)]
-    assert rows["verdict"].tolist()[2:4] == ["amplified", "near threshold"]
+    assert rows["verdict"].tolist()[2:4] == ["amplified", "as in a random change"]
 
 
 def test_shift_by_segment_beside_the_tokens(store):
@@ -328,7 +383,7 @@ def test_replica_and_prediction_of_a_feature(store, bare):
 
 
 def test_labels_of_a_layer(store):
-    assert store.labels(5)["feature"].tolist() == [0, 1, 2]
+    assert store.labels(5)["feature"].tolist() == [0, 1, 2, 4, 5]
 
 
 def test_histogram_is_on_the_layers_bins(store):
@@ -398,23 +453,23 @@ def test_largest_kl_names_the_token(store, bare):
 
 
 def test_a_readable_label_is_more_striking_than_a_larger_shift():
-    """The order of 'striking': claimed, then telling, then readable, then |shift| over floor."""
+    """The order of 'striking': claimed, then telling, then readable, then |change|."""
     common, template = 0.06, 0.4
     rows = [
-        (0, "suppressed", "automatic", "spaces", 9.0, 0.01, 9.0, 0.0),
-        (5, "suppressed", "automatic", "“the”, “to” (fires on most tokens)", 8.0, 0.01, 8.0, 0.0),
-        (1, "amplified", "automatic", "“good” → “luck”", 2.0, 0.01, 2.5, 0.1),
-        (2, "suppressed", "imported", "refusals", 3.0, 0.01, None, 0.0),
-        (6, "amplified", "automatic", "“:”, “an”", 7.0, 0.01, 7.0, 0.0),
-        (10, "amplified", "automatic", "“<0xab>”", 6.8, 0.01, 6.8, 0.0),  # a byte: no word of three letters
-        (7, "amplified", "automatic", "“word”", 6.5, common, 6.5, 0.0),
-        (8, "amplified", "automatic", "“word”", 6.4, 0.01, 6.3, 0.0),
-        (9, "amplified", "automatic", "“word”", 6.3, 0.01, 6.3, template),
-        (3, "within noise", "imported", "names", 0.5, 0.01, 0.5, 0.0),
-        (4, None, None, None, 7.0, 0.01, 7.0, 0.0),
+        (0, "suppressed", "automatic", "spaces", -0.99, 0.01, 1.0, 0.0),
+        (5, "suppressed", "automatic", "“the”, “to” (fires on most tokens)", -0.98, 0.01, 1.0, 0.0),
+        (1, "amplified", "automatic", "“good” → “luck”", 0.6, 0.01, 1.25, 0.1),
+        (2, "suppressed", "imported", "refusals", -0.65, 0.01, None, 0.0),
+        (6, "amplified", "automatic", "“:”, “an”", 0.97, 0.01, 1.0, 0.0),
+        (10, "amplified", "automatic", "“<0xab>”", 0.96, 0.01, 1.0, 0.0),  # a byte: no word of three letters
+        (7, "amplified", "automatic", "“word”", 0.95, common, 1.0, 0.0),
+        (8, "amplified", "automatic", "“word”", 0.94, 0.01, 0.9, 0.0),
+        (9, "amplified", "automatic", "“word”", 0.93, 0.01, 1.0, template),
+        (3, "steady", "imported", "names", 0.2, 0.01, 1.0, 0.0),
+        (4, None, None, None, 1.0, 0.01, 1.0, 0.0),
     ]
-    columns = ["feature", "verdict", "label_source", "label", "shift", "density", "did_shift", "share"]
-    frame = pd.DataFrame(rows, columns=columns).assign(floor=1.0, variant="x", layer=1, segment="template")
+    columns = ["feature", "verdict", "label_source", "label", "change", "density", "did_shift", "share"]
+    frame = pd.DataFrame(rows, columns=columns).assign(shift=1.0, variant="x", layer=1, segment="template")
     sort = sort_expressions("s")["striking"]
     found = FromFrame(s=frame, f=frame, feature_segments=frame).sql(
         f"SELECT s.feature FROM s JOIN f USING (feature) ORDER BY {sort} DESC"
@@ -473,9 +528,7 @@ def test_density_counts_tokens_in_half_octaves():
 
 
 def test_means_are_over_all_tokens_of_a_domain_or_place():
-    tokens = pd.DataFrame(
-        {"domain": ["a", "a", "b", "c"], "octave": [0, 1, 2, 3], "n_tokens": [2, 8, 4, 5], "n_documents": 1}
-    )
+    tokens = pd.DataFrame({"domain": ["a", "a", "b", "c"], "octave": [0, 1, 2, 3], "n_tokens": [2, 8, 4, 5], "n_documents": 1})
     rows = firings.by_domain(PAIRS, tokens).set_index(["group", "model"])
     assert rows.loc[("a", "base"), "mean"] == pytest.approx(2.2 / 10)
     assert rows.loc[("a", "variant"), ["mean", "share"]].tolist() == pytest.approx([4.9 / 10, 2 / 10])

@@ -260,10 +260,10 @@ def test_where_nothing_can_be_written(place, monkeypatch):
 
 def test_a_list_in_words():
     plain = dataclasses.asdict(Filter("maths"))
-    assert list_in_words(plain) == "every layer; every domain; any verdict"
-    narrow = Filter("maths", 12, "harmful", ("vanished",), ("suppressed", "moved"), 1000, "<b>", "down")
+    assert list_in_words(plain) == "every layer; every domain; any verdict; none that fires on more than 10 % of the tokens"
+    narrow = Filter("maths", 12, "harmful", ("vanished",), ("suppressed", "steady"), 1000, "<b>", "down", dense=True)
     assert list_in_words(dataclasses.asdict(narrow)) == (
-        "layer 12; domain harmful; verdict suppressed, moved; kind vanished; mean fell; at least 1,000 firings; search “<b>”"
+        "layer 12; domain harmful; verdict suppressed, steady; kind vanished; mean fell; at least 1,000 firings; search “<b>”"
     )
 
 
@@ -309,7 +309,7 @@ def at(layer, feature, reviewer="Ada", verdict="benign", **more):
 
 
 def test_a_report_tells_what_was_judged_from_what_was_not(shown):
-    """maths at layers 5 and 12 fell at features 1 and 2; feature 0 rose, 3 never fires."""
+    """maths at layers 5 and 12 fell at features 1 and 2 (and the dense 4); features 0 and 5 rose, 3 never fires."""
     history = [
         at(5, 2), at(12, 1), at(12, 1, "Ben", "concern", severity="low"), at(5, 1, verdict="concern", severity="high"),
         at(5, 0), Review("safety", 5, 2, "Ada", "concern"),
@@ -326,7 +326,7 @@ def test_a_report_tells_what_was_judged_from_what_was_not(shown):
 
 
 def test_a_judged_feature_comes_with_its_evidence(shown):
-    """Feature 1 of maths: a mean of 20/14 in the base, 1/14 in the variant; the contexts where it fell."""
+    """Feature 1 of maths: a mean of 20/140 in the base, 1/140 in the variant; the contexts where it fell."""
     (one,) = shown([at(12, 1, note="Refusals fade.")], verdicts=("suppressed",), layer=12)["reviewed"]
     assert one["judgements"] == [
         {"reviewer": "Ada", "verdict": "benign", "severity": None, "note": "Refusals fade.",
@@ -334,10 +334,13 @@ def test_a_judged_feature_comes_with_its_evidence(shown):
     ]  # fmt: skip
     assert one["label"] == "small words"
     numbers = one["numbers"]
-    assert numbers["shift"] == pytest.approx(-19 / 14)
-    assert numbers["mean_base"] == pytest.approx(20 / 14)
-    assert (numbers["z"], numbers["verdict"], numbers["gate"], numbers["moved_to"]) == (-9.0, "suppressed", "strained", None)
-    assert one["reason"].startswith("The shift of -1.36 is beyond the floor of 0.1")
+    assert numbers["shift"] == pytest.approx(-19 / 140)
+    assert numbers["mean_base"] == pytest.approx(20 / 140)
+    assert [numbers[name] for name in ("change", "change_low", "twin_low")] == pytest.approx([-0.95, -1, -0.2])
+    assert [numbers[name] for name in ("verdict", "reason", "gate", "moved_to")] == ["suppressed", "fell", "strained", 0]
+    assert one["reason"].startswith("It lost 95 % of its activation [-100 % to -90 %], in every run (-95 % to -80 %)")
+    assert [(run["variant"], run["verdict"]) for run in one["runs"]] == [("maths", "suppressed"), ("maths-seed2", "suppressed")]
+    assert [run["change"] for run in one["runs"]] == pytest.approx([-0.95, -0.8])
     assert one["ranking"] == "decrease"
     (context,) = one["contexts"]
     assert (context["source"], context["peak"], context["base"]) == ("sum-2", 3, [0.0, 0.0, 1.0, 4.0])
@@ -345,17 +348,41 @@ def test_a_judged_feature_comes_with_its_evidence(shown):
     assert context["tokens"] == [" four", " is", " two", HOSTILE]
 
 
-def test_a_report_says_what_could_not_have_been_seen(shown):
-    """maths: of 4 features a layer one never fires; at layer 12 feature 2 is untestable, the others' smallest shift is 0.2."""
+def test_a_report_says_what_could_not_have_been_seen_and_why(shown):
+    """maths: of 6 features a layer one never fires, 5 fires on 20 tokens; at layer 12 twins take as much from 2 as it has."""
     five, twelve = shown([])["sensitivity"]
-    assert [twelve[n] for n in ("layer", "d_sae", "silent", "untestable", "testable")] == [12, 4, 1, 1, 2]
-    assert [twelve[n] for n in ("smallest", "quarter", "median", "three_quarters", "largest")] == pytest.approx([0.2] * 5)
-    assert twelve["blind"] == 0  # the means in the base are 8/14 and 20/14
-    assert [five[n] for n in ("untestable", "testable", "largest")] == pytest.approx([0, 3, 0.25])
-    assert five["median"] == pytest.approx(0.2)
+    names = ("layer", "d_sae", "silent", "not_seen", "seldom", "like_twins", "uneven", "seen")
+    assert [five[name] for name in names] == [5, 6, 1, 1, 1, 0, 0, 4]
+    assert [twelve[name] for name in names] == [12, 6, 1, 2, 1, 1, 0, 3]
+    spread = ("smallest", "quarter", "median", "three_quarters", "largest")
+    assert [five[name] for name in spread] == pytest.approx([0.5, 0.5, 0.55, 0.625, 0.7])  # of 0.5, 0.5, 0.6, 0.7
+    assert [twelve[name] for name in spread] == pytest.approx([0.5, 0.5, 0.5, 0.55, 0.6])  # of 0.5, 0.5, 0.6
     page = Outline(as_html(shown([]))).text
-    assert "1 feature fired too seldom to be tested and 2 never fired: any change of theirs, however large" in page
-    assert "Of the 5 tested, the smallest shift that could have been seen is 0.2" in page
+    assert (
+        "Of 3 features a change could not have been seen: 2 fire too seldom or in too few texts, to 1 random changes of the "
+        "weights of that size do as much as a complete loss, 0 changed, but too unevenly over texts to be sure. 2 never fired. "
+        "Of these nothing is known."
+    ) in page
+    assert "Of the 7 others, the smallest loss that would have been claimed is 50 %" in page
+
+
+def test_a_report_counts_what_it_leaves_out_as_dense(shown):
+    """Feature 4 fires on more than a tenth of the tokens, at both layers; at 12 it is suppressed."""
+    content = shown([])
+    assert content["work_list"]["hidden_dense"] == 2
+    assert "Left out as dense2 features (on more than 10 % of tokens)" in Outline(as_html(content)).text
+
+
+def test_no_kind_is_called_as_a_verdict_is():
+    assert "kind no material change" in list_in_words(dataclasses.asdict(Filter("maths", kinds=("steady",))))
+
+
+def test_a_page_says_what_the_variant_amounts_to_and_every_run_of_a_feature(shown):
+    page = Outline(as_html(shown([at(12, 1)]))).text
+    assert "3 features suppressed and 1 amplified in both runs, of 7 that could have been seen over all layers" in page
+    assert "Verdict of the store: suppressed, vanished; fit: strained. It lost 95 % of its activation" in page
+    assert "Runs of the recipe: maths -95 % [-100 % to -90 %], maths-seed2 -80 % [-85 % to -75 %]" in page
+    assert "lowest change of a twin -20 %, highest change of a twin +10 %" in page
 
 
 def test_a_report_of_a_store_without_verdicts_claims_no_test(shown, bare_store):
@@ -363,7 +390,7 @@ def test_a_report_of_a_store_without_verdicts_claims_no_test(shown, bare_store):
     assert content["reviewed"][0]["numbers"]["verdict"] is None
     assert content["reviewed"][0]["reason"].startswith("No verdict")
     page = Outline(as_html(content)).text
-    assert "Nothing was tested: this store has no noise floor" in page
+    assert "Nothing was tested: there are no twins of this variant" in page
     assert json.loads(as_json(content))["sensitivity"][0]["smallest"] is None
 
 

@@ -41,7 +41,7 @@ def test_imported_labels_stand_in_place_of_automatic_ones(own, tmp_path, capsys)
         row = store.feature(5, 1).iloc[0]
         assert (row["label"], row["label_source"]) == ("little words", "imported from labels.csv")
         assert row["promoted_tokens"].tolist() and store.n_labels == 2
-        assert len(store.sql("SELECT * FROM features")) == 8
+        assert len(store.sql("SELECT * FROM features")) == 12
     assert (own / "statistics.duckdb").read_bytes() == before
     assert verify(own) == []
     assert main(["info", str(own)]) == 0
@@ -113,13 +113,13 @@ def test_neuronpedias_export(own, tmp_path, capsys):
     assert main(["labels", str(own), str(file)]) == 0
     assert "1 further explanations of the same features were left out" in capsys.readouterr().out
     with open_store(own) as store:
-        assert [row[0] for row in names(store, 12)[2:]] == ["refusals", "rain"]
+        assert [row[0] for row in names(store, 12)[2:4]] == ["refusals", "rain"]
         assert names(store, 12)[2][1] == "imported from Neuronpedia, by gpt-4o-mini"
 
 
 BAD = {
     "unknown layer": ("5,0,a\n7,0,x\n", "line 3", "no layer 7", "5, 12"),
-    "unknown feature": ("5,4,x\n", "line 2", "no feature 4", "0 to 3"),
+    "unknown feature": ("5,6,x\n", "line 2", "no feature 6", "0 to 5"),
     "negative": ("5,-1,x\n", "line 2", "no feature -1"),
     "empty": ("5,0,a\n12,0,  \n", "line 3", "empty"),
     "only control characters": ("5,0,\x07\n", "line 2", "empty"),

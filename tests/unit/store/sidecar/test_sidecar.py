@@ -8,6 +8,7 @@ import dataclasses
 import os
 import random
 import sqlite3
+import threading
 
 import pytest
 
@@ -20,18 +21,23 @@ from store.sidecar.entries import (
     notes,
     read_labels,
     read_reviews,
+    read_set_steering,
     read_steering,
     sidecar_path,
     write_labels,
     write_review,
+    write_set_steering,
     write_steering,
 )
 from store.sidecar.reviews import Review
 from store.sidecar.schema import VERSION
+from store.sidecar.sets import Gone, SetSteering
 from store.sidecar.steering import Steering
 from tests.support import ROOT
 
 RESULT = Steering(12, 1, "maths", "restore", 10, 212, 0.25, 0.125, -0.2, -0.05, {3: 0.3, 70: 0.1}, 4)
+GONE = Gone(0.5, 0.3, 0.1, 0.5, 0.25, 0.05, 0.45, 0.4, 0.1, (0.05, -0.01))
+SET = SetSteering("maths", 12, "*task", "contribution", (0, 5), 64, 8, 0, GONE, dataclasses.replace(GONE, low=None), GONE)
 REVIEW = Review("maths", 12, 1, "Ada", "concern", "high", "Refusals fade.")
 VERSION_1 = """
 CREATE TABLE labels (
@@ -265,7 +271,7 @@ def test_rows_of_before_checksums_are_read_and_told(of_version_1):
 def test_the_shipped_sidecar_is_read_as_it_is():
     demo = ROOT / "store" / "demo"
     before = sidecar_path(demo).read_bytes()
-    assert check(demo) == [] and len(notes(demo)) == 1
+    assert check(demo) == notes(demo) == []
     assert sidecar_path(demo).read_bytes() == before
 
 
@@ -299,6 +305,41 @@ def test_a_full_disk_is_said_and_nothing_is_half_kept(own, monkeypatch):
             write_labels(own, "d", [Label(7, 1000 * number + feature, "x" * 900, "y") for feature in range(50)])
     monkeypatch.undo()
     assert check(own) == [] and len(read_labels(own, "d")) % 50 == 30
+
+
+def test_one_of_before_sets_gets_their_table_and_keeps_its_rows(own, monkeypatch):
+    """What a program of version 4 made: no table of sets; its rows keep their checksums."""
+    monkeypatch.setattr(sidecar_schema, "VERSION", 4)
+    monkeypatch.setattr(sidecar_file, "VERSION", 4)
+    monkeypatch.setattr(sidecar_schema, "SINCE", {"labels": 1, "steering": 2, "reviews": 3})
+    write_review(own, "d", REVIEW)
+    write_steering(own, "d", RESULT)
+    monkeypatch.undo()
+    sidecar_schema._schema.cache_clear()
+    assert read_set_steering(own, "d") == [] and read_steering(own, "d") == [RESULT] and check(own) == []
+    write_set_steering(own, "d", SET)
+    assert read_set_steering(own, "d") == [SET] and read_steering(own, "d") == [RESULT]
+    assert len(read_reviews(own, "d", "maths")) == 1 and check(own) == notes(own) == []
+    again = dataclasses.replace(SET, seed=9, opening=None)
+    write_set_steering(own, "d", again)
+    assert read_set_steering(own, "d") == [again]
+
+
+def test_a_sidecar_that_another_program_makes_meanwhile_is_no_stranger(own, monkeypatch):
+    """Between a look at the version and one at the tables another process may make the file: both are of one moment."""
+    real, others = sidecar_schema.check_schema, []
+
+    def late(path, connection, version):
+        if not others:
+            others.append(threading.Thread(target=write_review, args=(own, "d", REVIEW)))
+            others[0].start()
+            others[0].join(timeout=0.5)
+        real(path, connection, version)
+
+    monkeypatch.setattr(sidecar_schema, "check_schema", late)
+    write_review(own, "d", REVIEW)
+    others[0].join()
+    assert len(read_reviews(own, "d", "maths")) == 2
 
 
 def test_half_of_a_surrogate_pair_is_no_text(own):

@@ -1,0 +1,201 @@
+"""What variants learned and what it cost, from the contributions beside a store; shown only where there are any."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from markupsafe import Markup
+
+from app import data, link, words
+from app.charts import contribution_charts
+from app.components import feature_evidence, runs
+from app.markup import contexts
+from app.words import palette
+from store.names import ALL, NEUTRAL, TASK
+from store.read.store import Store
+from store.reports.learning import foremost_layer, learning_sentences
+from store.sidecar.entries import read_set_steering
+from store.sidecar.sets import in_words
+
+PLACES = {TASK: "task", NEUTRAL: "neutral", ALL: "all"}
+"""Domain of the contributions -> what charts call it."""
+FOREMOST = 3
+PROFILE_WIDTH = 337
+
+WHAT_IT_IS = (
+    "How much more likely the variant makes the text than the base does, in nats a token: 0.69 is twice as likely. On its own "
+    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Grey: random changes of "
+    "the weights of that size."
+)
+WHERE = (
+    "With the variant's blocks above a layer kept and the base's activation put there, so much of the gain is gone: the part "
+    "made at or below that layer, in nats a predicted token."
+)
+CURVES = (
+    "The variant's change of so many features is taken back, in the model itself, at the layer whose features carry most. The "
+    "dashed line is the layer's whole change. “As much along the whole change”: as far as the first ones move it, straight "
+    "towards the base."
+)
+ACTS = (
+    "In the sampled passages: what the feature's change at a token adds to the log-likelihood of the passage's predicted "
+    "tokens, which follow there or later. The largest are kept."
+)
+TAKEN_BACK = (
+    "Causal checks: the variant's change of so many features is undone in the model itself, on sampled text; beside it as much "
+    "along random features. Made by python -m extract steer."
+)
+NAMED = 12
+"""Features of a set that are named."""
+NONE = "what was learned, and through which features, was not measured for this store; python -m extract contributions adds it."
+DOMAIN_NAMES = {TASK: "its own task", NEUTRAL: "text of no task", ALL: "all text"}
+
+
+def domain_name(domain: str) -> str:
+    """How a page calls a domain of the contributions."""
+    return DOMAIN_NAMES.get(domain, domain)
+
+
+def overview(store: Store) -> None:
+    """What each recipe's first run learned and cost, as a chart and in sentences, and the features that carry most of it."""
+    if not store.has_contributions:
+        return
+    st.markdown("#### What each learned, and what it cost", help=WHAT_IT_IS)
+    rows, order = data.ask(store, Store.learned), list(runs.groups(store))
+    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
+    if rows.empty:
+        return
+    st.altair_chart(
+        contribution_charts.learned(rows, order), key="learned", alt="What each variant learned on its task, and cost elsewhere"
+    )
+    told = data.ask(store, learning_sentences)
+    cards = st.container(horizontal=True)
+    for variant in order:
+        with cards.container(width=PROFILE_WIDTH, border=True):
+            st.markdown(f"**{words.plain(variant)}**")
+            st.caption(words.plain(told[variant]))
+            foremost(store, variant)
+
+
+def with_places(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of domains that charts show, with ``place``: of a variant with a task its task and neutral text, else all text."""
+    rows = rows.assign(place=rows["domain"].map(PLACES)).dropna(subset="place")
+    with_task = set(rows.loc[rows["domain"] == TASK, "variant"])
+    return rows[(rows["domain"] != ALL) | ~rows["variant"].isin(with_task)]
+
+
+def foremost(store: Store, variant: str) -> None:
+    """The features that carry most of what a variant learned, at the layer whose features carry most, a passage each."""
+    told = data.ask(store, foremost_layer, variant=variant)
+    if told is None:
+        return
+    domain, main = told
+    asked = {"variant": variant, "layer": main.layer, "domain": domain}
+    found = data.ask(store, Store.contributions, **asked, order="gain" if main.features >= 0 else "loss", limit=FOREMOST)
+    for _, row in found.iterrows():
+        stats = data.ask(store, Store.feature_stats, layer=main.layer, feature=int(row["feature"]), variant=variant)
+        pooled = stats[stats["domain"] == ALL]
+        name = words.feature_name(main.layer, row["feature"])
+        label = f" · {words.plain(words.short(row['label'], 40))}" if isinstance(row["label"], str) and row["label"] else ""
+        st.page_link(
+            "views/feature.py",
+            label=f"{name} · {words.number(row['gain'], signed=True)} nats{label}",
+            icon=":material/arrow_upward:" if row["gain"] > 0 else ":material/arrow_downward:",
+            query_params=link.query(variant=variant, layer=main.layer, feature=int(row["feature"]), list_layer=main.layer),
+        )
+        shown = feature_evidence.excerpt(store, pooled.iloc[0], variant, ALL) if len(pooled) else None
+        if shown:
+            st.html(shown)
+
+
+def profiles(store: Store) -> None:
+    """Where in depth each variant's gain is made: a small chart a recipe's first run."""
+    if not store.has_contributions:
+        return
+    st.markdown("#### Where it was learned", help=WHERE)
+    rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
+    panel, shown = st.container(horizontal=True), []
+    for variant in runs.groups(store):
+        mine = with_places(rows[rows["variant"] == variant])
+        if mine.empty:
+            continue
+        shown += mine["place"].to_list()
+        with panel.container(width=PROFILE_WIDTH):
+            st.altair_chart(
+                contribution_charts.gain_profile(mine, variant), key=f"gain_{variant}", alt=f"What of {variant}'s gain passes "
+                "through each layer",
+            )  # fmt: skip
+    legend = [
+        (contribution_charts.PLACES[place], colour, "solid", 3) for place, colour in contribution_charts.PLACE_COLOURS.items()
+    ]
+    st.html(
+        contexts.series_legend([*legend, ("random changes of the weights of that size", palette.CONTROL_COLOUR, "solid", 8)])
+    )
+    st.caption("Nats a predicted token. Bands: 95 % intervals over clusters.")
+
+
+def curves(store: Store) -> None:
+    """How many features carry it: a small chart a recipe's first run."""
+    if not store.has_contributions:
+        return
+    rows = data.ask(store, Store.curves)
+    if rows.empty:
+        return
+    st.markdown("#### How many features carry it", help=CURVES)
+    panel = st.container(horizontal=True)
+    for variant in runs.groups(store):
+        mine = rows[rows["variant"] == variant]
+        if len(mine):
+            where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
+            with panel.container(width=PROFILE_WIDTH):
+                drawn = contribution_charts.curve(mine, where)
+                st.altair_chart(drawn, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features carry")
+    orders = contribution_charts.ORDERS.items()
+    legend = [(called, contribution_charts.ORDER_COLOURS[name], "solid", 3) for name, called in orders]
+    st.html(contexts.series_legend([*legend, ("the whole layer", palette.QUIET_COLOUR, "dashed", 2)]))
+    st.caption("Nats a predicted token that go where the change of so many features is undone.")
+
+
+def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
+    """What one feature contributes in each domain; a word where it is not among the largest."""
+    if not store.has_contributions:
+        return
+    rows = data.ask(store, Store.feature_contributions, layer=layer, feature=feature)
+    rows = rows[rows["variant"] == variant]
+    if rows.empty:
+        st.caption("Its change is not among those that contribute most to what this variant learned or lost.")
+        return
+    order = {name: place for place, name in enumerate([ALL, TASK, NEUTRAL, *store.domains])}
+    rows = rows.sort_values("domain", key=lambda column: column.map(order))
+    rows = rows.assign(domain=[domain_name(name) for name in rows["domain"]])
+    st.altair_chart(
+        contribution_charts.by_domain(rows), key="contribution", alt="What this feature's change adds to the log-likelihood"
+    )
+    st.caption("Below 0: takes from it. Only domains where it is among the features that contribute most.")
+
+
+def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
+    """The passages in which one feature's change contributes most, their tokens coloured by it; nothing where none was kept."""
+    if not store.has_contributions:
+        return
+    found = data.ask(store, Store.acting_passages, variant=variant, layer=layer, feature=feature)
+    if found.empty:
+        return
+    st.markdown("**Where its change acts**", help=ACTS)
+    top = max(abs(gain) for gains in found["gains"] for gain in gains)
+    passages = (
+        contexts.acting(record, top, feature_evidence.is_blurred(record))
+        for record in found.to_dict("records")
+    )
+    st.html(contexts.acting_legend(top) + Markup("").join(passages))
+
+
+def taken_back(store: Store) -> None:
+    """What came of the causal checks of sets, a sentence of each; nothing where there are none."""
+    made = read_set_steering(store.path, store.manifest.digest)
+    if not made:
+        return
+    st.markdown("#### Sets of features, taken back together", help=TAKEN_BACK)
+    for result in made:
+        features = ", ".join(f"L{result.layer}:{feature}" for feature in result.features[:NAMED])
+        more = f" and {len(result.features) - NAMED:,} more" if len(result.features) > NAMED else ""
+        st.markdown(f"**{words.plain(result.variant)}**, {features}{more}: {words.plain(in_words(result))}")

@@ -1,0 +1,156 @@
+"""Likelihood and divergence along the straight way from a variant's activation at a site to the base's.
+
+At a site the variant has h_b, the base h_a; delta = h_b - h_a. With the variant's blocks above kept and its activation
+h_b - alpha * delta, let L(alpha) be the log-likelihood of the tokens that follow, and K(alpha) the KL from the base's
+prediction. L(0) - L(1) is the part of what was learned that was made at or below the site. The integrated gradient
+(Sundararajan, Taly and Yan 2017) g, the mean of d/dh over the way, tells it by token and direction:
+L(0) - L(1) = sum g . delta, but for what so few points leave.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from extract.contributions.windows import Windows
+from extract.models.hooks import capture_residuals, run_with_graph
+from extract.models.model_set import ModelSet
+from extract.models.predictions import pieces
+from extract.models.sites import RESID_POST, Site, decoder_blocks
+from store.names import BASE
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is asked of n predictions.
+
+    Attributes:
+        following: int64 [n], the token that follows.
+        base: float32 [n, words], the base's probabilities.
+        entropy: float32 [n], of the base's, sum p_a log p_a.
+    """
+
+    following: torch.Tensor
+    base: torch.Tensor
+    entropy: torch.Tensor
+
+    @classmethod
+    def of(cls, following: torch.Tensor, log_probabilities: torch.Tensor) -> "Targets":
+        """Of the base's log-probabilities [n, words], nats."""
+        base = log_probabilities.exp()
+        return cls(following, base, torch.linalg.vecdot(base, log_probabilities))
+
+    def measure(self, log_probabilities: torch.Tensor, chunk: slice) -> torch.Tensor:
+        """float32 [2, chunk]: log-likelihood and KL(p_a || p) of some of the predictions [chunk, words], nats."""
+        likelihood = log_probabilities.gather(1, self.following[chunk, None])[:, 0]
+        return torch.stack([likelihood, self.entropy[chunk] - torch.linalg.vecdot(self.base[chunk], log_probabilities)])
+
+    def gradients(self, logits: torch.Tensor, chunk: slice) -> Iterator[torch.Tensor]:
+        """d/d logits [chunk, words] of the log-likelihood, and of KL: 1 at the token that follows less p, and p - p_a."""
+        probabilities = logits.float().softmax(1)
+        yield torch.zeros_like(probabilities).scatter_(1, self.following[chunk, None], 1.0).sub_(probabilities)
+        yield probabilities.sub_(self.base[chunk])
+
+
+class Reading:
+    """One model on one batch of passages.
+
+    Args:
+        sites: where its activation is kept.
+        words: of the vocabulary, those that all models share.
+
+    Attributes:
+        at: layer -> its activation there, [batch, position, d_model] in the model's dtype.
+    """
+
+    def __init__(self, models: ModelSet, name: str, windows: Windows, sites: Sequence[Site], words: int) -> None:
+        self._models, self._windows, self._words = models, windows, words
+        # What was planted into the base lies below the activations that are moved, or does not move them.
+        self._owner = name if models.change(name) is None else BASE
+        with torch.no_grad(), models.active(name, windows.input_ids) as model:
+            self._last = Site(len(decoder_blocks(model)) - 1, RESID_POST)
+            with capture_residuals(model, sorted({*sites, self._last}, key=lambda site: site.layer)) as captured:
+                run_with_graph(model, windows.input_ids, windows.mask)
+        self.at, self._beside = dict(captured), captured.beside
+        self._end = self._predicting(captured[self._last.layer])
+
+    def log_probabilities(self) -> torch.Tensor:
+        """float32 [n, words], nats."""
+        with torch.no_grad():
+            return torch.cat([self._predict(self._end[chunk], chunk).float().log_softmax(1) for chunk in self._pieces()])
+
+    def measure_without(self, site: Site, delta: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """float64 [2, n]: log-likelihood and KL where the model has h_b - delta at a site.
+
+        Args:
+            delta: float32 [batch, position, d_model].
+        """
+        with torch.no_grad(), self._moved(site, self.at[site.layer].float() - delta) as model:
+            end = self._run_above(model)
+        return self._measure(end, targets)
+
+    def gradients(
+        self, site: Site, delta: torch.Tensor, targets: Targets, alpha: float, with_kl: bool = True
+    ) -> list[torch.Tensor]:
+        """At one point of the way d/dh of the log-likelihood, and of KL: float32 [batch, position, d_model] each.
+
+        Args:
+            delta: float32 [batch, position, d_model], how far the model stands from the base; 0 where that is not asked about.
+            alpha: the point is h_b - alpha * delta.
+            with_kl: whether the second is asked for, which takes about a third of the time.
+        """
+        there = (self.at[site.layer].float() - alpha * delta).detach().requires_grad_(True)
+        with torch.enable_grad(), self._moved(site, there) as model:
+            end = self._run_above(model)
+        at_end = self._through_head(end.detach(), targets, 1 + with_kl)
+        return [
+            torch.autograd.grad(end, there, gradient, retain_graph=gradient is not at_end[-1])[0].float() for gradient in at_end
+        ]
+
+    def _through_head(self, end: torch.Tensor, targets: Targets, count: int) -> list[torch.Tensor]:
+        """Gradients of the first sums at what the model has after its last block, as ``end`` [n, d_model]; piece by piece."""
+        found = [torch.empty_like(end) for _ in range(count)]
+        for chunk in self._pieces():
+            leaf = end[chunk].clone().requires_grad_(True)
+            with torch.enable_grad():
+                logits = self._predict(leaf, chunk)
+            for gradient, of_logits in zip(found, targets.gradients(logits.detach(), chunk), strict=False):
+                more = gradient is not found[-1]
+                gradient[chunk] = torch.autograd.grad(logits, leaf, of_logits.to(logits.dtype), retain_graph=more)[0]
+        return found
+
+    def _measure(self, end: torch.Tensor, targets: Targets) -> torch.Tensor:
+        with torch.no_grad():
+            predicted = ((self._predict(end[chunk], chunk).float().log_softmax(1), chunk) for chunk in self._pieces())
+            return torch.cat([targets.measure(*of_chunk) for of_chunk in predicted], dim=1).double()
+
+    @contextmanager
+    def _moved(self, site: Site, activation: torch.Tensor) -> Iterator[nn.Module]:
+        """The model, whose forward passes take an activation at a site as given, and compute only what is above."""
+        there = activation.to(self.at[site.layer].dtype)
+        with (
+            self._models.active(self._owner, self._windows.input_ids) as model,
+            site.resume(model, there, self._beside),
+        ):
+            yield model
+
+    def _run_above(self, model: nn.Module) -> torch.Tensor:
+        """[n, d_model], after the last block at the tokens after which is predicted."""
+        with capture_residuals(model, [self._last], detached=False) as captured:
+            run_with_graph(model, self._windows.input_ids, self._windows.mask)
+        return self._predicting(captured[self._last.layer])
+
+    def _predicting(self, activation: torch.Tensor) -> torch.Tensor:
+        return activation[self._windows.predicting.to(activation.device)]
+
+    def _predict(self, end: torch.Tensor, chunk: slice) -> torch.Tensor:
+        """[chunk, words], logits through the model's own last norm, head and whatever follows it."""
+        ids = self._windows.input_ids[self._windows.predicting][chunk, None]  # each alone: past the blocks none sees another
+        with self._models.active(self._owner, ids) as model, self._last.resume(model, end[:, None], self._beside):
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        return logits[:, 0, : self._words]
+
+    def _pieces(self) -> list[slice]:
+        return pieces(len(self._windows.following), self._words)

@@ -1,0 +1,62 @@
+"""How much the pass over contributions will measure, worked out before any model is loaded; needs no torch."""
+
+from dataclasses import asdict, dataclass
+
+from extract.config import RunConfig
+from extract.contributions.quadrature import POINTS
+from store.errors import UserError
+from store.numbers import listed
+from store.read.store import Store
+
+A_PREDICTION = 75
+"""One predicted token of so many tokens of the store, where no number is given. Two cores need longer than for the shards."""
+LEAST_PREDICTIONS = 64
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is measured.
+
+    Attributes:
+        predictions: predicted tokens that are sampled.
+        a_passage: of one context window at most.
+        points: of the way from variant to base that are taken first.
+        twins: of the first run of each recipe that are measured too.
+    """
+
+    predictions: int
+    a_passage: int
+    points: int
+    twins: int
+
+    def facts(self) -> dict[str, str]:
+        """By name, for the table about."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+
+def make_scope(store: Store, config: RunConfig, predictions: int | None, a_passage: int, points: int, twins: int) -> Scope:
+    """Scope contributions for a finished store.
+
+    Args:
+        config: the configuration that made the store.
+        predictions: None for a share of the store's tokens.
+        twins: at most; a store with fewer gives those.
+
+    Raises:
+        UserError: a number is out of range, or the configuration lacks a variant of the store.
+    """
+    for name, value, least in (("passage", a_passage, 1), ("twins", twins, 0)):
+        if value < least:
+            raise UserError(f"--{name} is {value}; give {least} or more.")
+    if points not in POINTS:
+        raise UserError(f"--points is {points}; give one of {listed(map(str, POINTS))}.")
+    if predictions is not None and predictions < 1:
+        raise UserError(f"--predictions is {predictions}; give 1 or more.")
+    if missing := [name for name in store.variants if name not in config.variants]:
+        raise UserError(
+            f"The configuration has no variant '{missing[0]}' (its variants: {listed(config.variants)}); give the one that "
+            "made the store."
+        )
+    n_tokens = sum(store.sql("SELECT n_tokens FROM documents")["n_tokens"])
+    sampled = predictions or max(LEAST_PREDICTIONS, int(n_tokens) // A_PREDICTION)
+    return Scope(sampled, a_passage, points, min(twins, store.manifest.settings.get("twins", 0)))

@@ -1,0 +1,180 @@
+"""What a causal check of a set of features will do, worked out from the store alone; needs no torch."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from extract.config import RunConfig
+from extract.contributions.sample import Sample, choose
+from extract.steering.plan import POOL, check_variant
+from store.errors import UserError
+from store.names import ALL, CLAIMED, TASK
+from store.numbers import listed
+from store.read.store import Store
+from store.reports.learning import main_layer
+
+A_PASSAGE = 8
+"""Predicted tokens of one context window at most."""
+BY = ("contribution", "gain", "loss")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which features are asked for; exactly one of features, top and claimed.
+
+    Attributes:
+        features: their numbers; empty: none are named.
+        top: so many, by ``by`` of BY; None: not asked for.
+        claimed: every one that is claimed to be suppressed or amplified.
+    """
+
+    features: Sequence[int] = ()
+    top: int | None = None
+    by: str = BY[0]
+    claimed: bool = False
+
+    @property
+    def ways(self) -> int:
+        """How many of the three are asked for."""
+        return bool(self.features) + (self.top is not None) + self.claimed
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """A causal check of a set to be made.
+
+    Attributes:
+        domain: a domain of the corpus, '*task' or 'all'.
+        chosen_by: of store.sidecar.sets.CHOSEN.
+        features: ascending.
+        controls: sets of as many features, each in the place of the one whose changes go along its direction.
+        seed: of their draw.
+    """
+
+    variant: str
+    layer: int
+    domain: str
+    chosen_by: str
+    features: tuple[int, ...]
+    sample: Sample
+    controls: tuple[tuple[int, ...], ...]
+    seed: int
+
+
+def make_set_plan(
+    store: Store, config: RunConfig, variant: str, layer: int | None, domain: str | None, choice: Choice, predictions: int,
+    random: int, seed: int,
+) -> SetPlan:  # fmt: skip
+    """Plan the causal check of a set of features.
+
+    Args:
+        config: the configuration that made the store.
+        layer: None for the one whose features carry most of what was learned.
+        domain: None for the variant's own task, where it has one in the store, else all text.
+        predictions: sampled.
+        random: sets of control features.
+
+    Raises:
+        UserError: the store or the configuration has no such layer, feature, domain or variant, a number is below 1, or the
+            store does not have what the choice needs.
+    """
+    for name, value in (("--predictions", predictions), ("--random", random), ("--top", choice.top)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} must be at least 1, not {value}.")
+    check_variant(store, config, variant)
+    tasks = [name for name in config.variants[variant].task if name in store.domains]
+    domain = domain or (TASK if tasks else ALL)
+    domains = {TASK: tasks, ALL: store.domains}.get(domain, [domain])
+    if unknown := [name for name in domains if name not in store.domains]:
+        raise UserError(f"The store has no domain '{unknown[0]}'; its domains: {listed(store.domains)}.")
+    if not domains:
+        raise UserError(f"The configuration gives '{variant}' no task that the store has text of; give --domain.")
+    layer = _layer(store, variant, domain) if layer is None else layer
+    if layer not in store.layers:
+        raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
+    chosen_by, features = _chosen(store, variant, layer, domain, choice)
+    sample = choose(store, predictions, A_PASSAGE, domains)
+    if not sample.passages:
+        raise UserError("No token of that text could be predicted: a causal check needs windows of two tokens.")
+    density = store.sql("SELECT feature, density FROM features WHERE layer = ? ORDER BY feature", [layer])
+    n_tokens = int(store.sql("SELECT n_tokens FROM layers WHERE layer = ?", [layer])["n_tokens"].iloc[0])
+    of_feature = dict(zip(density["feature"].tolist(), density["density"].tolist(), strict=True))
+    if beyond := [feature for feature in features if feature not in of_feature]:
+        raise UserError(f"Layer {layer} has no feature {beyond[0]}; they go from 0 to {len(of_feature) - 1:,}.")
+    controls = draw_control_sets(of_feature, features, n_tokens, random, f"{seed}/{layer}")
+    return SetPlan(variant, layer, domain, chosen_by, features, sample, controls, seed)
+
+
+def draw_control_sets(
+    density: Mapping[int, float], features: Sequence[int], n_tokens: int, count: int, seed: str
+) -> tuple[tuple[int, ...], ...]:
+    """Sets of as many other features: each drawn by a seeded hash among those that fire in the base about as often.
+
+    Args:
+        density: feature -> share of the counted tokens where it fires in the base.
+        n_tokens: counted tokens; a feature that never fires is taken to fire on one of them.
+
+    Raises:
+        UserError: fewer others fire than there are features.
+    """
+    firing = [other for other, share in density.items() if share > 0 and other not in set(features)]
+    if len(firing) < len(features):
+        raise UserError(
+            f"Only {len(firing):,} other features of the layer fire in the base, too few to compare {len(features):,} with."
+        )
+    drawn: list[tuple[int, ...]] = []
+    for number in range(count):
+        taken: list[int] = []
+        for feature in features:
+            own = math.log(max(density[feature], 1 / n_tokens))
+            free = [other for other in firing if other not in taken]
+            nearest = sorted(free, key=lambda other, own=own: (abs(math.log(density[other]) - own), other))[:POOL]
+            taken.append(min(nearest, key=lambda other, feature=feature: _hash(f"{seed}/{number}/{feature}/{other}")))
+        drawn.append(tuple(taken))
+    return tuple(drawn)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _layer(store: Store, variant: str, domain: str) -> int:
+    """The layer whose features carry most.
+
+    Raises:
+        UserError: the store has no contributions.
+    """
+    found = main_layer(store.layer_gains(variant, domain), domain)
+    if found is None:
+        raise UserError(f"The store's contributions say nothing of '{variant}' on '{domain}'; give --layer.")
+    return found.layer
+
+
+def _chosen(store: Store, variant: str, layer: int, domain: str, choice: Choice) -> tuple[str, tuple[int, ...]]:
+    """(how they were chosen, features, ascending).
+
+    Raises:
+        UserError: there are none, or one stands twice.
+    """
+    if choice.features:
+        if len(set(choice.features)) < len(choice.features):
+            raise UserError("--features names a feature twice.")
+        return "listed", tuple(sorted(choice.features))
+    if choice.claimed:
+        stats = store.feature_stats(layer=layer, variant=variant)
+        found = stats.loc[(stats["domain"] == ALL) & stats["verdict"].isin(CLAIMED), "feature"]
+        if found.empty:
+            raise UserError(f"No feature of layer {layer} is claimed to be suppressed or amplified in '{variant}'.")
+        return "claimed", tuple(sorted(found.tolist()))
+    if choice.by not in BY:
+        raise UserError(f"--by is '{choice.by}'; give one of {listed(BY)}.")
+    order = choice.by
+    if order == "contribution":
+        through = main_layer(store.layer_gains(variant, domain).query("layer == @layer"), domain)
+        order = "loss" if through is not None and through.features < 0 else "gain"
+    rows = store.contributions(variant, layer, domain, order, choice.top)
+    rows = rows[rows["gain"] > 0] if order == "gain" else rows[rows["gain"] < 0]
+    if rows.empty:
+        raise UserError(f"The store's contributions have no such feature of '{variant}' at layer {layer} on '{domain}'.")
+    return choice.by, tuple(sorted(rows["feature"].tolist()))

@@ -1,0 +1,94 @@
+"""The causal check of a set of features: their changes are taken back in the variant itself, on sampled passages."""
+
+import numpy as np
+import torch
+
+from extract.config import RunConfig
+from extract.contributions.batch_files import GRAPH
+from extract.contributions.measure import Contributions
+from extract.contributions.patching import Patching
+from extract.contributions.windows import in_groups
+from extract.progress import progress_bar
+from extract.steering.check_models import load_for_check
+from extract.steering.set_plan import SetPlan
+from store.errors import UserError
+from store.metrics.contributions import ClusterSums, Ratios
+from store.names import SLOTS
+from store.read.store import Store
+from store.sidecar.sets import Gone, SetSteering
+
+OPENING = SLOTS.index("opening")
+WAYS = 4
+"""Rows of what is measured before the controls: what there is, what the set takes, the whole layer, as far towards the base."""
+
+
+def steer_set(store: Store, config: RunConfig, plan: SetPlan) -> SetSteering:
+    """Make the causal check of a set.
+
+    Args:
+        config: the configuration that made the store.
+        plan: from :func:`extract.steering.set_plan.make_set_plan`.
+
+    Raises:
+        UserError: a model or dictionary is missing or is not the one that the store was made with; a prediction is not finite.
+    """
+    loaded = load_for_check(store, config, plan.variant, plan.layer)
+    dictionary = loaded.dictionary(plan.layer)
+    shared = Contributions(
+        loaded.models, [plan.variant], [dictionary], loaded.sinks, plan.sample, loaded.bos, loaded.pad, points=1
+    )
+    measured, clusters, openings = [], [], []
+    with progress_bar(len(plan.sample.passages), "steering", "passage") as bar:
+        for group in in_groups(plan.sample.passages, config.batch_tokens // GRAPH, shared.words):
+            windows = shared.windows(group)
+            measured.append(_measure(Patching(shared, dictionary, plan.variant, windows), plan))
+            of_passage = np.array([plan.sample.passages[number].cluster for number in group])
+            clusters.append(of_passage[windows.passage[windows.predicting].cpu().numpy()])
+            openings.append((windows.slots[windows.predicting] == OPENING).cpu().numpy())
+            bar.update(len(group))
+    return summary(plan, np.concatenate(measured, axis=2), np.concatenate(clusters), np.concatenate(openings))
+
+
+def _measure(patching: Patching, plan: SetPlan) -> np.ndarray:
+    """float64 [WAYS + controls, 2, n]: of the log-likelihood and the KL of a batch's predictions what there is, what goes."""
+    written = patching.written(plan.features)
+    moved = [written, patching.delta, patching.towards_base(written)]
+    moved += [patching.written(plan.features, control) for control in plan.controls]
+    return torch.stack([patching.whole, *(patching.gone(way) for way in moved)]).cpu().numpy()
+
+
+def summary(plan: SetPlan, measured: np.ndarray, clusters: np.ndarray, openings: np.ndarray) -> SetSteering:
+    """Means over predictions, with intervals over clusters.
+
+    Args:
+        measured: float64 [WAYS + controls, 2, n], as :func:`_measure` gives it.
+        clusters: int [n]; openings: bool [n], the first tokens of answers.
+
+    Raises:
+        UserError: a likelihood or a divergence is NaN or infinite.
+    """
+    if not np.isfinite(measured).all():
+        raise UserError(
+            f"The predictions of the base and of '{plan.variant}' give a log-likelihood or a KL that is NaN or infinite; check "
+            "their weights, or use a wider dtype."
+        )
+    gain, kl = (_gone(of, clusters) for of in measured.transpose(1, 0, 2))
+    opening = _gone(measured[:, 0, openings], clusters[openings]) if openings.any() else None
+    n_clusters = len(np.unique(clusters))
+    return SetSteering(
+        plan.variant, plan.layer, plan.domain, plan.chosen_by, plan.features, len(clusters), n_clusters, plan.seed, gain, kl,
+        opening,
+    )  # fmt: skip
+
+
+def _gone(values: np.ndarray, clusters: np.ndarray) -> Gone:
+    """Of values [WAYS + controls, n] of one quantity."""
+    whole, gone, layer, towards_base, *controls = values.mean(axis=1).tolist()
+    names, place = np.unique(clusters, return_inverse=True)
+    beyond = values[1] - values[WAYS:].mean(axis=0)
+    x = np.stack([np.bincount(place, of, minlength=len(names)) for of in (values[1], beyond)], axis=1)
+    found = Ratios.of(ClusterSums.of(x, np.bincount(place).astype(float)))
+    bounds = [None if np.isnan(bound) else float(bound) for bound in (*found.low, *found.high)]
+    return Gone(
+        whole, gone, bounds[0], bounds[2], float(found.value[1]), bounds[1], bounds[3], layer, towards_base, tuple(controls)
+    )

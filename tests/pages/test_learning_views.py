@@ -1,0 +1,133 @@
+"""What pages say of a store that has contributions beside it; without them each says less, and nothing wrong."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app import data
+from app.components import sql_answer
+from store import open_store, verify
+from store.format.additions import addition_path
+from store.format.manifest import read_manifest
+from store.sidecar.entries import write_set_steering
+from store.sidecar.sets import Gone, SetSteering
+from tests.support.pages import open_page
+
+
+@pytest.fixture
+def store(contributing_store: Path) -> Path:
+    return contributing_store
+
+
+@pytest.fixture
+def open_view(store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(data.VARIABLE, str(store))
+    return open_page
+
+
+def text(app) -> str:
+    assert not app.exception and not app.error
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.html)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def test_they_are_sound(store: Path):
+    assert verify(store) == []
+
+
+def test_the_overview_tells_what_was_learned_and_cost(open_view):
+    said = text(open_view("overview"))
+    assert "On its own task it learned +0.5 nats a token (0.45 to 0.55); a random change of that size: -0.3." in said
+    assert "+0.3 of it passes through layer 12, +0.24 through its features, of which 2 carry half." in said
+    assert "other runs work through the same features (correlation +0.9; a random change of the weights: +0.1)." in said
+    assert "it costs 0.2 nats a token (0.15 to 0.25), no more than a random change of that size: +0.25." in said
+
+
+def test_the_features_that_carry_most_are_a_click_away(open_view):
+    links = {link.label: link.page for link in open_view("overview").get("page_link")}
+    carrying = [label for label in links if "nats" in label]
+    assert carrying[0].startswith("L12:0 · +0.080 nats · sums")
+    assert not [label for label in carrying if "L5" in label]
+
+
+def test_layers_tell_where(open_view):
+    said = text(open_view("layers"))
+    assert "Where it was learned" in said and "How many features carry it" in said
+
+
+def test_layers_tell_what_sets_of_features_do(open_view, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "taken back together" not in text(open_view("layers"))
+    copy = Path(shutil.copytree(store, tmp_path / "tiny"))
+    shutil.copy(addition_path(store), tmp_path)
+    gone = Gone(0.5, 0.3, 0.1, 0.5, 0.25, 0.05, 0.45, 0.4, 0.1, (0.05, -0.01))
+    made = SetSteering("maths", 12, "*task", "contribution", (0, 5), 64, 8, 0, gone, gone, None)
+    write_set_steering(copy, read_manifest(copy).digest, made)
+    monkeypatch.setenv(data.VARIABLE, str(copy))
+    said = text(open_view("layers"))
+    assert "taken back together" in said and "**maths**, L12:0, L12:5: In 64 predictions of its own task" in said
+    assert "takes +0.3 of +0.5 (95 % interval +0.1 to +0.5); the layer's whole change: +0.4." in said
+
+
+def test_features_are_in_the_order_of_their_contribution(open_view):
+    app = open_view("features", variant="maths")
+    shown = app.dataframe[0].value
+    assert shown["contribution"].tolist()[:3] == ["+0.080", "-0.030", "+0.010"]
+    assert shown["name"].tolist()[:3] == ["L12:0", "L12:1", "L12:5"]
+    assert open_view("features", variant="maths", sort="change").dataframe[0].value["name"].tolist() != shown["name"].tolist()
+
+
+def test_suppressed_ones_by_what_their_loss_does(open_view):
+    app = open_view("suppressed", variant="maths")
+    assert "whose loss moves the prediction most" in text(app)
+    assert app.dataframe[0].value["name"].tolist()[0] == "L12:1"
+
+
+def test_a_feature_has_its_contribution_or_is_told_to_have_none(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="0")
+    charts = [str(chart.proto) for kind in ("vega_lite_chart", "arrow_vega_lite_chart") for chart in app.get(kind)]
+    assert any("What its change adds to the log-likelihood" in chart for chart in charts)
+    said = text(open_view("feature", variant="maths", layer="5", feature="1"))
+    assert "not among those that contribute most" in said
+
+
+def test_a_feature_shows_where_it_acts(open_view):
+    """Two acts of +0.5 and -0.2 nats in one document, each on its own colour, the first outlined."""
+    said = text(open_view("feature", variant="maths", layer="12", feature="0"))
+    assert "Where its change acts" in said and "likelier: 0 to 0.500 nats" in said
+    shown = said[said.index("likelier: 0 to") :]
+    assert "+0.300 nats" in shown and "+0.500 nats" in shown and "-0.200 nats" in shown
+    assert "Where its change acts" not in text(open_view("feature", variant="maths", layer="12", feature="5"))
+
+
+def test_every_example_of_contributions_answers(store: Path):
+    with open_store(store) as opened:
+        asked = [example for example in sql_answer.EXAMPLES if example.needs == "contributions"]
+        found = {example.title: opened.sql(example.sql) for example in asked}
+    gains = found["Learned and cost, beside random changes of the weights"].set_index(["variant", "domain"])
+    assert gains.loc[("maths", "*task"), ["gain", "highest_twin"]].to_list() == [0.5, -0.3]
+    carrying = found["Features that carry what was learned, in every run"]
+    assert carrying.empty  # 0.08 is what its twin's largest has
+
+
+def test_words(open_view):
+    said = text(open_view("words", variant="maths", layer="12"))
+    assert "**Before an answer**, against the other fine-tunes" in said
+    assert "####" in said and "&lt;script&gt;alert(3)&lt;/script&gt;" in said and "<script>alert(3)" not in said
+
+
+def test_without_contributions_the_pages_say_how_to_add_them(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):
+    monkeypatch.setenv(data.VARIABLE, str(tiny_store))
+    assert "python -m extract contributions adds it" in text(open_page("words"))
+    assert "learned" not in text(open_page("overview"))
+
+
+def test_lists_cannot_be_sorted_by_what_a_store_has_not(tiny_store: Path, store: Path):
+    from store.errors import UserError
+
+    with open_store(tiny_store) as opened, pytest.raises(UserError, match="has no contributions beside it"):
+        opened.shifted_features("maths", sort="contribution")
+    with open_store(store) as opened:
+        found = opened.shifted_features("maths", sort="contribution_kl", limit=3)
+        assert found[["layer", "feature"]].values.tolist() == [[12, 5], [12, 0], [12, 1]]
+        assert found["contribution_kl"].round(3).tolist() == [0.06, 0.05, 0.02]

@@ -1,0 +1,226 @@
+"""`python -m extract contributions`: what is kept beside a store, against a dense second implementation."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from extract.__main__ import main
+from extract.contributions import batch_files, sums, tables
+from store.format.additions import addition_path
+from tests.support import runs
+from tests.support.contributed import ASKED, Reference, table
+from tests.support.world import World, one_thread
+
+
+@pytest.fixture(scope="module")
+def config(contributed: tuple[Path, Path]) -> Path:
+    return contributed[0]
+
+
+@pytest.fixture(scope="module")
+def store(contributed: tuple[Path, Path]) -> Path:
+    return contributed[1]
+
+
+@pytest.fixture(scope="module")
+def expected(world: World, store: Path) -> dict[int, list[tuple[pd.DataFrame, dict]]]:
+    """Layer -> of every sampled passage its predictions and what the reference finds."""
+    predictions = table(store, "predictions").sort_values(["document", "position"])
+    with one_thread():
+        reference = Reference(world, store)
+        return {
+            layer: [
+                (rows, reference.passage(document, rows["position"].to_numpy(), layer))
+                for document, rows in predictions.groupby("document")
+            ]
+            for layer in world.saes
+        }
+
+
+def test_predictions(expected):
+    for rows, found in expected[1]:
+        for column, name in (("base_logprob", "base"), ("variant_logprob", "variant"), ("kl", "divergence")):
+            np.testing.assert_allclose(rows[column], found[name].numpy(), atol=2e-5)
+
+
+def test_what_was_learned_is_their_mean(store: Path, expected):
+    learned = table(store, "learned").set_index(["control", "domain", "slot"])
+    gains = np.concatenate([(found["variant"] - found["base"]).numpy() for _, found in expected[1]])
+    assert learned.loc[("observed", "all", "all"), "gain"] == pytest.approx(gains.mean(), abs=1e-5)
+    assert learned.loc[("observed", "all", "all"), "n_predictions"] == len(gains)
+    by_domain = learned.loc[("observed", ["chats", "stories"], "all"), :]
+    weighted = (by_domain["gain"] * by_domain["n_predictions"]).sum() / len(gains)
+    assert weighted == pytest.approx(gains.mean(), abs=1e-5)
+    task = learned.loc[("observed", "*task", "all")]
+    assert task["gain"] == learned.loc[("observed", "chats", "all"), "gain"]
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_what_passes_through_a_layer(store: Path, expected, layer: int):
+    rows = table(store, "layers")
+    row = rows[(rows["layer"] == layer) & (rows["control"] == "observed") & (rows["domain"] == "all")].iloc[0]
+    n = sum(len(predictions) for predictions, _ in expected[layer])
+    for name in ("gain", "kl"):
+        assert row[name] == pytest.approx(sum(found[name] for _, found in expected[layer]) / n, abs=1e-5)
+    features = sum(found["by_feature"]["gain"].sum() for _, found in expected[layer]) / n
+    assert row["features"] == pytest.approx(features, abs=1e-5)
+    assert row["features"] + row["rest"] == pytest.approx(row["gain"], abs=0.02 * abs(row["kl"]))
+    assert row["completeness"] < 0.02 and row["completeness_kl"] < 0.02
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_contributions_of_features(store: Path, expected, layer: int):
+    rows = table(store, "features")
+    rows = rows[(rows["layer"] == layer) & (rows["domain"] == "all")].set_index("feature")
+    n = sum(len(predictions) for predictions, _ in expected[layer])
+    for name in ("gain", "kl"):
+        dense = sum(found["by_feature"][name] for _, found in expected[layer]) / n
+        np.testing.assert_allclose(rows[name], dense[rows.index], atol=1e-5)
+        assert np.abs(np.delete(dense, rows.index)).max(initial=0) < 1e-7  # the dictionary is small: every feature is kept
+    assert (rows["gain"].rank(ascending=False) == rows["rank"]).all()
+
+
+def test_where_a_feature_acts_adds_up_to_its_contribution(
+    store: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where every token is kept."""
+    monkeypatch.setattr(sums, "ACTS_A_PASSAGE", 10**6)
+    monkeypatch.setattr(tables, "ACTS_A_FEATURE", 10**6)
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    with one_thread():
+        assert main(["contributions", str(copy), str(config), *ASKED]) == 0
+    acts, features, n = table(copy, "acts"), table(copy, "features"), len(table(copy, "predictions"))
+    pooled = features[features["domain"] == "all"].set_index(["layer", "feature"])["gain"]
+    found = acts.groupby(["layer", "feature"])["gain"].sum() / n
+    assert len(found) > 100
+    np.testing.assert_allclose(found, pooled[found.index], atol=1e-6)
+
+
+def test_agreement_is_of_every_feature_of_a_layer(
+    store: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What is correlated is what the other tables say of the variant and of its twin."""
+    compared = []
+    monkeypatch.setattr(tables, "correlation", lambda own, other: compared.append((own, other)) or len(compared))
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    with one_thread():
+        assert main(["contributions", str(copy), str(config), *ASKED]) == 0
+    agreement, layers, features = (table(copy, name) for name in ("agreement", "layers", "features"))
+    assert set(agreement["other"]) == {"twin_1"} and set(agreement["domain"]) >= {"all", "*task", "chats"}
+    assert len(agreement) == len(compared)
+    for row in agreement.itertuples():
+        own, twin = compared[round(row.correlation) - 1]
+        mine = features[(features["layer"] == row.layer) & (features["domain"] == row.domain)].set_index("feature")["gain"]
+        np.testing.assert_allclose(own[mine.index], mine, atol=1e-6)
+        here = (layers["layer"] == row.layer) & (layers["domain"] == row.domain) & (layers["control"] == "twin_1")
+        np.testing.assert_allclose([twin.max(), twin.min()], layers.loc[here, ["largest", "smallest"]].iloc[0])
+
+
+@pytest.fixture(scope="module")
+def curve(store: Path) -> pd.DataFrame:
+    return table(store, "curves").set_index(["chosen_by", "k"])
+
+
+def test_curves_begin_at_single_features_and_end_at_all(curve: pd.DataFrame, store: Path):
+    """All features by contribution, by size and at random are the same ones; the layer's whole is layers.gain of the task."""
+    ends = [curve.loc[by].iloc[-1] for by in ("contribution", "size", "random")]
+    for name in ("gain", "kl"):
+        np.testing.assert_allclose([end[name] for end in ends], ends[0][name], atol=1e-6)
+    layers = table(store, "layers")
+    layer = layers[
+        (layers["layer"] == curve["layer"].iloc[0]) & (layers["domain"] == "*task") & (layers["control"] == "observed")
+    ]
+    assert curve.loc["layer"]["gain"].iloc[0] == pytest.approx(layer["gain"].iloc[0], abs=1e-5)
+    assert curve.loc["layer"]["kl"].iloc[0] == pytest.approx(layer["kl"].iloc[0], abs=1e-5)
+    assert (curve["domain"] == "*task").all()
+
+
+def test_features_by_contribution_carry_more_than_by_size_or_at_random(curve: pd.DataFrame, store: Path):
+    sign = np.sign(
+        table(store, "features").query("domain == '*task'").set_index("layer").loc[curve["layer"].iloc[0], "gain"].sum()
+    )
+    for k in (2, 5, 10):
+        best, size, random = (sign * curve.loc[(by, k), "gain"] for by in ("contribution", "size", "random"))
+        assert best > size and best > random
+
+
+def test_one_patched_feature_by_the_reference(curve: pd.DataFrame, store: Path, world: World, expected):
+    """What the foremost feature takes away, by patching it alone in every passage of the task."""
+    layer = int(curve["layer"].iloc[0])
+    features = table(store, "features").query(f"layer == {layer} and domain == '*task'").sort_values("gain")
+    chosen = features["feature"].iloc[-1 if features["gain"].sum() >= 0 else 0]
+    chats = set(table(store, "predictions").query("slot == 'opening'")["document"])
+    with one_thread():
+        reference = Reference(world, store)
+        passages = [rows for rows, _ in expected[layer] if rows["document"].iloc[0] in chats]
+        gone = sum(reference.without(rows, layer, int(chosen)) for rows in passages)
+    assert curve.loc[("contribution", 1), "gain"] == pytest.approx(gone / sum(map(len, passages)), abs=1e-5)
+
+
+def test_twins_stand_beside(store: Path):
+    assert set(table(store, "learned")["control"]) == set(table(store, "layers")["control"]) == {"observed", "twin_1"}
+    assert set(table(store, "features")["variant"]) == {"tuned"}
+
+
+def test_words_are_those_that_rose_and_fell(store: Path, expected):
+    """The tokens with the largest mean change of probability over all predictions, by the reference."""
+    changes = table(store, "word_changes")
+    changes = changes[(changes["control"] == "observed") & (changes["domain"] == "all") & (changes["slot"] == "all")]
+    assert (changes["change"] > 0).any() and (changes["change"] < 0).any() and len(changes) == 40
+    assert set(changes["token_id"]) <= set(table(store, "vocabulary")["token_id"])
+
+
+def test_an_interrupted_pass_goes_on(store: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ended in the second batch; the second start measures what is missing, and no batch twice."""
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    command = ["contributions", str(copy), str(config), *ASKED]
+    measured, real = [], batch_files.measure
+
+    def measure(shared, batch, progress):
+        if len(measured) == 1 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        measured.append(tuple(batch))
+        return real(shared, batch, progress)
+
+    monkeypatch.setattr(batch_files, "measure", measure)
+    with one_thread():
+        assert main(command) != 0
+        assert not addition_path(copy).exists()
+        (tmp_path / "again").touch()
+        assert main(command) == 0
+    assert len(measured) == len(set(measured)) > 1
+    digests = [table(of, "about").set_index("name")["value"]["digest"] for of in (store, copy)]
+    assert digests[0] == digests[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "store", "store.contributions.duckdb"]
+
+
+def test_two_workers_give_the_same_content(store: Path, config: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    runs.finish("contributions", copy, config, *ASKED, "--workers", 2, log=tmp_path / "log")
+    digests = [table(of, "about").set_index("name")["value"]["digest"] for of in (store, copy)]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--points", "2"], "--points is 2; give one of 1, 3, 7, 15"),
+        (["--predictions", "0"], "--predictions is 0; give 1 or more"),
+        (["--passage", "0"], "--passage is 0; give 1 or more"),
+        (["--workers", "0"], "--workers is 0; give 1 or more"),
+        (["--twins", "-1"], "--twins is -1; give 0 or more"),
+        ([], "exists already; remove it to measure again"),
+    ],
+)
+def test_refusals(store: Path, config: Path, capsys: pytest.CaptureFixture, more: list[str], said: str):
+    assert main(["contributions", str(store), str(config), *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_another_configuration_is_refused(store: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture):
+    other = world.config(tmp_path, variants={"another": {"adapter": str(world.adapter)}})
+    assert main(["contributions", str(store), str(other)]) == 2
+    assert "has no variant 'tuned' (its variants: another)" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""What was learned and what it cost, in sentences, for numbers of every kind."""
+
+import pytest
+
+from store.metrics.learning_summary import Learned, Through, agreement_sentence, cost_sentence, task_sentence, through_sentence
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            Learned(0.752, 0.6, 0.9, [-0.33]),
+            "On its own task it learned +0.752 nats a token (0.6 to 0.9); a random change of that size: -0.33.",
+        ),
+        (
+            Learned(0.3, 0.1, 0.5, [0.2, -0.1]),
+            "On its own task nothing was learned that stands beyond chance: +0.3 nats a token (0.1 to 0.5); "
+            "a random change of that size: -0.1 to +0.2.",
+        ),
+        (
+            Learned(0.3, -0.1, 0.7, [-0.2]),
+            "On its own task nothing was learned that stands beyond chance: +0.3 nats a token (-0.1 to 0.7); "
+            "a random change of that size: -0.2.",
+        ),
+        (Learned(0.3, NAN, NAN, []), "On its own task the text gains +0.3 nats a token; there are no twins."),
+    ],
+)
+def test_of_its_task(found: Learned, said: str):
+    assert task_sentence(found) == said
+
+
+BESIDE = "a random change of that size"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Learned(-0.4, -0.5, -0.3, [-0.25]), f"it costs 0.4 nats a token (0.3 to 0.5), more than {BESIDE}: +0.25."),
+        (Learned(-0.22, -0.3, -0.1, [-0.25]), f"it costs 0.22 nats a token (0.1 to 0.3), no more than {BESIDE}: +0.25."),
+        (Learned(0.02, -0.1, 0.1, [-0.25]), f"it costs nothing: +0.02 nats a token (-0.1 to 0.1); {BESIDE}: -0.25."),
+        (Learned(-0.2, -0.3, -0.1, []), "it gains -0.2 nats a token (-0.3 to -0.1); there are no twins."),
+    ],
+)
+def test_of_neutral_text(found: Learned, said: str):
+    assert cost_sentence(found) == f"On text that no variant was trained for {said}"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Through(12, 0.57, 0.3, 9), "+0.57 of it passes through layer 12, +0.3 through its features, of which 9 carry half."),
+        (Through(9, 1, 0.6, 1), "+1 of it passes through layer 9, +0.6 through its features, half of which one carries."),
+        (Through(9, 0, 0, None), "0 of it passes through layer 9, 0 through its features."),
+    ],
+)
+def test_where(found: Through, said: str):
+    assert through_sentence(found) == said
+
+
+def test_a_random_change_learns_nothing_by_its_own_measure():
+    """A twin, told beside another twin of its size: neither learned nor a cost beyond chance."""
+    twin = Learned(-0.3, -0.4, -0.2, [-0.28])
+    assert not twin.is_learned and not twin.is_cost
+    assert not Learned(0.2, 0.1, 0.3, [0.25]).is_learned
+
+
+@pytest.mark.parametrize(
+    ("runs", "twins", "said"),
+    [
+        ([0.853, 0.9], [0.02], "The recipe's other runs work through the same features (correlation +0.853 to +0.9; a random "
+         "change of the weights: +0.02)."),
+        ([0.9, 0.3], [], "The recipe's other runs work only in part through the same features (correlation +0.3 to +0.9)."),
+        ([], [0.02], ""),
+    ],
+)  # fmt: skip
+def test_whether_other_runs_agree(runs: list[float], twins: list[float], said: str):
+    assert agreement_sentence(runs, twins) == said
