@@ -165,7 +165,7 @@ def steer(
 
 
 def contributions(
-    store: str, config: str, /, *, predictions: Whole | None = None, passage: Whole = 8, points: Whole = 3, twins: Whole = 1,
+    store: str, config: str, /, *, predictions: Whole | None = None, passage: Whole = 8, points: Whole = 2, twins: Whole = 1,
     workers: Whole = 1,
 ) -> int:  # fmt: skip
     """Measure what was learned and lost, and through which features; kept beside the store.
@@ -173,9 +173,9 @@ def contributions(
     Args:
         store: the store's folder
         config: the YAML file that made the store
-        predictions: predicted tokens that are sampled; without it one for each 75 of the store's tokens
+        predictions: predicted tokens that are sampled; without it one for each 100 of the store's tokens
         passage: of them in one context window at most
-        points: of the way from variant to base, 1, 3, 7 or 15; more are taken where they miss the sum by more than 2 %
+        points: of the way from variant to base, 2, 5 or 12; more are taken where they miss the sum by more than 2 %
         twins: of the first run of each recipe, measured too
         workers: processes that share the work, each with all models
     """

@@ -84,8 +84,9 @@ def _told(shared: Contributions, merged: MergedFiles, group: Group) -> Told:
         np.bincount(features["feature"][inside], features[name][inside], minlength=dictionary.d_sae)
         for name in ("gain", "size")
     )
-    chosen = np.flatnonzero(of)[:MOST_PASSAGES].tolist()
-    return Told(group.variant, dictionary, domain, chosen, rankings(gain, size))
+    chosen = np.flatnonzero(of)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_PASSAGES)).astype(int)]  # of every length
+    return Told(group.variant, dictionary, domain, chosen.tolist(), rankings(gain, size))
 
 
 def rankings(gain: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from extract.contributions import sums
-from extract.contributions.path import Reading, Targets
+from extract.contributions.path import DIVERGENCE, LIKELIHOOD, Reading, Targets
 from extract.contributions.quadrature import POINTS, rule
 from extract.contributions.sample import Sample
 from extract.contributions.split import FeatureChanges
@@ -20,7 +20,7 @@ from store.errors import UserError
 from store.names import BASE, SLOTS
 
 TOLERANCE = 0.02
-"""Of what passes through a layer in one batch the integrated gradients may miss so much; else more points are taken."""
+"""Of what passes through a layer in one batch the integrated gradients may miss so much; those that miss more take more points."""
 
 
 @dataclass(frozen=True)
@@ -161,26 +161,30 @@ class _Layer:
         moves = bool(self._delta.any())  # not where a change was planted above
         end = model.measure_without(dictionary.site, self._delta, targets) if moves else whole
         self._through = [self._by_passage(values, windows.predicting) for values in whole - end]
-        gradients = self._gradients(model, targets) if moves else [torch.zeros_like(self._delta)] * (1 if self._is_twin else 2)
+        asked = [LIKELIHOOD] if self._is_twin else [LIKELIHOOD, DIVERGENCE]
+        gradients = self._gradients(model, targets, asked) if moves else [torch.zeros_like(self._delta)] * len(asked)
         self._paths = [self._along(gradient) for gradient in gradients]
         self._of_code = [self._changes.through(g[base.counts].double(), dictionary) for g in gradients]
 
-    def _gradients(self, model: Reading, targets: Targets) -> list[torch.Tensor]:
-        """Integrated gradients, from more points until they miss the log-likelihood by little."""
-        known: dict[float, list[torch.Tensor]] = {}
+    def _gradients(self, model: Reading, targets: Targets, asked: list[int]) -> list[torch.Tensor]:
+        """Integrated gradients of what is asked for, each from more points until it misses what there is by little."""
+        found: dict[int, torch.Tensor] = {}
+        known: dict[float, dict[int, torch.Tensor]] = {}
+        missing = asked
         for points in POINTS[POINTS.index(self._shared.points) :]:
             weights = rule(points)
-            for alpha in weights.keys() - known.keys():
-                site, with_kl = self._dictionary.site, not self._is_twin
-                known[alpha] = model.gradients(site, self._delta, targets, alpha, with_kl)
-            found = [sum(weights[alpha] * known[alpha][which] for alpha in weights) for which in range(2 - self._is_twin)]
-            if not self._misses(found[0]):
+            for alpha in weights:
+                if lacking := set(missing) - known.setdefault(alpha, {}).keys():
+                    known[alpha] |= model.gradients(self._dictionary.site, self._delta, targets, alpha, lacking)
+            found |= {of: sum(weight * known[alpha][of] for alpha, weight in weights.items()) for of in missing}
+            missing = [of for of in missing if self._misses(of, found[of])]
+            if not missing:
                 break
-        return found
+        return [found[of] for of in asked]
 
-    def _misses(self, gradient: torch.Tensor) -> bool:
-        """Whether a gradient of the log-likelihood makes another change of it than there is, by more than TOLERANCE."""
-        true = self._through[0]
+    def _misses(self, of: int, gradient: torch.Tensor) -> bool:
+        """Whether a gradient makes another change of what it is of than there is, by more than TOLERANCE."""
+        true = self._through[of]
         return bool((self._along(gradient) - true).sum().abs() > TOLERANCE * true.abs().sum())
 
     def _along(self, gradient: torch.Tensor) -> torch.Tensor:

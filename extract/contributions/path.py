@@ -4,10 +4,10 @@ At a site the variant has h_b, the base h_a; delta = h_b - h_a. With the variant
 h_b - alpha * delta, let L(alpha) be the log-likelihood of the tokens that follow, and K(alpha) the KL from the base's
 prediction. L(0) - L(1) is the part of what was learned that was made at or below the site. The integrated gradient
 (Sundararajan, Taly and Yan 2017) g, the mean of d/dh over the way, tells it by token and direction:
-L(0) - L(1) = sum g . delta, but for what so few points leave.
+L(0) - L(1) = sum g . delta, but for what a few points leave.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,9 @@ from extract.models.model_set import ModelSet
 from extract.models.predictions import pieces
 from extract.models.sites import RESID_POST, Site, decoder_blocks
 from store.names import BASE
+
+LIKELIHOOD, DIVERGENCE = range(2)
+"""Rows of what :meth:`Targets.measure` gives."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ class Targets:
         likelihood = log_probabilities.gather(1, self.following[chunk, None])[:, 0]
         return torch.stack([likelihood, self.entropy[chunk] - torch.linalg.vecdot(self.base[chunk], log_probabilities)])
 
-    def gradients(self, logits: torch.Tensor, chunk: slice) -> Iterator[torch.Tensor]:
-        """d/d logits [chunk, words] of the log-likelihood, and of KL: 1 at the token that follows less p, and p - p_a."""
-        probabilities = logits.float().softmax(1)
-        yield torch.zeros_like(probabilities).scatter_(1, self.following[chunk, None], 1.0).sub_(probabilities)
-        yield probabilities.sub_(self.base[chunk])
+    def gradient(self, of: int, probabilities: torch.Tensor, chunk: slice) -> torch.Tensor:
+        """d/d logits [chunk, words] of the log-likelihood, 1 at the token that follows less p; or of KL, p - p_a."""
+        if of == DIVERGENCE:
+            return probabilities - self.base[chunk]
+        return torch.zeros_like(probabilities).scatter_(1, self.following[chunk, None], 1.0).sub_(probabilities)
 
 
 class Reading:
@@ -92,33 +95,34 @@ class Reading:
         return self._measure(end, targets)
 
     def gradients(
-        self, site: Site, delta: torch.Tensor, targets: Targets, alpha: float, with_kl: bool = True
-    ) -> list[torch.Tensor]:
-        """At one point of the way d/dh of the log-likelihood, and of KL: float32 [batch, position, d_model] each.
+        self, site: Site, delta: torch.Tensor, targets: Targets, alpha: float, asked: Collection[int]
+    ) -> dict[int, torch.Tensor]:
+        """At one point of the way d/dh of the log-likelihood, of KL, or of both: float32 [batch, position, d_model] each.
 
         Args:
             delta: float32 [batch, position, d_model], how far the model stands from the base; 0 where that is not asked about.
             alpha: the point is h_b - alpha * delta.
-            with_kl: whether the second is asked for, which takes about a third of the time.
+            asked: LIKELIHOOD, DIVERGENCE; the second of them takes about a third of the time.
         """
         there = (self.at[site.layer].float() - alpha * delta).detach().requires_grad_(True)
         with torch.enable_grad(), self._moved(site, there) as model:
             end = self._run_above(model)
-        at_end = self._through_head(end.detach(), targets, 1 + with_kl)
-        return [
-            torch.autograd.grad(end, there, gradient, retain_graph=gradient is not at_end[-1])[0].float() for gradient in at_end
-        ]
+        at_end, last = self._through_head(end.detach(), targets, asked), max(asked)
+        return {
+            of: torch.autograd.grad(end, there, gradient, retain_graph=of != last)[0].float() for of, gradient in at_end.items()
+        }
 
-    def _through_head(self, end: torch.Tensor, targets: Targets, count: int) -> list[torch.Tensor]:
-        """Gradients of the first sums at what the model has after its last block, as ``end`` [n, d_model]; piece by piece."""
-        found = [torch.empty_like(end) for _ in range(count)]
+    def _through_head(self, end: torch.Tensor, targets: Targets, asked: Collection[int]) -> dict[int, torch.Tensor]:
+        """Gradients at what the model has after its last block, as ``end`` [n, d_model], ascending; piece by piece."""
+        found, last = {of: torch.empty_like(end) for of in sorted(asked)}, max(asked)
         for chunk in self._pieces():
             leaf = end[chunk].clone().requires_grad_(True)
             with torch.enable_grad():
                 logits = self._predict(leaf, chunk)
-            for gradient, of_logits in zip(found, targets.gradients(logits.detach(), chunk), strict=False):
-                more = gradient is not found[-1]
-                gradient[chunk] = torch.autograd.grad(logits, leaf, of_logits.to(logits.dtype), retain_graph=more)[0]
+            probabilities = logits.detach().float().softmax(1)
+            for of, gradient in found.items():
+                of_logits = targets.gradient(of, probabilities, chunk).to(logits.dtype)
+                gradient[chunk] = torch.autograd.grad(logits, leaf, of_logits, retain_graph=of != last)[0]
         return found
 
     def _measure(self, end: torch.Tensor, targets: Targets) -> torch.Tensor:

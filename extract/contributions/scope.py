@@ -8,8 +8,8 @@ from store.errors import UserError
 from store.numbers import listed
 from store.read.store import Store
 
-A_PREDICTION = 75
-"""One predicted token of so many tokens of the store, where no number is given. Two cores need longer than for the shards."""
+A_PREDICTION = 100
+"""One predicted token of so many tokens of the store, where no number is given."""
 LEAST_PREDICTIONS = 64
 
 

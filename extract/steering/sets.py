@@ -7,6 +7,7 @@ from extract.config import RunConfig
 from extract.contributions.batch_files import GRAPH
 from extract.contributions.measure import Contributions
 from extract.contributions.patching import Patching
+from extract.contributions.quadrature import POINTS
 from extract.contributions.windows import in_groups
 from extract.progress import progress_bar
 from extract.steering.check_models import load_for_check
@@ -35,7 +36,7 @@ def steer_set(store: Store, config: RunConfig, plan: SetPlan) -> SetSteering:
     loaded = load_for_check(store, config, plan.variant, plan.layer)
     dictionary = loaded.dictionary(plan.layer)
     shared = Contributions(
-        loaded.models, [plan.variant], [dictionary], loaded.sinks, plan.sample, loaded.bos, loaded.pad, points=1
+        loaded.models, [plan.variant], [dictionary], loaded.sinks, plan.sample, loaded.bos, loaded.pad, points=POINTS[0]
     )
     measured, clusters, openings = [], [], []
     with progress_bar(len(plan.sample.passages), "steering", "passage") as bar:

@@ -178,8 +178,8 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     (
         "`features.gain` of j",
         "Σ over tokens (g·W_dec,j)(b − a) / \\|S\\|, raw codes; g = mean over α from 0 to 1 of ∂L/∂h at h_b − αδ "
-        "(integrated gradients, Sundararajan, Taly and Yan 2017), by Gauss's rule of 3 points (`points`), in batches where "
-        "`completeness` would be missed by Patterson's (1968) nested ones of 7 and 15",
+        "(integrated gradients, Sundararajan, Taly and Yan 2017), by Gauss's rule of 2 points (`points`), in batches where "
+        "either sum is missed by more than 2 %, by Kronrod's (1965) of 5, and where need be by Gauss's of 12",
     ),
     (
         "`layers.features`, `rest`",

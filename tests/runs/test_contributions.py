@@ -207,7 +207,7 @@ def test_two_workers_give_the_same_content(store: Path, config: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--points", "2"], "--points is 2; give one of 1, 3, 7, 15"),
+        (["--points", "3"], "--points is 3; give one of 2, 5, 12"),
         (["--predictions", "0"], "--predictions is 0; give 1 or more"),
         (["--passage", "0"], "--passage is 0; give 1 or more"),
         (["--workers", "0"], "--workers is 0; give 1 or more"),

@@ -15,7 +15,7 @@ from store import open_store
 from store.format.additions import addition_path
 from tests.support.world import World, one_thread
 
-ASKED = ("--predictions", "60", "--passage", "8", "--points", "7")
+ASKED = ("--predictions", "60", "--passage", "8", "--points", "5")
 
 
 def make_contributed(world: World, folder: Path) -> tuple[Path, Path]:

@@ -31,7 +31,7 @@ WORDS = {1: "####", 2: " total", 3: " sorry", 4: "<script>alert(3)</script>"}
 def add_contributions(store: Path) -> Path:
     """Write them beside a tiny store."""
     path = addition_path(store)
-    write_contributions(path, read_manifest(store).digest, {"predictions": 64, "a_passage": 8, "points": 3, "twins": 1}, fill)
+    write_contributions(path, read_manifest(store).digest, {"predictions": 64, "a_passage": 8, "points": 2, "twins": 1}, fill)
     return path
 
 

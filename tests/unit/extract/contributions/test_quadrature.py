@@ -1,14 +1,12 @@
-"""The rules along the way: exact for the polynomials that their makers say, and each within the next."""
-
-import itertools
+"""The rules along the way: exact for the polynomials that their makers say, and the second within the first."""
 
 import numpy as np
 import pytest
 
-from extract.contributions.quadrature import POINTS, rule
+from extract.contributions.quadrature import rule
 
 
-@pytest.mark.parametrize(("points", "degree"), [(1, 1), (3, 5), (7, 11), (15, 23)])
+@pytest.mark.parametrize(("points", "degree"), [(2, 3), (5, 7), (12, 23)])
 def test_exact_to_its_degree_and_no_further(points: int, degree: int):
     """The integral of (2x - 1)^n over [0, 1] is 1 / (n + 1) for even n, 0 for odd."""
     alphas, weights = np.array(list(rule(points))), np.array(list(rule(points).values()))
@@ -18,12 +16,11 @@ def test_exact_to_its_degree_and_no_further(points: int, degree: int):
     assert weights @ (2 * alphas - 1) ** (degree + 1) != pytest.approx(1 / (degree + 2), abs=1e-9)
 
 
-def test_three_points_are_gausss():
-    nodes, weights = np.polynomial.legendre.leggauss(3)
-    np.testing.assert_allclose(list(rule(3)), (1 + nodes) / 2, atol=1e-15)
-    np.testing.assert_allclose(list(rule(3).values()), weights / 2, atol=1e-15)
+def test_two_points_are_gausss():
+    nodes, weights = np.polynomial.legendre.leggauss(2)
+    np.testing.assert_allclose(list(rule(2)), (1 + nodes) / 2, atol=1e-15)
+    np.testing.assert_allclose(list(rule(2).values()), weights / 2, atol=1e-15)
 
 
-def test_each_has_the_points_of_the_one_before():
-    for fewer, more in itertools.pairwise(POINTS):
-        assert rule(fewer).keys() < rule(more).keys()
+def test_five_points_have_the_two():
+    assert rule(2).keys() < rule(5).keys()
