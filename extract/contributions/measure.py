@@ -20,7 +20,7 @@ from store.errors import UserError
 from store.names import BASE, SLOTS
 
 TOLERANCE = 0.02
-"""Of what passes through a layer in one batch the integrated gradients may miss so much; those that miss more take more points."""
+"""Of what passes through a layer in one batch the integrated gradients may miss so much; else they take more points."""
 
 
 @dataclass(frozen=True)
