@@ -236,18 +236,19 @@ def bench(
     return measure(lambda: cost.run(settings), page or (cost.PAGE if usual else None), json, f"Measured on {cost.machine()}.")
 
 
-def bench_truth(*, quick: bool = False, page: Path | None = None, json: Path | None = None) -> int:
+def bench_truth(*, quick: bool = False, section: str = "", page: Path | None = None, json: Path | None = None) -> int:
     """Check the statistics on data whose answer is known.
 
     Args:
         quick: draw fewer stores; writes no page unless --page names one
+        section: part of a title; only the sections that have it are made, and their tables replaced
         page: page whose table is replaced; without it and --quick, docs/bench-truth.md
         json: write the results as JSON too
     """
     from extract.bench import truth
     from extract.bench.page import measure
 
-    return measure(lambda: truth.run(quick), page or (None if quick else truth.PAGE), json)
+    return measure(lambda: truth.run(quick, section), page or (None if quick else truth.PAGE), json, keep=bool(section))
 
 
 def fields() -> int:

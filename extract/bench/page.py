@@ -1,6 +1,7 @@
 """The results of a bench: rows, and the page and the JSON that they are written to."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +36,8 @@ def _shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def check_page(page: Path) -> tuple[str, str]:
-    """What stands before and after the table of a page; of a new one, the markers alone.
+def check_page(page: Path) -> tuple[str, str, str]:
+    """What stands before, between and after the markers of a page; of a new one, the markers alone.
 
     Raises:
         UserError: the page is there without markers, or cannot be read or written.
@@ -48,21 +49,31 @@ def check_page(page: Path) -> tuple[str, str]:
         why = reason(error) if isinstance(error, OSError) else "it is not UTF-8 text; choose another file"
         raise UserError(f"'{page}' cannot be read: {why}.") from error
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    between, end, after = rest.partition(END)
     if not end:
         raise UserError(f"'{page}' must hold the lines '{BEGIN}' and '{END}', between which the results are written.")
-    return before + begin, end + after
+    return before + begin, between, end + after
 
 
-def write_page(results: dict[str, list[Row]], page: Path, note: str = "") -> None:
-    """Put the tables between the page's markers, :func:`check_page`, under a note."""
-    before, after = check_page(page)
-    parts = [before, *([note] if note else []), markdown(results), after]
+def write_page(results: dict[str, list[Row]], page: Path, note: str = "", keep: bool = False) -> None:
+    """Put the tables between the page's markers, :func:`check_page`, under a note.
+
+    Args:
+        keep: the note that is there, and the tables of other sections; a section that is new there comes last.
+    """
+    before, between, after = check_page(page)
+    tables = {title: markdown({title: rows}) for title, rows in results.items()}
+    if keep:
+        note, *old = re.split(r"^(?=### )", between.strip(), flags=re.MULTILINE)
+        tables = {table.partition("\n")[0].removeprefix("### "): table.strip() for table in old} | tables
+    parts = [before, *([note.strip()] if note else []), *tables.values(), after]
     write_text(page, "\n\n".join(parts))
 
 
-def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_file: Path | None, note: str = "") -> int:
-    """Run a bench, print its tables, and write them where they are wanted.
+def measure(
+    bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_file: Path | None, note: str = "", keep: bool = False
+) -> int:
+    """Run a bench, print its tables, and write them where they are wanted (``keep``: :func:`write_page`).
 
     Returns:
         1 where a target is missed, else 0.
@@ -77,7 +88,7 @@ def measure(bench: Callable[[], dict[str, list[Row]]], page: Path | None, json_f
     results = bench()
     print(f"{note}\n\n{markdown(results)}".lstrip())
     if page is not None:
-        write_page(results, page, note)
+        write_page(results, page, note, keep)
     if json_file is not None:
         write_json(results, json_file, note)
     return 1 if any(row.met is False for rows in results.values() for row in rows) else 0

@@ -8,8 +8,8 @@ import torch
 
 from extract.contributions.sample import Passage
 
-PROBABILITIES = 2**28
-"""Bytes that the base's predictions of one batch may take: 256 positions of a vocabulary of 262,144 in float32."""
+PROBABILITIES = 2**26
+"""Bytes that the base's predictions of one batch may take: 64 positions of a vocabulary of 262,144 in float32."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Contributions where the answer is planted: sixty features change alike, of which thirty act on the output.
 
-Of 96 axes of the residual stream blocks read and write the first 32; the upper ones, and the head, read the next 30 too; nothing
-reads the last 34. The variant's embedding writes on 60 axes of the two latter kinds what the base leaves 0. The dictionary has
-a feature for each axis. What is written is small, for RMSNorm divides by all axes: the square of a change is read by all.
+Of 96 axes of the residual stream blocks read and write the first 32; the upper ones, and the head, read the next 30 too;
+nothing reads the last 34. The variant's embedding writes on 60 axes of the two latter kinds what the base leaves 0. The
+dictionary has a feature for each axis. What is written is small, for RMSNorm divides by all axes: the square of a change is
+read by all.
 """
 
 from pathlib import Path

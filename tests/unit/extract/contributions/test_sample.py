@@ -56,9 +56,9 @@ def test_passages_as_a_batch():
 
 
 def test_batches_keep_within_their_bounds():
-    """12 padded tokens hold three windows of 3 tokens and BOS; 2**28 bytes of float32
-    hold two predictions over 2**25 words."""
+    """12 padded tokens hold three windows of 3 tokens and BOS; 2**26 bytes of float32
+    hold two predictions over 2**23 words."""
     passages = [passage(3, [0])] * 5
     assert list(in_groups(passages, 12, words=10)) == [[0, 1, 2], [3, 4]]
-    assert list(in_groups(passages, 1000, words=2**25)) == [[0, 1], [2, 3], [4]]
+    assert list(in_groups(passages, 1000, words=2**23)) == [[0, 1], [2, 3], [4]]
     assert list(in_groups(passages, 1, words=10)) == [[0], [1], [2], [3], [4]]
