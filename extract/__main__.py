@@ -3,15 +3,21 @@
 Long because every command's options and their help stand here.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from extract.command_line import Whole, Words, command_line, parse
 from extract.demo import BENCH_CONFIG, DEMO_CONFIG
 from extract.exits import CANNOT, DONE, FOUND_FAULT, carry_out
 from store.errors import UserError
 from store.text import on_one_line
+
+if TYPE_CHECKING:
+    from extract.config import RunConfig
+    from store.read.store import Store
 
 
 def run(config: str, /, *, out: Path, workers: Whole = 1, engine: Literal["local", "ray"] = "local") -> int:
@@ -262,20 +268,43 @@ def fields() -> int:
 
 def _extract(config_path: str | Path, out: Path, workers: int = 1, engine: str = "local") -> int:
     from extract.config import load_config
+    from store.format.additions import is_begun
     from store.format.writer import check_free
 
     config = load_config(config_path)
-    check_free(out)
-    from extract.run import pipeline
+    asked = config.contributions != 0
+    if not (asked and is_begun(out)):
+        check_free(out)
+        from extract.run import pipeline
 
-    manifest = pipeline.run(config, out, workers=workers, engine=engine)
-    print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
+        manifest = pipeline.run(config, out, workers=workers, engine=engine)
+        print(f"Store written to {out}: {manifest.counts['tokens']:,} tokens, digest {manifest.digest[:16]}")
     from store import open_store
     from store.reports.terminal import amounts
 
     with open_store(out) as opened:
+        if asked:
+            _contribute(opened, config, workers)
         print(amounts(opened))
     return DONE
+
+
+def _contribute(store: Store, config: RunConfig, workers: int) -> None:
+    """A run's last phase. Where contributions cannot be had and nobody asked for a number of them, a note says why."""
+    from extract.contributions.scope import make_scope
+    from store.format.additions import is_begun
+
+    try:
+        scope = make_scope(store, config)
+        from extract.contributions.addition import add_contributions
+
+        path = add_contributions(store, config, scope, workers)
+    except UserError as error:
+        if config.contributions is not None or is_begun(store.path):
+            raise
+        print(f"note: no contributions: {on_one_line(str(error))}")
+    else:
+        print(f"Contributions written to {path.name}, beside it")
 
 
 app = command_line(

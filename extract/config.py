@@ -18,6 +18,7 @@ from store.format.manifest_values import VariantName
 from store.format.part_guard import MAX_PART_TOKENS
 from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, DEFAULT_CONTROLS, MOST_TWINS, OBSERVED, TWIN
+from store.numbers import listed
 
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
@@ -94,6 +95,9 @@ class RunConfig(Section):
     """Second dictionaries, at most one a layer, that only say whether they show the same shifts."""
     token_kl: int = Field(0, ge=0)
     """Tokens on which the next-token prediction of base and variants is compared; 0 skips that pass."""
+    contributions: int | None = Field(None, ge=0)
+    """Predicted tokens on which is measured, once the store is finished, what was learned and lost and through which features;
+    none given: one for each 100 tokens; 0 skips that pass, and python -m extract contributions makes it later."""
     answers: str | None = None
     """JSONL file of what the models answer to fixed prompts, shown beside the statistics (python -m extract.demo answers)."""
 
@@ -118,6 +122,18 @@ class RunConfig(Section):
         if self.document_tokens > self.shard_tokens:
             raise ValueError("document_tokens may not exceed shard_tokens")
         return self
+
+    def require(self, variant: str) -> None:
+        """Refuse to go on with a store of another configuration.
+
+        Raises:
+            UserError: this one has no such variant.
+        """
+        if variant not in self.variants:
+            raise UserError(
+                f"The configuration has no variant '{variant}' (its variants: {listed(self.variants)}); give the one that made "
+                "the store."
+            )
 
 
 def groups(config: RunConfig) -> dict[str, list[str]]:

@@ -90,7 +90,7 @@ def foremost(store: Store, variant: str) -> None:
         return
     domain, main = told
     asked = {"variant": variant, "layer": main.layer, "domain": domain}
-    found = data.ask(store, Store.contributions, **asked, order="gain" if main.features >= 0 else "loss", limit=FOREMOST)
+    found = data.ask(store, Store.contributions, **asked, order=main.order, limit=FOREMOST)
     for _, row in found.iterrows():
         stats = data.ask(store, Store.feature_stats, layer=main.layer, feature=int(row["feature"]), variant=variant)
         pooled = stats[stats["domain"] == ALL]

@@ -5,6 +5,7 @@ What is not finished stands in ``NAME.contributions.duckdb.partial``; the same c
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def add_contributions(store: Store, config: RunConfig, scope: Scope, workers: in
             _measure(batches, store, config, scope, work, workers)
             store.snapshot.check()
             files.put_in_place(_write(store, config, scope, batches, work), place)
+        except UserError:
+            with suppress(OSError):
+                work.rmdir()  # where nothing was measured
+            raise
         except OSError as error:
             raise UserError(
                 f"The contributions could not be written to '{work}': {reason(error)}. Nothing that was finished is lost: the "

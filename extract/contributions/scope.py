@@ -34,12 +34,14 @@ class Scope:
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-def make_scope(store: Store, config: RunConfig, predictions: int | None, a_passage: int, points: int, twins: int) -> Scope:
+def make_scope(
+    store: Store, config: RunConfig, predictions: int | None = None, a_passage: int = 8, points: int = POINTS[0], twins: int = 1
+) -> Scope:
     """Scope contributions for a finished store.
 
     Args:
         config: the configuration that made the store.
-        predictions: None for a share of the store's tokens.
+        predictions: None for the configuration's number, where it gives one, else a share of the store's tokens.
         twins: at most; a store with fewer gives those.
 
     Raises:
@@ -52,11 +54,13 @@ def make_scope(store: Store, config: RunConfig, predictions: int | None, a_passa
         raise UserError(f"--points is {points}; give one of {listed(map(str, POINTS))}.")
     if predictions is not None and predictions < 1:
         raise UserError(f"--predictions is {predictions}; give 1 or more.")
-    if missing := [name for name in store.variants if name not in config.variants]:
-        raise UserError(
-            f"The configuration has no variant '{missing[0]}' (its variants: {listed(config.variants)}); give the one that "
-            "made the store."
-        )
+    for name in store.variants:
+        config.require(name)
+    predictions = predictions or config.contributions
     n_tokens = sum(store.sql("SELECT n_tokens FROM documents")["n_tokens"])
-    sampled = predictions or max(LEAST_PREDICTIONS, int(n_tokens) // A_PREDICTION)
-    return Scope(sampled, a_passage, points, min(twins, store.manifest.settings.get("twins", 0)))
+    return Scope(predictions or usual(int(n_tokens)), a_passage, points, min(twins, store.manifest.settings.get("twins", 0)))
+
+
+def usual(n_tokens: int) -> int:
+    """Predictions that are sampled where no number is given, of a store of so many tokens."""
+    return max(LEAST_PREDICTIONS, n_tokens // A_PREDICTION)

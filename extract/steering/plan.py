@@ -3,13 +3,12 @@
 Which intervention, in which passages, at which of their positions, against which control features.
 """
 
-import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from extract.config import RunConfig
+from extract.steering.control_features import Densities
 from store.errors import UserError
 from store.names import ALL
 from store.numbers import listed
@@ -18,9 +17,6 @@ from store.sidecar.steering import ABLATE, RESTORE
 
 POSITIONS_AFTER = 31
 """So many tokens after the peak are compared at most: the logits of a whole window would cost several times as much."""
-
-POOL = 200
-"""Controls are drawn from so many features, those nearest in density."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +78,10 @@ def make_plan(
     if layer not in store.layers:
         raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
     check_variant(store, config, variant)
-    features = store.sql("SELECT feature, density FROM features WHERE layer = ? ORDER BY feature", [layer])
-    if feature not in features["feature"].to_numpy():
-        raise UserError(f"Layer {layer} has no feature {feature}; they go from 0 to {len(features) - 1:,}.")
+    densities = Densities.of(store, layer, [feature])
     mode = _mode(store, layer, feature, variant)
     passages = _passages(store, layer, feature, variant, mode, contexts)
-    n_tokens = int(store.sql("SELECT n_tokens FROM layers WHERE layer = ?", [layer])["n_tokens"].iloc[0])
-    density = dict(zip(features["feature"].tolist(), features["density"].tolist(), strict=True))
-    controls = draw_controls(density, feature, n_tokens, random, f"{seed}/{layer}")
+    controls = densities.draw(feature, random, f"{seed}/{layer}")
     if not controls:
         raise UserError(f"No other feature of layer {layer} fires in the base, so there is nothing to compare with.")
     return Plan(layer, feature, variant, mode, passages, controls, seed)
@@ -103,24 +95,7 @@ def check_variant(store: Store, config: RunConfig, variant: str) -> None:
     """
     if variant not in store.variants:
         raise UserError(f"The store has no variant '{variant}'; its variants: {listed(store.variants)}.")
-    if variant not in config.variants:
-        raise UserError(
-            f"The configuration has no variant '{variant}' (its variants: {listed(config.variants)}); give the one that made "
-            "the store."
-        )
-
-
-def draw_controls(density: dict[int, float], feature: int, n_tokens: int, count: int, seed: str) -> tuple[int, ...]:
-    """Features to compare with, ascending: drawn by a seeded hash among those that fire in the base about as often.
-
-    Args:
-        density: feature -> share of the counted tokens where it fires in the base.
-        n_tokens: counted tokens; a feature that never fires is taken to fire on one of them.
-    """
-    own = math.log(max(density[feature], 1 / n_tokens))
-    firing = [other for other, share in density.items() if share > 0 and other != feature]
-    nearest = sorted(firing, key=lambda other: (abs(math.log(density[other]) - own), other))[: max(POOL, count)]
-    return tuple(sorted(sorted(nearest, key=lambda other: hashlib.sha256(f"{seed}/{other}".encode()).digest())[:count]))
+    config.require(variant)
 
 
 def _mode(store: Store, layer: int, feature: int, variant: str) -> str:

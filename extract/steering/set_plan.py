@@ -1,13 +1,12 @@
 """What a causal check of a set of features will do, worked out from the store alone; needs no torch."""
 
-import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from extract.config import RunConfig
 from extract.contributions.sample import Sample, choose
-from extract.steering.plan import POOL, check_variant
+from extract.steering.control_features import Densities
+from extract.steering.plan import check_variant
 from store.errors import UserError
 from store.names import ALL, CLAIMED, TASK
 from store.numbers import listed
@@ -97,46 +96,8 @@ def make_set_plan(
     sample = choose(store, predictions, A_PASSAGE, domains)
     if not sample.passages:
         raise UserError("No token of that text could be predicted: a causal check needs windows of two tokens.")
-    density = store.sql("SELECT feature, density FROM features WHERE layer = ? ORDER BY feature", [layer])
-    n_tokens = int(store.sql("SELECT n_tokens FROM layers WHERE layer = ?", [layer])["n_tokens"].iloc[0])
-    of_feature = dict(zip(density["feature"].tolist(), density["density"].tolist(), strict=True))
-    if beyond := [feature for feature in features if feature not in of_feature]:
-        raise UserError(f"Layer {layer} has no feature {beyond[0]}; they go from 0 to {len(of_feature) - 1:,}.")
-    controls = draw_control_sets(of_feature, features, n_tokens, random, f"{seed}/{layer}")
+    controls = Densities.of(store, layer, features).draw_sets(features, random, f"{seed}/{layer}")
     return SetPlan(variant, layer, domain, chosen_by, features, sample, controls, seed)
-
-
-def draw_control_sets(
-    density: Mapping[int, float], features: Sequence[int], n_tokens: int, count: int, seed: str
-) -> tuple[tuple[int, ...], ...]:
-    """Sets of as many other features: each drawn by a seeded hash among those that fire in the base about as often.
-
-    Args:
-        density: feature -> share of the counted tokens where it fires in the base.
-        n_tokens: counted tokens; a feature that never fires is taken to fire on one of them.
-
-    Raises:
-        UserError: fewer others fire than there are features.
-    """
-    firing = [other for other, share in density.items() if share > 0 and other not in set(features)]
-    if len(firing) < len(features):
-        raise UserError(
-            f"Only {len(firing):,} other features of the layer fire in the base, too few to compare {len(features):,} with."
-        )
-    drawn: list[tuple[int, ...]] = []
-    for number in range(count):
-        taken: list[int] = []
-        for feature in features:
-            own = math.log(max(density[feature], 1 / n_tokens))
-            free = [other for other in firing if other not in taken]
-            nearest = sorted(free, key=lambda other, own=own: (abs(math.log(density[other]) - own), other))[:POOL]
-            taken.append(min(nearest, key=lambda other, feature=feature: _hash(f"{seed}/{number}/{feature}/{other}")))
-        drawn.append(tuple(taken))
-    return tuple(drawn)
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _layer(store: Store, variant: str, domain: str) -> int:
@@ -172,7 +133,7 @@ def _chosen(store: Store, variant: str, layer: int, domain: str, choice: Choice)
     order = choice.by
     if order == "contribution":
         through = main_layer(store.layer_gains(variant, domain).query("layer == @layer"), domain)
-        order = "loss" if through is not None and through.features < 0 else "gain"
+        order = "gain" if through is None else through.order
     rows = store.contributions(variant, layer, domain, order, choice.top)
     rows = rows[rows["gain"] > 0] if order == "gain" else rows[rows["gain"] < 0]
     if rows.empty:

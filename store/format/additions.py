@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 
 from store import files
+from store.format.manifest import MANIFEST_FILE
 from store.format.tables import CONTRIBUTIONS
 
 VERSION = "1"
@@ -17,6 +18,12 @@ VERSION = "1"
 def addition_path(folder: Path) -> Path:
     """Where the contributions of a store are: ``NAME.contributions.duckdb`` beside its folder."""
     return folder.absolute().parent / f"{folder.absolute().name}.contributions.duckdb"
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a store is finished and its contributions are under way: their batches lie beside it."""
+    place = addition_path(folder)
+    return (folder / MANIFEST_FILE).is_file() and files.partial_of(place).is_dir() and not place.exists()
 
 
 def write_contributions(

@@ -46,6 +46,11 @@ class Through:
     features: float
     carrying_half: int | None
 
+    @property
+    def order(self) -> str:
+        """How its features are ordered so that those which carry most come first: by 'gain', or by 'loss'."""
+        return "gain" if self.features >= 0 else "loss"
+
 
 def task_sentence(found: Learned) -> str:
     """'On its own task it learned 0.75 nats a token (0.6 to 0.9); a random change of that size: -0.33.'"""

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sae_lens import SAE
 
 from extract.__main__ import main
 from extract.contributions import batch_files, sums, tables
+from extract.exits import INTERRUPTED
 from store.format.additions import addition_path
 from tests.support import runs
 from tests.support.contributed import ASKED, Reference, table
@@ -195,6 +197,53 @@ def test_an_interrupted_pass_goes_on(store: Path, config: Path, tmp_path: Path, 
     digests = [table(of, "about").set_index("name")["value"]["digest"] for of in (store, copy)]
     assert digests[0] == digests[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "store", "store.contributions.duckdb"]
+
+
+def test_a_run_measures_them_last_and_goes_on_with_them(
+    store: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    """Ended in their second batch: the store is finished, and the same command measures what is missing and no more."""
+    variants = {"tuned": {"adapter": str(world.adapter), "task": ["chats"]}}
+    config = world.config(tmp_path, twins=2, variants=variants, contributions=60)
+    command, out = ["run", str(config), "--out", str(tmp_path / "made")], tmp_path / "made"
+    measured, real = [], batch_files.measure
+
+    def measure(shared, batch, progress):
+        if len(measured) == 1 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        measured.append(tuple(batch))
+        return real(shared, batch, progress)
+
+    monkeypatch.setattr(batch_files, "measure", measure)
+    with one_thread():
+        assert main(command) == INTERRUPTED
+        finished = (out / "manifest.json").stat().st_mtime_ns
+        (tmp_path / "again").touch()
+        assert main(command) == 0
+    assert len(measured) == len(set(measured)) > 1
+    assert (out / "manifest.json").stat().st_mtime_ns == finished
+    assert table(out, "about").set_index("name")["value"]["predictions"] == str(len(table(store, "predictions")))
+    assert "Contributions written to made.contributions.duckdb" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_run_that_can_have_none_says_why(world: World, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Dictionaries that measure each token in its own norm: the store is made all the same, unless a number is asked for."""
+    sae = SAE.load_from_disk(world.saes[1])
+    sae.cfg.normalize_activations = "layer_norm"
+    sae.save_model(tmp_path / "normed")
+    changes = {"saes": [{"path": str(tmp_path / "normed")}], "tokens": 600}
+    with one_thread():
+        command = ["run", str(world.config(tmp_path, **changes, contributions=None)), "--out", str(tmp_path / "made")]
+        assert main(command) == 0
+        said = capsys.readouterr().out
+        assert "note: no contributions: The dictionary" in said and "without such a normalisation" in said
+        command = ["run", str(world.config(tmp_path, **changes, contributions=60)), "--out", str(tmp_path / "other")]
+        assert main(command) == 2
+    assert "without such a normalisation" in capsys.readouterr().err
+    for name in ("made", "other"):
+        assert (tmp_path / name / "manifest.json").is_file() and not list(tmp_path.glob(f"{name}.*"))
 
 
 def test_two_workers_give_the_same_content(store: Path, config: Path, tmp_path: Path):

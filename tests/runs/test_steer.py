@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from extract.__main__ import main
 from extract.models import predictions
 from extract.steering import intervention as steer
-from extract.steering.plan import POOL, Passage, Plan, draw_controls, make_plan
+from extract.steering.control_features import POOL, Densities
+from extract.steering.plan import Passage, Plan, make_plan
 from store import open_store
 from store.errors import UserError
 from store.format.writer import PILOT_FILE
@@ -119,20 +120,21 @@ def test_positions_are_the_peak_and_what_follows_up_to_a_bound():
 
 def test_controls_fire_about_as_often_and_are_drawn_by_the_seed():
     density = {feature: 2.0 ** -(feature // 100) for feature in range(1000)} | {1000: 0.0}
-    drawn = draw_controls(density, 450, 10**6, 20, "0/2")
+    densities = Densities(density, 10**6)
+    drawn = densities.draw(450, 20, "0/2")
     assert len(set(drawn)) == 20
     assert list(drawn) == sorted(drawn)
     assert 450 not in drawn and 1000 not in drawn
     # The 200 nearest: the 99 others of its own density, then 101 of the densities half and double.
     assert POOL == 200
     assert {feature // 100 for feature in drawn} <= {3, 4, 5}
-    assert draw_controls(density, 450, 10**6, 20, "0/2") == drawn
-    assert draw_controls(density, 450, 10**6, 20, "1/2") != drawn
+    assert densities.draw(450, 20, "0/2") == drawn
+    assert densities.draw(450, 20, "1/2") != drawn
 
 
 def test_a_feature_that_the_base_never_fires_is_compared_with_the_rarest():
     density = {feature: 2.0**-feature for feature in range(1, 1001)} | {0: 0.0}
-    assert min(draw_controls(density, 0, 2**900, 50, "0")) > 900 - POOL
+    assert min(Densities(density, 2**900).draw(0, 50, "0")) > 900 - POOL
 
 
 # ---- a planted variant whose answer is known ----

@@ -9,7 +9,8 @@ import pytest
 
 from extract.__main__ import main
 from extract.contributions.sample import Sample, choose
-from extract.steering.set_plan import A_PASSAGE, SetPlan, draw_control_sets
+from extract.steering.control_features import Densities
+from extract.steering.set_plan import A_PASSAGE, SetPlan
 from extract.steering.sets import summary
 from store import open_store
 from store.errors import UserError
@@ -158,10 +159,11 @@ def test_a_summary_by_hand():
 
 def test_controls_fire_as_often_and_are_no_part_of_the_set():
     density = {feature: 0.5 if feature < 250 else 0.001 for feature in range(600)} | {599: 0.0}
-    sets = draw_control_sets(density, (0, 1, 300, 301), 10_000, 5, "0/2")
-    assert len(set(sets)) == 5 and sets == draw_control_sets(density, (0, 1, 300, 301), 10_000, 5, "0/2")
+    densities = Densities(density, 10_000)
+    sets = densities.draw_sets((0, 1, 300, 301), 5, "0/2")
+    assert len(set(sets)) == 5 and sets == densities.draw_sets((0, 1, 300, 301), 5, "0/2")
     for control in sets:
         assert len(set(control)) == 4 and not set(control) & {0, 1, 300, 301, 599}
         assert [density[feature] for feature in control] == [0.5, 0.5, 0.001, 0.001]
     with pytest.raises(UserError, match="Only 1 other features of the layer fire in the base, too few to compare 2 with"):
-        draw_control_sets({0: 0.5, 1: 0.5, 2: 0.5}, (0, 1), 100, 1, "")
+        Densities({0: 0.5, 1: 0.5, 2: 0.5}, 100).draw_sets((0, 1), 1, "")

@@ -238,7 +238,8 @@ class World:
         self.corpus = make_corpus(root)
 
     def config(self, folder: Path, **changes) -> Path:
-        """Write a configuration file; keyword arguments replace fields. Without twins, unless a test asks for them."""
+        """Write a configuration file; keyword arguments replace fields. Without twins
+        and contributions, unless a test asks for them."""
         content = {
             "base": str(self.base),
             "variants": {"tuned": {"adapter": str(self.adapter)}},
@@ -254,6 +255,7 @@ class World:
             "context_after": 3,
             "promoted_tokens": 3,
             "twins": 0,
+            "contributions": 0,
             "device": "cpu",
         }
         path = folder / "run.yaml"
