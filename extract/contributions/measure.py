@@ -65,6 +65,17 @@ class BaseAt:
     counts: torch.Tensor
     codes: SparseCodes
 
+    def change(self, dictionary: Dictionary, model: Reading) -> tuple[torch.Tensor, FeatureChanges]:
+        """(delta, float32 [batch, position, d_model], 0 where nothing counts; what of it is the features').
+
+        Args:
+            dictionary: of this site; model: on this batch.
+        """
+        activation = model.at[dictionary.layer].float()
+        delta = torch.where(self.counts[..., None], activation - self.activation, 0.0)
+        codes = dictionary.encode(dictionary.prepare(activation)[self.counts])[0]
+        return delta, FeatureChanges.between(self.codes, codes, dictionary.d_sae)
+
 
 def measure(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
     """The arrays of a batch's file, as :mod:`extract.contributions.sums` names them.
@@ -154,10 +165,7 @@ class _Layer:
         self._name, self._is_twin = name, variant_of(name) != name
         self._shared, self._dictionary, self._windows, self._base = shared, dictionary, windows, base
         self._numbers = np.array(windows.numbers)
-        activation = model.at[dictionary.layer].float()
-        self._delta = torch.where(base.counts[..., None], activation - base.activation, 0.0)
-        codes = dictionary.encode(dictionary.prepare(activation)[base.counts])[0]
-        self._changes = FeatureChanges.between(base.codes, codes, dictionary.d_sae)
+        self._delta, self._changes = base.change(dictionary, model)
         moves = bool(self._delta.any())  # not where a change was planted above
         end = model.measure_without(dictionary.site, self._delta, targets) if moves else whole
         self._through = [self._by_passage(values, windows.predicting) for values in whole - end]

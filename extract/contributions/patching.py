@@ -6,7 +6,6 @@ import torch
 
 from extract.contributions.measure import Contributions, base_at
 from extract.contributions.path import Reading, Targets
-from extract.contributions.split import FeatureChanges
 from extract.contributions.windows import Windows
 from extract.saes.dictionary import Dictionary
 from store.names import BASE
@@ -32,10 +31,7 @@ class Patching:
         self._model = Reading(shared.models, variant, windows, [dictionary.site], shared.words)
         self._own = self._targets.measure(self._model.log_probabilities(), slice(None)).double()
         self.whole = self._own - self._targets.measure(predicted, slice(None)).double()
-        activation = self._model.at[dictionary.layer].float()
-        self.delta = torch.where(base.counts[..., None], activation - base.activation, 0.0)
-        codes = dictionary.encode(dictionary.prepare(activation)[base.counts])[0]
-        self._changes = FeatureChanges.between(base.codes, codes, dictionary.d_sae)
+        self.delta, self._changes = base.change(dictionary, self._model)
 
     def gone(self, moved: torch.Tensor) -> torch.Tensor:
         """float64 [2, n]: what goes of ``whole`` where the variant has ``moved`` less at the site."""
