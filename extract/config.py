@@ -23,6 +23,11 @@ from store.numbers import listed
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
+A_PREDICTION = 100
+"""Contributions are measured on one predicted token of so many of the store, where no number is given."""
+LEAST_PREDICTIONS = 64
+A_PASSAGE = 8
+"""Predicted tokens of one context window at most, where no number is given."""
 
 
 class RunConfig(Section):
@@ -122,6 +127,10 @@ class RunConfig(Section):
         if self.document_tokens > self.shard_tokens:
             raise ValueError("document_tokens may not exceed shard_tokens")
         return self
+
+    def predictions(self, n_tokens: int) -> int:
+        """On which contributions are measured: of a store of so many tokens."""
+        return self.contributions or max(LEAST_PREDICTIONS, n_tokens // A_PREDICTION)
 
     def require(self, variant: str) -> None:
         """Refuse to go on with a store of another configuration.

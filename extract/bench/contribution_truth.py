@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 
 from extract.bench.bench_store import bench_store
 from extract.bench.page import Row
-from extract.config import RunConfig, load_config
+from extract.config import A_PASSAGE, RunConfig, load_config
 from extract.contributions import sums
 from extract.contributions.batch_files import GRAPH
 from extract.contributions.measure import Contributions, measure
@@ -24,7 +24,7 @@ LAYERS = (9, 12)
 VARIANTS = ("safety", "maths")
 EACH, AMONG = 50, 200
 """Features of each variant and layer, evenly over so many by the size of their contribution."""
-PREDICTIONS, A_PASSAGE = 160, 8
+PREDICTIONS = 160
 TARGET = 0.9
 QUANTITIES = ("gain", "kl")
 

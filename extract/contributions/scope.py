@@ -2,15 +2,11 @@
 
 from dataclasses import asdict, dataclass
 
-from extract.config import RunConfig
+from extract.config import A_PASSAGE, RunConfig
 from extract.contributions.quadrature import POINTS
 from store.errors import UserError
 from store.numbers import listed
 from store.read.store import Store
-
-A_PREDICTION = 100
-"""One predicted token of so many tokens of the store, where no number is given."""
-LEAST_PREDICTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,9 @@ class Scope:
 
 
 def make_scope(
-    store: Store, config: RunConfig, predictions: int | None = None, a_passage: int = 8, points: int = POINTS[0], twins: int = 1
-) -> Scope:
+    store: Store, config: RunConfig, predictions: int | None = None, a_passage: int = A_PASSAGE, points: int = POINTS[0],
+    twins: int = 1,
+) -> Scope:  # fmt: skip
     """Scope contributions for a finished store.
 
     Args:
@@ -56,11 +53,6 @@ def make_scope(
         raise UserError(f"--predictions is {predictions}; give 1 or more.")
     for name in store.variants:
         config.require(name)
-    predictions = predictions or config.contributions
-    n_tokens = sum(store.sql("SELECT n_tokens FROM documents")["n_tokens"])
-    return Scope(predictions or usual(int(n_tokens)), a_passage, points, min(twins, store.manifest.settings.get("twins", 0)))
-
-
-def usual(n_tokens: int) -> int:
-    """Predictions that are sampled where no number is given, of a store of so many tokens."""
-    return max(LEAST_PREDICTIONS, n_tokens // A_PREDICTION)
+    n_tokens = int(sum(store.sql("SELECT n_tokens FROM documents")["n_tokens"]))
+    twins = min(twins, store.manifest.settings.get("twins", 0))
+    return Scope(predictions or config.predictions(n_tokens), a_passage, points, twins)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from extract.config import RunConfig
+from extract.config import A_PASSAGE, RunConfig, groups
 from extract.models.memory import Needs, parameters
 from extract.pilot.controls import RERUN_EVERY
 from extract.pilot.twin_sizes import MOST_READINGS, SAMPLE_TOKENS
@@ -17,6 +17,9 @@ from store.names import RANKINGS
 CPU_FLOPS = 1.1e11
 # The token KL there takes 22 ms a token for base and one variant: 9 ms a model beyond its blocks, for 0.34 GFLOP of the head.
 HEAD_FLOPS = 3.7e10
+# Contributions there: points of the way from variant to base at a layer, each a pass forwards and one backwards for gain and
+# for KL; and the share of a window that is read up to the last of its predictions.
+POINTS_TAKEN, PASSES, WINDOW_READ = 2.5, 3, 0.7
 BYTES_A_CODE = 5.5
 CODES_A_TOKEN = 64
 
@@ -52,6 +55,7 @@ def estimates(
         f"time      about {a_model * (n_models + n_twins + again):,.0f} minutes of forward passes on two CPU cores "
         f"({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
         *([_token_kl_line(config, base)] if config.token_kl else []),
+        *([_contributions_line(config, base, dictionaries)] if dictionaries and config.contributions != 0 else []),
     ]
 
 
@@ -78,6 +82,23 @@ def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
     return (
         f"token KL  {tokens:,} tokens, about {minutes:,.0f} minutes more on two CPU cores for predictions over "
         f"{base.vocab_size:,} words ({HEAD_FLOPS / 1e9:.0f} GFLOP/s with the softmax)"
+    )
+
+
+def _contributions_line(config: RunConfig, base: PretrainedConfig, dictionaries: Sequence[Dictionary]) -> str:
+    """The pass after the run: of every model and layer the blocks above, and the head, forwards and backwards."""
+    predictions = config.predictions(config.tokens)
+    n_models = len(config.variants) + (len(groups(config)) if config.twins else 0)
+    blocks = 2 * parameters(base, embeddings=False) / CPU_FLOPS
+    head = 2 * base.vocab_size * base.hidden_size / HEAD_FLOPS
+    above = sum(1 - (dictionary.layer + 1) / base.num_hidden_layers for dictionary in dictionaries)
+    patched = 1 + POINTS_TAKEN * PASSES
+    tokens = WINDOW_READ * config.context_length / A_PASSAGE
+    a_prediction = tokens * blocks * (1 + above * patched) + head * (1 + len(dictionaries) * patched)
+    minutes = predictions * n_models * a_prediction / 60
+    return (
+        f"gains     {predictions:,} predictions of {n_models} models, about {minutes:,.0f} minutes more on two CPU cores, for "
+        "what was learned and through which features"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extract.config import RunConfig
+from extract.config import A_PASSAGE, RunConfig
 from extract.contributions.sample import Sample, choose
 from extract.steering.control_features import Densities
 from extract.steering.plan import check_variant
@@ -13,8 +13,6 @@ from store.numbers import listed
 from store.read.store import Store
 from store.reports.learning import main_layer
 
-A_PASSAGE = 8
-"""Predicted tokens of one context window at most."""
 BY = ("contribution", "gain", "loss")
 
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from extract.__main__ import main
+from extract.config import A_PASSAGE
 from extract.contributions.sample import Sample, choose
 from extract.steering.control_features import Densities
-from extract.steering.set_plan import A_PASSAGE, SetPlan
+from extract.steering.set_plan import SetPlan
 from extract.steering.sets import summary
 from store import open_store
 from store.errors import UserError
