@@ -84,6 +84,8 @@ def test_settings_of_controls(world, tmp_path, capsys, changes, expected):
         ({"twins": 17}, ["twins", "less than or equal to 16"]),
         ({"twins": 1.5}, ["twins", "integer"]),
         ({"twins": "two"}, ["twins", "integer"]),
+        ({"contributions": -1}, ["contributions", "greater than or equal to 0"]),
+        ({"contributions": "some"}, ["contributions", "integer"]),
         ({"material": 0}, ["material", "greater than or equal to 0.1"]),
         ({"material": 1}, ["material", "less than or equal to 0.85"]),
         ({"material": float("nan")}, ["material"]),

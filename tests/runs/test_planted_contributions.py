@@ -84,11 +84,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "base": str(base), "variants": {"planted": {"model": str(variant)}},
                     "saes": [{"path": str(make_axes(folder / "axes"))}], "corpus": make_corpus(folder), "tokens": 1000,
                     "context_length": 24, "batch_tokens": 128, "document_tokens": 60, "twins": 0, "device": "cpu",
+                    "contributions": 200,
                 }
             )
         )  # fmt: skip
         assert main(["run", str(config), "--out", str(folder / "store")]) == 0
-        assert main(["contributions", str(folder / "store"), str(config), "--predictions", "200"]) == 0
     return folder / "store"
 
 
