@@ -12,10 +12,10 @@ from store.read.store import Store
 
 
 def prediction_and_replica(store: Store, pooled: pd.Series) -> None:
-    """What else bears on the change: the prediction, a second dictionary."""
+    """What else bears on the change: the prediction, where no contribution says more of it; a second dictionary."""
     asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
     kl = data.ask(store, Store.feature_kl, **asked)
-    if len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
+    if not store.has_contributions and len(kl) and pd.notna(kl.iloc[0]["kl_ratio"]):
         ratio = kl.iloc[0]["kl_ratio"]
         where = "where the prediction changed" if ratio > 1 else "where the prediction changed little"
         st.markdown(
