@@ -23,8 +23,9 @@ from store.numbers import listed
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
-A_PREDICTION = 100
-"""Contributions are measured on one predicted token of so many of the store, where no number is given."""
+A_PREDICTION = 220
+"""Contributions of one model to one prediction take as long as so many tokens of one model take in the shards (Gemma 3 270M,
+four layers, two CPU cores)."""
 LEAST_PREDICTIONS = 64
 A_PASSAGE = 8
 """Predicted tokens of one context window at most, where no number is given."""
@@ -102,7 +103,7 @@ class RunConfig(Section):
     """Tokens on which the next-token prediction of base and variants is compared; 0 skips that pass."""
     contributions: int | None = Field(None, ge=0)
     """Predicted tokens on which is measured, once the store is finished, what was learned and lost and through which features;
-    none given: one for each 100 tokens; 0 skips that pass, and python -m extract contributions makes it later."""
+    none given: about as many as take as long as the shards; 0 skips that, for python -m extract contributions to do later."""
     answers: str | None = None
     """JSONL file of what the models answer to fixed prompts, shown beside the statistics (python -m extract.demo answers)."""
 
@@ -129,8 +130,14 @@ class RunConfig(Section):
         return self
 
     def predictions(self, n_tokens: int) -> int:
-        """On which contributions are measured: of a store of so many tokens."""
-        return self.contributions or max(LEAST_PREDICTIONS, n_tokens // A_PREDICTION)
+        """On which contributions are measured, of a store of so many tokens: where none are given about the shards' time's."""
+        read = 1 + len(self.variants) * (1 + self.twins)
+        return self.contributions or max(LEAST_PREDICTIONS, n_tokens * read // (A_PREDICTION * self.measured_models))
+
+    @property
+    def measured_models(self) -> int:
+        """Whose contributions are measured: of the variants, and of a twin of each recipe's first."""
+        return len(self.variants) + (len(groups(self)) if self.twins else 0)
 
     def require(self, variant: str) -> None:
         """Refuse to go on with a store of another configuration.

@@ -38,7 +38,7 @@ def make_scope(
 
     Args:
         config: the configuration that made the store.
-        predictions: None for the configuration's number, where it gives one, else a share of the store's tokens.
+        predictions: None for the configuration's number, where it gives one, else for what takes about as long as the shards.
         twins: at most; a store with fewer gives those.
 
     Raises:

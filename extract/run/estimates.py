@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from extract.config import A_PASSAGE, RunConfig, groups
+from extract.config import A_PASSAGE, RunConfig
 from extract.models.memory import Needs, parameters
 from extract.pilot.controls import RERUN_EVERY
 from extract.pilot.twin_sizes import MOST_READINGS, SAMPLE_TOKENS
@@ -88,7 +88,7 @@ def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
 def _contributions_line(config: RunConfig, base: PretrainedConfig, dictionaries: Sequence[Dictionary]) -> str:
     """The pass after the run: of every model and layer the blocks above, and the head, forwards and backwards."""
     predictions = config.predictions(config.tokens)
-    n_models = len(config.variants) + (len(groups(config)) if config.twins else 0)
+    n_models = config.measured_models
     blocks = 2 * parameters(base, embeddings=False) / CPU_FLOPS
     head = 2 * base.vocab_size * base.hidden_size / HEAD_FLOPS
     above = sum(1 - (dictionary.layer + 1) / base.num_hidden_layers for dictionary in dictionaries)
