@@ -98,7 +98,10 @@ class Words:
         return range(len(SLOTS)) if slot == ALL else [SLOTS.index(slot)]
 
     def _write_means(self, group: Group, layer: int) -> None:
-        """The mean change by domain and slot, alone and against that of the other recipes' first runs on the same text."""
+        """The mean change by domain and slot, alone and against that of the other recipes' first runs on the same text.
+
+        Directions are compared, each of unit length: less a longer one a change would say what that one does not.
+        """
         firsts = [other.variant for other in self._groups if other.variant == other.runs[0] != group.runs[0]]
         of_recipe = next(other for other in self._groups if other.variant == group.runs[0])
         models = [group.variant, *(model for control, model in of_recipe.models.items() if control != OBSERVED)]
@@ -111,6 +114,7 @@ class Words:
                 )
                 if own[0] is None:
                     continue
+                own, others = ([unit(mean) for mean in of] for of in (own, others))
                 against = {"nothing": np.zeros_like(own[0])} | ({"others": np.mean(others, axis=0)} if others else {})
                 for name, less in against.items():
                     scores = self._scores(np.array([mean - less for mean in own]))
@@ -151,6 +155,11 @@ class Words:
         chosen = chosen[scores[chosen] > (0.0 if np.isnan(chance) else max(chance, 0.0))]
         self._load("change_words", pd.DataFrame({**place, "token_id": chosen, "score": scores[chosen], "chance": chance}))
         self._named.update(chosen.tolist())
+
+
+def unit(direction: np.ndarray) -> np.ndarray:
+    """A direction of length 1; 0 where there is none."""
+    return direction / max(float(np.linalg.norm(direction)), np.finfo(np.float32).tiny)
 
 
 def largest(values: np.ndarray) -> np.ndarray:

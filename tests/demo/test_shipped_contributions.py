@@ -9,6 +9,7 @@ from store import open_store
 from store.format.additions import addition_path
 from store.names import ALL, OBSERVED, TASK
 from store.read.store import Store
+from store.reports.learning import foremost_layer, of_learned
 from tests.demo.test_shipped_store import SHIPPED, WORLD
 
 LIMIT = 6e6  # bytes
@@ -41,21 +42,32 @@ def test_the_gradients_miss_little_of_what_passes_through(shipped: Store) -> Non
     assert pooled["completeness_kl"].max() <= MISSED
 
 
-def test_a_random_change_of_the_weights_learns_nothing(shipped: Store) -> None:
+def test_every_variant_learned_its_task_and_random_changes_of_the_weights_lose_it(shipped: Store) -> None:
+    """All but code's twin, whose change makes code 0.10 nats a token likelier; the variant's own interval is beyond that."""
     learned = shipped.learned()
     tasks = learned[(learned["domain"] == TASK) & (learned["slot"] == ALL)]
-    twins = tasks[tasks["control"] != OBSERVED]
-    assert len(twins) == len(RECIPES) and (twins["gain"] <= 0).all()
-    observed = tasks[tasks["control"] == OBSERVED].set_index("variant")
-    assert (observed.loc[list(RECIPES), "low"] > 0).all()
+    firsts = shipped.groups().set_index("variant")["first"]
+    for variant in shipped.variants:
+        found = of_learned(learned, variant, firsts[variant], TASK)
+        assert found.is_learned and len(found.twins) == 1
+    twins = tasks[tasks["control"] != OBSERVED].set_index("variant")["gain"]
+    assert set(twins.index[twins > 0]) == {"code"}
+
+
+def test_a_features_contribution_is_larger_than_any_of_a_random_change(shipped: Store) -> None:
+    """At the layer whose features carry most of what was learned."""
+    for variant in RECIPES:
+        layer = foremost_layer(shipped, variant)[1].layer
+        layers = shipped.layer_gains(variant, TASK).set_index(["layer", "control"]).loc[layer]
+        assert layers.loc[OBSERVED, "largest"] > layers.drop(index=OBSERVED)["largest"].max()
 
 
 def test_runs_of_safety_work_through_the_same_features_and_twins_do_not(shipped: Store) -> None:
-    found = shipped.agreement("safety", TASK)
-    runs = found[found["other"].isin(shipped.variants)].groupby("other")["correlation"].mean()
-    twins = found[~found["other"].isin(shipped.variants)].groupby("other")["correlation"].mean()
-    assert (runs >= 0.7).all() and len(runs) == 2
-    assert (twins.abs() <= 0.2).all() and len(twins)
+    """From layer 9 on, where nearly all of it is learned."""
+    found = shipped.agreement("safety", TASK).query("layer >= 9")
+    is_run = found["other"].isin(shipped.variants)
+    assert is_run.sum() == 6 and (found.loc[is_run, "correlation"] >= 0.9).all()
+    assert (~is_run).sum() == 3 and (found.loc[~is_run, "correlation"].abs() <= 0.25).all()
 
 
 def test_the_words_of_a_variant_are_those_of_its_task(shipped: Store) -> None:
