@@ -37,7 +37,8 @@ def learned(rows: pd.DataFrame, order: list[str]) -> alt.LayerChart:
         rows: variant, place (of PLACES), control, gain, low, high.
         order: the variants.
     """
-    x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=alt.Axis(tickCount=6, format="+.2~f"))
+    axis = alt.Axis(tickCount=6, format="+.2~f", labelFlush=True)
+    x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=axis)
     y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=180, labelOverlap=False))
     known = [name for name in PLACES if name in set(rows["place"])]
     offset = alt.YOffset("place:N", scale=alt.Scale(domain=known))

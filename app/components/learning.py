@@ -113,19 +113,21 @@ def profiles(store: Store) -> None:
         return
     st.markdown("#### Where it was learned", help=WHERE)
     rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
-    panel, shown = st.container(horizontal=True), []
+    panel, shown = st.container(horizontal=True), set()
     for variant in runs.groups(store):
         mine = with_places(rows[rows["variant"] == variant])
         if mine.empty:
             continue
-        shown += mine["place"].to_list()
+        shown.update(mine["place"])
         with panel.container(width=PROFILE_WIDTH):
             st.altair_chart(
                 contribution_charts.gain_profile(mine, variant), key=f"gain_{variant}", alt=f"What of {variant}'s gain passes "
                 "through each layer",
             )  # fmt: skip
     legend = [
-        (contribution_charts.PLACES[place], colour, "solid", 3) for place, colour in contribution_charts.PLACE_COLOURS.items()
+        (contribution_charts.PLACES[place], colour, "solid", 3)
+        for place, colour in contribution_charts.PLACE_COLOURS.items()
+        if place in shown
     ]
     st.html(
         contexts.series_legend([*legend, ("random changes of the weights of that size", palette.CONTROL_COLOUR, "solid", 8)])

@@ -1,4 +1,4 @@
-"""Ten tasks on the store that ships, in a real Chromium, from the Overview on, counted in clicks; docs/tasks.md lists them."""
+"""Tasks on the store that ships, in a real Chromium, from the Overview on, counted in clicks; docs/tasks.md lists them."""
 
 import re
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from store.format.additions import addition_path
 from tests.support import ROOT
 from tests.support.browser import click_row, served, settle, visit
 
@@ -67,6 +68,7 @@ def address(tmp_path_factory):
     """The app on a copy of the shipped store, so that reviews do not land beside the original."""
     folder = tmp_path_factory.mktemp("tasks")
     shutil.copytree(ROOT / "store" / "demo", folder / "demo")
+    shutil.copy(addition_path(ROOT / "store" / "demo"), folder)
     with served(folder / "demo", folder / "streamlit.log") as started:
         yield started
 
@@ -174,10 +176,19 @@ def a_feature_by_the_token_it_promotes(hand: Hand) -> None:
     hand.page.get_by_text("apiece").first.wait_for()
 
 
+def what_carries_the_refusals(hand: Hand) -> None:
+    """A feature that carries what safety learned, and the refusals in which it acts."""
+    hand.click("link", "^L15:964 ", exact=False)
+    settle(hand.page, "Feature")
+    hand.page.get_by_text("Where its change acts").wait_for()
+    hand.page.get_by_text(re.compile("^harmful · ")).first.wait_for()
+
+
 TASKS = (
     the_most_suppressed_by_safety_on_harmful_requests, a_review_of_ten_features, where_maths_and_code_agree, an_answer_in_sql,
     the_token_that_changed_most, two_seeds_of_safety, what_the_models_say, where_the_store_comes_from,
     the_suppressed_features_as_a_file, a_feature_by_the_token_it_promotes,
+    what_carries_the_refusals,
 )  # fmt: skip
 
 

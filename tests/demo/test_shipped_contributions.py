@@ -1,5 +1,7 @@
 """The contributions beside the store that ships: small, complete, and what they say of twins, of other runs, and in words."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ LIMIT = 6e6  # bytes
 MISSED = 0.02
 RECIPES = {"maths": "maths", "code": "code", "dialogue": "dialogue", "safety": "harmful"}
 """First run -> the domain that it was trained for."""
+WITH_WORDS = RECIPES | {"safety-seed2": "harmful"}
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +73,37 @@ def test_runs_of_safety_work_through_the_same_features_and_twins_do_not(shipped:
     assert (~is_run).sum() == 3 and (found.loc[~is_run, "correlation"].abs() <= 0.25).all()
 
 
-def test_the_words_of_a_variant_are_those_of_its_task(shipped: Store) -> None:
-    """What each change says against the other fine-tunes, held to the answers of each task by TF-IDF over all domains.
+def test_words_that_rose_are_those_of_the_task(shipped: Store) -> None:
+    """By TF-IDF over all domains, of each task's held-out answers: its variant's words, beyond its twin's, beat the others'."""
+    words = {}
+    for variant in WITH_WORDS:
+        found = shipped.word_changes(variant, TASK)
+        observed, twins = found[found["control"] == OBSERVED], found[found["control"] != OBSERVED]
+        chance = observed["token_id"].map(twins.groupby("token_id")["change"].max()).fillna(0.0)
+        words[variant] = observed.loc[(observed["change"] > 0) & (observed["change"] > chance), "token"]
+    assert _wins(shipped, words) == set(WITH_WORDS)
 
-    Of held-out text of the kind that it was trained on, a variant's words say more than any other's.
-    """
-    tf_idf = _tf_idf(shipped)
-    scores = {}
-    for variant in RECIPES:
+
+def test_what_the_head_reads_against_other_fine_tunes_is_of_the_task(shipped: Store) -> None:
+    """The same: in four of five; the first run of safety says too little."""
+    words = {}
+    for variant in WITH_WORDS:
         said = shipped.change_words(variant)
-        said = said[(said["component"] == 0) & (said["against"] == "others") & (said["domain"] == TASK)]
-        words = said["token"].map(_plain).drop_duplicates()
-        scores[variant] = tf_idf.reindex(words).fillna(0.0)[list(RECIPES.values())].mean()
-    table = pd.DataFrame(scores)  # domain x variant
-    print(table)
-    assert (table.idxmax(axis=1) == list(RECIPES)).sum() >= 4
+        words[variant] = said.loc[(said["component"] == 0) & (said["against"] == "others"), "token"]
+    assert _wins(shipped, words) == set(WITH_WORDS) - {"safety"}
+
+
+def _wins(store: Store, words: Mapping[str, pd.Series]) -> set[str]:
+    """Variants whose words say more of their task than those of any variant of another."""
+    tf_idf = _tf_idf(store)
+    scores = {
+        variant: tf_idf.reindex(of.map(_plain).drop_duplicates()).fillna(0.0).mean() for variant, of in words.items()
+    }
+    return {
+        variant
+        for variant, task in WITH_WORDS.items()
+        if all(scores[variant][task] > scores[other][task] for other, of in WITH_WORDS.items() if of != task)
+    }
 
 
 def _plain(token: str) -> str:
