@@ -164,8 +164,8 @@ with st.container(**pickers.ROW):
 said = pd.DataFrame(columns=["component", "way"])
 if store.has_contributions:
     said = data.ask(store, Store.change_words, variant=variant, layer=layer)
-    through_the_head(said)
     rose_and_fell(store, variant)
+    through_the_head(said)
 else:
     st.info(f"No words: {learning.NONE}", icon=":material/search_off:")
 shape(store, variant, layer, said)
