@@ -121,8 +121,10 @@ def _chosen(store: Store, variant: str, layer: int, domain: str, choice: Choice)
             raise UserError("--features names a feature twice.")
         return "listed", tuple(sorted(choice.features))
     if choice.claimed:
-        stats = store.feature_stats(layer=layer, variant=variant)
-        found = stats.loc[(stats["domain"] == ALL) & stats["verdict"].isin(CLAIMED), "feature"]
+        stats = store.sql(
+            "SELECT feature, verdict FROM feature_stats WHERE variant = ? AND layer = ? AND domain = ?", [variant, layer, ALL]
+        )
+        found = stats.loc[stats["verdict"].isin(CLAIMED), "feature"]
         if found.empty:
             raise UserError(f"No feature of layer {layer} is claimed to be suppressed or amplified in '{variant}'.")
         return "claimed", tuple(sorted(found.tolist()))

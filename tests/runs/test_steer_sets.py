@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from extract.__main__ import main
-from extract.config import A_PASSAGE
+from extract.config import A_PASSAGE, load_config
 from extract.contributions.sample import Sample, choose
 from extract.steering.control_features import Densities
-from extract.steering.set_plan import SetPlan
+from extract.steering.set_plan import Choice, SetPlan, make_set_plan
 from extract.steering.sets import summary
 from store import open_store
 from store.errors import UserError
@@ -57,6 +57,30 @@ def moved(store: Path) -> list[int]:
     with open_store(store) as opened:
         rows = opened.contributions("tuned", LAYER, "*task")
     return rows.sort_values("gain", key=abs, ascending=False)["feature"].tolist()
+
+
+@pytest.mark.parametrize("verdicts", [{1: "suppressed", 3: "amplified", 4: "steady"}, {4: "this run only"}])
+def test_every_claimed_feature(contributed: tuple[Path, Path], store: Path, monkeypatch: pytest.MonkeyPatch, verdicts: dict):
+    """Of the layer and the variant, in all domains together: those that are called suppressed or amplified."""
+    claimed = [feature for feature, verdict in verdicts.items() if verdict in ("suppressed", "amplified")]
+    with open_store(store) as opened:
+        real = opened.sql
+
+        def sql(query: str, *more):
+            found = real(query, *more)
+            if "verdict" in query:
+                assert {"feature", "verdict"} <= set(found) and len(found) > 10
+                return found.assign(verdict=found["feature"].map(verdicts).fillna("steady"))
+            return found
+
+        monkeypatch.setattr(opened, "sql", sql)
+        asked = (opened, load_config(contributed[0]), "tuned", LAYER, None, Choice(claimed=True), PREDICTIONS, 3, 0)
+        if claimed:
+            plan = make_set_plan(*asked)
+            assert (plan.chosen_by, plan.features) == ("claimed", tuple(claimed))
+        else:
+            with pytest.raises(UserError, match="No feature of layer 2 is claimed"):
+                make_set_plan(*asked)
 
 
 def test_a_set_of_one_by_the_reference(world: World, store: Path, check, moved: list[int]):
