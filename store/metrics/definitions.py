@@ -188,7 +188,7 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     ),
     (
         "`completeness`",
-        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; the target is at most 2 %",
+        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; at most 2 % of a batch, not of a domain",
     ),
     ("`carrying_half`", "the least number of features that make half of `features`, the largest of its sign first"),
     (
