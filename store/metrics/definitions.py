@@ -188,7 +188,7 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     ),
     (
         "`completeness`",
-        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; at most 2 % of a batch, not of a domain",
+        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; at most 2 % of a batch",
     ),
     ("`carrying_half`", "the least number of features that make half of `features`, the largest of its sign first"),
     (
