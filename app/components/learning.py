@@ -60,20 +60,23 @@ def overview(store: Store) -> None:
     if not store.has_contributions:
         return
     st.markdown("#### What each learned, and what it cost", help=WHAT_IT_IS)
-    rows, order = data.ask(store, Store.learned), list(runs.groups(store))
-    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
-    if rows.empty:
+    if (spec := data.ask(store, _learned)) is None:
         return
-    st.altair_chart(
-        contribution_charts.learned(rows, order), key="learned", alt="What each variant learned on its task, and cost elsewhere"
-    )
-    told = data.ask(store, learning_sentences)
+    st.vega_lite_chart(spec=spec, key="learned", alt="What each variant learned on its task, and cost elsewhere")
+    order, told = list(runs.groups(store)), data.ask(store, learning_sentences)
     cards = st.container(horizontal=True)
     for variant in order:
         with cards.container(width=PROFILE_WIDTH, border=True):
             st.markdown(f"**{words.plain(variant)}**")
             st.caption(words.plain(told[variant]))
             foremost(store, variant)
+
+
+def _learned(store: Store) -> dict | None:
+    """What each recipe's first run learned and cost, as Vega-Lite; None where nothing was sampled of any."""
+    rows, order = store.learned(), list(runs.groups(store))
+    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
+    return None if rows.empty else contribution_charts.learned(rows, order).to_dict()
 
 
 def with_places(rows: pd.DataFrame) -> pd.DataFrame:
@@ -112,18 +115,11 @@ def profiles(store: Store) -> None:
     if not store.has_contributions:
         return
     st.markdown("#### Where it was learned", help=WHERE)
-    rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
-    panel, shown = st.container(horizontal=True), set()
-    for variant in runs.groups(store):
-        mine = with_places(rows[rows["variant"] == variant])
-        if mine.empty:
-            continue
-        shown.update(mine["place"])
+    drawn, shown = data.ask(store, _profiles)
+    panel = st.container(horizontal=True)
+    for variant, spec in drawn.items():
         with panel.container(width=PROFILE_WIDTH):
-            st.altair_chart(
-                contribution_charts.gain_profile(mine, variant), key=f"gain_{variant}", alt=f"What of {variant}'s gain passes "
-                "through each layer",
-            )  # fmt: skip
+            st.vega_lite_chart(spec=spec, key=f"gain_{variant}", alt=f"What of {variant}'s gain passes through each layer")
     legend = [
         (contribution_charts.PLACES[place], colour, "solid", 3)
         for place, colour in contribution_charts.PLACE_COLOURS.items()
@@ -135,44 +131,64 @@ def profiles(store: Store) -> None:
     st.caption("Nats a predicted token. Bands: 95 % intervals over clusters.")
 
 
+def _profiles(store: Store) -> tuple[dict[str, dict], set[str]]:
+    """(each recipe's first run -> its chart as Vega-Lite, which altair takes long to make; the places that they show)."""
+    rows = pd.concat([store.layer_gains(domain=domain) for domain in PLACES])
+    of_variants = {variant: with_places(rows[rows["variant"] == variant]) for variant in runs.groups(store)}
+    known = {variant: mine for variant, mine in of_variants.items() if len(mine)}
+    drawn = {variant: contribution_charts.gain_profile(mine, variant).to_dict() for variant, mine in known.items()}
+    return drawn, {place for mine in known.values() for place in mine["place"]}
+
+
 def curves(store: Store) -> None:
     """How many features carry it: a small chart a recipe's first run."""
     if not store.has_contributions:
         return
-    rows = data.ask(store, Store.curves)
-    if rows.empty:
+    if not (drawn := data.ask(store, _curves)):
         return
     st.markdown("#### How many features carry it", help=CURVES)
     panel = st.container(horizontal=True)
-    for variant in runs.groups(store):
-        mine = rows[rows["variant"] == variant]
-        if len(mine):
-            where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
-            with panel.container(width=PROFILE_WIDTH):
-                drawn = contribution_charts.curve(mine, where)
-                st.altair_chart(drawn, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features carry")
+    for variant, spec in drawn.items():
+        with panel.container(width=PROFILE_WIDTH):
+            st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features carry")
     orders = contribution_charts.ORDERS.items()
     legend = [(called, contribution_charts.ORDER_COLOURS[name], "solid", 3) for name, called in orders]
     st.html(contexts.series_legend([*legend, ("the whole layer", palette.QUIET_COLOUR, "dashed", 2)]))
     st.caption("Nats a predicted token that go where the change of so many features is undone.")
 
 
+def _curves(store: Store) -> dict[str, dict]:
+    """Each recipe's first run that has one -> its chart as Vega-Lite."""
+    rows, drawn = store.curves(), {}
+    for variant in runs.groups(store):
+        mine = rows[rows["variant"] == variant]
+        if len(mine):
+            where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
+            drawn[variant] = contribution_charts.curve(mine, where).to_dict()
+    return drawn
+
+
 def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
     """What one feature contributes in each domain; a word where it is not among the largest."""
     if not store.has_contributions:
         return
-    rows = data.ask(store, Store.feature_contributions, layer=layer, feature=feature)
-    rows = rows[rows["variant"] == variant]
-    if rows.empty:
+    spec = data.ask(store, _by_domain, layer=layer, feature=feature, variant=variant)
+    if spec is None:
         st.caption("Its change is not among those that contribute most to what this variant learned or lost.")
         return
+    st.vega_lite_chart(spec=spec, key="contribution", alt="What this feature's change adds to the log-likelihood")
+    st.caption("Below 0: takes from it. Only domains where it is among the features that contribute most.")
+
+
+def _by_domain(store: Store, layer: int, feature: int, variant: str) -> dict | None:
+    """What one feature contributes in each domain, as Vega-Lite; None where it is among the largest of none."""
+    rows = store.feature_contributions(layer=layer, feature=feature)
+    rows = rows[rows["variant"] == variant]
+    if rows.empty:
+        return None
     order = {name: place for place, name in enumerate([ALL, TASK, NEUTRAL, *store.domains])}
     rows = rows.sort_values("domain", key=lambda column: column.map(order))
-    rows = rows.assign(domain=[domain_name(name) for name in rows["domain"]])
-    st.altair_chart(
-        contribution_charts.by_domain(rows), key="contribution", alt="What this feature's change adds to the log-likelihood"
-    )
-    st.caption("Below 0: takes from it. Only domains where it is among the features that contribute most.")
+    return contribution_charts.by_domain(rows.assign(domain=[domain_name(name) for name in rows["domain"]])).to_dict()
 
 
 def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
