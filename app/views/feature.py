@@ -144,14 +144,15 @@ def histogram(store: Store, layer: int, feature: int, variant: str, height: int)
 
 def density(store: Store, layer: int, feature: int, variant: str, domain: str) -> dict:
     """Activation in base over activation in the variant, at the tokens of a domain where it fires."""
-    pairs = store.paired_activations(layer=layer, feature=feature, variant=variant)
+    pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
     here = pairs if domain == ALL else pairs[pairs["domain"] == domain]
     return activations.density(firings.density(here), variant).to_dict()
 
 
 def where_it_fires(store: Store, layer: int, feature: int, variant: str) -> dict[str, dict]:
     """Title -> chart as Vega-Lite: mean activations by domain, and by place in the window."""
-    pairs, tokens_kept = store.paired_activations(layer=layer, feature=feature, variant=variant), store.coded_tokens()
+    pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
+    tokens_kept = data.ask(store, Store.coded_tokens)
     charts = (
         ("By domain", firings.by_domain(pairs, tokens_kept), "domain", False),
         ("By place in the context window", firings.by_place(pairs, tokens_kept), "tokens before it in the window", True),

@@ -7,7 +7,7 @@ from app import data, link, words
 from app.charts import contribution_charts, layer_charts
 from app.components import badges, learning, pickers
 from app.markup import contexts
-from store.names import ALL, OBSERVED, SLOTS, TASK
+from store.names import ALL, NEUTRAL, OBSERVED, SLOTS, TASK
 from store.read.store import Store
 
 TITLE = "Words"
@@ -35,7 +35,7 @@ def rose_and_fell(store: Store, variant: str) -> None:
     """The tokens whose probability rose and fell most, beside a random change of the weights."""
     st.markdown("#### Tokens that rose and fell", help=ROSE)
     rows = data.ask(store, Store.word_places, variant=variant)
-    domains = [name for name in (TASK, ALL, "*neutral", *store.domains) if name in set(rows["domain"])]
+    domains = [name for name in (TASK, ALL, NEUTRAL, *store.domains) if name in set(rows["domain"])]
     with st.container(**pickers.ROW):
         domain = pickers.pick("Text", "text", domains, domains[0], show=learning.domain_name, few=0, width=220)
         slots = [ALL, *(slot for slot in SLOTS if slot in set(rows.loc[rows["domain"] == domain, "slot"]))]

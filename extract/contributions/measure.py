@@ -99,7 +99,7 @@ def measure(shared: Contributions, numbers: list[int], progress: Callable[[int],
         model = Reading(models, name, windows, sites, shared.words)
         predicted = model.log_probabilities()
         whole = targets.measure(predicted, slice(None)).double()
-        _check_finite(whole, name)
+        check_finite(whole, name)
         arrays |= sums.PREDICTIONS.arrays({"likelihood": whole[0].cpu().numpy()}, name)
         arrays |= sums.DIVERGENCES.arrays({"kl": whole[1].cpu().numpy()}, name)
         arrays |= sums.WORDS.arrays(_word_changes(windows, targets, predicted), name)
@@ -111,7 +111,12 @@ def measure(shared: Contributions, numbers: list[int], progress: Callable[[int],
     return arrays
 
 
-def _check_finite(values: torch.Tensor, name: str) -> None:
+def check_finite(values: torch.Tensor, name: str) -> None:
+    """Refuse log-likelihoods and divergences of a model that are no numbers.
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
     if not bool(torch.isfinite(values).all()):
         raise UserError(
             f"The predictions of the base and of '{name}' give a log-likelihood or a KL that is NaN or infinite; check their "

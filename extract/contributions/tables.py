@@ -26,8 +26,6 @@ KEPT = 100
 ACTING = 50
 """Features of each variant and layer whose tokens are kept, by the largest |gain| over all domains or over the task."""
 ACTS_A_FEATURE = 40
-WORDS_KEPT = 20
-"""Tokens that rose most, and that fell most, of each domain and slot."""
 
 Load = Callable[[str, pd.DataFrame], None]
 

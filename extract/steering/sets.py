@@ -5,14 +5,13 @@ import torch
 
 from extract.config import RunConfig
 from extract.contributions.batch_files import GRAPH
-from extract.contributions.measure import Contributions
+from extract.contributions.measure import Contributions, check_finite
 from extract.contributions.patching import Patching
 from extract.contributions.quadrature import POINTS
 from extract.contributions.windows import in_groups
 from extract.progress import progress_bar
 from extract.steering.check_models import load_for_check
 from extract.steering.set_plan import SetPlan
-from store.errors import UserError
 from store.metrics.contributions import ClusterSums, Ratios
 from store.names import SLOTS
 from store.read.store import Store
@@ -68,11 +67,7 @@ def summary(plan: SetPlan, measured: np.ndarray, clusters: np.ndarray, openings:
     Raises:
         UserError: a likelihood or a divergence is NaN or infinite.
     """
-    if not np.isfinite(measured).all():
-        raise UserError(
-            f"The predictions of the base and of '{plan.variant}' give a log-likelihood or a KL that is NaN or infinite; check "
-            "their weights, or use a wider dtype."
-        )
+    check_finite(torch.from_numpy(measured), plan.variant)
     gain, kl = (_gone(of, clusters) for of in measured.transpose(1, 0, 2))
     opening = _gone(measured[:, 0, openings], clusters[openings]) if openings.any() else None
     n_clusters = len(np.unique(clusters))

@@ -161,8 +161,7 @@ def _carried(store: Store, variant: str) -> dict[str, Any]:
     if found is None:
         return {"features": [], "rose": [], "said": []}
     domain, through = found
-    order = "gain" if through.features >= 0 else "loss"
-    rows = store.contributions(variant, through.layer, domain, order, FEATURES_SHOWN)
+    rows = store.contributions(variant, through.layer, domain, through.order, FEATURES_SHOWN)
     rose = store.word_changes(variant, domain)
     said = store.change_words(variant, through.layer)
     here = (said["component"] == 0) & (said["slot"] == "opening") & (said["against"] == "others") & (said["domain"] == domain)

@@ -175,19 +175,25 @@ def test_words_are_those_that_rose_and_fell(store: Path, expected):
     assert set(changes["token_id"]) <= set(table(store, "vocabulary")["token_id"])
 
 
-def test_an_interrupted_pass_goes_on(store: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Ended in the second batch; the second start measures what is missing, and no batch twice."""
-    copy = Path(shutil.copytree(store, tmp_path / "store"))
-    command = ["contributions", str(copy), str(config), *ASKED]
+def end_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, again: Path) -> list[tuple]:
+    """The batches that are measured from now on; the second is interrupted until a file is there."""
     measured, real = [], batch_files.measure
 
     def measure(shared, batch, progress):
-        if len(measured) == 1 and not (tmp_path / "again").exists():
+        if len(measured) == 1 and not again.exists():
             raise KeyboardInterrupt
         measured.append(tuple(batch))
         return real(shared, batch, progress)
 
     monkeypatch.setattr(batch_files, "measure", measure)
+    return measured
+
+
+def test_an_interrupted_pass_goes_on(store: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ended in the second batch; the second start measures what is missing, and no batch twice."""
+    copy = Path(shutil.copytree(store, tmp_path / "store"))
+    command = ["contributions", str(copy), str(config), *ASKED]
+    measured = end_in_the_second_batch(monkeypatch, tmp_path / "again")
     with one_thread():
         assert main(command) != 0
         assert not addition_path(copy).exists()
@@ -206,15 +212,7 @@ def test_a_run_measures_them_last_and_goes_on_with_them(
     variants = {"tuned": {"adapter": str(world.adapter), "task": ["chats"]}}
     config = world.config(tmp_path, twins=2, variants=variants, contributions=60)
     command, out = ["run", str(config), "--out", str(tmp_path / "made")], tmp_path / "made"
-    measured, real = [], batch_files.measure
-
-    def measure(shared, batch, progress):
-        if len(measured) == 1 and not (tmp_path / "again").exists():
-            raise KeyboardInterrupt
-        measured.append(tuple(batch))
-        return real(shared, batch, progress)
-
-    monkeypatch.setattr(batch_files, "measure", measure)
+    measured = end_in_the_second_batch(monkeypatch, tmp_path / "again")
     with one_thread():
         assert main(command) == INTERRUPTED
         finished = (out / "manifest.json").stat().st_mtime_ns
