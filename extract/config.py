@@ -4,7 +4,7 @@ Each field stands here once, with its default and its help; ``python -m extract 
 How the file is read, and what its relative paths are relative to: :mod:`extract.config_file`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -119,6 +119,12 @@ class RunConfig(Section):
                 raise ValueError(f"the variant '{name}' is a replicate of '{variant.replicate_of}', which is no variant")
             if variant.replicate_of is not None and (variant.replicate_of == name or first.replicate_of is not None):
                 raise ValueError(f"the variant '{name}' must be a replicate of another that is none itself")
+            if variant.task and set(variant.task) != set(first.task):
+                raise ValueError(
+                    f"the variant '{name}' is a replicate of '{variant.replicate_of}', but its task is {listed(variant.task)} "
+                    f"and not {listed(first.task) or 'none'}: runs of one recipe have one task"
+                )
+            self.variants[name] = variant.model_copy(update={"task": first.task})
         for names in groups(self).values():
             first_with: dict[str, str] = {}
             for name in names:
@@ -133,6 +139,10 @@ class RunConfig(Section):
         """On which contributions are measured, of a store of so many tokens: where none are given about the shards' time's."""
         read = 1 + len(self.variants) * (1 + self.twins)
         return self.contributions or max(LEAST_PREDICTIONS, n_tokens * read // (A_PREDICTION * self.measured_models))
+
+    def tasks(self, variants: Collection[str]) -> list[str]:
+        """The domains that some of the variants were trained for, sorted."""
+        return sorted({domain for name in variants for domain in self.variants[name].task})
 
     @property
     def measured_models(self) -> int:

@@ -44,7 +44,8 @@ class Batches:
     """
 
     def __init__(self, store: Store, config: RunConfig, scope: Scope, work: Path) -> None:
-        sample = choose(store, scope.predictions, scope.a_passage)
+        tasks = config.tasks(store.variants)
+        sample = choose(store, scope.predictions, scope.a_passage, tasks=tasks)
         if not sample.passages:
             raise UserError("No token of the store's text could be predicted: contributions need windows of two tokens.")
         loaded = load_of_store(store, config, store.variants, store.layers, scope.twins)
@@ -60,7 +61,7 @@ class Batches:
         self.paths = [work / f"batch-{number:05d}.npz" for number in range(len(self._batches))]
         passages = sample.passages
         self.sizes = [len(names) * sum(len(passages[number].predicting) for number in batch) for batch in self._batches]
-        content = json.dumps([store.manifest.digest, VERSION, scope.facts(), config.batch_tokens])
+        content = json.dumps([store.manifest.digest, VERSION, scope.facts(), tasks, config.batch_tokens])
         self.seal = hashlib.sha256(content.encode()).hexdigest()
 
     def missing(self) -> dict[int, int]:

@@ -113,7 +113,7 @@ def curve(shared: Contributions, told: Told, batch_tokens: int, progress: Callab
     """
     totals: dict[tuple[str, int], torch.Tensor] = {}
     passages = [shared.sample.passages[number] for number in told.chosen]
-    n = sum(len(passage.predicting) for passage in passages)
+    n = sum(passage.weights.sum() for passage in passages)
     for group in in_groups(passages, batch_tokens, shared.words):
         windows = shared.windows([told.chosen[place] for place in group])
         for key, found in _patched(shared, told, windows):
@@ -128,7 +128,7 @@ def _patched(shared: Contributions, told: Told, windows: Windows) -> Iterator[tu
     patching = Patching(shared, told.dictionary, told.variant, windows)
 
     def gone(moved: torch.Tensor) -> torch.Tensor:
-        return patching.gone(moved).sum(1).cpu()
+        return (patching.gone(moved) * windows.weights).sum(1).cpu()
 
     yield (LAYER, told.dictionary.d_sae), gone(patching.delta)
     for by, order in told.ranked.items():

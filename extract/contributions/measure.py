@@ -91,7 +91,7 @@ def measure(shared: Contributions, numbers: list[int], progress: Callable[[int],
     sites = [dictionary.site for dictionary in shared.dictionaries]
     base = Reading(models, BASE, windows, sites, shared.words)
     predicted = base.log_probabilities()
-    targets = Targets.of(windows.following, predicted)
+    targets = Targets.of(windows, predicted)
     likelihood, _ = targets.measure(predicted, slice(None)).double()
     arrays = sums.PREDICTIONS.arrays({"likelihood": likelihood.cpu().numpy()}, BASE)
     at = {dictionary.layer: base_at(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
@@ -139,7 +139,7 @@ def _word_changes(windows: Windows, targets: Targets, predicted: torch.Tensor) -
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("domain", "slot", "token_id", "change")}
     for number in group.unique().tolist():
         here = group == number
-        change = (predicted[here].exp() - targets.base[here]).sum(0, dtype=torch.float64)
+        change = windows.weights[here] @ (predicted[here].exp() - targets.base[here]).double()
         moved = (change.abs() >= sums.WORDS_LEAST).nonzero()[:, 0]
         found["token_id"].append(moved.cpu().numpy())
         found["change"].append(change[moved].cpu().numpy())
@@ -173,7 +173,7 @@ class _Layer:
         self._delta, self._changes = base.change(dictionary, model)
         moves = bool(self._delta.any())  # not where a change was planted above
         end = model.measure_without(dictionary.site, self._delta, targets) if moves else whole
-        self._through = [self._by_passage(values, windows.predicting) for values in whole - end]
+        self._through = [self._by_passage(values, windows.predicting) for values in (whole - end) * windows.weights]
         asked = [LIKELIHOOD] if self._is_twin else [LIKELIHOOD, DIVERGENCE]
         gradients = self._gradients(model, targets, asked) if moves else [torch.zeros_like(self._delta)] * len(asked)
         self._paths = [self._along(gradient) for gradient in gradients]

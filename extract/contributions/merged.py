@@ -28,6 +28,7 @@ class MergedFiles:
         self.domain = np.array([passage.domain for passage in sample.passages])
         self.cluster = np.array([passage.cluster for passage in sample.passages])
         self.n_predictions = np.array([len(passage.predicting) for passage in sample.passages])
+        self.weight = np.array([passage.weights.sum() for passage in sample.passages])
 
     def table(self, table: SumTable, *place: object) -> dict[str, np.ndarray]:
         """Column -> the rows of every batch."""

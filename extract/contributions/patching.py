@@ -25,7 +25,7 @@ class Patching:
         self._dictionary = dictionary
         of_base = Reading(shared.models, BASE, windows, [dictionary.site], shared.words)
         predicted = of_base.log_probabilities()
-        self._targets = Targets.of(windows.following, predicted)
+        self._targets = Targets.of(windows, predicted)
         base = base_at(shared, dictionary, windows, of_base)
         self._counts = base.counts
         self._model = Reading(shared.models, variant, windows, [dictionary.site], shared.words)

@@ -33,17 +33,19 @@ class Targets:
         following: int64 [n], the token that follows.
         base: float32 [n, words], the base's probabilities.
         entropy: float32 [n], of the base's, sum p_a log p_a.
+        weights: float64 [n], what each counts in a gradient.
     """
 
     following: torch.Tensor
     base: torch.Tensor
     entropy: torch.Tensor
+    weights: torch.Tensor
 
     @classmethod
-    def of(cls, following: torch.Tensor, log_probabilities: torch.Tensor) -> "Targets":
-        """Of the base's log-probabilities [n, words], nats."""
+    def of(cls, windows: Windows, log_probabilities: torch.Tensor) -> "Targets":
+        """Of the base's log-probabilities [n, words] on a batch, nats."""
         base = log_probabilities.exp()
-        return cls(following, base, torch.linalg.vecdot(base, log_probabilities))
+        return cls(windows.following, base, torch.linalg.vecdot(base, log_probabilities), windows.weights)
 
     def measure(self, log_probabilities: torch.Tensor, chunk: slice) -> torch.Tensor:
         """float32 [2, chunk]: log-likelihood and KL(p_a || p) of some of the predictions [chunk, words], nats."""
@@ -51,10 +53,12 @@ class Targets:
         return torch.stack([likelihood, self.entropy[chunk] - torch.linalg.vecdot(self.base[chunk], log_probabilities)])
 
     def gradient(self, of: int, probabilities: torch.Tensor, chunk: slice) -> torch.Tensor:
-        """d/d logits [chunk, words] of the log-likelihood, 1 at the token that follows less p; or of KL, p - p_a."""
+        """d/d logits [chunk, words] of the weighed sum of log-likelihoods, 1 at the token that follows less p; or of KL, p - p_a."""
         if of == DIVERGENCE:
-            return probabilities - self.base[chunk]
-        return torch.zeros_like(probabilities).scatter_(1, self.following[chunk, None], 1.0).sub_(probabilities)
+            slope = probabilities - self.base[chunk]
+        else:
+            slope = torch.zeros_like(probabilities).scatter_(1, self.following[chunk, None], 1.0).sub_(probabilities)
+        return slope.mul_(self.weights[chunk, None])
 
 
 class Reading:
@@ -76,7 +80,8 @@ class Reading:
             self._last = Site(len(decoder_blocks(model)) - 1, RESID_POST)
             with capture_residuals(model, sorted({*sites, self._last}, key=lambda site: site.layer)) as captured:
                 run_with_graph(model, windows.input_ids, windows.mask)
-        self.at, self._beside = dict(captured), captured.beside
+        self.at = {layer: activation.to(models.device) for layer, activation in captured.items()}  # a model may be on several
+        self._beside = captured.beside
         self._end = self._predicting(captured[self._last.layer])
 
     def log_probabilities(self) -> torch.Tensor:
@@ -147,14 +152,14 @@ class Reading:
         return self._predicting(captured[self._last.layer])
 
     def _predicting(self, activation: torch.Tensor) -> torch.Tensor:
-        return activation[self._windows.predicting.to(activation.device)]
+        return activation[self._windows.predicting.to(activation.device)].to(self._models.device)
 
     def _predict(self, end: torch.Tensor, chunk: slice) -> torch.Tensor:
         """[chunk, words], logits through the model's own last norm, head and whatever follows it."""
         ids = self._windows.input_ids[self._windows.predicting][chunk, None]  # each alone: past the blocks none sees another
         with self._models.active(self._owner, ids) as model, self._last.resume(model, end[:, None], self._beside):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        return logits[:, 0, : self._words]
+        return logits[:, 0, : self._words].to(self._models.device)
 
     def _pieces(self) -> list[slice]:
         return pieces(len(self._windows.following), self._words)

@@ -88,10 +88,10 @@ class Tables:
         yield from ((name, of) for name, of in chosen.items() if of.any())
 
     def _clusters(self, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(place of each passage's cluster among those of a domain [passages], -1 elsewhere; their predictions [clusters])."""
+        """(place of each passage's cluster among those of a domain [passages], -1 elsewhere; their weights [clusters])."""
         place = np.full(len(of), -1)
         _, place[of] = np.unique(self._merged.cluster[of], return_inverse=True)
-        return place, np.bincount(place[of], self._merged.n_predictions[of])
+        return place, np.bincount(place[of], self._merged.weight[of])
 
     def _write_predictions(self, group: Group, base: np.ndarray) -> None:
         found = self._merged.predictions
@@ -100,6 +100,7 @@ class Tables:
             "document": found["document"],
             "position": found["position"],
             "slot": np.array(SLOTS)[found["slot"]],
+            "weight": found["weight"],
             "base_logprob": base,
             "variant_logprob": self._merged.likelihood(group.variant),
             "kl": self._merged.kl(group.variant),
@@ -116,8 +117,9 @@ class Tables:
             margins += [(ALL, slot, found["slot"] == number) for number, slot in enumerate(SLOTS)]
             for domain, slot, chosen in margins:
                 clusters, place = np.unique(found["cluster"][chosen], return_inverse=True)
-                n = np.bincount(place, minlength=len(clusters)).astype(float)
-                x = np.stack([np.bincount(place, values[chosen], minlength=len(clusters)) for values in (gain, kl)], axis=1)
+                weight = found["weight"][chosen]
+                n = np.bincount(place, weight)
+                x = np.stack([np.bincount(place, weight * values[chosen]) for values in (gain, kl)], axis=1)
                 mean = Ratios.of(ClusterSums.of(x, n))
                 row = {"gain": mean.value[0], "low": mean.low[0], "high": mean.high[0], "kl": mean.value[1]}
                 where = {"variant": group.variant, "control": control, "domain": domain, "slot": slot}
@@ -146,7 +148,8 @@ class Tables:
                     "completeness": completeness(through["path_gain"][of], through["gain"][of]),
                     "completeness_kl": completeness(through["path_kl"][of], through["kl"][of]),
                     "largest": gains.max(initial=0.0), "smallest": gains.min(initial=0.0),
-                    "carrying_half": carrying_half(gains), "n_predictions": int(n.sum()), "n_clusters": len(n),
+                    "carrying_half": carrying_half(gains), "n_predictions": int(self._merged.n_predictions[of].sum()),
+                    "n_clusters": len(n),
                 }
             )  # fmt: skip
         self._load("layers", pd.DataFrame(rows).astype({"carrying_half": "Int32"}))
@@ -160,7 +163,7 @@ class Tables:
         for name, of in self._domains(group):
             inside = np.isin(domain, np.unique(self._merged.domain[of]))
             sums_ = np.bincount(found["feature"][inside], found["gain"][inside], minlength=self._sizes[layer])
-            by_domain[name] = sums_ / self._merged.n_predictions[of].sum()
+            by_domain[name] = sums_ / self._merged.weight[of].sum()
             self._gains[model, layer, name] = by_domain[name]
         return by_domain
 

@@ -24,6 +24,7 @@ class Windows:
         slots: int64 [batch, position], place in SLOTS of what each token predicts; -1 where that is not asked about.
         predicting: bool [batch, position], the tokens after which is predicted, n in all.
         following: int64 [n], the tokens that follow, in the order of ``predicting``.
+        weights: float64 [n], what each prediction counts.
     """
 
     numbers: list[int]
@@ -34,6 +35,7 @@ class Windows:
     slots: torch.Tensor
     predicting: torch.Tensor
     following: torch.Tensor
+    weights: torch.Tensor
 
     @property
     def kept(self) -> torch.Tensor:
@@ -56,9 +58,11 @@ class Windows:
             passage[row, len(lead) : end] = row
             slots[row, len(lead) : end] = passages[number].slots
             predicting[row, len(lead) + passages[number].predicting] = True
-        following = np.concatenate([passages[number].following for number in numbers])
+        following, weights = (
+            np.concatenate([getattr(passages[number], name) for number in numbers]) for name in ("following", "weights")
+        )
         domain = np.array([passages[number].domain for number in numbers])
-        arrays = (domain, input_ids, mask, passage, slots, predicting, following)
+        arrays = (domain, input_ids, mask, passage, slots, predicting, following, weights)
         return cls(numbers, *(torch.from_numpy(array).to(device) for array in arrays))
 
 

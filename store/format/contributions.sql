@@ -3,7 +3,8 @@
 -- means as a COMMENT. In SQL a table is contributions.NAME. Definitions and formulas: docs/metrics.md, "Contributions".
 --
 -- All of it is measured on a sample: some predicted tokens of one context window of each sampled document. A *control* is
--- 'observed' or 'twin_1', ...; a *slot* is first, opening, answer, rest or 'all'. Numbers are nats a predicted token.
+-- 'observed' or 'twin_1', ...; a *slot* is first, opening, answer, rest or 'all'. Numbers are nats a predicted token,
+-- means in which each prediction has its weight.
 
 CREATE TABLE about (
     name   VARCHAR NOT NULL,
@@ -18,6 +19,7 @@ CREATE TABLE predictions (
     document        INTEGER NOT NULL,
     position        INTEGER NOT NULL,
     slot            VARCHAR NOT NULL,
+    weight          DOUBLE  NOT NULL,
     base_logprob    FLOAT   NOT NULL,
     variant_logprob FLOAT   NOT NULL,
     kl              FLOAT   NOT NULL
@@ -25,6 +27,7 @@ CREATE TABLE predictions (
 COMMENT ON TABLE predictions IS 'The sampled predictions: what base and variant give to the token that follows.';
 COMMENT ON COLUMN predictions.position IS 'the token after which is predicted';
 COMMENT ON COLUMN predictions.slot IS $$where the predicted token stands: among the 'first' of a text that answers nothing, the first of an answer ('opening'), after it ('answer'), or the 'rest'$$;
+COMMENT ON COLUMN predictions.weight IS $$what it counts: for how many predictions of the corpus it stands, their mean over the sample 1$$;
 COMMENT ON COLUMN predictions.base_logprob IS 'log-probability of the token that follows, nats';
 COMMENT ON COLUMN predictions.variant_logprob IS 'the same in the variant';
 COMMENT ON COLUMN predictions.kl IS 'KL(p_a || p_b) of the next token, nats';

@@ -62,8 +62,13 @@ class Reference:
         handle.remove()
         return seen[0], logits.log_softmax(1)
 
-    def passage(self, document: int, positions: np.ndarray, layer: int) -> dict[str, np.ndarray | float]:
-        """Of one passage: likelihoods and KL by prediction, what passes through a layer, and by feature [d_sae]."""
+    def passage(self, rows: pd.DataFrame, layer: int) -> dict[str, np.ndarray | float]:
+        """Of one passage: likelihoods and KL by prediction; weighed sums of what passes through a layer, and by feature [d_sae].
+
+        Args:
+            rows: its predictions.
+        """
+        document, positions, weights = rows["document"].iloc[0], rows["position"].to_numpy(), torch.tensor(rows["weight"].array)
         tokens = self.tokens[self.tokens["document"] == document].set_index("position")
         window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]
         ids = torch.tensor([2, *window["token_id"]])
@@ -86,17 +91,17 @@ class Reference:
             gradient = 0
             for node, weight in zip(*np.polynomial.legendre.leggauss(8), strict=True):
                 there = (variant - (1 + float(node)) / 2 * delta).requires_grad_(True)
-                [found] = torch.autograd.grad(target(self.forward(ids, layer, there)[1]).sum(), there)
+                [found] = torch.autograd.grad((weights * target(self.forward(ids, layer, there)[1])).sum(), there)
                 gradient = gradient + found * weight / 2
             by_feature[name] = ((gradient @ self.saes[layer].W_dec.T) * codes).sum(0).detach().double().numpy()
         return {
             "base": likelihood(of_base), "variant": likelihood(of_variant), "divergence": kl(of_variant),
-            "gain": float((likelihood(of_variant) - likelihood(end)).sum()),
-            "kl": float((kl(of_variant) - kl(end)).sum()), "by_feature": by_feature,
+            "gain": float((weights * (likelihood(of_variant) - likelihood(end))).sum()),
+            "kl": float((weights * (kl(of_variant) - kl(end))).sum()), "by_feature": by_feature,
         }  # fmt: skip
 
     def without(self, rows: pd.DataFrame, layer: int, feature: int) -> float:
-        """What goes of the log-likelihood of a passage where one feature's change is undone."""
+        """What goes of the weighed log-likelihood of a passage where one feature's change is undone."""
         tokens = self.tokens[self.tokens["document"] == rows["document"].iloc[0]].set_index("position")
         positions = rows["position"].to_numpy()
         window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]
@@ -111,4 +116,4 @@ class Reference:
             sae = self.saes[layer]
             change = (sae.encode(variant) - sae.encode(base))[:, feature] * counts
             _, patched = self.forward(ids, layer, variant - change[:, None] * sae.W_dec[feature])
-        return float((whole - patched)[at, ids[at + 1]].sum())
+        return float((torch.tensor(rows["weight"].array) * (whole - patched)[at, ids[at + 1]]).sum())

@@ -1,9 +1,11 @@
 """Which predictions are asked about, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from extract.contributions.sample import Passage, _some, slots_of
+from extract.contributions.sample import Passage, _weighed, slots_of, some, weights_of
 from extract.contributions.windows import Windows, in_groups
 
 FIRST, OPENING, ANSWER, REST, NONE = 0, 1, 2, 3, -1
@@ -28,20 +30,46 @@ def test_an_answer_that_goes_on_in_another_window_is_the_rest_there():
     assert slots.tolist() == [OPENING, ANSWER, NONE, ANSWER, REST, REST, NONE]
 
 
-def test_as_many_early_predictions_as_others():
-    """Of five early ones those drawn lowest are 4, 1; of three others 6, 7, 5; where one kind ends the other fills up."""
-    early = np.arange(8) < 5
-    drawn = np.array([50, 20, 60, 30, 10, 90, 40, 70])
-    assert sorted(_some(early, drawn, 4)) == [1, 4, 6, 7]
-    assert sorted(_some(early, drawn, 7)) == [0, 1, 3, 4, 5, 6, 7]
-    assert sorted(_some(early, drawn, 99)) == list(range(8))
+def test_a_quarter_is_early_and_an_answers_first_token_is_of_it():
+    """An answer of nine tokens: of the first four those drawn lowest of their slot, 0 and 3; of the others 8, 4, 6, 5, 7."""
+    slots = np.array([OPENING] + [ANSWER] * 3 + [REST] * 5)
+    drawn = np.array([90, 60, 40, 20, 12, 14, 13, 15, 11])
+    assert sorted(some(slots, drawn, 4)) == [0, 3, 4, 8]
+    assert sorted(some(slots, drawn, 7)) == [0, 3, 4, 5, 6, 7, 8]
+    assert sorted(some(slots, drawn, 8)) == [0, 2, 3, 4, 5, 6, 7, 8]
+    assert sorted(some(slots, drawn, 99)) == list(range(9))
+
+
+def test_a_text_begins_with_two_early_predictions_of_eight():
+    slots = np.array([FIRST] * 8 + [REST] * 90)
+    taken = some(slots, np.arange(98)[::-1], 8)
+    assert sorted(taken) == [6, 7, *range(92, 98)]
+
+
+def test_a_prediction_stands_for_those_of_its_slot():
+    """Nine of a window: one of one opening, one of three of an answer, two of five others. Where no other was taken, those two
+    stand for all nine, three times as many of an answer as openings."""
+    slots = np.array([OPENING] + [ANSWER] * 3 + [REST] * 5)
+    assert weights_of(slots, np.array([0, 3, 4, 8])).tolist() == [1, 3, 2.5, 2.5]
+    np.testing.assert_allclose(weights_of(slots, np.array([0, 3])), [9 / 4, 27 / 4])
+
+
+def test_domains_weigh_what_they_have():
+    """Two passages of domain 0 with windows of 4 and 6, one of domain 1 with 10; 30 and 10 tokens can be predicted there. Three
+    of four parts of the five predictions' weight: 3.75, divided as 4 to 6; 1.25 of domain 1."""
+    passages = [
+        replace(passage(9, predicting), domain=domain, weights=np.full(len(predicting), total / len(predicting)))
+        for domain, predicting, total in ((0, [1, 2], 4.0), (0, [3], 6.0), (1, [2, 5], 10.0))
+    ]
+    found = [of.weights.tolist() for of in _weighed(passages, [30, 10])]
+    np.testing.assert_allclose(np.concatenate(found), [0.75, 0.75, 2.25, 0.625, 0.625])
 
 
 def passage(n: int, predicting: list[int]) -> Passage:
     ids = np.arange(10, 10 + n)
     slots = np.full(n, NONE, dtype=np.int8)
     slots[predicting] = REST
-    return Passage(n, 0, n, ids, 0, slots, np.array(predicting))
+    return Passage(n, 0, n, ids, 0, slots, np.array(predicting), np.ones(len(predicting)))
 
 
 def test_passages_as_a_batch():
@@ -52,6 +80,7 @@ def test_passages_as_a_batch():
     assert windows.passage.tolist() == [[-1, 0, 0, 0], [-1, 1, 1, -1]]
     assert windows.predicting.nonzero().tolist() == [[0, 1], [0, 2], [1, 1]]
     assert windows.following.tolist() == [11, 12, 11]
+    assert windows.weights.tolist() == [1, 1, 1]
     assert torch.equal(windows.slots[windows.predicting], torch.tensor([REST] * 3))
 
 
