@@ -96,12 +96,13 @@ def _contributions(shared: Contributions, groups: Sequence[list[int]]) -> Mappin
 def _patched(shared: Contributions, name: str, layer: int, group: list[int], features: np.ndarray) -> np.ndarray:
     """float64 [2, features], what goes of the variant's log-likelihood and KL where one feature's change is taken back."""
     dictionary = next(of for of in shared.dictionaries if of.layer == layer)
-    patching = Patching(shared, dictionary, name, shared.windows(group))
+    windows = shared.windows(group)
+    patching = Patching(shared, dictionary, name, windows)
     gone = np.zeros((len(QUANTITIES), len(features)))
     for place, feature in enumerate(features.tolist()):
         written = patching.written([feature])
         if written.any():
-            gone[:, place] = patching.gone(written).sum(1).cpu().numpy()
+            gone[:, place] = (patching.gone(written) * windows.weights).sum(1).cpu().numpy()
     return gone
 
 

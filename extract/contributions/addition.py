@@ -16,7 +16,7 @@ from extract.contributions.merged import MergedFiles
 from extract.contributions.sample import Sample
 from extract.contributions.scope import Scope
 from extract.contributions.tables import Group, Load, Tables
-from extract.contributions.words import Words
+from extract.contributions.words import Words, random_directions
 from extract.models.loading import load_tokenizer
 from extract.models.twins import variant_of
 from extract.progress import progress_bar
@@ -94,7 +94,8 @@ def _write(store: Store, config: RunConfig, scope: Scope, batches: Batches, work
         Tables(merged, load, of_variants, sizes, neutral).write()
         load("curves", told)
         tokenizer = load_tokenizer(config.base)
-        words = Words(merged, load, of_variants, neutral, shared.models, tokenizer, shared.words)
+        directions = random_directions(shared)
+        words = Words(merged, load, of_variants, neutral, shared.models, tokenizer, shared.words, directions)
         words.write(store.layers, spectrum)
 
     database = work / "finished.duckdb"

@@ -49,6 +49,12 @@ class Batches:
         if not sample.passages:
             raise UserError("No token of the store's text could be predicted: contributions need windows of two tokens.")
         loaded = load_of_store(store, config, store.variants, store.layers, scope.twins)
+        if loaded.models.one_at_a_time:
+            raise UserError(
+                "Contributions are measured with all models at once, but they do not fit into the memory together; run this on "
+                "a machine with more, or with --twins 0, where the twins of full checkpoints take it; models_in_memory: all "
+                "tries all the same."
+            )
         for dictionary in loaded.dictionaries:
             check_units(dictionary, "what features contribute")
         firsts = {runs[0] for runs in groups(config).values()}

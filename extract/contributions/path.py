@@ -53,7 +53,7 @@ class Targets:
         return torch.stack([likelihood, self.entropy[chunk] - torch.linalg.vecdot(self.base[chunk], log_probabilities)])
 
     def gradient(self, of: int, probabilities: torch.Tensor, chunk: slice) -> torch.Tensor:
-        """d/d logits [chunk, words] of the weighed sum of log-likelihoods, 1 at the token that follows less p; or of KL, p - p_a."""
+        """d/d logits [chunk, words] of the weighted log-likelihood, 1 at the token that follows less p; or of KL, p - p_a."""
         if of == DIVERGENCE:
             slope = probabilities - self.base[chunk]
         else:

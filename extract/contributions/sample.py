@@ -124,7 +124,7 @@ def choose(
             chosen.append(passage)
             filled[domain] += len(passage.predicting)
     chosen.sort(key=lambda passage: (passage.domain, len(passage.token_ids)))
-    return Sample(domains, _weighed(chosen, [_asked(store).get(name, 0) for name in domains]))
+    return Sample(domains, _weighted(chosen, [_asked(store).get(name, 0) for name in domains]))
 
 
 def _asked(store: Store) -> Mapping[str, int]:
@@ -132,7 +132,7 @@ def _asked(store: Store) -> Mapping[str, int]:
     return store.sql(_ASKED, {"response": RESPONSE}).set_index("domain")["n"].to_dict()
 
 
-def _weighed(passages: Sequence[Passage], asked: Sequence[int]) -> list[Passage]:
+def _weighted(passages: Sequence[Passage], asked: Sequence[int]) -> list[Passage]:
     """The same, of weights that make each domain count as much as it has tokens that could be predicted.
 
     Args:

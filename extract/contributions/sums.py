@@ -1,6 +1,6 @@
 """What the files of the pass over contributions hold, one file a batch of passages: each table once.
 
-Sums over predictions are weighed ones, as :mod:`extract.contributions.sample` weighs them.
+Sums over predictions are weighted ones, as :mod:`extract.contributions.sample` weighs them.
 """
 
 from extract.measure.sum_tables import Column, SumTable

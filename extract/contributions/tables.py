@@ -10,6 +10,7 @@ from extract.config import twin_model
 from extract.contributions import sums
 from extract.contributions.merged import MergedFiles
 from store.metrics.contributions import (
+    KEPT,
     LEAST_CLUSTERS,
     ClusterSums,
     Ratios,
@@ -21,8 +22,6 @@ from store.metrics.contributions import (
 from store.metrics.thresholds import LEVEL
 from store.names import ALL, BASE, NEUTRAL, OBSERVED, SLOTS, TASK
 
-KEPT = 100
-"""Features of each variant, layer and domain that are kept, by the largest gain, the most negative, and the largest kl."""
 ACTING = 50
 """Features of each variant and layer whose tokens are kept, by the largest |gain| over all domains or over the task."""
 ACTS_A_FEATURE = 40

@@ -8,17 +8,21 @@ import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from extract.contributions.measure import Contributions, base_at
 from extract.contributions.merged import MergedFiles
+from extract.contributions.path import Reading
 from extract.contributions.tables import Group, Load
 from extract.corpus.token_texts import TokenTexts
 from extract.models.model_set import ModelSet
 from extract.models.output_head import logit_effects
-from store.names import ALL, NEUTRAL, OBSERVED, SLOTS, TASK
+from store.names import ALL, BASE, NEUTRAL, OBSERVED, SLOTS, TASK
 
 KEPT = 20
 """Tokens that rose most and that fell most, of each domain and slot; and that a change raises most, of each place."""
+READ_PASSAGES = 64
+"""Whose activations of the base are drawn from."""
 RANDOM_DIRECTIONS = 64
-"""Whose largest logits a direction of the spectrum is held to."""
+"""Of the base's activations, whose largest logits a direction of the spectrum is held to."""
 CHANCE = 0.95
 _UNREADABLE = re.compile(r"<unused\d*>|⟨\d+⟩|.*<0x[0-9A-F]{2}>.*", re.DOTALL)
 
@@ -28,6 +32,7 @@ class Words:
 
     Args:
         neutral: numbers of the domains that no variant was trained for.
+        directions: layer -> random ones of the base's activations [n, d_model], which mean nothing.
     """
 
     def __init__(
@@ -39,7 +44,9 @@ class Words:
         models: ModelSet,
         tokenizer: PreTrainedTokenizerBase,
         words: int,
+        directions: Mapping[int, np.ndarray],
     ) -> None:
+        self._directions = directions
         self._merged, self._load, self._groups, self._neutral, self._models = merged, load, groups, neutral, models
         self._words = words
         texts = TokenTexts(tokenizer)
@@ -55,32 +62,39 @@ class Words:
             spectrum: the store's table, of directions from component 1 on: variant, layer, component, direction.
         """
         for group in self._groups:
-            for control, model in group.models.items():
-                self._write_changes(group, control, model)
+            self._write_changes(group)
         for layer in layers:
             for group in self._groups:
                 self._write_means(group, layer)
-            self._write_directions(spectrum[spectrum["layer"] == layer])
+            self._write_directions(spectrum[spectrum["layer"] == layer], self._directions[layer])
         named = sorted(self._named)
         self._load("vocabulary", pd.DataFrame({"token_id": named, "token": [self._texts[token] for token in named]}))
 
-    def _write_changes(self, group: Group, control: str, model: str) -> None:
-        sums = self._merged.word_changes(model, self._words)
+    def _write_changes(self, group: Group) -> None:
+        """What rose and fell in a variant, and the same tokens, and those that moved most, in its recipe's twins."""
+        sums = {control: self._merged.word_changes(model, self._words) for control, model in self._models_of(group).items()}
         found = self._merged.predictions
-        rows = []
         for domain, slot in self._margins(group):
             domains, slots = self._numbers(group, domain), self._slots(slot)
-            n = int((np.isin(found["domain"], domains) & np.isin(found["slot"], slots)).sum())
-            parts = [sums[number, place] for number in domains for place in slots if (number, place) in sums]
-            if not n or not parts:
+            weight = found["weight"][np.isin(found["domain"], domains) & np.isin(found["slot"], slots)].sum()
+            if not weight:
                 continue
-            change = np.where(self._readable, np.sum(parts, axis=0), 0.0) / n
-            chosen = np.union1d(largest(change), largest(-change))
-            chosen = chosen[change[chosen] != 0]
-            where = {"variant": group.variant, "control": control, "domain": domain, "slot": slot}
-            rows.append(pd.DataFrame(where | {"token_id": chosen, "change": change[chosen]}))
-            self._named.update(chosen.tolist())
-        self._load("word_changes", pd.concat(rows))
+            told: np.ndarray | None = None  # of the variant, which is the first
+            for control, of_places in sums.items():
+                parts = [of_places[number, place] for number in domains for place in slots if (number, place) in of_places]
+                change = np.where(self._readable, sum(parts, np.zeros(self._words)), 0.0) / weight
+                chosen = np.union1d(largest(change), largest(-change))
+                chosen = chosen[change[chosen] != 0]
+                told = chosen if told is None else told
+                chosen = np.union1d(chosen, told)
+                where = {"variant": group.variant, "control": control, "domain": domain, "slot": slot}
+                self._load("word_changes", pd.DataFrame(where | {"token_id": chosen, "change": change[chosen]}))
+                self._named.update(chosen.tolist())
+
+    def _models_of(self, group: Group) -> Mapping[str, str]:
+        """Control -> the variant, and the twins of its recipe's first run."""
+        of_recipe = next(other for other in self._groups if other.variant == group.runs[0])
+        return of_recipe.models | {OBSERVED: group.variant}
 
     def _margins(self, group: Group) -> Iterator[tuple[str, str]]:
         """(domain, slot): of both at least one is 'all', but for the task, which is told by slots too."""
@@ -103,8 +117,7 @@ class Words:
         Directions are compared, each of unit length: less a longer one a change would say what that one does not.
         """
         firsts = [other.variant for other in self._groups if other.variant == other.runs[0] != group.runs[0]]
-        of_recipe = next(other for other in self._groups if other.variant == group.runs[0])
-        models = [group.variant, *(model for control, model in of_recipe.models.items() if control != OBSERVED)]
+        models = list(self._models_of(group).values())
         for domain in (ALL, TASK):
             for slot in (*SLOTS, ALL):
                 place = {"variant": group.variant, "layer": layer, "component": 0, "way": "+", "domain": domain, "slot": slot}
@@ -121,14 +134,11 @@ class Words:
                     chance = float(scores[1:].max()) if len(scores) > 1 else np.nan
                     self._write_scores(scores[0], chance, place | {"against": name})
 
-    def _write_directions(self, spectrum: pd.DataFrame) -> None:
+    def _write_directions(self, spectrum: pd.DataFrame, random: np.ndarray) -> None:
         """The directions of the spectrum, either way: they have no sign of their own."""
         if spectrum.empty:
             return
-        d_model = len(spectrum["direction"].iloc[0])
-        random = torch.randn(RANDOM_DIRECTIONS, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        highest = self._scores(torch.nn.functional.normalize(random, dim=1).numpy()).max(axis=1)
-        chance = float(np.quantile(highest, CHANCE))
+        chance = float(np.quantile(self._scores(random).max(axis=1), CHANCE))
         for row in spectrum.itertuples():
             scores = self._scores(np.array([row.direction, [-x for x in row.direction]]))
             for of_way, way in zip(scores, "+-", strict=True):
@@ -155,6 +165,29 @@ class Words:
         chosen = chosen[scores[chosen] > (0.0 if np.isnan(chance) else max(chance, 0.0))]
         self._load("change_words", pd.DataFrame({**place, "token_id": chosen, "score": scores[chosen], "chance": chance}))
         self._named.update(chosen.tolist())
+
+
+def random_directions(shared: Contributions) -> dict[int, np.ndarray]:
+    """Layer -> float64 [RANDOM_DIRECTIONS, d_model], of length 1, from the covariance of the base's activations in the sample.
+
+    A normal mixture of centred rows is a draw from their covariance (:func:`extract.pilot.layer_pilot.chance_cosine`).
+    """
+    passages = shared.sample.passages
+    some = np.linspace(0, len(passages) - 1, min(len(passages), READ_PASSAGES)).astype(int).tolist()
+    rows: dict[int, list[torch.Tensor]] = {}
+    for number in dict.fromkeys(some):
+        windows = shared.windows([number])
+        base = Reading(shared.models, BASE, windows, [dictionary.site for dictionary in shared.dictionaries], shared.words)
+        for dictionary in shared.dictionaries:
+            of_base = base_at(shared, dictionary, windows, base)
+            rows.setdefault(dictionary.layer, []).append(of_base.activation[of_base.counts].double().cpu())
+    found = {}
+    for layer, parts in rows.items():
+        residuals = torch.cat(parts)
+        generator = torch.Generator().manual_seed(0)
+        mixture = torch.randn(RANDOM_DIRECTIONS, len(residuals), generator=generator, dtype=torch.float64)
+        found[layer] = torch.nn.functional.normalize(mixture @ (residuals - residuals.mean(0)), dim=1).numpy()
+    return found
 
 
 def unit(direction: np.ndarray) -> np.ndarray:

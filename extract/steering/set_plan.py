@@ -8,6 +8,7 @@ from extract.contributions.sample import Sample, choose
 from extract.steering.control_features import Densities
 from extract.steering.plan import check_variant
 from store.errors import UserError
+from store.metrics.contributions import KEPT
 from store.names import ALL, CLAIMED, TASK
 from store.numbers import listed
 from store.read.store import Store
@@ -69,7 +70,8 @@ def make_set_plan(
         config: the configuration that made the store.
         layer: None for the one whose features carry most of what was learned.
         domain: None for the variant's own task, where it has one in the store, else all text.
-        predictions: sampled.
+        predictions: sampled; with ``top`` of clusters of documents on which contributions were not measured: on those that
+            chose the features they look better than on others.
         random: sets of control features.
 
     Raises:
@@ -91,7 +93,13 @@ def make_set_plan(
     if layer not in store.layers:
         raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
     chosen_by, features = _chosen(store, variant, layer, domain, choice)
-    sample = choose(store, predictions, A_PASSAGE, domains)
+    seen = [] if choice.top is None else store.predictions(variant)["document"].unique().tolist()
+    sample = choose(store, predictions, A_PASSAGE, domains, without=seen)
+    if not sample.passages and seen:
+        raise UserError(
+            "Contributions, which choose the features, were measured on every document of that text, so that none is left to "
+            "check them on; give --domain, --features or --claimed."
+        )
     if not sample.passages:
         raise UserError("No token of that text could be predicted: a causal check needs windows of two tokens.")
     controls = Densities.of(store, layer, features).draw_sets(features, random, f"{seed}/{layer}")
@@ -130,6 +138,8 @@ def _chosen(store: Store, variant: str, layer: int, domain: str, choice: Choice)
         return "claimed", tuple(sorted(found.tolist()))
     if choice.by not in BY:
         raise UserError(f"--by is '{choice.by}'; give one of {listed(BY)}.")
+    if choice.top > KEPT:
+        raise UserError(f"--top is {choice.top}; a store keeps the {KEPT} features that contribute most: give at most that.")
     order = choice.by
     if order == "contribution":
         through = main_layer(store.layer_gains(variant, domain).query("layer == @layer"), domain)

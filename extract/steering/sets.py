@@ -37,7 +37,7 @@ def steer_set(store: Store, config: RunConfig, plan: SetPlan) -> SetSteering:
     shared = Contributions(
         loaded.models, [plan.variant], [dictionary], loaded.sinks, plan.sample, loaded.bos, loaded.pad, points=POINTS[0]
     )
-    measured, clusters, openings = [], [], []
+    measured, clusters, openings, weights = [], [], [], []
     with progress_bar(len(plan.sample.passages), "steering", "passage") as bar:
         for group in in_groups(plan.sample.passages, config.batch_tokens // GRAPH, shared.words):
             windows = shared.windows(group)
@@ -45,8 +45,9 @@ def steer_set(store: Store, config: RunConfig, plan: SetPlan) -> SetSteering:
             of_passage = np.array([plan.sample.passages[number].cluster for number in group])
             clusters.append(of_passage[windows.passage[windows.predicting].cpu().numpy()])
             openings.append((windows.slots[windows.predicting] == OPENING).cpu().numpy())
+            weights.append(windows.weights.cpu().numpy())
             bar.update(len(group))
-    return summary(plan, np.concatenate(measured, axis=2), np.concatenate(clusters), np.concatenate(openings))
+    return summary(plan, np.concatenate(measured, axis=2), *(np.concatenate(of) for of in (clusters, openings, weights)))
 
 
 def _measure(patching: Patching, plan: SetPlan) -> np.ndarray:
@@ -57,19 +58,22 @@ def _measure(patching: Patching, plan: SetPlan) -> np.ndarray:
     return torch.stack([patching.whole, *(patching.gone(way) for way in moved)]).cpu().numpy()
 
 
-def summary(plan: SetPlan, measured: np.ndarray, clusters: np.ndarray, openings: np.ndarray) -> SetSteering:
-    """Means over predictions, with intervals over clusters.
+def summary(
+    plan: SetPlan, measured: np.ndarray, clusters: np.ndarray, openings: np.ndarray, weights: np.ndarray
+) -> SetSteering:
+    """Weighted means over predictions, with intervals over clusters.
 
     Args:
         measured: float64 [WAYS + controls, 2, n], as :func:`_measure` gives it.
-        clusters: int [n]; openings: bool [n], the first tokens of answers.
+        clusters: int [n]; openings: bool [n], the first tokens of answers; weights: float64 [n].
 
     Raises:
         UserError: a likelihood or a divergence is NaN or infinite.
     """
     check_finite(torch.from_numpy(measured), plan.variant)
-    gain, kl = (_gone(of, clusters) for of in measured.transpose(1, 0, 2))
-    opening = _gone(measured[:, 0, openings], clusters[openings]) if openings.any() else None
+    gain, kl = (_gone(of, clusters, weights) for of in measured.transpose(1, 0, 2))
+    of_openings = (measured[:, 0, openings], clusters[openings], weights[openings])
+    opening = _gone(*of_openings) if openings.any() else None
     n_clusters = len(np.unique(clusters))
     return SetSteering(
         plan.variant, plan.layer, plan.domain, plan.chosen_by, plan.features, len(clusters), n_clusters, plan.seed, gain, kl,
@@ -77,13 +81,13 @@ def summary(plan: SetPlan, measured: np.ndarray, clusters: np.ndarray, openings:
     )  # fmt: skip
 
 
-def _gone(values: np.ndarray, clusters: np.ndarray) -> Gone:
+def _gone(values: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> Gone:
     """Of values [WAYS + controls, n] of one quantity."""
-    whole, gone, layer, towards_base, *controls = values.mean(axis=1).tolist()
+    whole, gone, layer, towards_base, *controls = np.average(values, axis=1, weights=weights).tolist()
     names, place = np.unique(clusters, return_inverse=True)
     beyond = values[1] - values[WAYS:].mean(axis=0)
-    x = np.stack([np.bincount(place, of, minlength=len(names)) for of in (values[1], beyond)], axis=1)
-    found = Ratios.of(ClusterSums.of(x, np.bincount(place).astype(float)))
+    x = np.stack([np.bincount(place, weights * of, minlength=len(names)) for of in (values[1], beyond)], axis=1)
+    found = Ratios.of(ClusterSums.of(x, np.bincount(place, weights)))
     bounds = [None if np.isnan(bound) else float(bound) for bound in (*found.low, *found.high)]
     return Gone(
         whole, gone, bounds[0], bounds[2], float(found.value[1]), bounds[1], bounds[3], layer, towards_base, tuple(controls)

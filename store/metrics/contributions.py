@@ -14,6 +14,8 @@ from store.metrics.thresholds import LEVEL
 
 LEAST_CLUSTERS = 5
 """A feature that contributes in fewer clusters is not tested."""
+KEPT = 100
+"""Features of each variant, layer and domain that are kept, by the largest gain, the most negative, and the largest kl."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ def carrying_half(contributions: np.ndarray) -> int | None:
         return None
     largest = np.sort(contributions * np.sign(total))[::-1]
     return int(np.argmax(np.cumsum(largest) >= abs(total) / 2)) + 1
+
+
+def carried(gain: float, features: float) -> float:
+    """How much of what passes through a layer its features alone make: the lesser of both sizes, 0 where they oppose.
+
+    What they make beyond the whole is taken away again by what the dictionary cannot express.
+    """
+    return min(abs(gain), abs(features)) if gain * features > 0 else 0.0
 
 
 def completeness(path: np.ndarray, true: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """What a variant learned and what it cost, in sentences, beside what a random change of the weights of that size does. Pure."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,6 +9,8 @@ from store.numbers import significant
 
 MUCH = 0.7
 """A correlation of the contributions of all features with another run's from which on both work through the same ones."""
+
+TOO_FEW = "too few clusters of documents to tell"
 
 signed = partial(significant, signed=True)
 
@@ -25,6 +28,11 @@ class Learned:
     low: float
     high: float
     twins: Sequence[float]
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are clusters enough for one."""
+        return not math.isnan(self.low)
 
     @property
     def is_learned(self) -> bool:
@@ -54,31 +62,42 @@ class Through:
 
 def task_sentence(found: Learned) -> str:
     """'On its own task it learned 0.75 nats a token (0.6 to 0.9); a random change of that size: -0.33.'"""
+    amount = f"{signed(found.gain)} nats a token{_interval(found)}"
     if not found.twins:
-        return f"On its own task the text gains {signed(found.gain)} nats a token{_interval(found)}; there are no twins."
+        return f"On its own task the text gains {amount}; there are no twins."
+    if not found.has_interval:
+        return f"On its own task the text gains {amount}: {TOO_FEW}; {_beside(found)}."
     verb = "it learned" if found.is_learned else "nothing was learned that stands beyond chance:"
-    return f"On its own task {verb} {signed(found.gain)} nats a token{_interval(found)}; {_beside(found)}."
+    verb = "it lost more than chance:" if found.is_cost else verb
+    return f"On its own task {verb} {amount}; {_beside(found)}."
 
 
 def cost_sentence(found: Learned) -> str:
-    """'On text that no variant was trained for it costs 0.22 nats a token, no more than a random change of that size: 0.25.'"""
-    what = "On text that no variant was trained for"
+    """'On text that no variant was trained for it costs 0.4 nats a token (0.3 to 0.5), more than a random change of that size:
+    0.25.'"""
+    what, amount = "On text that no variant was trained for", f"{signed(found.gain)} nats a token{_interval(found)}"
     if not found.twins:
-        return f"{what} it gains {signed(found.gain)} nats a token{_interval(found)}; there are no twins."
-    if found.gain >= 0:
-        return f"{what} it costs nothing: {signed(found.gain)} nats a token{_interval(found)}; {_beside(found)}."
-    beyond = "more than" if found.is_cost else "no more than"
-    cost = f"{significant(-found.gain)} nats a token{_interval(found, -1)}"
-    return f"{what} it costs {cost}, {beyond} a random change of that size: {_range([-twin for twin in found.twins])}."
+        return f"{what} it gains {amount}; there are no twins."
+    if not found.has_interval:
+        return f"{what} it gains {amount}: {TOO_FEW}; {_beside(found)}."
+    if found.high >= 0:
+        return f"{what} {'it gains' if found.low > 0 else 'no cost can be told:'} {amount}; {_beside(found)}."
+    beyond = "less than" if found.low > max(found.twins) else "not told from"
+    beyond = "more than" if found.is_cost else beyond
+    twins = _range([-twin for twin in found.twins], significant)
+    amount = f"{significant(-found.gain)} nats a token{_interval(found, -1)}"
+    return f"{what} it costs {amount}, {beyond} a random change of that size: {twins}."
 
 
 def through_sentence(found: Through) -> str:
-    """'0.57 of it passes through layer 12, 0.3 through its features, of which 9 carry half.'"""
-    half = "" if found.carrying_half is None else f", of which {found.carrying_half:,} carry half"
+    """'+0.57 of it passes through layer 12: +0.3 through its features, 9 of which make half of that, +0.27 through what its
+    dictionary cannot express.'"""
+    half = "" if found.carrying_half is None else f", {found.carrying_half:,} of which make half of that"
     if found.carrying_half == 1:
-        half = ", half of which one carries"
+        half = ", one of which makes half of that"
     return (
-        f"{signed(found.gain)} of it passes through layer {found.layer}, {signed(found.features)} through its features{half}."
+        f"{signed(found.gain)} of it passes through layer {found.layer}: {signed(found.features)} through its features{half}, "
+        f"{signed(found.gain - found.features)} through what its dictionary cannot express."
     )
 
 
@@ -88,11 +107,13 @@ def agreement_sentence(runs: Sequence[float], twins: Sequence[float]) -> str:
         return ""
     chance = f"; a random change of the weights: {_range(twins)}" if twins else ""
     same = "work through the same features" if min(runs) >= MUCH else "work only in part through the same features"
+    if twins and max(twins) >= min(runs):
+        same = "agree on the features no more than a random change of the weights does"
     return f"The recipe's other runs {same} (correlation {_range(runs)}{chance})."
 
 
 def _interval(found: Learned, sign: int = 1) -> str:
-    if found.low != found.low:
+    if not found.has_interval:
         return ""
     low, high = sorted((sign * found.low, sign * found.high))
     return f" ({significant(low)} to {significant(high)})"
@@ -102,6 +123,6 @@ def _beside(found: Learned) -> str:
     return f"a random change of that size: {_range(found.twins)}"
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Sequence[float], show: Callable[[float], str] = signed) -> str:
     low, high = min(values), max(values)
-    return signed(low) if low == high else f"{signed(low)} to {signed(high)}"
+    return show(low) if low == high else f"{show(low)} to {show(high)}"

@@ -1,7 +1,9 @@
 """What a store with contributions says of each variant: store/metrics/learning_summary.py on the store's own numbers."""
 
+import numpy as np
 import pandas as pd
 
+from store.metrics.contributions import carried
 from store.metrics.learning_summary import Learned, Through, agreement_sentence, cost_sentence, task_sentence, through_sentence
 from store.names import ALL, NEUTRAL, OBSERVED, TASK
 from store.read.store import Store
@@ -25,7 +27,8 @@ def main_layer(layers: pd.DataFrame, domain: str) -> Through | None:
     here = layers[(layers["domain"] == domain) & (layers["control"] == OBSERVED)]
     if here.empty:
         return None
-    row = here.loc[here["features"].abs().idxmax()]
+    of_layers = [carried(gain, features) for gain, features in zip(here["gain"], here["features"], strict=True)]
+    row = here.iloc[int(np.argmax(of_layers))]
     half = None if pd.isna(row["carrying_half"]) else int(row["carrying_half"])
     return Through(int(row["layer"]), float(row["gain"]), float(row["features"]), half)
 

@@ -35,7 +35,8 @@ def words_of(parts, of_model: dict[str, np.ndarray]) -> tuple[pd.DataFrame, np.n
     groups = [Group("a", ["a"], ["twin_1"], [0]), Group("b", ["b"], [], [])]
     models = SimpleNamespace(base=model, device="cpu")
     with one_thread():
-        words = Words(Means(of_model), lambda _table, rows: found.append(rows), groups, [], models, tokenizer, len(tokenizer))
+        load = lambda _table, rows: found.append(rows)  # noqa: E731
+        words = Words(Means(of_model), load, groups, [], models, tokenizer, len(tokenizer), {})
         words._write_means(groups[0], 1)
     rows = pd.concat(found)
     return rows[(rows["domain"] == "all") & (rows["slot"] == "all")], words._readable
@@ -75,3 +76,44 @@ def test_a_change_that_is_its_twins_says_nothing(parts):
     mean = np.random.default_rng(1).normal(size=D_MODEL)
     rows, _ = words_of(parts, {"a": mean, "a:twin_1": 3 * mean, "b": -mean})
     assert rows.empty
+
+
+class Changes:
+    """Sums of changes of probability, [words], in one domain at the openings of answers; of weights 3 and 1 together."""
+
+    def __init__(self, of_model: dict[str, np.ndarray]) -> None:
+        self.of_model, self.sample = of_model, SimpleNamespace(domains=["chats"])
+        self.predictions = {"domain": np.zeros(2), "slot": np.ones(2), "weight": np.array([3.0, 1.0])}
+
+    def word_changes(self, model: str, words: int) -> dict[tuple[int, int], np.ndarray]:
+        return {(0, 1): self.of_model[model]} if model in self.of_model else {}
+
+
+def changes_of(parts, of_model: dict[str, np.ndarray]) -> pd.DataFrame:
+    """word_changes of `b`, a second run of `a`, whose twin is the recipe's."""
+    model, tokenizer = parts
+    found: list[pd.DataFrame] = []
+    groups = [Group("a", ["a", "b"], ["twin_1"], [0]), Group("b", ["a", "b"], [], [0])]
+    models, load = SimpleNamespace(base=model, device="cpu"), lambda _table, rows: found.append(rows)
+    Words(Changes(of_model), load, groups, [], models, tokenizer, len(tokenizer), {})._write_changes(groups[1])
+    rows = pd.concat(found)
+    return rows[(rows["domain"] == "*task") & (rows["slot"] == "opening")].set_index(["control", "token_id"])["change"]
+
+
+def test_a_token_that_moved_has_what_the_twin_does_to_it(parts):
+    """Sums over weight 4. The twin moves another token more, and one not at all. A second run has the first's twin."""
+    token = {name: parts[1].encode(name, add_special_tokens=False)[0] for name in (" moon", " sun", " rain")}
+    own, twin = np.zeros(len(parts[1])), np.zeros(len(parts[1]))
+    own[token[" moon"]], own[token[" sun"]] = 2.0, -1.0
+    twin[token[" moon"]], twin[token[" rain"]] = 0.4, 3.0
+    found = changes_of(parts, {"b": own, "a:twin_1": twin}).to_dict()
+    assert found == pytest.approx(
+        {
+            ("observed", token[" moon"]): 0.5, ("observed", token[" sun"]): -0.25, ("twin_1", token[" moon"]): 0.1,
+            ("twin_1", token[" sun"]): 0.0, ("twin_1", token[" rain"]): 0.75,
+        }
+    )  # fmt: skip
+
+
+def test_a_variant_that_predicts_as_the_base_has_no_rows(parts):
+    assert changes_of(parts, {}).empty

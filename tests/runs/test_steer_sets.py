@@ -90,30 +90,44 @@ def test_a_set_of_one_by_the_reference(world: World, store: Path, check, moved: 
         passages = choose(opened, PREDICTIONS, A_PASSAGE, ["chats"]).passages
         reference, gone, whole, n = Reference(world, store), 0.0, 0.0, 0
         for passage in passages:
-            rows = pd.DataFrame({"position": passage.first + passage.predicting}).assign(document=passage.document)
+            rows = pd.DataFrame({"position": passage.first + passage.predicting, "weight": passage.weights})
+            rows = rows.assign(document=passage.document)
             gone += reference.without(rows, LAYER, moved[0])
-            dense = reference.passage(passage.document, rows["position"].to_numpy(), LAYER)
-            whole += float((dense["variant"] - dense["base"]).sum())
-            n += len(rows)
+            dense = reference.passage(rows, LAYER)
+            whole += float(passage.weights @ (dense["variant"] - dense["base"]).detach().numpy())
+            n += len(rows)  # as much as their weights together
     assert found.n_predictions == n >= PREDICTIONS and found.features == (moved[0],) and found.chosen_by == "listed"
     assert found.gain.gone == pytest.approx(gone / n, abs=1e-5) and found.gain.gone != 0
     assert found.gain.whole == pytest.approx(whole / n, abs=1e-5)
     assert len(found.gain.controls) == 3 and found.domain == "*task"
 
 
-def test_the_foremost_are_those_of_the_curve(store: Path, check):
-    """On as many predictions as the contributions have of the task, which are the same ones."""
+def test_the_foremost_are_checked_on_other_documents_than_chose_them(contributed: tuple[Path, Path], store: Path):
+    """At the layer where the lesser of what passes through it and of what its features make is largest."""
     with open_store(store) as opened:
-        asked = opened.predictions("tuned").query("domain == 'chats'")
-        curve = opened.curves("tuned").set_index(["chosen_by", "k"])
-        layers = opened.layer_gains("tuned", "*task").query("control == 'observed'").set_index("layer")
-    found = check("--top", 5, "--predictions", len(asked))
-    assert found.n_predictions == len(asked) and found.layer == layers["features"].abs().idxmax() == curve["layer"].iloc[0]
-    for name, of in (("gain", found.gain), ("kl", found.kl)):
-        assert of.gone == pytest.approx(curve.loc[("contribution", 5), name], abs=1e-5)
-        assert of.towards_base == pytest.approx(curve.loc[("same norm", 5), name], abs=1e-5)
-        assert of.layer == pytest.approx(layers.loc[found.layer, name], abs=1e-5)
-    assert found.gain.low < found.gain.gone < found.gain.high
+        plan = make_set_plan(opened, load_config(contributed[0]), "tuned", None, None, Choice(top=5), PREDICTIONS, 3, 0)
+        layers = opened.layer_gains("tuned", "*task").query("control == 'observed' and gain * features > 0")
+        rows = opened.contributions("tuned", plan.layer, "*task", plan_order(layers, plan.layer), 5)
+        chose = set(opened.predictions("tuned")["document"])
+        chats = set(opened.sql("SELECT document FROM documents WHERE domain = 'chats'")["document"])
+    least = layers.set_index("layer")[["gain", "features"]].abs().min(axis=1)
+    assert plan.layer == least.idxmax() and set(plan.features) == set(rows["feature"])
+    asked = {passage.document for passage in plan.sample.passages}
+    assert asked and not asked & chose and asked <= chats
+
+
+def plan_order(layers: pd.DataFrame, layer: int) -> str:
+    return "gain" if layers.set_index("layer").loc[layer, "features"] >= 0 else "loss"
+
+
+def test_where_every_document_chose_them_none_is_left(
+    contributed: tuple[Path, Path], store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with open_store(store) as opened:
+        every = opened.sql("SELECT document FROM documents")
+        monkeypatch.setattr(opened, "predictions", lambda _variant: every)
+        with pytest.raises(UserError, match="measured on every document of that text"):
+            make_set_plan(opened, load_config(contributed[0]), "tuned", None, None, Choice(top=5), PREDICTIONS, 3, 0)
 
 
 def test_gain_and_loss_pull_apart(check):
@@ -139,6 +153,7 @@ def test_a_copy_that_is_published_has_them(store: Path, check, tmp_path: Path):
         (["--layer", 2, "--features", "-1"], "Layer 2 has no feature -1"),
         (["--layer", 9, "--features", "1"], "The store has no layer 9"),
         (["--top", 0], "--top must be at least 1, not 0"),
+        (["--top", 101], "--top is 101; a store keeps the 100 features that contribute most"),
         (["--top", 2, "--by", "size"], "--by is 'size'; give one of contribution, gain, loss"),
         (["--top", 2, "--domain", "poems"], "The store has no domain 'poems'"),
         (["--top", 2, "--random", 0], "--random must be at least 1, not 0"),
@@ -165,7 +180,7 @@ GAINS = [
 def test_a_summary_by_hand():
     """Clusters' totals 1 and 2 of 2 predictions each: mean 0.75, error sqrt(2 (0.5^2 + 0.5^2)) / 4 = 0.25, t(1) = 12.706."""
     measured = np.stack([GAINS, np.array(GAINS) / 2], axis=1)
-    found = summary(PLAN, measured, np.array([7, 7, 9, 9]), np.array([True, False, False, False]))
+    found = summary(PLAN, measured, np.array([7, 7, 9, 9]), np.array([True, False, False, False]), np.ones(4))
     gain = found.gain
     assert (gain.whole, gain.gone, gain.layer, gain.towards_base) == pytest.approx((1.5, 0.75, 0.9, 0.2))
     assert (gain.low, gain.high) == pytest.approx((0.75 - 12.7062 * 0.25, 0.75 + 12.7062 * 0.25), abs=1e-4)
@@ -179,7 +194,15 @@ def test_a_summary_by_hand():
     assert "+0.2; the set does 3.75 times as much." in said
     assert said.endswith("At the first token of an answer it takes +0.4 of +1 nats.")
     with pytest.raises(UserError, match="NaN or infinite"):
-        summary(PLAN, measured * np.nan, np.array([7, 7, 9, 9]), np.zeros(4, dtype=bool))
+        summary(PLAN, measured * np.nan, np.array([7, 7, 9, 9]), np.zeros(4, dtype=bool), np.ones(4))
+
+
+def test_a_summary_weighs_predictions():
+    """The second prediction of each cluster counts three times: of what the set takes (0.4 + 3 0.6 + 1 + 3 1) / 8."""
+    measured = np.stack([GAINS, GAINS], axis=1)
+    found = summary(PLAN, measured, np.array([7, 7, 9, 9]), np.array([True, False, False, False]), np.array([1.0, 3, 1, 3]))
+    assert found.gain.gone == pytest.approx(0.775) and found.gain.towards_base == pytest.approx(0.2)
+    assert found.opening.gone == pytest.approx(0.4)
 
 
 def test_controls_fire_as_often_and_are_no_part_of_the_set():

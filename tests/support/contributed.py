@@ -63,7 +63,7 @@ class Reference:
         return seen[0], logits.log_softmax(1)
 
     def passage(self, rows: pd.DataFrame, layer: int) -> dict[str, np.ndarray | float]:
-        """Of one passage: likelihoods and KL by prediction; weighed sums of what passes through a layer, and by feature [d_sae].
+        """Of a passage: likelihoods and KL by prediction; weighted sums of what passes through a layer, and by feature [d_sae].
 
         Args:
             rows: its predictions.
@@ -101,7 +101,7 @@ class Reference:
         }  # fmt: skip
 
     def without(self, rows: pd.DataFrame, layer: int, feature: int) -> float:
-        """What goes of the weighed log-likelihood of a passage where one feature's change is undone."""
+        """What goes of the weighted log-likelihood of a passage where one feature's change is undone."""
         tokens = self.tokens[self.tokens["document"] == rows["document"].iloc[0]].set_index("position")
         positions = rows["position"].to_numpy()
         window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from extract.contributions.sample import Passage, _weighed, slots_of, some, weights_of
+from extract.contributions.sample import Passage, _weighted, slots_of, some, weights_of
 from extract.contributions.windows import Windows, in_groups
 
 FIRST, OPENING, ANSWER, REST, NONE = 0, 1, 2, 3, -1
@@ -61,7 +61,7 @@ def test_domains_weigh_what_they_have():
         replace(passage(9, predicting), domain=domain, weights=np.full(len(predicting), total / len(predicting)))
         for domain, predicting, total in ((0, [1, 2], 4.0), (0, [3], 6.0), (1, [2, 5], 10.0))
     ]
-    found = [of.weights.tolist() for of in _weighed(passages, [30, 10])]
+    found = [of.weights.tolist() for of in _weighted(passages, [30, 10])]
     np.testing.assert_allclose(np.concatenate(found), [0.75, 0.75, 2.25, 0.625, 0.625])
 
 

@@ -25,6 +25,15 @@ NAN = float("nan")
             "a random change of that size: -0.2.",
         ),
         (Learned(0.3, NAN, NAN, []), "On its own task the text gains +0.3 nats a token; there are no twins."),
+        (
+            Learned(0.3, NAN, NAN, [-0.2]),
+            "On its own task the text gains +0.3 nats a token: too few clusters of documents to tell; "
+            "a random change of that size: -0.2.",
+        ),
+        (
+            Learned(-0.5, -0.6, -0.4, [-0.2]),
+            "On its own task it lost more than chance: -0.5 nats a token (-0.6 to -0.4); a random change of that size: -0.2.",
+        ),
     ],
 )
 def test_of_its_task(found: Learned, said: str):
@@ -37,9 +46,20 @@ BESIDE = "a random change of that size"
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (Learned(-0.4, -0.5, -0.3, [-0.25]), f"it costs 0.4 nats a token (0.3 to 0.5), more than {BESIDE}: +0.25."),
-        (Learned(-0.22, -0.3, -0.1, [-0.25]), f"it costs 0.22 nats a token (0.1 to 0.3), no more than {BESIDE}: +0.25."),
-        (Learned(0.02, -0.1, 0.1, [-0.25]), f"it costs nothing: +0.02 nats a token (-0.1 to 0.1); {BESIDE}: -0.25."),
+        (Learned(-0.4, -0.5, -0.3, [-0.25]), f"it costs 0.4 nats a token (0.3 to 0.5), more than {BESIDE}: 0.25."),
+        (Learned(-0.22, -0.3, -0.1, [-0.25]), f"it costs 0.22 nats a token (0.1 to 0.3), not told from {BESIDE}: 0.25."),
+        (
+            Learned(-0.1, -0.15, -0.05, [-0.25, -0.2]),
+            f"it costs 0.1 nats a token (0.05 to 0.15), less than {BESIDE}: 0.2 to 0.25.",
+        ),
+        (Learned(-0.3, -0.4, -0.2, [0.1]), f"it costs 0.3 nats a token (0.2 to 0.4), more than {BESIDE}: -0.1."),
+        (Learned(0.02, -0.1, 0.1, [-0.25]), f"no cost can be told: +0.02 nats a token (-0.1 to 0.1); {BESIDE}: -0.25."),
+        (Learned(-0.02, -0.1, 0.06, [-0.25]), f"no cost can be told: -0.02 nats a token (-0.1 to 0.06); {BESIDE}: -0.25."),
+        (Learned(0.2, 0.1, 0.3, [-0.25]), f"it gains +0.2 nats a token (0.1 to 0.3); {BESIDE}: -0.25."),
+        (
+            Learned(-0.2, NAN, NAN, [-0.1]),
+            f"it gains -0.2 nats a token: too few clusters of documents to tell; {BESIDE}: -0.1.",
+        ),
         (Learned(-0.2, -0.3, -0.1, []), "it gains -0.2 nats a token (-0.3 to -0.1); there are no twins."),
     ],
 )
@@ -50,9 +70,20 @@ def test_of_neutral_text(found: Learned, said: str):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (Through(12, 0.57, 0.3, 9), "+0.57 of it passes through layer 12, +0.3 through its features, of which 9 carry half."),
-        (Through(9, 1, 0.6, 1), "+1 of it passes through layer 9, +0.6 through its features, half of which one carries."),
-        (Through(9, 0, 0, None), "0 of it passes through layer 9, 0 through its features."),
+        (
+            Through(12, 0.57, 0.3, 9),
+            "+0.57 of it passes through layer 12: +0.3 through its features, 9 of which make half of that, "
+            "+0.27 through what its dictionary cannot express.",
+        ),
+        (
+            Through(9, 1, 1.5, 1),
+            "+1 of it passes through layer 9: +1.5 through its features, one of which makes half of that, "
+            "-0.5 through what its dictionary cannot express.",
+        ),
+        (
+            Through(9, 0, 0, None),
+            "0 of it passes through layer 9: 0 through its features, 0 through what its dictionary cannot express.",
+        ),
     ],
 )
 def test_where(found: Through, said: str):
@@ -72,6 +103,8 @@ def test_a_random_change_learns_nothing_by_its_own_measure():
         ([0.853, 0.9], [0.02], "The recipe's other runs work through the same features (correlation +0.853 to +0.9; a random "
          "change of the weights: +0.02)."),
         ([0.9, 0.3], [], "The recipe's other runs work only in part through the same features (correlation +0.3 to +0.9)."),
+        ([0.3], [-0.1, 0.4], "The recipe's other runs agree on the features no more than a random change of the weights does "
+         "(correlation +0.3; a random change of the weights: -0.1 to +0.4)."),
         ([], [0.02], ""),
     ],
 )  # fmt: skip
