@@ -140,7 +140,7 @@ def steer(
         store: the store's folder
         config: the YAML file that made the store
         variant: the fine-tuned model
-        layer: of the features; of a set without it the layer whose features carry most
+        layer: of the features; of a set without it the layer whose features make most
         feature: one, checked where it changed most
         features: a set, numbers with commas between: 12,34
         top: a set, so many of the features that contribute most

@@ -103,7 +103,7 @@ def gain_profile(rows: pd.DataFrame, title: str) -> alt.LayerChart:
                 alt.Tooltip("called:N", title="text"), alt.Tooltip("layer:O"),
                 alt.Tooltip("gain:Q", title="through the layer", format="+.3f"), *_ends("95 % from", "to"),
                 alt.Tooltip("features:Q", title="through its features", format="+.3f"),
-                alt.Tooltip("carrying_half:Q", title="features that carry half", format=","),
+                alt.Tooltip("carrying_half:Q", title="features that make half", format=","),
                 alt.Tooltip("n_clusters:Q", title="clusters", format=","),
             ],
         ),
@@ -116,7 +116,7 @@ def _ends(low: str, high: str) -> list[alt.Tooltip]:
 
 
 def curve(rows: pd.DataFrame, title: str) -> alt.LayerChart:
-    """How much of what passes through a layer the first k features carry: a line an order, the whole layer as a dashed rule.
+    """How much of what passes through a layer the first k features make: a line an order, the whole layer as a dashed rule.
 
     Args:
         rows: chosen_by (of CHOSEN_BY), k, gain.

@@ -11,7 +11,7 @@ from app.charts import contribution_charts
 from app.components import feature_evidence, runs
 from app.markup import contexts
 from app.words import palette
-from store.names import ALL, NEUTRAL, TASK
+from store.names import ALL, NEUTRAL, OBSERVED, TASK
 from store.read.store import Store
 from store.reports.learning import foremost_layer, learning_sentences
 from store.sidecar.entries import read_set_steering
@@ -24,7 +24,8 @@ PROFILE_WIDTH = 337
 
 WHAT_IT_IS = (
     "How much more likely the variant makes the text than the base does, in nats a token: 0.69 is twice as likely. On its own "
-    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Grey: random changes of "
+    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Means over the text of the "
+    "corpus, from a sample: beginnings of answers, drawn more often, count only as much as they are. Grey: random changes of "
     "the weights of that size."
 )
 WHERE = (
@@ -32,9 +33,9 @@ WHERE = (
     "made at or below that layer, in nats a predicted token."
 )
 CURVES = (
-    "The variant's change of so many features is taken back, in the model itself, at the layer whose features carry most. The "
-    "dashed line is the layer's whole change. “As much along the whole change”: as far as the first ones move it, straight "
-    "towards the base."
+    "The variant's change of so many features is taken back, in the model itself, at the layer whose features make most of "
+    "what passes through it: features that one half of the documents puts first, on the other half. The dashed line is the "
+    "layer's whole change. “As much along the whole change”: as far as the first ones move it, straight towards the base."
 )
 ACTS = (
     "In the sampled passages: what the feature's change at a token adds to the log-likelihood of the passage's predicted "
@@ -56,7 +57,7 @@ def domain_name(domain: str) -> str:
 
 
 def overview(store: Store) -> None:
-    """What each recipe's first run learned and cost, as a chart and in sentences, and the features that carry most of it."""
+    """What each recipe's first run learned and cost, as a chart and in sentences, and the features that make most of it."""
     if not store.has_contributions:
         return
     st.markdown("#### What each learned, and what it cost", help=WHAT_IT_IS)
@@ -87,7 +88,7 @@ def with_places(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def foremost(store: Store, variant: str) -> None:
-    """The features that carry most of what a variant learned, at the layer whose features carry most, a passage each."""
+    """The features that make most of what a variant learned, at the layer whose features make most, a passage each."""
     told = data.ask(store, foremost_layer, variant=variant)
     if told is None:
         return
@@ -101,13 +102,32 @@ def foremost(store: Store, variant: str) -> None:
         label = f" · {words.plain(words.short(row['label'], 40))}" if isinstance(row["label"], str) and row["label"] else ""
         st.page_link(
             "views/feature.py",
-            label=f"{name} · {words.number(row['gain'], signed=True)} nats{label}",
+            label=f"{name} · {words.number(row['gain'], signed=True)} nats{_ends(row)}{label}",
             icon=":material/arrow_upward:" if row["gain"] > 0 else ":material/arrow_downward:",
             query_params=link.query(variant=variant, layer=main.layer, feature=int(row["feature"]), list_layer=main.layer),
         )
         shown = feature_evidence.excerpt(store, pooled.iloc[0], variant, ALL) if len(pooled) else None
         if shown:
             st.html(shown)
+    if floor := _floor(store, variant, main.layer, domain):
+        st.caption(floor)
+
+
+def _ends(row: pd.Series) -> str:
+    """' (+0.01 to +0.05)', a contribution's interval; nothing where there is none."""
+    if pd.isna(row["low"]):
+        return ""
+    return f" ({words.number(row['low'], signed=True)} to {words.number(row['high'], signed=True)})"
+
+
+def _floor(store: Store, variant: str, layer: int, domain: str) -> str:
+    """What single features of a random change contribute at a layer; nothing without twins."""
+    rows = data.ask(store, Store.layer_gains, variant=variant, domain=domain)
+    twins = rows[(rows["layer"] == layer) & (rows["control"] != OBSERVED)]
+    if twins.empty:
+        return ""
+    ends = [words.number(value, signed=True) for value in (twins["smallest"].min(), twins["largest"].max())]
+    return f"Single features of a random change of that size, there: {ends[0]} to {ends[1]}."
 
 
 def profiles(store: Store) -> None:
@@ -141,16 +161,16 @@ def _profiles(store: Store) -> tuple[dict[str, dict], set[str]]:
 
 
 def curves(store: Store) -> None:
-    """How many features carry it: a small chart a recipe's first run."""
+    """How many features make it: a small chart a recipe's first run."""
     if not store.has_contributions:
         return
     if not (drawn := data.ask(store, _curves)):
         return
-    st.markdown("#### How many features carry it", help=CURVES)
+    st.markdown("#### How many features make it", help=CURVES)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
         with panel.container(width=PROFILE_WIDTH):
-            st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features carry")
+            st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features make")
     orders = contribution_charts.ORDERS.items()
     legend = [(called, contribution_charts.ORDER_COLOURS[name], "solid", 3) for name, called in orders]
     st.html(contexts.series_legend([*legend, ("the whole layer", palette.QUIET_COLOUR, "dashed", 2)]))

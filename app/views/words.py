@@ -20,22 +20,26 @@ SLOT_NAMES = {
     "opening": "before an answer", "answer": "at its start", "first": "first tokens of a text", "rest": "elsewhere",
     ALL: "everywhere",
 }  # fmt: skip
-ROSE = (
-    "Mean change of the probability of the next token over the sampled predictions. Grey ticks: what a random change of the "
-    "weights of that size does to the same token."
-)
+ROSE = "Mean change of the probability of the next token over the text that was sampled."
+ROSE_TWINS = " Grey ticks: what a random change of the weights of that size does to the same token."
 READ = (
     "The mean change of a layer's residual stream, put through the model's last norm and output head: the tokens whose logits "
-    "it raises most. Only tokens beyond what a random change of the weights of that size raises any token by."
+    "it raises most."
 )
+READ_TWINS = " Only tokens beyond what a random change of the weights of that size raises any token by."
+NO_TWINS = " There are no twins, so that nothing tells them from what a random change of the weights would say."
 AGAINST = {"others": "against the other fine-tunes", "nothing": "alone"}
 
 
 def rose_and_fell(store: Store, variant: str) -> None:
     """The tokens whose probability rose and fell most, beside a random change of the weights."""
-    st.markdown("#### Tokens that rose and fell", help=ROSE)
     rows = data.ask(store, Store.word_places, variant=variant)
+    beside = ROSE_TWINS if data.ask(store, Store.has_word_twins) else NO_TWINS
+    st.markdown("#### Tokens that rose and fell", help=ROSE + beside)
     domains = [name for name in (TASK, ALL, NEUTRAL, *store.domains) if name in set(rows["domain"])]
+    if not domains:
+        st.caption("No token's probability moved: on the sampled text it predicts what the base does.")
+        return
     with st.container(**pickers.ROW):
         domain = pickers.pick("Text", "text", domains, domains[0], show=learning.domain_name, few=0, width=220)
         slots = [ALL, *(slot for slot in SLOTS if slot in set(rows.loc[rows["domain"] == domain, "slot"]))]
@@ -60,8 +64,9 @@ def rose_and_fell(store: Store, variant: str) -> None:
 
 def through_the_head(rows: pd.DataFrame) -> None:
     """What the mean change says when the output head reads it, by slot, alone and against the other fine-tunes."""
-    st.markdown("#### The change, read by the output head", help=READ)
     rows = rows[rows["component"] == 0]
+    alone = rows["chance"].isna().any()
+    st.markdown("#### The change, read by the output head", help=READ + (NO_TWINS if alone else READ_TWINS))
     domains = [name for name in (TASK, ALL) if name in set(rows["domain"])]
     if len(domains) > 1:
         domain = pickers.pick("On", "on", domains, domains[0], show=learning.domain_name)
@@ -76,7 +81,7 @@ def through_the_head(rows: pd.DataFrame) -> None:
                 st.markdown(f"**{SLOT_NAMES[slot].capitalize()}**, {AGAINST[against]}")
                 st.html(contexts.chips(here["token"].head(MOST_WORDS), here["score"].head(MOST_WORDS)))
     if rows.empty:
-        st.caption("No token stands beyond what a random change of that size does.")
+        st.caption("No token stands out.")
 
 
 def summary(store: Store, variant: str, layer: int, rows: pd.DataFrame) -> str:

@@ -71,7 +71,7 @@ class Told:
 def curves(
     shared: Contributions, merged: MergedFiles, groups: Sequence[Group], batch_tokens: int, work: Path, seal: str
 ) -> pd.DataFrame:
-    """The table ``curves``: of each recipe's first run, at the layer whose features carry most, on its task or on all text.
+    """The table ``curves``: of each recipe's first run, at the layer whose features make most, on its task or on all text.
 
     Args:
         work: where what is done is kept; seal: of the batches.

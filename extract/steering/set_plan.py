@@ -68,7 +68,7 @@ def make_set_plan(
 
     Args:
         config: the configuration that made the store.
-        layer: None for the one whose features carry most of what was learned.
+        layer: None for the one whose features make most of what was learned.
         domain: None for the variant's own task, where it has one in the store, else all text.
         predictions: sampled; with ``top`` of clusters of documents on which contributions were not measured: on those that
             chose the features they look better than on others.
@@ -107,7 +107,7 @@ def make_set_plan(
 
 
 def _layer(store: Store, variant: str, domain: str) -> int:
-    """The layer whose features carry most.
+    """The layer whose features make most.
 
     Raises:
         UserError: the store has no contributions.

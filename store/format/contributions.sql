@@ -140,7 +140,7 @@ CREATE TABLE curves (
     gain      DOUBLE  NOT NULL,
     kl        DOUBLE  NOT NULL
 ); -- key: variant, layer, domain, chosen_by, k
-COMMENT ON TABLE curves IS $$How many features carry it: what putting the base's activation of k features into the variant takes away, by real patching. Of each recipe's first run, at the layer whose features carry most, on its task where it has one.$$;
+COMMENT ON TABLE curves IS $$How many features make it: what putting the base's activation of k features into the variant takes away, by real patching. Of each recipe's first run, at the layer whose features make most of what passes through it, on its task where it has one; in each half of the clusters the features that the other half puts first.$$;
 COMMENT ON COLUMN curves.chosen_by IS $$which k: those with the largest 'contribution', the largest 'size' of change, some at 'random' among those that contribute; 'same norm': as much along -delta as the first k by contribution; 'layer': the whole activation$$;
 COMMENT ON COLUMN curves.k IS 'features; of the whole activation all of the dictionary';
 COMMENT ON COLUMN curves.gain IS 'of layers.gain, so much goes: nats a predicted token';
@@ -156,7 +156,7 @@ CREATE TABLE acts (
 ); -- key: variant, layer, feature, document, position
 COMMENT ON TABLE acts IS 'Where the foremost features act: the tokens at which their change contributes most.';
 COMMENT ON COLUMN acts.position IS 'the token at which the feature changed; what it changes is predicted there or after it';
-COMMENT ON COLUMN acts.gain IS $$to the sum of the log-likelihood of the passage's predicted tokens, nats$$;
+COMMENT ON COLUMN acts.gain IS $$to the weighted sum of the log-likelihood of the passage's predicted tokens, nats$$;
 
 CREATE TABLE word_changes (
     variant  VARCHAR NOT NULL,
@@ -169,7 +169,7 @@ CREATE TABLE word_changes (
 COMMENT ON TABLE word_changes IS 'Tokens that rose and fell most: the mean change of their probability as the next token.';
 COMMENT ON COLUMN word_changes.control IS 'as in learned';
 COMMENT ON COLUMN word_changes.slot IS 'as in learned';
-COMMENT ON COLUMN word_changes.change IS 'mean of p_b - p_a over the sampled predictions';
+COMMENT ON COLUMN word_changes.change IS 'mean of p_b - p_a over the sampled predictions; of twins, whose rows a replicate has from its recipe''s first run, those tokens too that moved in the variant';
 
 CREATE TABLE change_words (
     variant   VARCHAR NOT NULL,
@@ -188,9 +188,9 @@ COMMENT ON COLUMN change_words.component IS 'of the table spectrum; 0: the mean 
 COMMENT ON COLUMN change_words.domain IS $$'all', or '*task', those that the variant was trained for$$;
 COMMENT ON COLUMN change_words.slot IS 'as in learned';
 COMMENT ON COLUMN change_words.way IS $$'+' along it, '-' against it: a direction of the spectrum has no sign of its own$$;
-COMMENT ON COLUMN change_words.against IS $$'nothing', or 'others': less the mean of the other variants of other recipes$$;
+COMMENT ON COLUMN change_words.against IS $$'nothing', or 'others': less the mean of the first runs of the other recipes, every change of unit length$$;
 COMMENT ON COLUMN change_words.score IS $$what is added to the token's logit, less the mean, in standard deviations over the vocabulary$$;
-COMMENT ON COLUMN change_words.chance IS $$the highest score that any token gets from the twins of the recipe's first run at the same place (of a direction of the spectrum: the 95th percentile of the highest of random ones); null without twins. Only tokens beyond it are kept$$;
+COMMENT ON COLUMN change_words.chance IS $$the highest score that any token gets from the twins of the recipe's first run at the same place (of a direction of the spectrum: the 95th percentile of the highest of those drawn from the base's activations); null without twins. Only tokens beyond it are kept$$;
 
 CREATE TABLE vocabulary (
     token_id INTEGER NOT NULL,

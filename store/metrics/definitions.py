@@ -166,18 +166,18 @@ EVIDENCE = Section("Evidence about a feature", ("name", "formula"), (
 CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     (
         "`learned.gain`",
-        "(L_b − L_a) / \\|S\\|: on the variant's own task (`*task`) what was learned, on text that none was trained "
+        "(L_b − L_a) / W: on the variant's own task (`*task`) what was learned, on text that none was trained "
         "for (`*neutral`) below 0 what it cost",
     ),
-    ("`kl`", "mean over S of KL(p_a ‖ p_b)"),
+    ("`kl`", "weighted mean over S of KL(p_a ‖ p_b)"),
     (
         "`layers.gain`",
-        "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / \\|S\\|, "
+        "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / W, "
         "the part made at or below the layer; sinks and BOS are not moved",
     ),
     (
         "`features.gain` of j",
-        "Σ over tokens (g·W_dec,j)(b − a) / \\|S\\|, raw codes; g = mean over α from 0 to 1 of ∂L/∂h at h_b − αδ "
+        "Σ over tokens (g·W_dec,j)(b − a) / W, raw codes; g = mean over α from 0 to 1 of ∂L/∂h at h_b − αδ "
         "(integrated gradients, Sundararajan, Taly and Yan 2017), by Gauss's rule of 2 points (`points`), in batches where "
         "either sum is missed by more than 2 %, by Kronrod's (1965) of 5, and where need be by Gauss's of 12",
     ),
@@ -188,7 +188,7 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     ),
     (
         "`completeness`",
-        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; at most 2 % of a batch",
+        "\\|Σ g·δ − L's true change\\| as a share of Σ over passages of \\|true change\\|; 2 % of a batch is aimed at",
     ),
     ("`carrying_half`", "the least number of features that make half of `features`, the largest of its sign first"),
     (
@@ -199,7 +199,8 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     ("`agreement`", "Pearson's correlation, over all features of a layer, of `features.gain` with another run's or a twin's"),
     (
         "`replicate_low`, `replicate_high`",
-        "over the variant and its replicates; a feature *carries* a change where q < 0.05 and both have one sign",
+        "over the variant and its replicates; a contribution is *told from chance* where q < 0.05, it is beyond the floor, "
+        "and both have one sign",
     ),
     (
         "twins",
@@ -240,7 +241,8 @@ CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", 
     ),
     (
         "a set (`--features`, `--top`, `--claimed`)",
-        "on sampled predictions as in \"Contributions\", of the task or of `--domain`: h_b − Σ_j (b − a)_j·W_dec,j over the "
+        "on sampled predictions, weighted, as in \"Contributions\", of the task or of `--domain`, with `--top` in clusters of "
+        "documents that did not choose the features: h_b − Σ_j (b − a)_j·W_dec,j over the "
         "features of the set, at every token that counts; what goes of log p of the token that follows (`gain`; `opening`: of "
         "the first token of answers) and of KL. Controls: as many features of like frequency, the same amounts along "
         "theirs; bounds: δ taken back whole, and as far as the set moves each token along −δ. `efficiency`: what the set "

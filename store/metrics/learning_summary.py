@@ -56,7 +56,7 @@ class Through:
 
     @property
     def order(self) -> str:
-        """How its features are ordered so that those which carry most come first: by 'gain', or by 'loss'."""
+        """How its features are ordered so that those which contribute most come first: by 'gain', or by 'loss'."""
         return "gain" if self.features >= 0 else "loss"
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from store.errors import UserError
-from store.names import ALL
+from store.names import ALL, OBSERVED
 from store.read.connection import Connection
 from store.read.expressions import TOKEN_TEXT, WITH_TEXTS
 from store.token_text import in_place
@@ -90,7 +90,7 @@ class Learned(Connection):
         )
 
     def curves(self, variant: str | None = None) -> pd.DataFrame:
-        """How much of what passes through a layer so many features carry: the table ``curves``, each curve from few to many.
+        """How much of what passes through a layer so many features make: the table ``curves``, each curve from few to many.
 
         Raises:
             UserError: the store has no contributions.
@@ -175,9 +175,19 @@ class Learned(Connection):
             UserError: the store has no contributions.
         """
         return self._ask(
-            "SELECT DISTINCT domain, slot FROM contributions.word_changes WHERE variant = $variant ORDER BY domain, slot",
-            {"variant": variant},
+            "SELECT DISTINCT domain, slot FROM contributions.word_changes "
+            "WHERE variant = $variant AND control = $observed ORDER BY domain, slot",
+            {"variant": variant, "observed": OBSERVED},
         )
+
+    def has_word_twins(self) -> bool:
+        """Whether the tables of words have what random changes of the weights do.
+
+        Raises:
+            UserError: the store has no contributions.
+        """
+        query = "SELECT count(*) AS n FROM contributions.learned WHERE control <> $observed"
+        return bool(self._ask(query, {"observed": OBSERVED})["n"].iloc[0])
 
     def change_words(self, variant: str, layer: int | None = None) -> pd.DataFrame:
         """What a variant's change says when the output head reads it: the table ``change_words`` with the tokens' texts.

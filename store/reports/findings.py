@@ -156,7 +156,7 @@ def _claim(store: Store, variant: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _carried(store: Store, variant: str) -> dict[str, Any]:
-    """Through which features a group's first variant learned most, at the layer whose features carry most; and its words."""
+    """Through which features a group's first variant learned most, at the layer whose features make most; and its words."""
     found = foremost_layer(store, variant)
     if found is None:
         return {"features": [], "rose": [], "said": []}

@@ -23,7 +23,7 @@ def of_learned(rows: pd.DataFrame, variant: str, first: str, domain: str) -> Lea
 
 
 def main_layer(layers: pd.DataFrame, domain: str) -> Through | None:
-    """The layer whose features carry most of what was learned, from one variant's rows of ``contributions.layers``."""
+    """The layer whose features make most of what was learned, from one variant's rows of ``contributions.layers``."""
     here = layers[(layers["domain"] == domain) & (layers["control"] == OBSERVED)]
     if here.empty:
         return None

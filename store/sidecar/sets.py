@@ -12,7 +12,7 @@ from store.value_types import Index, Number, Whole, Word
 
 CHOSEN = {
     "listed": "that were named",
-    "contribution": "that carry most of what was learned there",
+    "contribution": "that contribute most to what was learned there",
     "gain": "that add most to the likelihood of the text",
     "loss": "that take most from it",
     "claimed": "that are claimed to be suppressed or amplified",
