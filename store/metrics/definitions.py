@@ -199,13 +199,11 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     ("`agreement`", "Pearson's correlation, over all features of a layer, of `features.gain` with another run's or a twin's"),
     (
         "`replicate_low`, `replicate_high`",
-        "over the variant and its replicates; a contribution is *told from chance* where q < 0.05, it is beyond the floor, "
-        "and both have one sign",
+        "over the variant and its replicates; *told from chance*: q < 0.05, beyond the floor, both of one sign",
     ),
     (
         "twins",
-        "of the first run of each recipe: what a random change of that size \"learns\", and the largest contribution "
-        "of one feature there, the floor",
+        "of the first run of each recipe: what a random change of that size \"learns\"; *floor*: one feature's most there",
     ),
 ))  # fmt: skip
 
@@ -241,12 +239,12 @@ CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", 
     ),
     (
         "a set (`--features`, `--top`, `--claimed`)",
-        "on sampled predictions, weighted, as in \"Contributions\", of the task or of `--domain`, with `--top` in clusters of "
-        "documents that did not choose the features: h_b − Σ_j (b − a)_j·W_dec,j over the "
-        "features of the set, at every token that counts; what goes of log p of the token that follows (`gain`; `opening`: of "
-        "the first token of answers) and of KL. Controls: as many features of like frequency, the same amounts along "
-        "theirs; bounds: δ taken back whole, and as far as the set moves each token along −δ. `efficiency`: what the set "
-        "takes, as a multiple of the latter. Intervals over clusters, of what goes and of what goes beyond the controls' mean",
+        "on predictions sampled as in \"Contributions\", of the task or of `--domain`, with `--top` in clusters that did not "
+        "choose the features: h_b − Σ_j (b − a)_j·W_dec,j over the features of the set, at every token that counts; what goes "
+        "of log p of the token that follows (`gain`; `opening`: of the first token of answers) and of KL. Controls: as many "
+        "features of like frequency, the same amounts along theirs; bounds: δ taken back whole, and as far as the set moves each "
+        "token along −δ. `efficiency`: what the set takes, as a multiple of the latter. Intervals over clusters, of what goes "
+        "and of what goes beyond the controls' mean",
     ),
 ))  # fmt: skip
 

@@ -1,9 +1,7 @@
 """`python -m extract contributions`: what is kept beside a store, against a dense second implementation."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +10,7 @@ from sae_lens import SAE
 
 from extract.__main__ import main
 from extract.contributions import batch_files, sums, tables
-from extract.contributions.curves import Fold, Told, halves
 from extract.exits import INTERRUPTED
-from extract.hashed_random import text_key
 from store import open_store
 from store.format.additions import addition_path
 from tests.support import runs
@@ -149,76 +145,6 @@ def test_agreement_is_of_every_feature_of_a_layer(
         np.testing.assert_allclose(own[mine.index], mine, atol=1e-6)
         here = (layers["layer"] == row.layer) & (layers["domain"] == row.domain) & (layers["control"] == "twin_1")
         np.testing.assert_allclose([twin.max(), twin.min()], layers.loc[here, ["largest", "smallest"]].iloc[0])
-
-
-@pytest.fixture(scope="module")
-def curve(store: Path) -> pd.DataFrame:
-    return table(store, "curves").set_index(["chosen_by", "k"])
-
-
-def test_curves_begin_at_single_features_and_end_at_all(curve: pd.DataFrame, store: Path):
-    """All features by contribution, by size and at random are the same ones; the layer's whole is layers.gain of the task."""
-    ends = [curve.loc[by].iloc[-1] for by in ("contribution", "size", "random")]
-    for name in ("gain", "kl"):
-        np.testing.assert_allclose([end[name] for end in ends], ends[0][name], atol=1e-6)
-    layers = table(store, "layers")
-    layer = layers[
-        (layers["layer"] == curve["layer"].iloc[0]) & (layers["domain"] == "*task") & (layers["control"] == "observed")
-    ]
-    assert curve.loc["layer"]["gain"].iloc[0] == pytest.approx(layer["gain"].iloc[0], abs=1e-5)
-    assert curve.loc["layer"]["kl"].iloc[0] == pytest.approx(layer["kl"].iloc[0], abs=1e-5)
-    assert (curve["domain"] == "*task").all()
-
-
-def test_one_patched_feature_by_the_reference(curve: pd.DataFrame, store: Path, world: World, expected):
-    """What the foremost feature takes away, by patching it alone in each passage of the task: in those of every other cluster
-    the one that the other clusters' passages put first."""
-    layer = int(curve["layer"].iloc[0])
-    chats = set(table(store, "predictions").query("slot == 'opening'")["document"])
-    of_task = [(rows, found) for rows, found in expected[layer] if rows["document"].iloc[0] in chats]
-    with open_store(store) as opened:
-        clusters = opened.sql("SELECT document, cluster FROM documents").set_index("document")["cluster"]
-    by_cluster: dict[str, list] = {}
-    for rows, found in of_task:
-        by_cluster.setdefault(clusters[rows["document"].iloc[0]], []).append((rows, found["by_feature"]["gain"]))
-    assert len(by_cluster) == len(of_task) > 3  # so that a half is every other passage in the order in which they were chosen
-    order = [clusters[document] for document in in_order_of_choice(store, chats)]
-    halves = [[pair for cluster in order[start::2] for pair in by_cluster[cluster]] for start in (0, 1)]
-    gone = 0.0
-    with one_thread():
-        reference = Reference(world, store)
-        for own, others in (halves, halves[::-1]):
-            gain = sum(of for _, of in others)
-            foremost = int(np.argmax(gain * np.sign(gain.sum())))
-            gone += sum(reference.without(rows, layer, foremost) for rows, _ in own)
-    weight = sum(rows["weight"].sum() for rows, _ in of_task)
-    assert curve.loc[("contribution", 1), "gain"] == pytest.approx(gone / weight, abs=1e-5)
-
-
-def in_order_of_choice(store: Path, documents: set[int]) -> list[int]:
-    """Documents of different clusters by the hash of their cluster."""
-    with open_store(store) as opened:
-        found = opened.sql("SELECT document, cluster FROM documents").query("document in @documents")
-    keys = [text_key("contributions", cluster) for cluster in found["cluster"]]
-    return found.assign(key=keys).sort_values("key")["document"].tolist()
-
-
-def test_halves_are_of_whole_clusters():
-    """Clusters 4, 4, 7, 9 of the passages 0, 2, 3, 5: the first and the third against the second."""
-    cluster = np.array([4, 0, 4, 7, 0, 9])
-    [first, second] = halves(np.array([0, 2, 3, 5]), cluster)
-    assert [part.tolist() for part in first] == [[0, 2, 5], [3]] and [part.tolist() for part in second] == [[3], [0, 2, 5]]
-    [only] = halves(np.array([0, 2]), cluster)
-    assert [part.tolist() for part in only] == [[0, 2], [0, 2]]
-
-
-def test_a_curve_of_another_task_is_another():
-    """So that what was kept of the one is not read as the other's."""
-    orders = {name: np.array([3, 1]) for name in ("contribution", "size", "random")}
-    told = Told("tuned", SimpleNamespace(layer=1), "*task", [Fold([0], orders), Fold([2], orders)])
-    others = [{"domain": "all"}, {"folds": told.folds[::-1]}, {"dictionary": SimpleNamespace(layer=2)}]
-    others = [replace(told, **changes) for changes in others]
-    assert len({of.seal("x") for of in [told, *others]} | {told.seal("y")}) == 5 and told.seal("x") == replace(told).seal("x")
 
 
 def test_twins_stand_beside(store: Path):
