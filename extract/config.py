@@ -29,6 +29,8 @@ four layers, two CPU cores)."""
 LEAST_PREDICTIONS = 64
 A_PASSAGE = 8
 """Predicted tokens of one context window at most, where no number is given."""
+TASK_SHARE = 2
+"""So many times as many predictions are drawn of a domain that a variant was trained for."""
 
 
 class RunConfig(Section):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from extract.config import TASK_SHARE
 from extract.hashed_random import text_key
 from store.names import SLOTS
 from store.read.store import Store
@@ -19,8 +20,6 @@ FIRST_TOKENS = 8
 """So many tokens of a document that answers nothing are the slot ``first``."""
 ANSWER_TOKENS = 4
 """So many of an answer are its beginning: the slot ``opening``, and after that ``answer``."""
-TASK_SHARE = 2
-"""So many times as many predictions are drawn of a domain that a variant was trained for."""
 RESPONSE = "response"
 _SLOT = {name: number for number, name in enumerate(SLOTS)}
 _ASKED = """

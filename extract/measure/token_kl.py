@@ -83,11 +83,13 @@ def check_predictions(config: RunConfig, one_at_a_time: bool) -> None:
     Raises:
         UserError: predictions are to be compared, and the models are not in memory together.
     """
-    if config.token_kl and one_at_a_time:
-        raise UserError(
-            "token_kl compares the predictions of all models at once, but they are in memory one at a time; set token_kl: 0, "
-            "or twins: 0, where those of full checkpoints take the memory, or models_in_memory: all where they fit after all."
-        )
+    for name in ("token_kl", "contributions"):
+        if getattr(config, name) and one_at_a_time:
+            raise UserError(
+                f"{name} compares the predictions of all models at once, but they are in memory one at a time; set {name}: 0, "
+                "or twins: 0, where those of full checkpoints take the memory, or models_in_memory: all where they fit after "
+                "all."
+            )
 
 
 def choose_documents(documents: Sequence[Document], n_tokens: int) -> list[int]:

@@ -1,5 +1,6 @@
 """``check``: what a run would do and need, worked out without loading weights."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import torch
 from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from extract.config import RunConfig, with_tokens
+from extract.config import A_PASSAGE, TASK_SHARE, RunConfig, with_tokens
 from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
 from extract.corpus.documents import Document
@@ -36,6 +37,7 @@ from extract.saes.dictionary import Dictionary
 from extract.saes.reading import read_sae
 from store.errors import UserError
 from store.format.writer import check_free
+from store.metrics.contributions import LEAST_CLUSTERS
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import BASE
 
@@ -177,6 +179,7 @@ def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
         # of a budget that was not read to its end only the records tell how many clusters there may be at most
         _say_clusters(report, text.corpus.documents if first.tokens == config.tokens else records)
         report.notes += text.corpus.notes
+        report.notes += _sample_notes(config, {document.domain for document in text.corpus.documents})
     return text
 
 
@@ -191,6 +194,19 @@ def _say_clusters(report: Report, texts: Sequence[Document | Record]) -> None:
         f"clusters, and {MIN_CLUSTERS} are needed."
         for name in sorted(documents)
         if clusters[name] < MIN_CLUSTERS
+    ]
+
+
+def _sample_notes(config: RunConfig, domains: set[str]) -> list[str]:
+    """Where so few predictions are sampled that what was learned of a task cannot be told from chance, how many can."""
+    tasks = domains & set(config.tasks(config.variants))
+    predictions = config.predictions(config.tokens)
+    least = math.ceil(LEAST_CLUSTERS * A_PASSAGE * (len(domains) / TASK_SHARE + len(tasks) * (1 - 1 / TASK_SHARE)))
+    if config.contributions == 0 or not tasks or predictions >= least:
+        return []
+    return [
+        f"What was learned of a task will hardly be told from chance: {predictions:,} predictions are sampled, and it takes "
+        f"{least:,} (contributions: {least}) for {LEAST_CLUSTERS} clusters of documents of each."
     ]
 
 

@@ -55,7 +55,7 @@ def estimates(
         f"time      about {a_model * (n_models + n_twins + again):,.0f} minutes of forward passes on two CPU cores "
         f"({CPU_FLOPS / 1e9:.0f} GFLOP/s)",
         *([_token_kl_line(config, base)] if config.token_kl else []),
-        *([_contributions_line(config, base, dictionaries)] if dictionaries and config.contributions != 0 else []),
+        *([_contributions_line(config, base, dictionaries, needed)] if dictionaries and config.contributions != 0 else []),
     ]
 
 
@@ -85,8 +85,12 @@ def _token_kl_line(config: RunConfig, base: PretrainedConfig) -> str:
     )
 
 
-def _contributions_line(config: RunConfig, base: PretrainedConfig, dictionaries: Sequence[Dictionary]) -> str:
+def _contributions_line(
+    config: RunConfig, base: PretrainedConfig, dictionaries: Sequence[Dictionary], needed: Needs
+) -> str:
     """The pass after the run: of every model and layer the blocks above, and the head, forwards and backwards."""
+    if needed.one_at_a_time:
+        return "gains     none: what was learned is measured with all models at once, which do not fit into the memory together"
     predictions = config.predictions(config.tokens)
     n_models = config.measured_models
     blocks = 2 * parameters(base, embeddings=False) / CPU_FLOPS

@@ -242,9 +242,9 @@ CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", 
         "on predictions sampled as in \"Contributions\", of the task or of `--domain`, with `--top` in clusters that did not "
         "choose the features: h_b − Σ_j (b − a)_j·W_dec,j over the features of the set, at every token that counts; what goes "
         "of log p of the token that follows (`gain`; `opening`: of the first token of answers) and of KL. Controls: as many "
-        "features of like frequency, the same amounts along theirs; bounds: δ taken back whole, and as far as the set moves each "
-        "token along −δ. `efficiency`: what the set takes, as a multiple of the latter. Intervals over clusters, of what goes "
-        "and of what goes beyond the controls' mean",
+        "features of like frequency, the same amounts along theirs; bounds: δ taken back whole, and as far as the set moves "
+        "each token along −δ; `efficiency`: what the set takes, as a multiple of the latter. Intervals over clusters, of what "
+        "goes and of what goes beyond the controls' mean",
     ),
 ))  # fmt: skip
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from store.metrics.contributions import LEAST_CLUSTERS
 from store.numbers import significant
 
 MUCH = 0.7
@@ -21,18 +22,25 @@ class Learned:
 
     Attributes:
         low, high: its 95 % interval; NaN where there is none.
+        n_clusters: of documents, that it is measured on.
         twins: of random changes of the weights of that size, on the same text.
     """
 
     gain: float
     low: float
     high: float
+    n_clusters: int
     twins: Sequence[float]
 
     @property
     def has_interval(self) -> bool:
-        """Whether there are clusters enough for one."""
+        """Whether there is one."""
         return not math.isnan(self.low)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it says nothing because there are too few clusters: neither what was learned nor that nothing was."""
+        return self.n_clusters < LEAST_CLUSTERS and not self.is_learned and not self.is_cost
 
     @property
     def is_learned(self) -> bool:
@@ -65,7 +73,7 @@ def task_sentence(found: Learned) -> str:
     amount = f"{signed(found.gain)} nats a token{_interval(found)}"
     if not found.twins:
         return f"On its own task the text gains {amount}; there are no twins."
-    if not found.has_interval:
+    if found.is_open:
         return f"On its own task the text gains {amount}: {TOO_FEW}; {_beside(found)}."
     verb = "it learned" if found.is_learned else "nothing was learned that stands beyond chance:"
     verb = "it lost more than chance:" if found.is_cost else verb
@@ -78,7 +86,7 @@ def cost_sentence(found: Learned) -> str:
     what, amount = "On text that no variant was trained for", f"{signed(found.gain)} nats a token{_interval(found)}"
     if not found.twins:
         return f"{what} it gains {amount}; there are no twins."
-    if not found.has_interval:
+    if found.is_open:
         return f"{what} it gains {amount}: {TOO_FEW}; {_beside(found)}."
     if found.high >= 0:
         return f"{what} {'it gains' if found.low > 0 else 'no cost can be told:'} {amount}; {_beside(found)}."

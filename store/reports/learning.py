@@ -19,7 +19,8 @@ def of_learned(rows: pd.DataFrame, variant: str, first: str, domain: str) -> Lea
     if observed.empty:
         return None
     row, twins = observed.iloc[0], here.loc[(here["control"] != OBSERVED) & (here["variant"] == first), "gain"]
-    return Learned(float(row["gain"]), float(row["low"]), float(row["high"]), twins.astype(float).to_list())
+    numbers = (float(row[name]) for name in ("gain", "low", "high"))
+    return Learned(*numbers, int(row["n_clusters"]), twins.astype(float).to_list())
 
 
 def main_layer(layers: pd.DataFrame, domain: str) -> Through | None:
