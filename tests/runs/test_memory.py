@@ -107,8 +107,20 @@ def test_twins_of_checkpoints_are_sets_of_their_own(world, variants, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_predictions_need_all_models(world, variants, tmp_path, capsys, command):
-    config = world.config(tmp_path, variants=variants, models_in_memory="one", token_kl=50)
+@pytest.mark.parametrize("name", ["token_kl", "contributions"])
+def test_predictions_need_all_models(world, variants, tmp_path, capsys, command, name):
+    config = world.config(tmp_path, variants=variants, models_in_memory="one", **{name: 50})
     out = ["--out", str(tmp_path / "store")] if command == "run" else []
     assert main([command, str(config), *out]) == 2
-    assert "token_kl compares the predictions of all models at once" in capsys.readouterr().err
+    assert f"{name} compares the predictions of all models at once" in capsys.readouterr().err
+
+
+def test_what_was_learned_is_not_measured_one_model_at_a_time(world, variants, tmp_path, capsys):
+    """Where no number is asked for: the store is made, and a note says why it has no contributions."""
+    config = world.config(tmp_path, variants=variants, models_in_memory="one", contributions=None, tokens=600)
+    assert main(["check", str(config)]) == 0
+    assert "gains     none: what was learned is measured with all models at once" in capsys.readouterr().out
+    with one_thread():
+        assert main(["run", str(config), "--out", str(tmp_path / "store")]) == 0
+    assert "note: no contributions: Contributions are measured with all models at once" in capsys.readouterr().out
+    assert (tmp_path / "store" / "manifest.json").is_file() and not list(tmp_path.glob("store.*"))

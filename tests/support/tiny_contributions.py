@@ -84,7 +84,7 @@ def fill(load: Callable[[str, pd.DataFrame], None]) -> None:
         "predictions",
         pd.DataFrame(
             [
-                {"variant": v, "document": d, "position": p, "slot": s, "base_logprob": -2.0, "variant_logprob": -1.5}
+                {"variant": v, "document": d, "position": p, "slot": s, "weight": 1.0, "base_logprob": -2.0, "variant_logprob": -1.5}
                 for v in VARIANTS
                 for d, p, s in positions
             ]

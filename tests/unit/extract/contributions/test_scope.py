@@ -1,6 +1,10 @@
 """How many predictions are sampled where no number is given."""
 
+import pytest
+from pydantic import ValidationError
+
 from extract.config import A_PREDICTION, LEAST_PREDICTIONS, RunConfig
+from extract.run.check import _sample_notes
 
 CONFIG = {
     "base": "base", "saes": [{"path": "sae"}], "corpus": [{"path": "texts.jsonl"}],
@@ -24,3 +28,29 @@ def test_they_take_as_long_as_the_shards():
 def test_a_number_that_is_given_counts_and_a_few_there_always_are():
     assert predictions(10**6, contributions=70) == 70
     assert predictions(100) == LEAST_PREDICTIONS
+
+
+def with_tasks(**tasks: list[str]) -> RunConfig:
+    """The variants a, a2, b, b2 with these tasks."""
+    variants = {name: of | {"task": tasks.get(name, [])} for name, of in CONFIG["variants"].items()}
+    return RunConfig.model_validate(CONFIG | {"variants": variants, "tokens": 100})
+
+
+def test_runs_of_one_recipe_have_one_task():
+    config = with_tasks(a=["x", "y"], a2=["y", "x"], b=["z"])
+    assert [sorted(variant.task) for variant in config.variants.values()] == [["x", "y"], ["x", "y"], ["z"], ["z"]]
+    assert config.tasks(["a2", "b2"]) == ["x", "y", "z"]
+    with pytest.raises(ValidationError, match="the variant 'b2' is a replicate of 'b', but its task is x and not z"):
+        with_tasks(b=["z"], b2=["x"])
+    with pytest.raises(ValidationError, match="its task is x and not none"):
+        with_tasks(a2=["x"])
+
+
+def test_how_many_predictions_tell_what_was_learned():
+    """Five clusters of eight predictions of each task: of 64, four domains with one task give it 2 in 5, with two 2 in 6."""
+    [said] = _sample_notes(with_tasks(a=["v"]), {"v", "w", "x", "y"})
+    assert "64 predictions are sampled, and it takes 100 (contributions: 100) for 5 clusters" in said
+    [said] = _sample_notes(with_tasks(a=["v"], b=["w"]), {"v", "w", "x", "y"})
+    assert "it takes 120 (contributions: 120)" in said
+    assert not _sample_notes(with_tasks(a=["v"]), {"v", "x"})  # of 60
+    assert not _sample_notes(with_tasks(), {"v", "w", "x", "y"})
