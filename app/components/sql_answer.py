@@ -97,16 +97,16 @@ ORDER BY ALL""",
     ),
     Example(
         "Features through which the task was learned, beyond any of a random change",
-        """-- Beyond the largest of the recipe's twins (which only its first run has), with one sign in all runs where there are
--- several. q: the share of false claims; a small sample leaves few below 0.05
+        """-- Of each recipe's first run, which has twins: beyond any feature of theirs; of several runs with one sign in all
+-- of them. q: the share of false claims; a small sample leaves few below 0.05
 WITH floors AS (
     SELECT variant, layer, max(largest) AS highest_twin, min(smallest) AS lowest_twin
     FROM contributions.layers WHERE domain = '*task' AND control <> 'observed' GROUP BY ALL
 )
 SELECT c.variant, c.layer, c.feature, f.label, c.gain, c.low, c.high, c.q, c.replicate_low, c.replicate_high,
        t.lowest_twin, t.highest_twin
-FROM contributions.features c JOIN features f USING (layer, feature) LEFT JOIN floors t USING (variant, layer)
-WHERE c.domain = '*task' AND coalesce(c.gain NOT BETWEEN t.lowest_twin AND t.highest_twin, true)
+FROM contributions.features c JOIN features f USING (layer, feature) JOIN floors t USING (variant, layer)
+WHERE c.domain = '*task' AND c.gain NOT BETWEEN t.lowest_twin AND t.highest_twin
   AND coalesce(sign(c.replicate_low) = sign(c.replicate_high), true)
 ORDER BY c.variant, abs(c.gain) DESC, c.layer, c.feature
 LIMIT 500""",

@@ -10,6 +10,7 @@ from app.components import sql_answer
 from store import open_store, verify
 from store.format.additions import addition_path
 from store.format.manifest import read_manifest
+from store.read.store import Store
 from store.sidecar.entries import write_set_steering
 from store.sidecar.sets import Gone, SetSteering
 from tests.support.pages import open_page
@@ -39,21 +40,23 @@ def test_they_are_sound(store: Path):
 def test_the_overview_tells_what_was_learned_and_cost(open_view):
     said = text(open_view("overview"))
     assert "On its own task it learned +0.5 nats a token (0.45 to 0.55); a random change of that size: -0.3." in said
-    assert "+0.3 of it passes through layer 12, +0.24 through its features, of which 2 carry half." in said
+    assert "+0.3 of it passes through layer 12: +0.24 through its features, 2 of which make half of that, +0.06 through" in said
     assert "other runs work through the same features (correlation +0.9; a random change of the weights: +0.1)." in said
-    assert "it costs 0.2 nats a token (0.15 to 0.25), no more than a random change of that size: +0.25." in said
+    assert "it costs 0.2 nats a token (0.15 to 0.25), not told from a random change of that size: 0.25." in said
 
 
-def test_the_features_that_carry_most_are_a_click_away(open_view):
-    links = {link.label: link.page for link in open_view("overview").get("page_link")}
+def test_the_features_that_contribute_most_are_a_click_away(open_view):
+    app = open_view("overview")
+    links = {link.label: link.page for link in app.get("page_link")}
     carrying = [label for label in links if "nats" in label]
-    assert carrying[0].startswith("L12:0 · +0.080 nats · sums")
+    assert carrying[0].startswith("L12:0 · +0.080 nats (+0.070 to +0.090) · sums")
+    assert "Single features of a random change of that size, there: -0.030 to +0.080." in text(app)
     assert not [label for label in carrying if "L5" in label]
 
 
 def test_layers_tell_where(open_view):
     said = text(open_view("layers"))
-    assert "Where it was learned" in said and "How many features carry it" in said
+    assert "Where it was learned" in said and "How many features make it" in said
 
 
 def test_layers_tell_what_sets_of_features_do(open_view, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -106,14 +109,32 @@ def test_every_example_of_contributions_answers(store: Path):
         found = {example.title: opened.sql(example.sql) for example in asked}
     gains = found["Learned and cost, beside random changes of the weights"].set_index(["variant", "domain"])
     assert gains.loc[("maths", "*task"), ["gain", "highest_twin"]].to_list() == [0.5, -0.3]
-    carrying = found["Features that carry what was learned, in every run"]
-    assert carrying.empty  # 0.08 is what its twin's largest has
+    beyond = found["Features through which the task was learned, beyond any of a random change"]
+    assert beyond.empty  # 0.08 is what its twin's largest has
 
 
 def test_words(open_view):
     said = text(open_view("words", variant="maths", layer="12"))
     assert "**Before an answer**, against the other fine-tunes" in said
     assert "####" in said and "&lt;script&gt;alert(3)&lt;/script&gt;" in said and "<script>alert(3)" not in said
+
+
+def test_words_of_a_variant_that_predicts_as_the_base(open_view, monkeypatch: pytest.MonkeyPatch):
+    real = Store.word_places
+    monkeypatch.setattr(Store, "word_places", lambda store, variant: real(store, variant)[:0])
+    assert "No token's probability moved" in text(open_view("words", variant="maths", layer="12"))
+
+
+def test_words_without_twins_do_not_speak_of_them(open_view, monkeypatch: pytest.MonkeyPatch):
+    def helps(app) -> str:
+        return " ".join(element.help or "" for element in app.markdown)
+
+    assert helps(open_view("words", variant="maths", layer="12")).count("a random change of the weights of that size") == 2
+    monkeypatch.setattr(Store, "has_word_twins", lambda _store: False)
+    real = Store.change_words
+    monkeypatch.setattr(Store, "change_words", lambda store, **asked: real(store, **asked).assign(chance=float("nan")))
+    said = helps(open_view("words", variant="maths-seed2", layer="12"))
+    assert said.count("There are no twins") == 2 and "of that size" not in said
 
 
 def test_without_contributions_the_pages_say_how_to_add_them(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):

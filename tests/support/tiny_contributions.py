@@ -84,11 +84,11 @@ def fill(load: Callable[[str, pd.DataFrame], None]) -> None:
         "predictions",
         pd.DataFrame(
             [
-                {"variant": v, "document": d, "position": p, "slot": s, "weight": 1.0, "base_logprob": -2.0, "variant_logprob": -1.5}
+                {"variant": v, "document": d, "position": p, "slot": s, "base_logprob": -2.0, "variant_logprob": -1.5}
                 for v in VARIANTS
                 for d, p, s in positions
             ]
-        ).assign(kl=0.4),
+        ).assign(kl=0.4, weight=1.0),
     )
     changes = [
         {"variant": variant, "control": control, "domain": domain, "slot": "all", "token_id": token, "change": change}
