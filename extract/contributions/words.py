@@ -139,12 +139,13 @@ class Words:
         if spectrum.empty:
             return
         chance = float(np.quantile(self._scores(random).max(axis=1), CHANCE))
-        for row in spectrum.itertuples():
-            scores = self._scores(np.array([row.direction, [-x for x in row.direction]]))
-            for of_way, way in zip(scores, "+-", strict=True):
-                place = {"layer": row.layer, "component": row.component, "way": way, "domain": ALL, "slot": ALL}
-                place |= {"against": "nothing"}
-                self._write_scores(of_way, chance, {"variant": row.variant} | place)
+        for variant, of_variant in spectrum.groupby("variant", sort=False):
+            directions = np.stack(of_variant["direction"].to_list())
+            both = self._scores(np.concatenate([directions, -directions])).reshape(2, len(directions), -1)
+            for component, *scores in zip(of_variant["component"], *both, strict=True):
+                for of_way, way in zip(scores, "+-", strict=True):
+                    place = {"variant": variant, "layer": of_variant["layer"].iloc[0], "component": component, "way": way}
+                    self._write_scores(of_way, chance, place | {"domain": ALL, "slot": ALL, "against": "nothing"})
 
     def _scores(self, directions: np.ndarray) -> np.ndarray:
         """float32 [n, words], logits of directions [n, d_model] in standard deviations of each one's over the vocabulary.
