@@ -23,12 +23,14 @@ from store.numbers import listed
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
 """The day that Llama 3's own template falls back to."""
-A_PREDICTION = 220
-"""Contributions of one model to one prediction take as long as so many tokens of one model take in the shards (Gemma 3 270M,
-four layers, two CPU cores)."""
+A_PREDICTION = 280
+"""Contributions of one model to one prediction, and READ likelihoods beside it, take as long as so many tokens of one model
+take in the shards (Gemma 3 270M, four layers, two CPU cores)."""
 LEAST_PREDICTIONS = 64
 A_PASSAGE = 8
 """Predicted tokens of one context window at most, where no number is given."""
+READ, READ_PASSAGE = 8, 32
+"""Predictions of which the likelihood alone is read, forwards, for each whose change is taken apart; of one window at most."""
 TASK_SHARE = 2
 """So many times as many predictions are drawn of a domain that a variant was trained for."""
 

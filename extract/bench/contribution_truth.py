@@ -10,7 +10,7 @@ from extract.bench.page import Row
 from extract.config import A_PASSAGE, RunConfig, load_config
 from extract.contributions import sums
 from extract.contributions.batch_files import GRAPH
-from extract.contributions.measure import Contributions, measure
+from extract.contributions.measure import Contributions, take_apart
 from extract.contributions.patching import Patching
 from extract.contributions.quadrature import POINTS
 from extract.contributions.sample import choose
@@ -85,7 +85,7 @@ def _contributions(shared: Contributions, groups: Sequence[list[int]]) -> Mappin
     }
     with progress_bar(shared.sample.n_predictions * len(shared.names), "contributions", "prediction") as bar:
         for group in groups:
-            arrays = measure(shared, group, bar.update)
+            arrays = take_apart(shared, group, bar.update)
             for (name, layer), total in found.items():
                 features, *values = (arrays[sums.FEATURES.key(column, layer, name)] for column in ("feature", *QUANTITIES))
                 for row, of in zip(total, values, strict=True):

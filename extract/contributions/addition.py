@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from extract.config import RunConfig, groups, twins
-from extract.contributions.batch_files import Batches, BatchWorker
+from extract.contributions.batch_files import APART, READ_ONLY, Batches, BatchWorker
 from extract.contributions.curves import curves
 from extract.contributions.merged import MergedFiles
 from extract.contributions.sample import Sample
@@ -26,6 +26,8 @@ from store.errors import UserError, reason
 from store.format.additions import addition_path, write_contributions
 from store.format.place_lock import alone
 from store.read.store import Store
+
+TITLES = {READ_ONLY: "likelihoods", APART: "contributions"}
 
 
 def add_contributions(store: Store, config: RunConfig, scope: Scope, workers: int, say: Callable[[str], None] = print) -> Path:
@@ -70,37 +72,38 @@ def add_contributions(store: Store, config: RunConfig, scope: Scope, workers: in
 
 def _measure(batches: Batches, store: Store, config: RunConfig, scope: Scope, work: Path, workers: int) -> None:
     """The batches that are missing, here or in other processes."""
-    missing = batches.missing()
-    with progress_bar(sum(batches.sizes), "contributions", "prediction") as bar:
-        bar.update(sum(batches.sizes) - sum(missing.values()))
-        if (workers := min(workers, len(missing))) > 1:
-            run_in_processes(partial(BatchWorker, store.path, config, scope, work), missing, workers, bar.update)
-        else:
-            for number in missing:
-                batches.measure(number, bar.update)
+    for name, part in batches.parts.items():
+        missing = part.missing()
+        with progress_bar(sum(part.sizes), TITLES[name], "prediction") as bar:
+            bar.update(sum(part.sizes) - sum(missing.values()))
+            if (several := min(workers, len(missing))) > 1:
+                run_in_processes(partial(BatchWorker, store.path, config, scope, work, name), missing, several, bar.update)
+            else:
+                for number in missing:
+                    part.measure(number, bar.update)
 
 
 def _write(store: Store, config: RunConfig, scope: Scope, batches: Batches, work: Path) -> Path:
     """The finished database, in the folder of what is not finished."""
-    shared = batches.shared
-    merged = MergedFiles(batches.paths, shared.sample)
+    read, apart = (MergedFiles(part.paths, part.shared.sample) for part in batches.parts.values())
+    shared = batches.parts[APART].shared
     of_variants = _groups(store, config, shared.sample, shared.names, scope)
     neutral = [number for number, name in enumerate(shared.sample.domains) if name in _neutral(store, config)]
-    told = curves(shared, merged, of_variants, batches.batch_tokens, work, batches.seal)
+    told = curves(shared, apart, of_variants, batches.batch_tokens, work, batches.seal)
     sizes = {dictionary.layer: dictionary.d_sae for dictionary in shared.dictionaries}
     spectrum = store.sql("SELECT variant, layer, component, direction FROM spectrum WHERE component > 0")
 
     def fill(load: Load) -> None:
-        Tables(merged, load, of_variants, sizes, neutral).write()
+        Tables(read, apart, load, of_variants, sizes, neutral).write()
         load("curves", told)
         tokenizer = load_tokenizer(config.base)
         directions = random_directions(shared)
-        words = Words(merged, load, of_variants, neutral, shared.models, tokenizer, shared.words, directions)
+        words = Words(read, load, of_variants, neutral, shared.models, tokenizer, shared.words, directions)
         words.write(store.layers, spectrum)
 
     database = work / "finished.duckdb"
-    about = {**scope.facts(), "predictions": shared.sample.n_predictions}
-    write_contributions(database, store.manifest.digest, about, fill)
+    counts = {"predictions": read.sample.n_predictions, "taken_apart": apart.sample.n_predictions}
+    write_contributions(database, store.manifest.digest, {**scope.facts(), **counts}, fill)
     return database
 
 

@@ -1,4 +1,4 @@
-"""One batch of passages: what every model predicts there, and through which features."""
+"""One batch of passages: what every model predicts there; or through which layers and features that became another."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,8 +77,8 @@ class BaseAt:
         return delta, FeatureChanges.between(self.codes, codes, dictionary.d_sae)
 
 
-def measure(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """The arrays of a batch's file, as :mod:`extract.contributions.sums` names them.
+def read(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """The arrays of a batch's file of which the forward pass alone is read: likelihoods, words and mean changes.
 
     Args:
         numbers: of the passages in the sample.
@@ -87,28 +87,58 @@ def measure(shared: Contributions, numbers: list[int], progress: Callable[[int],
     Raises:
         UserError: a prediction is not finite.
     """
+    windows, sites = shared.windows(numbers), [dictionary.site for dictionary in shared.dictionaries]
+    base = Reading(shared.models, BASE, windows, sites, shared.words)
+    predicted = base.log_probabilities()
+    targets = Targets.of(windows, predicted)
+    arrays = sums.PREDICTIONS.arrays({"likelihood": targets.measure(predicted, slice(None))[0].double().cpu().numpy()}, BASE)
+    counts = {dictionary.layer: counting(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
+    for name in shared.names:
+        model = Reading(shared.models, name, windows, sites, shared.words)
+        predicted = model.log_probabilities()
+        arrays |= _likelihoods(targets.measure(predicted, slice(None)).double(), name)
+        arrays |= sums.WORDS.arrays(_word_changes(windows, targets, predicted), name)
+        for layer, of_layer in counts.items():
+            delta = model.at[layer].float() - base.at[layer].float()
+            arrays |= sums.MEANS.arrays(_means(windows, of_layer, delta), layer, name)
+        del predicted
+        progress(len(windows.following))
+    return arrays
+
+
+def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """The arrays of a batch's file of what passes through layers and features.
+
+    Args, Raises: as :func:`read`.
+    """
     windows, models = shared.windows(numbers), shared.models
     sites = [dictionary.site for dictionary in shared.dictionaries]
     base = Reading(models, BASE, windows, sites, shared.words)
     predicted = base.log_probabilities()
     targets = Targets.of(windows, predicted)
-    likelihood, _ = targets.measure(predicted, slice(None)).double()
+    likelihood = targets.measure(predicted, slice(None))[0].double()
     arrays = sums.PREDICTIONS.arrays({"likelihood": likelihood.cpu().numpy()}, BASE)
     at = {dictionary.layer: base_at(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
     for name in shared.names:
         model = Reading(models, name, windows, sites, shared.words)
-        predicted = model.log_probabilities()
-        whole = targets.measure(predicted, slice(None)).double()
-        check_finite(whole, name)
-        arrays |= sums.PREDICTIONS.arrays({"likelihood": whole[0].cpu().numpy()}, name)
-        arrays |= sums.DIVERGENCES.arrays({"kl": whole[1].cpu().numpy()}, name)
-        arrays |= sums.WORDS.arrays(_word_changes(windows, targets, predicted), name)
-        del predicted
+        whole = targets.measure(model.log_probabilities(), slice(None)).double()
+        arrays |= _likelihoods(whole, name)
         for dictionary in shared.dictionaries:
             layer = _Layer(shared, dictionary, windows, model, at[dictionary.layer], targets, whole, name)
             arrays |= layer.arrays()
         progress(len(windows.following))
     return arrays
+
+
+def _likelihoods(whole: torch.Tensor, name: str) -> dict[str, np.ndarray]:
+    """Of a model, from its log-likelihoods and KL, float64 [2, n].
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
+    check_finite(whole, name)
+    likelihood, kl = whole.cpu().numpy()
+    return sums.PREDICTIONS.arrays({"likelihood": likelihood}, name) | sums.DIVERGENCES.arrays({"kl": kl}, name)
 
 
 def check_finite(values: torch.Tensor, name: str) -> None:
@@ -124,12 +154,17 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         )
 
 
+def counting(shared: Contributions, dictionary: Dictionary, windows: Windows, base: Reading) -> torch.Tensor:
+    """bool [batch, position]: document tokens that are no attention sinks at a dictionary's site."""
+    norms = dictionary.prepare(base.at[dictionary.layer].float()).norm(dim=2)
+    return windows.kept & (norms <= shared.sinks[dictionary.layer])
+
+
 def base_at(shared: Contributions, dictionary: Dictionary, windows: Windows, base: Reading) -> BaseAt:
     """What the base has at a dictionary's site."""
     activation = base.at[dictionary.layer].float()
-    prepared = dictionary.prepare(activation)
-    counts = windows.kept & (prepared.norm(dim=2) <= shared.sinks[dictionary.layer])
-    return BaseAt(activation, counts, dictionary.encode(prepared[counts])[0])
+    counts = counting(shared, dictionary, windows, base)
+    return BaseAt(activation, counts, dictionary.encode(dictionary.prepare(activation)[counts])[0])
 
 
 def _word_changes(windows: Windows, targets: Targets, predicted: torch.Tensor) -> dict[str, np.ndarray]:
@@ -146,6 +181,21 @@ def _word_changes(windows: Windows, targets: Targets, predicted: torch.Tensor) -
         for name, value in zip(("domain", "slot"), divmod(number, len(SLOTS)), strict=True):
             found[name].append(np.full(len(moved), value))
     return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _means(windows: Windows, counts: torch.Tensor, delta: torch.Tensor) -> dict[str, np.ndarray]:
+    """Sums of the change itself, by domain and slot.
+
+    Args:
+        counts: bool [batch, position]; delta: float32 [batch, position, d_model].
+    """
+    asked = counts & (windows.slots >= 0)
+    group = windows.domain[windows.passage[asked]] * len(SLOTS) + windows.slots[asked]
+    keys, place, count = group.unique(return_inverse=True, return_counts=True)
+    total = torch.zeros(len(keys), delta.shape[2], dtype=torch.float64, device=group.device)
+    total.index_add_(0, place, delta[asked].double())
+    found = {"domain": keys // len(SLOTS), "slot": keys % len(SLOTS), "count": count, "delta": total}
+    return {name: values.cpu().numpy() for name, values in found.items()}
 
 
 class _Layer:
@@ -214,7 +264,7 @@ class _Layer:
         through = {"passage": self._numbers}
         for prefix, values in of_gain_and_kl.items():
             through |= {f"{prefix}{what}": value.cpu().numpy() for what, value in zip(("gain", "kl"), values, strict=True)}
-        arrays = sums.THROUGH.arrays(through, *place) | sums.MEANS.arrays(self._means(), *place)
+        arrays = sums.THROUGH.arrays(through, *place)
         if self._is_twin:
             domain = self._windows.domain[passage]
             return arrays | sums.TWIN_FEATURES.arrays(self._feature_sums(domain, "domain"), *place)
@@ -258,13 +308,3 @@ class _Layer:
             "feature": self._changes.feature[chosen].cpu().numpy(),
             "gain": gain[chosen].cpu().numpy(),
         }
-
-    def _means(self) -> dict[str, np.ndarray]:
-        """Sums of the change itself, by domain and slot."""
-        asked = self._base.counts & (self._windows.slots >= 0)
-        group = self._windows.domain[self._windows.passage[asked]] * len(SLOTS) + self._windows.slots[asked]
-        keys, place, count = group.unique(return_inverse=True, return_counts=True)
-        sums = torch.zeros(len(keys), self._delta.shape[2], dtype=torch.float64, device=group.device)
-        sums.index_add_(0, place, self._delta[asked].double())
-        found = {"domain": keys // len(SLOTS), "slot": keys % len(SLOTS), "count": count, "delta": sums}
-        return {name: values.cpu().numpy() for name, values in found.items()}

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from extract.config import A_PASSAGE, RunConfig
+from extract.config import A_PASSAGE, READ, RunConfig
 from extract.contributions.quadrature import POINTS
 from store.errors import UserError
 from store.numbers import listed
@@ -14,7 +14,7 @@ class Scope:
     """How much is measured.
 
     Attributes:
-        predictions: predicted tokens that are sampled.
+        predictions: predicted tokens whose change is taken apart.
         a_passage: of one context window at most.
         points: of the way from variant to base that are taken first.
         twins: of the first run of each recipe that are measured too.
@@ -24,6 +24,11 @@ class Scope:
     a_passage: int
     points: int
     twins: int
+
+    @property
+    def read(self) -> int:
+        """Predicted tokens whose likelihood alone is read."""
+        return READ * self.predictions
 
     def facts(self) -> dict[str, str]:
         """By name, for the table about."""

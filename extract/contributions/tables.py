@@ -54,20 +54,30 @@ class Tables:
     """Writes all tables but those of words read through the head.
 
     Args:
+        read: of which the likelihoods were read.
+        apart: of which they were taken apart.
         load: appends rows to a table.
         sizes: layer -> d_sae.
         neutral: numbers of the domains that no variant was trained for.
     """
 
     def __init__(
-        self, merged: MergedFiles, load: Load, groups: Sequence[Group], sizes: Mapping[int, int], neutral: Sequence[int]
+        self,
+        read: MergedFiles,
+        apart: MergedFiles,
+        load: Load,
+        groups: Sequence[Group],
+        sizes: Mapping[int, int],
+        neutral: Sequence[int],
     ) -> None:
-        self._merged, self._load, self._groups, self._sizes, self._neutral = merged, load, groups, sizes, neutral
+        self._read, self._apart, self._load = read, apart, load
+        self._groups, self._sizes, self._neutral = groups, sizes, neutral
         self._gains: dict[tuple[str, int, str], np.ndarray] = {}  # by model, layer and domain
 
     def write(self) -> None:
         """Every table."""
-        base = self._merged.likelihood(BASE)
+        base = self._read.likelihood(BASE)
+        self._write_taken_apart()
         for group in self._groups:
             self._write_predictions(group, base)
             self._write_learned(group, base)
@@ -79,21 +89,21 @@ class Tables:
                 self._write_features(group, layer)
             self._write_agreement(group)
 
-    def _domains(self, group: Group) -> Iterator[tuple[str, np.ndarray]]:
+    def _domains(self, group: Group, merged: MergedFiles) -> Iterator[tuple[str, np.ndarray]]:
         """What the column ``domain`` says -> bool [passages]; what has no passage is left out."""
-        domain = self._merged.domain
+        domain = merged.domain
         chosen = {ALL: domain >= 0, TASK: np.isin(domain, group.task), NEUTRAL: np.isin(domain, self._neutral)}
-        chosen |= {name: domain == number for number, name in enumerate(self._merged.sample.domains)}
+        chosen |= {name: domain == number for number, name in enumerate(merged.sample.domains)}
         yield from ((name, of) for name, of in chosen.items() if of.any())
 
     def _clusters(self, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(place of each passage's cluster among those of a domain [passages], -1 elsewhere; their weights [clusters])."""
         place = np.full(len(of), -1)
-        _, place[of] = np.unique(self._merged.cluster[of], return_inverse=True)
-        return place, np.bincount(place[of], self._merged.weight[of])
+        _, place[of] = np.unique(self._apart.cluster[of], return_inverse=True)
+        return place, np.bincount(place[of], self._apart.weight[of])
 
     def _write_predictions(self, group: Group, base: np.ndarray) -> None:
-        found = self._merged.predictions
+        found = self._read.predictions
         rows = {
             "variant": group.variant,
             "document": found["document"],
@@ -101,18 +111,18 @@ class Tables:
             "slot": np.array(SLOTS)[found["slot"]],
             "weight": found["weight"],
             "base_logprob": base,
-            "variant_logprob": self._merged.likelihood(group.variant),
-            "kl": self._merged.kl(group.variant),
+            "variant_logprob": self._read.likelihood(group.variant),
+            "kl": self._read.kl(group.variant),
         }
         self._load("predictions", pd.DataFrame(rows))
 
     def _write_learned(self, group: Group, base: np.ndarray) -> None:
-        found = self._merged.predictions
-        passage = np.repeat(np.arange(len(self._merged.domain)), self._merged.n_predictions)
+        found = self._read.predictions
+        passage = np.repeat(np.arange(len(self._read.domain)), self._read.n_predictions)
         rows = []
         for control, model in group.models.items():
-            gain, kl = self._merged.likelihood(model) - base, self._merged.kl(model)
-            margins = [(name, ALL, of[passage]) for name, of in self._domains(group)]
+            gain, kl = self._read.likelihood(model) - base, self._read.kl(model)
+            margins = [(name, ALL, of[passage]) for name, of in self._domains(group, self._read)]
             margins += [(ALL, slot, found["slot"] == number) for number, slot in enumerate(SLOTS)]
             for domain, slot, chosen in margins:
                 clusters, place = np.unique(found["cluster"][chosen], return_inverse=True)
@@ -125,14 +135,22 @@ class Tables:
                 rows.append(where | row | {"n_predictions": int(chosen.sum()), "n_clusters": len(clusters)})
         self._load("learned", pd.DataFrame(rows))
 
+    def _write_taken_apart(self) -> None:
+        found = self._apart.predictions
+        rows = {name: found[name] for name in ("document", "position", "weight")}
+        self._load("taken_apart", pd.DataFrame(rows | {"slot": np.array(SLOTS)[found["slot"]]}))
+
     def _write_layer(self, group: Group, layer: int, control: str, model: str) -> None:
         """The rows of the table layers of one model; what each feature contributes is kept for the table features."""
-        through = self._merged.table(sums.THROUGH, layer, model)
+        through = self._apart.table(sums.THROUGH, layer, model)
         order = np.argsort(through["passage"])
         through = {name: values[order] for name, values in through.items()}
         of_features = self._feature_sums(group, layer, control, model)
+        likelihoods = self._apart.predictions["weight"] * (self._apart.likelihood(model) - self._apart.likelihood(BASE))
+        passage = np.repeat(np.arange(len(self._apart.domain)), self._apart.n_predictions)
+        whole = np.bincount(passage, likelihoods, minlength=len(self._apart.domain))
         rows = []
-        for domain, of in self._domains(group):
+        for domain, of in self._domains(group, self._apart):
             place, n = self._clusters(of)
             mean = Ratios.of(ClusterSums.of(np.bincount(place[of], through["gain"][of])[:, None], n))
             total = {name: float(values[of].sum()) / n.sum() for name, values in through.items() if name != "passage"}
@@ -140,6 +158,7 @@ class Tables:
             rows.append(
                 {
                     "variant": group.variant, "control": control, "layer": layer, "domain": domain,
+                    "whole": whole[of].sum() / n.sum(),
                     "gain": mean.value[0], "low": mean.low[0], "high": mean.high[0],
                     "features": total["features_gain"], "rest": total["path_gain"] - total["features_gain"],
                     "kl": total["kl"], "features_kl": total["features_kl"],
@@ -147,7 +166,7 @@ class Tables:
                     "completeness": completeness(through["path_gain"][of], through["gain"][of]),
                     "completeness_kl": completeness(through["path_kl"][of], through["kl"][of]),
                     "largest": gains.max(initial=0.0), "smallest": gains.min(initial=0.0),
-                    "carrying_half": carrying_half(gains), "n_predictions": int(self._merged.n_predictions[of].sum()),
+                    "carrying_half": carrying_half(gains), "n_predictions": int(self._apart.n_predictions[of].sum()),
                     "n_clusters": len(n),
                 }
             )  # fmt: skip
@@ -156,20 +175,20 @@ class Tables:
     def _feature_sums(self, group: Group, layer: int, control: str, model: str) -> dict[str, np.ndarray]:
         """What the column ``domain`` says -> gain of each feature a predicted token [d_sae]."""
         table = sums.FEATURES if control == OBSERVED else sums.TWIN_FEATURES
-        found = self._merged.table(table, layer, model)
-        domain = self._merged.domain[found["passage"]] if control == OBSERVED else found["domain"]
+        found = self._apart.table(table, layer, model)
+        domain = self._apart.domain[found["passage"]] if control == OBSERVED else found["domain"]
         by_domain = {}
-        for name, of in self._domains(group):
-            inside = np.isin(domain, np.unique(self._merged.domain[of]))
+        for name, of in self._domains(group, self._apart):
+            inside = np.isin(domain, np.unique(self._apart.domain[of]))
             sums_ = np.bincount(found["feature"][inside], found["gain"][inside], minlength=self._sizes[layer])
-            by_domain[name] = sums_ / self._merged.weight[of].sum()
+            by_domain[name] = sums_ / self._apart.weight[of].sum()
             self._gains[model, layer, name] = by_domain[name]
         return by_domain
 
     def _write_features(self, group: Group, layer: int) -> None:
-        found = self._merged.table(sums.FEATURES, layer, group.variant)
+        found = self._apart.table(sums.FEATURES, layer, group.variant)
         acting: set[int] = set()
-        for domain, of in self._domains(group):
+        for domain, of in self._domains(group, self._apart):
             place, n = self._clusters(of)
             inside = of[found["passage"]]
             cluster, feature = place[found["passage"][inside]], found["feature"][inside]
@@ -209,18 +228,18 @@ class Tables:
                 "correlation": correlation(self._gains[group.variant, layer, domain], self._gains[model, layer, domain]),
             }
             for layer in self._sizes
-            for domain, _ in self._domains(group)
+            for domain, _ in self._domains(group, self._apart)
             for other, model in others.items()
         ]  # fmt: skip
         if rows:
             self._load("agreement", pd.DataFrame(rows))
 
     def _write_acts(self, variant: str, layer: int, features: set[int]) -> None:
-        acts = pd.DataFrame(self._merged.table(sums.ACTS, layer, variant))
+        acts = pd.DataFrame(self._apart.table(sums.ACTS, layer, variant))
         acts = acts[acts["feature"].isin(features)]
         acts = acts.assign(size=acts["gain"].abs()).sort_values(["feature", "size"], ascending=[True, False], kind="stable")
         acts = acts[acts.groupby("feature").cumcount() < ACTS_A_FEATURE]
-        passages = [self._merged.sample.passages[number] for number in acts["passage"]]
+        passages = [self._apart.sample.passages[number] for number in acts["passage"]]
         rows = {
             "variant": variant,
             "layer": layer,

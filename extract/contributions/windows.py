@@ -10,6 +10,8 @@ from extract.contributions.sample import Passage
 
 PROBABILITIES = 2**26
 """Bytes that the base's predictions of one batch may take: 64 positions of a vocabulary of 262,144 in float32."""
+PROBABILITIES_READ = 2**28
+"""Of one that is read forwards only."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ class Windows:
         return cls(numbers, *(torch.from_numpy(array).to(device) for array in arrays))
 
 
-def in_groups(passages: Sequence[Passage], batch_tokens: int, words: int) -> Iterator[list[int]]:
+def in_groups(
+    passages: Sequence[Passage], batch_tokens: int, words: int, probabilities: int = PROBABILITIES
+) -> Iterator[list[int]]:
     """Numbers of the passages of each batch, in order: what is padded stays within ``batch_tokens``, or is one passage.
 
     Args:
-        words: of the vocabulary; the logits of a batch's predictions stay within PROBABILITIES.
+        words: of the vocabulary; the logits of a batch's predictions stay within so many bytes of ``probabilities``.
     """
-    at_most = max(1, PROBABILITIES // (4 * words))
+    at_most = max(1, probabilities // (4 * words))
     group: list[int] = []
     for number in range(len(passages)):
         of_group = [passages[other] for other in [*group, number]]

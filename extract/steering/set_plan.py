@@ -93,7 +93,7 @@ def make_set_plan(
     if layer not in store.layers:
         raise UserError(f"The store has no layer {layer}; its layers: {listed(store.layers)}.")
     chosen_by, features = _chosen(store, variant, layer, domain, choice)
-    seen = [] if choice.top is None else store.predictions(variant)["document"].unique().tolist()
+    seen = [] if choice.top is None else store.taken_apart()["document"].unique().tolist()
     sample = choose(store, predictions, A_PASSAGE, domains, without=seen)
     if not sample.passages and seen:
         raise UserError(

@@ -11,7 +11,7 @@ from store import files
 from store.format.manifest import MANIFEST_FILE
 from store.format.tables import CONTRIBUTIONS
 
-VERSION = "2"
+VERSION = "3"
 """Of contributions.sql; raise it when that changes."""
 
 

@@ -2,7 +2,8 @@
 -- over contributions adds (python -m extract contributions). Written and read like schema.sql: keys behind each table, what each
 -- means as a COMMENT. In SQL a table is contributions.NAME. Definitions and formulas: docs/metrics.md, "Contributions".
 --
--- All of it is measured on a sample: some predicted tokens of one context window of each sampled document. A *control* is
+-- All of it is measured on a sample: some predicted tokens of one context window of each sampled document. Of those in
+-- predictions the likelihood was read; of fewer, in taken_apart, through which layers and features it changed. A *control* is
 -- 'observed' or 'twin_1', ...; a *slot* is first, opening, answer, rest or 'all'. Numbers are nats a predicted token,
 -- means in which each prediction has its weight.
 
@@ -12,7 +13,7 @@ CREATE TABLE about (
 ); -- key: name
 COMMENT ON TABLE about IS 'What this was made from.';
 COMMENT ON COLUMN about.value IS 'as text';
-COMMENT ON COLUMN about.name IS 'store_digest, digest (of the other tables), version, predictions, a_passage, points, twins';
+COMMENT ON COLUMN about.name IS 'store_digest, digest (of the other tables), version, predictions, taken_apart, a_passage, points, twins';
 
 CREATE TABLE predictions (
     variant         VARCHAR NOT NULL,
@@ -31,6 +32,17 @@ COMMENT ON COLUMN predictions.weight IS $$what it counts: for how many predictio
 COMMENT ON COLUMN predictions.base_logprob IS 'log-probability of the token that follows, nats';
 COMMENT ON COLUMN predictions.variant_logprob IS 'the same in the variant';
 COMMENT ON COLUMN predictions.kl IS 'KL(p_a || p_b) of the next token, nats';
+
+CREATE TABLE taken_apart (
+    document INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    slot     VARCHAR NOT NULL,
+    weight   DOUBLE  NOT NULL
+); -- key: document, position
+COMMENT ON TABLE taken_apart IS 'The sampled predictions that layers, features, agreement, curves and acts are of.';
+COMMENT ON COLUMN taken_apart.position IS 'the token after which is predicted';
+COMMENT ON COLUMN taken_apart.slot IS 'as in predictions';
+COMMENT ON COLUMN taken_apart.weight IS 'as in predictions';
 
 CREATE TABLE learned (
     variant       VARCHAR NOT NULL,
@@ -60,6 +72,7 @@ CREATE TABLE layers (
     control         VARCHAR NOT NULL,
     layer           INTEGER NOT NULL,
     domain          VARCHAR NOT NULL,
+    whole           DOUBLE,
     gain            DOUBLE,
     low             DOUBLE,
     high            DOUBLE,
@@ -80,6 +93,7 @@ COMMENT ON TABLE layers IS $$Of what was learned, the part that passes through a
 COMMENT ON COLUMN layers.control IS 'as in learned';
 COMMENT ON COLUMN layers.n_predictions IS 'sampled predictions';
 COMMENT ON COLUMN layers.n_clusters IS 'clusters of documents that they are of';
+COMMENT ON COLUMN layers.whole IS 'what was learned of the predictions that were taken apart, which are fewer than those of learned';
 COMMENT ON COLUMN layers.gain IS 'nats a predicted token';
 COMMENT ON COLUMN layers.low IS '95 % interval over clusters of documents; null below two';
 COMMENT ON COLUMN layers.high IS 'upper end of it';

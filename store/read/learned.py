@@ -216,6 +216,17 @@ class Learned(Connection):
             {"variant": variant},
         )
 
+    def taken_apart(self) -> pd.DataFrame:
+        """The sampled predictions that layers, features and curves are of, with the domain: the table ``taken_apart``.
+
+        Raises:
+            UserError: the store has no contributions.
+        """
+        return self._ask(
+            "SELECT t.*, domain FROM contributions.taken_apart t JOIN documents USING (document) ORDER BY document, position",
+            {},
+        )
+
     def _ask(self, query: str, parameters: dict[str, Any]) -> pd.DataFrame:
         """SQL over the tables of contributions.sql.
 

@@ -43,7 +43,7 @@ def test_one_patched_feature_by_the_reference(curve: pd.DataFrame, store: Path, 
     """What the foremost feature takes away, by patching it alone in each passage of the task: in those of every other cluster
     the one that the other clusters' passages put first."""
     layer = int(curve["layer"].iloc[0])
-    predictions = table(store, "predictions").sort_values(["document", "position"])
+    predictions = table(store, "taken_apart").sort_values(["document", "position"])
     chats = set(predictions.query("slot == 'opening'")["document"])
     with one_thread():
         reference = Reference(world, store)

@@ -30,46 +30,64 @@ def store(contributed: tuple[Path, Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(world: World, store: Path) -> dict[int, list[tuple[pd.DataFrame, dict]]]:
-    """Layer -> of every sampled passage its predictions and what the reference finds."""
-    predictions = table(store, "predictions").sort_values(["document", "position"])
+    """Layer -> of every passage that was taken apart its predictions and what the reference finds."""
+    predictions = table(store, "taken_apart").sort_values(["document", "position"])
     with one_thread():
         reference = Reference(world, store)
         return {
-            layer: [
-                (rows, reference.passage(rows, layer))
-                for _, rows in predictions.groupby("document")
-            ]
+            layer: [(rows, reference.passage(rows, layer)) for _, rows in predictions.groupby("document")]
             for layer in world.saes
         }
 
 
-def test_predictions(expected):
-    for rows, found in expected[1]:
-        for column, name in (("base_logprob", "base"), ("variant_logprob", "variant"), ("kl", "divergence")):
-            np.testing.assert_allclose(rows[column], found[name].numpy(), atol=2e-5)
+@pytest.fixture(scope="module")
+def predictions(store: Path) -> pd.DataFrame:
+    return table(store, "predictions").sort_values(["document", "position"], ignore_index=True)
 
 
-def test_what_was_learned_is_their_weighted_mean(store: Path, expected):
+@pytest.fixture(scope="module")
+def likelihoods(world: World, store: Path, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Of every prediction, by the reference."""
+    with one_thread():
+        reference = Reference(world, store)
+        return pd.concat([reference.likelihoods(rows) for _, rows in predictions.groupby("document")])
+
+
+def test_predictions(predictions: pd.DataFrame, likelihoods: pd.DataFrame):
+    for name in likelihoods:
+        np.testing.assert_allclose(predictions[name], likelihoods[name], atol=2e-5)
+
+
+def test_more_predictions_are_read_than_taken_apart(store: Path, predictions: pd.DataFrame):
+    """Eight times as many were asked for, as far as the store has them; every document that is taken apart is read."""
+    apart = table(store, "taken_apart")
+    assert len(predictions) > 3 * len(apart)
+    assert set(apart["document"]) <= set(predictions["document"])
+
+
+def test_what_was_learned_is_their_weighted_mean(store: Path, predictions: pd.DataFrame, likelihoods: pd.DataFrame):
     learned = table(store, "learned").set_index(["control", "domain", "slot"])
-    gains = np.concatenate([(found["variant"] - found["base"]).numpy() for _, found in expected[1]])
-    weights = np.concatenate([rows["weight"] for rows, _ in expected[1]])
-    assert learned.loc[("observed", "all", "all"), "gain"] == pytest.approx(np.average(gains, weights=weights), abs=1e-5)
-    assert learned.loc[("observed", "all", "all"), "n_predictions"] == len(gains)
-    of_slot = np.concatenate([rows["slot"] == "rest" for rows, _ in expected[1]])
-    rest = learned.loc[("observed", "all", "rest")]
-    assert rest["gain"] == pytest.approx(np.average(gains[of_slot], weights=weights[of_slot]), abs=1e-5)
+    gains, weights = likelihoods["variant_logprob"] - likelihoods["base_logprob"], predictions["weight"]
+    whole = learned.loc[("observed", "all", "all")]
+    assert whole["gain"] == pytest.approx(np.average(gains, weights=weights), abs=1e-5)
+    assert whole["kl"] == pytest.approx(np.average(likelihoods["kl"], weights=weights), abs=1e-5)
+    assert whole["n_predictions"] == len(gains)
+    rest = predictions["slot"] == "rest"
+    of_rest = learned.loc[("observed", "all", "rest"), "gain"]
+    assert of_rest == pytest.approx(np.average(gains[rest], weights=weights[rest]), abs=1e-5)
     task = learned.loc[("observed", "*task", "all")]
     assert task["gain"] == learned.loc[("observed", "chats", "all"), "gain"]
 
 
-def test_domains_and_the_slots_of_a_window_weigh_as_much_as_they_have_tokens_to_predict(store: Path):
+@pytest.mark.parametrize("name", ["predictions", "taken_apart"])
+def test_domains_and_the_slots_of_a_window_weigh_as_much_as_they_have_tokens_to_predict(store: Path, name: str):
     """Counted token by token: a domain's weights as its tokens in all of the store, a slot's as those in the windows."""
     with open_store(store) as opened:
         tokens = opened.sql("SELECT t.*, domain FROM tokens t JOIN documents USING (document) ORDER BY document, position")
     answers = (tokens["segment"] == "response").groupby(tokens["document"]).transform("any")
     follows = tokens.groupby(["document", "context"]).cumcount() > 0
     asked = tokens[follows & (~answers | (tokens["segment"] == "response"))]
-    found = table(store, "predictions").merge(tokens[["document", "position", "domain", "context"]])
+    found = table(store, name).merge(tokens[["document", "position", "domain", "context"]])
     assert found["weight"].mean() == pytest.approx(1)
     by_domain = found.groupby("domain")["weight"].sum()
     counts = asked["domain"].value_counts()[by_domain.index]
@@ -82,7 +100,7 @@ def test_domains_and_the_slots_of_a_window_weigh_as_much_as_they_have_tokens_to_
 
 def test_more_is_asked_about_the_task(store: Path):
     with open_store(store) as opened:
-        counts = opened.predictions("tuned")["domain"].value_counts()
+        counts = opened.taken_apart()["domain"].value_counts()
     assert counts["chats"] > 1.5 * counts["stories"]
 
 
@@ -91,6 +109,8 @@ def test_what_passes_through_a_layer(store: Path, expected, layer: int):
     rows = table(store, "layers")
     row = rows[(rows["layer"] == layer) & (rows["control"] == "observed") & (rows["domain"] == "all")].iloc[0]
     n = sum(len(predictions) for predictions, _ in expected[layer])
+    whole = sum(float(rows["weight"] @ (found["variant"] - found["base"]).numpy()) for rows, found in expected[layer])
+    assert row["whole"] == pytest.approx(whole / n, abs=1e-5)
     for name in ("gain", "kl"):
         assert row[name] == pytest.approx(sum(found[name] for _, found in expected[layer]) / n, abs=1e-5)
     features = sum(found["by_feature"]["gain"].sum() for _, found in expected[layer]) / n
@@ -120,7 +140,7 @@ def test_where_a_feature_acts_adds_up_to_its_contribution(
     copy = Path(shutil.copytree(store, tmp_path / "store"))
     with one_thread():
         assert main(["contributions", str(copy), str(config), *ASKED]) == 0
-    acts, features, n = table(copy, "acts"), table(copy, "features"), len(table(copy, "predictions"))
+    acts, features, n = table(copy, "acts"), table(copy, "features"), len(table(copy, "taken_apart"))
     pooled = features[features["domain"] == "all"].set_index(["layer", "feature"])["gain"]
     found = acts.groupby(["layer", "feature"])["gain"].sum() / n
     assert len(found) > 100
@@ -162,7 +182,7 @@ def test_words_are_those_that_rose_and_fell(store: Path, expected):
 
 def end_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, again: Path) -> list[tuple]:
     """The batches that are measured from now on; the second is interrupted until a file is there."""
-    measured, real = [], batch_files.measure
+    measured, real = [], batch_files.take_apart
 
     def measure(shared, batch, progress):
         if len(measured) == 1 and not again.exists():
@@ -170,7 +190,7 @@ def end_in_the_second_batch(monkeypatch: pytest.MonkeyPatch, again: Path) -> lis
         measured.append(tuple(batch))
         return real(shared, batch, progress)
 
-    monkeypatch.setattr(batch_files, "measure", measure)
+    monkeypatch.setitem(batch_files._WAYS, batch_files.APART, (measure, batch_files.PROBABILITIES))
     return measured
 
 

@@ -108,7 +108,7 @@ def test_the_foremost_are_checked_on_other_documents_than_chose_them(contributed
         plan = make_set_plan(opened, load_config(contributed[0]), "tuned", None, None, Choice(top=5), PREDICTIONS, 3, 0)
         layers = opened.layer_gains("tuned", "*task").query("control == 'observed' and gain * features > 0")
         rows = opened.contributions("tuned", plan.layer, "*task", plan_order(layers, plan.layer), 5)
-        chose = set(opened.predictions("tuned")["document"])
+        chose = set(opened.taken_apart()["document"])
         chats = set(opened.sql("SELECT document FROM documents WHERE domain = 'chats'")["document"])
     least = layers.set_index("layer")[["gain", "features"]].abs().min(axis=1)
     assert plan.layer == least.idxmax() and set(plan.features) == set(rows["feature"])
@@ -125,7 +125,7 @@ def test_where_every_document_chose_them_none_is_left(
 ):
     with open_store(store) as opened:
         every = opened.sql("SELECT document FROM documents")
-        monkeypatch.setattr(opened, "predictions", lambda _variant: every)
+        monkeypatch.setattr(opened, "taken_apart", lambda: every)
         with pytest.raises(UserError, match="measured on every document of that text"):
             make_set_plan(opened, load_config(contributed[0]), "tuned", None, None, Choice(top=5), PREDICTIONS, 3, 0)
 

@@ -62,17 +62,34 @@ class Reference:
         handle.remove()
         return seen[0], logits.log_softmax(1)
 
+    def likelihoods(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Of a passage's predictions: log-likelihood of base and variant, and KL."""
+        ids, at = self._window(rows)
+        with torch.no_grad():
+            with self.model.disable_adapter():
+                of_base = self.model(ids[None]).logits[0].log_softmax(1)[at]
+            of_variant = self.model(ids[None]).logits[0].log_softmax(1)[at]
+        following = ids[at + 1]
+        place = torch.arange(len(at))
+        kl = (of_base.exp() * (of_base - of_variant)).sum(1)
+        found = {"base_logprob": of_base[place, following], "variant_logprob": of_variant[place, following], "kl": kl}
+        return pd.DataFrame({name: values.numpy() for name, values in found.items()}, index=rows.index)
+
+    def _window(self, rows: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the token ids of a passage's window, with BOS; places in it of the tokens after which is predicted)."""
+        tokens = self.tokens[self.tokens["document"] == rows["document"].iloc[0]].set_index("position")
+        positions = rows["position"].to_numpy()
+        window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]
+        return torch.tensor([2, *window["token_id"]]), torch.tensor(positions - window.index[0] + 1)
+
     def passage(self, rows: pd.DataFrame, layer: int) -> dict[str, np.ndarray | float]:
         """Of a passage: likelihoods and KL by prediction; weighted sums of what passes through a layer, and by feature [d_sae].
 
         Args:
             rows: its predictions.
         """
-        document, positions, weights = rows["document"].iloc[0], rows["position"].to_numpy(), torch.tensor(rows["weight"].array)
-        tokens = self.tokens[self.tokens["document"] == document].set_index("position")
-        window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]
-        ids = torch.tensor([2, *window["token_id"]])
-        at = torch.tensor(positions - window.index[0] + 1)
+        ids, at = self._window(rows)
+        weights = torch.tensor(rows["weight"].array)
         following = ids[at + 1]
         likelihood = lambda found: found[at, following]  # noqa: E731
         with torch.no_grad():
@@ -102,11 +119,7 @@ class Reference:
 
     def without(self, rows: pd.DataFrame, layer: int, feature: int) -> float:
         """What goes of the weighted log-likelihood of a passage where one feature's change is undone."""
-        tokens = self.tokens[self.tokens["document"] == rows["document"].iloc[0]].set_index("position")
-        positions = rows["position"].to_numpy()
-        window = tokens[tokens["context"] == tokens.loc[positions[0], "context"]]
-        ids = torch.tensor([2, *window["token_id"]])
-        at = torch.tensor(positions - window.index[0] + 1)
+        ids, at = self._window(rows)
         with torch.no_grad():
             with self.model.disable_adapter():
                 base, _ = self.forward(ids, layer)

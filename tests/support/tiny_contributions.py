@@ -48,7 +48,7 @@ def fill(load: Callable[[str, pd.DataFrame], None]) -> None:
                 for share, layer in zip((0.2, 0.6), LAYERS, strict=True):
                     part = share * gain
                     layers.append(
-                        place | {"layer": layer, "gain": part, "low": part - 0.02, "high": part + 0.02}
+                        place | {"layer": layer, "whole": gain, "gain": part, "low": part - 0.02, "high": part + 0.02}
                         | {"features": 0.8 * part, "rest": 0.2 * part, "kl": 0.1, "features_kl": 0.08, "rest_kl": 0.02}
                         | {"completeness": 0.004, "completeness_kl": 0.004, "largest": 0.08, "smallest": -0.03}
                         | {"carrying_half": 2} | N
@@ -90,6 +90,7 @@ def fill(load: Callable[[str, pd.DataFrame], None]) -> None:
             ]
         ).assign(kl=0.4, weight=1.0),
     )
+    load("taken_apart", pd.DataFrame(positions, columns=["document", "position", "slot"]).assign(weight=1.0))
     changes = [
         {"variant": variant, "control": control, "domain": domain, "slot": "all", "token_id": token, "change": change}
         for variant in VARIANTS
