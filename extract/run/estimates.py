@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from extract.config import A_PASSAGE, RunConfig
+from extract.config import A_PASSAGE, READ, READ_PASSAGE, RunConfig
 from extract.models.memory import Needs, parameters
 from extract.pilot.controls import RERUN_EVERY
 from extract.pilot.twin_sizes import MOST_READINGS, SAMPLE_TOKENS
@@ -99,10 +99,11 @@ def _contributions_line(
     patched = 1 + POINTS_TAKEN * PASSES
     tokens = WINDOW_READ * config.context_length / A_PASSAGE
     a_prediction = tokens * blocks * (1 + above * patched) + head * (1 + len(dictionaries) * patched)
+    a_prediction += READ * (config.context_length / READ_PASSAGE * blocks + head)
     minutes = predictions * n_models * a_prediction / 60
     return (
-        f"gains     {predictions:,} predictions of {n_models} models, about {minutes:,.0f} minutes more on two CPU cores, for "
-        "what was learned and through which features"
+        f"gains     {READ * predictions:,} predictions of {n_models} models, {predictions:,} of them taken apart, about "
+        f"{minutes:,.0f} minutes more on two CPU cores, for what was learned and through which features"
     )
 
 

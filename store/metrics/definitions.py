@@ -173,7 +173,7 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     (
         "`layers.gain`",
         "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / W, "
-        "the part made at or below the layer; sinks and BOS are not moved",
+        "the part made at or below the layer; sinks and BOS are not moved. `whole`: `learned.gain` of the same predictions",
     ),
     (
         "`features.gain` of j",

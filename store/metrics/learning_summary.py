@@ -55,9 +55,14 @@ class Learned:
 
 @dataclass(frozen=True)
 class Through:
-    """What of it passes through one layer: all, its features alone, and how many of them make half of that."""
+    """What of it passes through one layer: all, its features alone, and how many of them make half of that.
+
+    Attributes:
+        whole: of the predictions that were taken apart, which are fewer than those of Learned.
+    """
 
     layer: int
+    whole: float
     gain: float
     features: float
     carrying_half: int | None
@@ -98,14 +103,15 @@ def cost_sentence(found: Learned) -> str:
 
 
 def through_sentence(found: Through) -> str:
-    """'+0.57 of it passes through layer 12: +0.3 through its features, 9 of which make half of that, +0.27 through what its
-    dictionary cannot express.'"""
+    """'Of +1 on the predictions that were taken apart +0.57 passes through layer 12: +0.3 through its features, 9 of which make
+    half of that, +0.27 through what its dictionary cannot express.'"""
     half = "" if found.carrying_half is None else f", {found.carrying_half:,} of which make half of that"
     if found.carrying_half == 1:
         half = ", one of which makes half of that"
     return (
-        f"{signed(found.gain)} of it passes through layer {found.layer}: {signed(found.features)} through its features{half}, "
-        f"{signed(found.gain - found.features)} through what its dictionary cannot express."
+        f"Of {signed(found.whole)} on the predictions that were taken apart {signed(found.gain)} passes through layer "
+        f"{found.layer}: {signed(found.features)} through its features{half}, {signed(found.gain - found.features)} through "
+        "what its dictionary cannot express."
     )
 
 

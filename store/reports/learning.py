@@ -31,7 +31,8 @@ def main_layer(layers: pd.DataFrame, domain: str) -> Through | None:
     of_layers = [carried(gain, features) for gain, features in zip(here["gain"], here["features"], strict=True)]
     row = here.iloc[int(np.argmax(of_layers))]
     half = None if pd.isna(row["carrying_half"]) else int(row["carrying_half"])
-    return Through(int(row["layer"]), float(row["gain"]), float(row["features"]), half)
+    whole, gain, features = (float(row[name]) for name in ("whole", "gain", "features"))
+    return Through(int(row["layer"]), whole, gain, features, half)
 
 
 def foremost_layer(store: Store, variant: str) -> tuple[str, Through] | None:

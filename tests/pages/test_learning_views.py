@@ -40,7 +40,8 @@ def test_they_are_sound(store: Path):
 def test_the_overview_tells_what_was_learned_and_cost(open_view):
     said = text(open_view("overview"))
     assert "On its own task it learned +0.5 nats a token (0.45 to 0.55); a random change of that size: -0.3." in said
-    assert "+0.3 of it passes through layer 12: +0.24 through its features, 2 of which make half of that, +0.06 through" in said
+    assert "Of +0.5 on the predictions that were taken apart +0.3 passes through layer 12: +0.24 through its features, " in said
+    assert "2 of which make half of that, +0.06 through what its dictionary cannot express." in said
     assert "other runs work through the same features (correlation +0.9; a random change of the weights: +0.1)." in said
     assert "it costs 0.2 nats a token (0.15 to 0.25), not told from a random change of that size: 0.25." in said
 

@@ -80,18 +80,21 @@ def test_of_neutral_text(found: Learned, said: str):
     ("found", "said"),
     [
         (
-            Through(12, 0.57, 0.3, 9),
-            "+0.57 of it passes through layer 12: +0.3 through its features, 9 of which make half of that, "
+            Through(12, 1.2, 0.57, 0.3, 9),
+            "Of +1.2 on the predictions that were taken apart +0.57 passes through layer 12: "
+            "+0.3 through its features, 9 of which make half of that, "
             "+0.27 through what its dictionary cannot express.",
         ),
         (
-            Through(9, 1, 1.5, 1),
-            "+1 of it passes through layer 9: +1.5 through its features, one of which makes half of that, "
+            Through(9, 2, 1, 1.5, 1),
+            "Of +2 on the predictions that were taken apart +1 passes through layer 9: "
+            "+1.5 through its features, one of which makes half of that, "
             "-0.5 through what its dictionary cannot express.",
         ),
         (
-            Through(9, 0, 0, None),
-            "0 of it passes through layer 9: 0 through its features, 0 through what its dictionary cannot express.",
+            Through(9, 0, 0, 0, None),
+            "Of 0 on the predictions that were taken apart 0 passes through layer 9: 0 through its features, "
+            "0 through what its dictionary cannot express.",
         ),
     ],
 )
