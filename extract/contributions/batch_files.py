@@ -9,7 +9,8 @@ import torch
 
 from extract import resumable
 from extract.config import READ_PASSAGE, RunConfig, groups
-from extract.contributions.measure import Contributions, read, take_apart
+from extract.contributions.forward import read
+from extract.contributions.measure import Contributions, take_apart
 from extract.contributions.sample import choose
 from extract.contributions.scope import Scope
 from extract.contributions.windows import PROBABILITIES, PROBABILITIES_READ, in_groups

@@ -1,4 +1,4 @@
-"""One batch of passages: what every model predicts there; or through which layers and features that became another."""
+"""One batch of passages taken apart: through which layers and features what every model predicts there became another."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from extract.models.twins import variant_of
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
-from store.names import BASE, SLOTS
+from store.names import BASE
 
 TOLERANCE = 0.02
 """Of what passes through a layer in one batch the integrated gradients may miss so much; else they take more points."""
@@ -77,8 +77,8 @@ class BaseAt:
         return delta, FeatureChanges.between(self.codes, codes, dictionary.d_sae)
 
 
-def read(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """The arrays of a batch's file of which the forward pass alone is read: likelihoods, words and mean changes.
+def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """The arrays of a batch's file of what passes through layers and features.
 
     Args:
         numbers: of the passages in the sample.
@@ -86,30 +86,6 @@ def read(shared: Contributions, numbers: list[int], progress: Callable[[int], No
 
     Raises:
         UserError: a prediction is not finite.
-    """
-    windows, sites = shared.windows(numbers), [dictionary.site for dictionary in shared.dictionaries]
-    base = Reading(shared.models, BASE, windows, sites, shared.words)
-    predicted = base.log_probabilities()
-    targets = Targets.of(windows, predicted)
-    arrays = sums.PREDICTIONS.arrays({"likelihood": targets.measure(predicted, slice(None))[0].double().cpu().numpy()}, BASE)
-    counts = {dictionary.layer: counting(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
-    for name in shared.names:
-        model = Reading(shared.models, name, windows, sites, shared.words)
-        predicted = model.log_probabilities()
-        arrays |= _likelihoods(targets.measure(predicted, slice(None)).double(), name)
-        arrays |= sums.WORDS.arrays(_word_changes(windows, targets, predicted), name)
-        for layer, of_layer in counts.items():
-            delta = model.at[layer].float() - base.at[layer].float()
-            arrays |= sums.MEANS.arrays(_means(windows, of_layer, delta), layer, name)
-        del predicted
-        progress(len(windows.following))
-    return arrays
-
-
-def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """The arrays of a batch's file of what passes through layers and features.
-
-    Args, Raises: as :func:`read`.
     """
     windows, models = shared.windows(numbers), shared.models
     sites = [dictionary.site for dictionary in shared.dictionaries]
@@ -122,7 +98,7 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
     for name in shared.names:
         model = Reading(models, name, windows, sites, shared.words)
         whole = targets.measure(model.log_probabilities(), slice(None)).double()
-        arrays |= _likelihoods(whole, name)
+        arrays |= likelihoods(whole, name)
         for dictionary in shared.dictionaries:
             layer = _Layer(shared, dictionary, windows, model, at[dictionary.layer], targets, whole, name)
             arrays |= layer.arrays()
@@ -130,7 +106,7 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
     return arrays
 
 
-def _likelihoods(whole: torch.Tensor, name: str) -> dict[str, np.ndarray]:
+def likelihoods(whole: torch.Tensor, name: str) -> dict[str, np.ndarray]:
     """Of a model, from its log-likelihoods and KL, float64 [2, n].
 
     Raises:
@@ -165,37 +141,6 @@ def base_at(shared: Contributions, dictionary: Dictionary, windows: Windows, bas
     activation = base.at[dictionary.layer].float()
     counts = counting(shared, dictionary, windows, base)
     return BaseAt(activation, counts, dictionary.encode(dictionary.prepare(activation)[counts])[0])
-
-
-def _word_changes(windows: Windows, targets: Targets, predicted: torch.Tensor) -> dict[str, np.ndarray]:
-    """How far the probability of each token of the vocabulary moved, by domain and slot: those that moved at all."""
-    domain = windows.domain[windows.passage[windows.predicting]]
-    group = domain * len(SLOTS) + windows.slots[windows.predicting]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("domain", "slot", "token_id", "change")}
-    for number in group.unique().tolist():
-        here = group == number
-        change = windows.weights[here] @ (predicted[here].exp() - targets.base[here]).double()
-        moved = (change.abs() >= sums.WORDS_LEAST).nonzero()[:, 0]
-        found["token_id"].append(moved.cpu().numpy())
-        found["change"].append(change[moved].cpu().numpy())
-        for name, value in zip(("domain", "slot"), divmod(number, len(SLOTS)), strict=True):
-            found[name].append(np.full(len(moved), value))
-    return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _means(windows: Windows, counts: torch.Tensor, delta: torch.Tensor) -> dict[str, np.ndarray]:
-    """Sums of the change itself, by domain and slot.
-
-    Args:
-        counts: bool [batch, position]; delta: float32 [batch, position, d_model].
-    """
-    asked = counts & (windows.slots >= 0)
-    group = windows.domain[windows.passage[asked]] * len(SLOTS) + windows.slots[asked]
-    keys, place, count = group.unique(return_inverse=True, return_counts=True)
-    total = torch.zeros(len(keys), delta.shape[2], dtype=torch.float64, device=group.device)
-    total.index_add_(0, place, delta[asked].double())
-    found = {"domain": keys // len(SLOTS), "slot": keys % len(SLOTS), "count": count, "delta": total}
-    return {name: values.cpu().numpy() for name, values in found.items()}
 
 
 class _Layer:
