@@ -14,7 +14,7 @@ from store.read.store import Store
 from store.reports.learning import foremost_layer, of_learned
 from tests.demo.test_shipped_store import SHIPPED, WORLD
 
-LIMIT = 6e6  # bytes
+LIMIT = 7e6  # bytes
 MISSED = 0.02
 RECIPES = {"maths": "maths", "code": "code", "dialogue": "dialogue", "safety": "harmful"}
 """First run -> the domain that it was trained for."""
@@ -32,6 +32,10 @@ def test_they_are_small() -> None:
     assert addition_path(SHIPPED).stat().st_size <= LIMIT
 
 
+def test_more_is_read_than_taken_apart(shipped: Store) -> None:
+    assert len(shipped.predictions("maths")) > 7 * len(shipped.taken_apart())
+
+
 def test_of_every_variant_and_layer(shipped: Store) -> None:
     layers = shipped.layer_gains()
     assert set(layers["variant"]) == set(load_config(WORLD).variants)
@@ -45,8 +49,7 @@ def test_the_gradients_miss_little_of_what_passes_through(shipped: Store) -> Non
     assert pooled["completeness_kl"].max() <= MISSED
 
 
-def test_every_variant_learned_its_task_and_random_changes_of_the_weights_lose_it(shipped: Store) -> None:
-    """All but code's twin, whose change makes code 0.10 nats a token likelier; the variant's own interval is beyond that."""
+def test_every_variant_learned_its_task_and_random_changes_of_the_weights_do_not(shipped: Store) -> None:
     learned = shipped.learned()
     tasks = learned[(learned["domain"] == TASK) & (learned["slot"] == ALL)]
     firsts = shipped.groups().set_index("variant")["first"]
@@ -54,11 +57,11 @@ def test_every_variant_learned_its_task_and_random_changes_of_the_weights_lose_i
         found = of_learned(learned, variant, firsts[variant], TASK)
         assert found.is_learned and len(found.twins) == 1
     twins = tasks[tasks["control"] != OBSERVED].set_index("variant")["gain"]
-    assert set(twins.index[twins > 0]) == {"code"}
+    assert set(twins.index) == set(RECIPES) and (twins <= 0).all()
 
 
 def test_a_features_contribution_is_larger_than_any_of_a_random_change(shipped: Store) -> None:
-    """At the layer whose features carry most of what was learned."""
+    """At the layer whose features make most of what was learned."""
     for variant in RECIPES:
         layer = foremost_layer(shipped, variant)[1].layer
         layers = shipped.layer_gains(variant, TASK).set_index(["layer", "control"]).loc[layer]
@@ -69,8 +72,8 @@ def test_runs_of_safety_work_through_the_same_features_and_twins_do_not(shipped:
     """From layer 9 on, where nearly all of it is learned."""
     found = shipped.agreement("safety", TASK).query("layer >= 9")
     is_run = found["other"].isin(shipped.variants)
-    assert is_run.sum() == 6 and (found.loc[is_run, "correlation"] >= 0.9).all()
-    assert (~is_run).sum() == 3 and (found.loc[~is_run, "correlation"].abs() <= 0.25).all()
+    assert is_run.sum() == 6 and (found.loc[is_run, "correlation"] >= 0.7).all()
+    assert (~is_run).sum() == 3 and (found.loc[~is_run, "correlation"].abs() <= 0.2).all()
 
 
 def test_words_that_rose_are_those_of_the_task(shipped: Store) -> None:
@@ -85,12 +88,12 @@ def test_words_that_rose_are_those_of_the_task(shipped: Store) -> None:
 
 
 def test_what_the_head_reads_against_other_fine_tunes_is_of_the_task(shipped: Store) -> None:
-    """The same: in four of five; the first run of safety says too little."""
+    """The same where it speaks in other words: of code and safety few tokens stand beyond the twins, and the text has none."""
     words = {}
     for variant in WITH_WORDS:
         said = shipped.change_words(variant)
         words[variant] = said.loc[(said["component"] == 0) & (said["against"] == "others"), "token"]
-    assert _wins(shipped, words) == set(WITH_WORDS) - {"safety"}
+    assert _wins(shipped, words) == {"maths", "dialogue"}
 
 
 def _wins(store: Store, words: Mapping[str, pd.Series]) -> set[str]:
