@@ -118,5 +118,6 @@ def test_both_kinds_changed_alike(found: Path):
 
 
 def test_together_they_are_what_was_learned(found: Path, features: pd.DataFrame):
-    learned = table(found, "learned").set_index(["control", "domain", "slot"]).loc[("observed", "all", "all"), "gain"]
-    assert features.loc[list(ACTING), "gain"].sum() == pytest.approx(learned, rel=0.02)
+    rows = table(found, "layers")
+    whole = rows.loc[(rows["control"] == "observed") & (rows["domain"] == "all"), "whole"].iloc[0]
+    assert features.loc[list(ACTING), "gain"].sum() == pytest.approx(whole, rel=0.02)
