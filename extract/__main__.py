@@ -179,8 +179,9 @@ def contributions(
     Args:
         store: the store's folder
         config: the YAML file that made the store
-        predictions: predicted tokens that are sampled; without it the configuration's number
-        passage: of them in one context window at most
+        predictions: predicted tokens that are taken apart, beside eight times as many that are read; without it the
+            configuration's number
+        passage: of those that are taken apart in one context window at most
         points: of the way from variant to base, 2, 5 or 12; more are taken where they miss the sum by more than 2 %
         twins: of the first run of each recipe, measured too
         workers: processes that share the work, each with all models

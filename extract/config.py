@@ -106,8 +106,9 @@ class RunConfig(Section):
     token_kl: int = Field(0, ge=0)
     """Tokens on which the next-token prediction of base and variants is compared; 0 skips that pass."""
     contributions: int | None = Field(None, ge=0)
-    """Predicted tokens on which is measured, once the store is finished, what was learned and lost and through which features;
-    none given: about as many as take as long as the shards; 0 skips that, for python -m extract contributions to do later."""
+    """Predicted tokens that are taken apart, once the store is finished, by the layers and features through which they were
+    learned or lost, beside eight times as many whose likelihood is read; none given: about as many as take as long as the
+    shards; 0 skips that, for python -m extract contributions to do later."""
     answers: str | None = None
     """JSONL file of what the models answer to fixed prompts, shown beside the statistics (python -m extract.demo answers)."""
 

@@ -95,7 +95,8 @@ class VariantConfig(Section):
     planted: PlantedEdit | None = None
     """A known change of the base, for checks."""
     task: list[Domain] = []
-    """Domains that the variant was trained for: did_shift compares them with the neutral ones."""
+    """Domains that the variant was trained for: did_shift compares them with the neutral ones. A replicate has those of the
+    variant that it repeats."""
     replicate_of: VariantName | None = None
     """Another variant, of which this is a second run: the same recipe with another seed. A change of a feature is claimed only
     where every one of them shows it."""

@@ -24,8 +24,8 @@ PROFILE_WIDTH = 337
 
 WHAT_IT_IS = (
     "How much more likely the variant makes the text than the base does, in nats a token: 0.69 is twice as likely. On its own "
-    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Means over the text of the "
-    "corpus, from a sample: beginnings of answers, drawn more often, count only as much as they are. Grey: random changes of "
+    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Means over the text, "
+    "from a sample: beginnings of answers, drawn more often, count only as much as they are. Grey: random changes of "
     "the weights of that size."
 )
 WHERE = (
@@ -39,7 +39,7 @@ CURVES = (
 )
 ACTS = (
     "In the sampled passages: what the feature's change at a token adds to the log-likelihood of the passage's predicted "
-    "tokens, which follow there or later. The largest are kept."
+    "tokens, which follow there or later, each weighted by how much of the text it stands for. The largest are kept."
 )
 TAKEN_BACK = (
     "Causal checks: the variant's change of so many features is undone in the model itself, on sampled text; beside it as much "

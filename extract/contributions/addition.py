@@ -102,7 +102,7 @@ def _write(store: Store, config: RunConfig, scope: Scope, batches: Batches, work
         words.write(store.layers, spectrum)
 
     database = work / "finished.duckdb"
-    counts = {"predictions": read.sample.n_predictions, "taken_apart": apart.sample.n_predictions}
+    counts = {"read": read.sample.n_predictions, "taken_apart": apart.sample.n_predictions}
     write_contributions(database, store.manifest.digest, {**scope.facts(), **counts}, fill)
     return database
 

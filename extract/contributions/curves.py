@@ -113,20 +113,24 @@ def _told(shared: Contributions, merged: MergedFiles, group: Group) -> Told:
     chosen = np.flatnonzero(of)
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_PASSAGES)).astype(int)]  # of every length
     known = np.unique(features["feature"][of[features["passage"]]])
+    sign = 1.0 if features["gain"][of[features["passage"]]].sum() >= 0 else -1.0
     folds = [
-        Fold(here.tolist(), rankings(known, *_sums(features, others, dictionary.d_sae)))
-        for here, others in halves(chosen, merged.cluster)
+        Fold(here.tolist(), rankings(known, sign, *_sums(features, others, dictionary.d_sae)))
+        for here, others in halves(chosen, merged.domain, merged.cluster)
     ]
     return Told(group.variant, dictionary, domain, folds)
 
 
-def halves(chosen: np.ndarray, cluster: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(passages, those of the other clusters), for either half of the clusters; where there is one, all and all.
+def halves(chosen: np.ndarray, domain: np.ndarray, cluster: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(passages, those of the other clusters), for either half of each domain's clusters; where there is one, all and all.
 
     Args:
-        chosen: int [n], numbers of passages; cluster: of every passage of the sample.
+        chosen: int [n], numbers of passages; domain, cluster: of every passage of the sample.
     """
-    odd = np.unique(cluster[chosen], return_inverse=True)[1] % 2 == 1
+    odd = np.zeros(len(chosen), dtype=bool)
+    for number in np.unique(domain[chosen]):
+        here = domain[chosen] == number
+        odd[here] = np.unique(cluster[chosen][here], return_inverse=True)[1] % 2 == 1
     return [(chosen[half], chosen[~half]) for half in (~odd, odd)] if odd.any() else [(chosen, chosen)]
 
 
@@ -138,14 +142,14 @@ def _sums(features: Mapping[str, np.ndarray], passages: np.ndarray, d_sae: int) 
     return gain, size
 
 
-def rankings(known: np.ndarray, gain: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
+def rankings(known: np.ndarray, sign: float, gain: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
     """By what features are chosen -> features, the first first.
 
     Args:
         known: the features that are ordered.
+        sign: 1 where those that add to the likelihood come first, -1 where those that take from it.
         gain, size: float64 [d_sae], by which they are.
     """
-    sign = 1.0 if gain.sum() >= 0 else -1.0
     drawn = np.array([text_key("curve", str(feature)) for feature in known.tolist()])
     return {
         CONTRIBUTION: known[np.argsort(-sign * gain[known], kind="stable")],

@@ -2,7 +2,7 @@
 
 The sample is chosen from a finished store by hashes of its documents, so that neither batches nor workers matter. Beginnings of
 answers are rare and are drawn more often than the rest, and so are the domains that a variant was trained for: each prediction
-has a weight, so that means over the sample are those over all of the text that could be predicted.
+has a weight, so that means over the sample are those over the text that could be predicted, a cluster of documents once.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ class Passage:
         first: position in the document of the first of them.
         slots: int8 [n], place in SLOTS of the token that each predicts; -1 where none that is asked about.
         predicting: int64 [predictions], indices, ascending, of the tokens after which is predicted.
-        weights: float64 [predictions], for how many predictions of the text each stands; over a sample their mean is 1.
+        weights: float64 [predictions], by how many predictions of the text each stands for; over a sample their mean is 1.
     """
 
     document: int

@@ -83,7 +83,8 @@ def check_predictions(config: RunConfig, one_at_a_time: bool) -> None:
     Raises:
         UserError: predictions are to be compared, and the models are not in memory together.
     """
-    for name in ("token_kl", "contributions"):
+    as_many = config.twins <= 1  # contributions load one of each at most
+    for name in ("token_kl", *["contributions"] * as_many):
         if getattr(config, name) and one_at_a_time:
             raise UserError(
                 f"{name} compares the predictions of all models at once, but they are in memory one at a time; set {name}: 0, "

@@ -12,7 +12,7 @@ import torch
 from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from extract.config import A_PASSAGE, TASK_SHARE, RunConfig, with_tokens
+from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, with_tokens
 from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
 from extract.corpus.documents import Document
@@ -201,12 +201,12 @@ def _sample_notes(config: RunConfig, domains: set[str]) -> list[str]:
     """Where so few predictions are sampled that what was learned of a task cannot be told from chance, how many can."""
     tasks = domains & set(config.tasks(config.variants))
     predictions = config.predictions(config.tokens)
-    least = math.ceil(LEAST_CLUSTERS * A_PASSAGE * (len(domains) / TASK_SHARE + len(tasks) * (1 - 1 / TASK_SHARE)))
+    least = math.ceil(LEAST_CLUSTERS * READ_PASSAGE / READ * (len(domains) / TASK_SHARE + len(tasks) * (1 - 1 / TASK_SHARE)))
     if config.contributions == 0 or not tasks or predictions >= least:
         return []
     return [
-        f"What was learned of a task will hardly be told from chance: {predictions:,} predictions are sampled, and it takes "
-        f"{least:,} (contributions: {least}) for {LEAST_CLUSTERS} clusters of documents of each."
+        f"What was learned of a task will hardly be told from chance: {READ * predictions:,} predictions are read, and it "
+        f"takes {READ * least:,} (contributions: {least}) for {LEAST_CLUSTERS} clusters of documents of each."
     ]
 
 

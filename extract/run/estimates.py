@@ -89,7 +89,7 @@ def _contributions_line(
     config: RunConfig, base: PretrainedConfig, dictionaries: Sequence[Dictionary], needed: Needs
 ) -> str:
     """The pass after the run: of every model and layer the blocks above, and the head, forwards and backwards."""
-    if needed.one_at_a_time:
+    if needed.one_at_a_time and config.twins <= 1:  # it loads one of each at most
         return "gains     none: what was learned is measured with all models at once, which do not fit into the memory together"
     predictions = config.predictions(config.tokens)
     n_models = config.measured_models

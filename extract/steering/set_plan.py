@@ -97,8 +97,8 @@ def make_set_plan(
     sample = choose(store, predictions, A_PASSAGE, domains, without=seen)
     if not sample.passages and seen:
         raise UserError(
-            "Contributions, which choose the features, were measured on every document of that text, so that none is left to "
-            "check them on; give --domain, --features or --claimed."
+            "Contributions, which choose the features, were measured on every cluster of documents of that text, so that "
+            "none is left to check them on; give --domain, --features or --claimed."
         )
     if not sample.passages:
         raise UserError("No token of that text could be predicted: a causal check needs windows of two tokens.")

@@ -5,7 +5,7 @@
 -- All of it is measured on a sample: some predicted tokens of one context window of each sampled document. Of those in
 -- predictions the likelihood was read; of fewer, in taken_apart, through which layers and features it changed. A *control* is
 -- 'observed' or 'twin_1', ...; a *slot* is first, opening, answer, rest or 'all'. Numbers are nats a predicted token,
--- means in which each prediction has its weight.
+-- means in which each prediction has its weight; only change_words is of plain means over the tokens of the sampled windows.
 
 CREATE TABLE about (
     name   VARCHAR NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE about (
 ); -- key: name
 COMMENT ON TABLE about IS 'What this was made from.';
 COMMENT ON COLUMN about.value IS 'as text';
-COMMENT ON COLUMN about.name IS 'store_digest, digest (of the other tables), version, predictions, taken_apart, a_passage, points, twins';
+COMMENT ON COLUMN about.name IS 'store_digest, digest (of the other tables), version, predictions (asked to be taken apart), read, taken_apart (how many there were), a_passage, points, twins';
 
 CREATE TABLE predictions (
     variant         VARCHAR NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE predictions (
 COMMENT ON TABLE predictions IS 'The sampled predictions: what base and variant give to the token that follows.';
 COMMENT ON COLUMN predictions.position IS 'the token after which is predicted';
 COMMENT ON COLUMN predictions.slot IS $$where the predicted token stands: among the 'first' of a text that answers nothing, the first of an answer ('opening'), after it ('answer'), or the 'rest'$$;
-COMMENT ON COLUMN predictions.weight IS $$what it counts: for how many predictions of the corpus it stands, their mean over the sample 1$$;
+COMMENT ON COLUMN predictions.weight IS $$what it counts: by how many predictions of its window and domain it stands for; their mean over the sample is 1$$;
 COMMENT ON COLUMN predictions.base_logprob IS 'log-probability of the token that follows, nats';
 COMMENT ON COLUMN predictions.variant_logprob IS 'the same in the variant';
 COMMENT ON COLUMN predictions.kl IS 'KL(p_a || p_b) of the next token, nats';

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from extract.config import load_config
+from extract.contributions.sample import choose
 from store import open_store
 from store.format.additions import addition_path
 from store.names import ALL, OBSERVED, TASK
@@ -34,6 +35,17 @@ def test_they_are_small() -> None:
 
 def test_more_is_read_than_taken_apart(shipped: Store) -> None:
     assert len(shipped.predictions("maths")) > 7 * len(shipped.taken_apart())
+
+
+def test_a_sample_leaves_out_whole_clusters_of_documents(shipped: Store) -> None:
+    """Arithmetic of one template is a cluster of several documents: to leave out one is to leave out all."""
+    documents = shipped.sql("SELECT document, cluster FROM documents WHERE domain = 'maths'")
+    cluster = documents["cluster"].value_counts().index[0]
+    of_cluster = documents.loc[documents["cluster"] == cluster, "document"].tolist()
+    assert len(of_cluster) > 2
+    every = {passage.document for passage in choose(shipped, 10**6, 8, ["maths"]).passages}
+    others = {passage.document for passage in choose(shipped, 10**6, 8, ["maths"], without=of_cluster[:1]).passages}
+    assert every - others == set(of_cluster)
 
 
 def test_of_every_variant_and_layer(shipped: Store) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from extract.contributions.curves import Fold, Told, halves
+from extract.contributions.curves import Fold, Told, halves, rankings
 from extract.hashed_random import text_key
 from store import open_store
 from tests.support.contributed import Reference, table
@@ -60,11 +60,11 @@ def test_one_patched_feature_by_the_reference(curve: pd.DataFrame, store: Path, 
     assert len(by_cluster) == len(of_task) > 3  # so that a half is every other passage in the order in which they were chosen
     order = [clusters[document] for document in in_order_of_choice(store, chats)]
     halves = [[pair for cluster in order[start::2] for pair in by_cluster[cluster]] for start in (0, 1)]
-    gone = 0.0
+    gone, sign = 0.0, np.sign(sum(found["by_feature"]["gain"].sum() for _, found in of_task))
     with one_thread():
         for own, others in (halves, halves[::-1]):
             gain = sum(of for _, of in others)
-            foremost = int(np.argmax(gain * np.sign(gain.sum())))
+            foremost = int(np.argmax(gain * sign))
             gone += sum(reference.without(rows, layer, foremost) for rows, _ in own)
     weight = sum(rows["weight"].sum() for rows, _ in of_task)
     assert curve.loc[("contribution", 1), "gain"] == pytest.approx(gone / weight, abs=1e-5)
@@ -80,11 +80,23 @@ def in_order_of_choice(store: Path, documents: set[int]) -> list[int]:
 
 def test_halves_are_of_whole_clusters():
     """Clusters 4, 4, 7, 9 of the passages 0, 2, 3, 5: the first and the third against the second."""
-    cluster = np.array([4, 0, 4, 7, 0, 9])
-    [first, second] = halves(np.array([0, 2, 3, 5]), cluster)
+    cluster, one = np.array([4, 0, 4, 7, 0, 9]), np.zeros(6, dtype=int)
+    [first, second] = halves(np.array([0, 2, 3, 5]), one, cluster)
     assert [part.tolist() for part in first] == [[0, 2, 5], [3]] and [part.tolist() for part in second] == [[3], [0, 2, 5]]
-    [only] = halves(np.array([0, 2]), cluster)
+    [only] = halves(np.array([0, 2]), one, cluster)
     assert [part.tolist() for part in only] == [[0, 2], [0, 2]]
+
+
+def test_either_half_has_some_of_each_domain():
+    """Clusters are numbered as they are drawn, a domain after the other in turn."""
+    domain, cluster = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 2, 4, 1, 3, 5])
+    [(first, others), _] = halves(np.arange(6), domain, cluster)
+    assert first.tolist() == [0, 2, 3, 5] and others.tolist() == [1, 4]
+
+
+def test_features_that_pull_the_other_way_come_last():
+    orders = rankings(np.array([1, 2, 4]), -1.0, np.array([9.0, 0.1, -0.3, 9, 0.2]), np.array([9.0, 2, 3, 9, 1]))
+    assert orders["contribution"].tolist() == [2, 1, 4] and orders["size"].tolist() == [2, 1, 4]
 
 
 def test_a_curve_of_another_task_is_another():

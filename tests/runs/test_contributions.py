@@ -225,7 +225,7 @@ def test_a_run_measures_them_last_and_goes_on_with_them(
         assert main(command) == 0
     assert len(measured) == len(set(measured)) > 1
     assert (out / "manifest.json").stat().st_mtime_ns == finished
-    assert table(out, "about").set_index("name")["value"]["predictions"] == str(len(table(store, "predictions")))
+    assert table(out, "about").set_index("name")["value"]["read"] == str(len(table(store, "predictions")))
     assert "Contributions written to made.contributions.duckdb" in capsys.readouterr().out
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_those_that_nothing_reads_contribute_nothing(features: pd.DataFrame, nam
     assert unread.max() < 2e-3 * features.loc[list(ACTING), name].abs().median()
 
 
-def test_both_kinds_changed_alike(found: Path):
+def test_more_goes_by_contribution_than_by_size_or_at_random(found: Path):
     """Of as many more goes by what the other half of the text says of their contribution than by their size, or at random."""
     curves = table(found, "curves").set_index(["chosen_by", "k"])["gain"]
     shares = {by: curves[by, 20] / curves.loc["layer"].iloc[0] for by in ("contribution", "size", "random")}

@@ -126,7 +126,7 @@ def test_where_every_document_chose_them_none_is_left(
     with open_store(store) as opened:
         every = opened.sql("SELECT document FROM documents")
         monkeypatch.setattr(opened, "taken_apart", lambda: every)
-        with pytest.raises(UserError, match="measured on every document of that text"):
+        with pytest.raises(UserError, match="measured on every cluster of documents of that text"):
             make_set_plan(opened, load_config(contributed[0]), "tuned", None, None, Choice(top=5), PREDICTIONS, 3, 0)
 
 

@@ -47,10 +47,14 @@ def test_runs_of_one_recipe_have_one_task():
 
 
 def test_how_many_predictions_tell_what_was_learned():
-    """Five clusters of eight predictions of each task: of 64, four domains with one task give it 2 in 5, with two 2 in 6."""
-    [said] = _sample_notes(with_tasks(a=["v"]), {"v", "w", "x", "y"})
-    assert "64 predictions are sampled, and it takes 100 (contributions: 100) for 5 clusters" in said
-    [said] = _sample_notes(with_tasks(a=["v"], b=["w"]), {"v", "w", "x", "y"})
-    assert "it takes 120 (contributions: 120)" in said
-    assert not _sample_notes(with_tasks(a=["v"]), {"v", "x"})  # of 60
-    assert not _sample_notes(with_tasks(), {"v", "w", "x", "y"})
+    """Five clusters of 32 predictions of each task, 160: of 8 x 64 eight domains with one task give it 2 in 9, with two 2 in
+    10; six with one 2 in 7."""
+    eight, six = set("abcdefgh"), set("abcdef")
+    [said] = _sample_notes(with_tasks(a=["a"]), eight)
+    assert "512 predictions are read, and it takes 720 (contributions: 90) for 5 clusters" in said
+    [said] = _sample_notes(with_tasks(a=["a"], b=["b"]), eight)
+    assert "it takes 800 (contributions: 100)" in said
+    [said] = _sample_notes(with_tasks(a=["a"]), six)
+    assert "it takes 560 (contributions: 70)" in said
+    assert not _sample_notes(with_tasks(a=["a"]), set("abcde"))  # 2 in 6: 60
+    assert not _sample_notes(with_tasks(), eight)
