@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from extract.contributions import sums
-from extract.contributions.measure import Contributions, counting, likelihoods
+from extract.contributions.measure import Contributions, counting, likelihoods, read_base
 from extract.contributions.path import Reading, Targets
 from extract.contributions.windows import Windows
-from store.names import BASE, SLOTS
+from store.names import SLOTS
 
 
 def read(shared: Contributions, numbers: list[int], progress: Callable[[int], None]) -> dict[str, np.ndarray]:
@@ -23,11 +23,11 @@ def read(shared: Contributions, numbers: list[int], progress: Callable[[int], No
         UserError: a prediction is not finite.
     """
     windows, sites = shared.windows(numbers), [dictionary.site for dictionary in shared.dictionaries]
-    base = Reading(shared.models, BASE, windows, sites, shared.words)
-    predicted = base.log_probabilities()
-    targets = Targets.of(windows, predicted)
-    arrays = sums.PREDICTIONS.arrays({"likelihood": targets.measure(predicted, slice(None))[0].double().cpu().numpy()}, BASE)
-    counts = {dictionary.layer: counting(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
+    base, targets, arrays = read_base(shared, windows, sites)
+    counts = {
+        dictionary.layer: counting(shared, dictionary, windows, dictionary.prepare(base.at[dictionary.layer].float()))
+        for dictionary in shared.dictionaries
+    }
     for name in shared.names:
         model = Reading(shared.models, name, windows, sites, shared.words)
         predicted = model.log_probabilities()

@@ -13,6 +13,7 @@ from extract.contributions.sample import Sample
 from extract.contributions.split import FeatureChanges
 from extract.contributions.windows import Windows
 from extract.models.model_set import ModelSet
+from extract.models.sites import Site
 from extract.models.twins import variant_of
 from extract.saes.codes import SparseCodes
 from extract.saes.dictionary import Dictionary
@@ -89,11 +90,7 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
     """
     windows, models = shared.windows(numbers), shared.models
     sites = [dictionary.site for dictionary in shared.dictionaries]
-    base = Reading(models, BASE, windows, sites, shared.words)
-    predicted = base.log_probabilities()
-    targets = Targets.of(windows, predicted)
-    likelihood = targets.measure(predicted, slice(None))[0].double()
-    arrays = sums.PREDICTIONS.arrays({"likelihood": likelihood.cpu().numpy()}, BASE)
+    base, targets, arrays = read_base(shared, windows, sites)
     at = {dictionary.layer: base_at(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
     for name in shared.names:
         model = Reading(models, name, windows, sites, shared.words)
@@ -104,6 +101,17 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
             arrays |= layer.arrays()
         progress(len(windows.following))
     return arrays
+
+
+def read_base(
+    shared: Contributions, windows: Windows, sites: list[Site]
+) -> tuple[Reading, Targets, dict[str, np.ndarray]]:
+    """(the base on a batch, what is asked of the predictions, the base's arrays)."""
+    base = Reading(shared.models, BASE, windows, sites, shared.words)
+    predicted = base.log_probabilities()
+    targets = Targets.of(windows, predicted)
+    likelihood = targets.measure(predicted, slice(None))[0].double()
+    return base, targets, sums.PREDICTIONS.arrays({"likelihood": likelihood.cpu().numpy()}, BASE)
 
 
 def likelihoods(whole: torch.Tensor, name: str) -> dict[str, np.ndarray]:
@@ -130,17 +138,21 @@ def check_finite(values: torch.Tensor, name: str) -> None:
         )
 
 
-def counting(shared: Contributions, dictionary: Dictionary, windows: Windows, base: Reading) -> torch.Tensor:
-    """bool [batch, position]: document tokens that are no attention sinks at a dictionary's site."""
-    norms = dictionary.prepare(base.at[dictionary.layer].float()).norm(dim=2)
-    return windows.kept & (norms <= shared.sinks[dictionary.layer])
+def counting(shared: Contributions, dictionary: Dictionary, windows: Windows, prepared: torch.Tensor) -> torch.Tensor:
+    """bool [batch, position]: document tokens that are no attention sinks at a dictionary's site.
+
+    Args:
+        prepared: the base's activation there, as the dictionary reads it.
+    """
+    return windows.kept & (prepared.norm(dim=2) <= shared.sinks[dictionary.layer])
 
 
 def base_at(shared: Contributions, dictionary: Dictionary, windows: Windows, base: Reading) -> BaseAt:
     """What the base has at a dictionary's site."""
     activation = base.at[dictionary.layer].float()
-    counts = counting(shared, dictionary, windows, base)
-    return BaseAt(activation, counts, dictionary.encode(dictionary.prepare(activation)[counts])[0])
+    prepared = dictionary.prepare(activation)
+    counts = counting(shared, dictionary, windows, prepared)
+    return BaseAt(activation, counts, dictionary.encode(prepared[counts])[0])
 
 
 class _Layer:

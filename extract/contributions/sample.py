@@ -123,7 +123,8 @@ def choose(
             chosen.append(passage)
             filled[domain] += len(passage.predicting)
     chosen.sort(key=lambda passage: (passage.domain, len(passage.token_ids)))
-    return Sample(domains, _weighted(chosen, [_asked(store).get(name, 0) for name in domains]))
+    asked = _asked(store)
+    return Sample(domains, _weighted(chosen, [asked.get(name, 0) for name in domains]))
 
 
 def _asked(store: Store) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from extract.contributions.measure import Contributions, base_at
+from extract.contributions.measure import Contributions, counting
 from extract.contributions.merged import MergedFiles
 from extract.contributions.path import Reading
 from extract.contributions.tables import Group, Load
@@ -180,8 +180,9 @@ def random_directions(shared: Contributions) -> dict[int, np.ndarray]:
         windows = shared.windows([number])
         base = Reading(shared.models, BASE, windows, [dictionary.site for dictionary in shared.dictionaries], shared.words)
         for dictionary in shared.dictionaries:
-            of_base = base_at(shared, dictionary, windows, base)
-            rows.setdefault(dictionary.layer, []).append(of_base.activation[of_base.counts].double().cpu())
+            activation = base.at[dictionary.layer].float()
+            counts = counting(shared, dictionary, windows, dictionary.prepare(activation))
+            rows.setdefault(dictionary.layer, []).append(activation[counts].double().cpu())
     found = {}
     for layer, parts in rows.items():
         residuals = torch.cat(parts)
