@@ -92,6 +92,7 @@ def a_review_of_ten_features(hand: Hand) -> None:
     hand.page.wait_for_url(re.compile("reviewer=Ada"))
     hand.wait()
     for done in range(1, 11):
+        hand.page.get_by_role("button", name=re.compile("Benign")).and_(hand.page.locator(":enabled")).wait_for()
         hand.key("2")
         hand.page.get_by_text(re.compile(rf"^{done} of \d+ reviewed")).wait_for()
         hand.wait()

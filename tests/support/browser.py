@@ -87,7 +87,7 @@ def page(window):
 def settle(page, heading):
     """Wait until the page has its heading and has finished running."""
     page.get_by_role("heading", name=heading, exact=True, level=2).wait_for()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    page.wait_for_function("() => document.querySelector('[data-test-script-state=notRunning]')")
     page.wait_for_function("() => !document.querySelector('[data-stale=true]')")
 
 
