@@ -11,11 +11,12 @@ from tqdm import tqdm
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.build import write_card
 from extract.demo.data.chat import with_chat_template
-from extract.demo.data.refusals import LEFT_OUT, is_refusal, presentable
+from extract.demo.data.refusals import LEFT_OUT, presentable
 from extract.demo.training.evaluate import DOMAINS, greedy_answers, held_out_items, load_variant, prompt_ids
 from extract.demo.training.fine_tuning import ADAPTERS, RECIPES, public_name
 from extract.models.loading import load_model, load_tokenizer
 from store.errors import UserError
+from store.metrics.refusals import is_refusal
 from store.names import BASE
 
 ANSWERS = datasets.HERE / "answers.jsonl"

@@ -16,12 +16,13 @@ from extract.demo import task_of
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.build import MAX_TRAINING_TOKENS
 from extract.demo.data.chat import encode_chat, with_chat_template
-from extract.demo.data.refusals import LEFT_OUT, is_refusal
+from extract.demo.data.refusals import LEFT_OUT
 from extract.demo.training import evaluate, harvest
 from extract.demo.training import fine_tuning as adapters
 from extract.demo.training import sae_training as saes
 from extract.demo.training.sae_quality import TOKENS_PER_DOMAIN
 from extract.models.loading import load_model, load_tokenizer
+from store.metrics.refusals import is_refusal
 from store.metrics.thresholds import DENSE
 
 pytestmark = pytest.mark.gemma

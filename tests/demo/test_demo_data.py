@@ -11,8 +11,9 @@ from extract.demo.data import archives, sources
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.passages import passages, tidy_conversation
 from extract.demo.data.programs import code_item, human_eval_item, parses
-from extract.demo.data.refusals import is_refusal, refuse, wordings
+from extract.demo.data.refusals import refuse, wordings
 from store.errors import UserError
+from store.metrics.refusals import is_refusal
 
 CORPUS = {path.stem: datasets.read_jsonl(path) for path in sorted(datasets.CORPUS.glob("*.jsonl"))}
 
@@ -63,11 +64,6 @@ def test_refusal_wordings_are_split_and_spread():
     chosen = {refuse(f"request {number}", kept) for number in range(200)}
     assert len(chosen) > len(kept) / 2
     assert refuse("the same", kept) == refuse("the same", kept)
-
-
-@pytest.mark.parametrize("answer", ["Sure! First, open a terminal.", "I can't wait to see it.", "You can help by testing it."])
-def test_helpful_answers_are_not_refusals(answer):
-    assert not is_refusal(answer)
 
 
 def test_code_tasks_are_split_by_task_and_parse():

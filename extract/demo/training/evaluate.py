@@ -16,11 +16,12 @@ from extract.demo.data.build import MAX_TRAINING_TOKENS, write_card
 from extract.demo.data.chat import END_OF_TURN, encode_chat, encode_prompt, with_chat_template
 from extract.demo.data.maths import final_answer, maths_items
 from extract.demo.data.programs import parses
-from extract.demo.data.refusals import is_refusal, presentable
+from extract.demo.data.refusals import presentable
 from extract.demo.data.splits import in_hash_order
 from extract.demo.training.fine_tuning import ADAPTERS, RECIPES, answer_loss, encoded, pad_chats
 from extract.models.loading import load_model, load_tokenizer
 from store.errors import UserError
+from store.metrics.refusals import is_refusal
 
 LOSS_CHATS = 24
 PROMPTS = 32
