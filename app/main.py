@@ -27,6 +27,7 @@ STYLE = """<style>
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
 [data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
+[data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.35rem; }
 [data-testid="stPageLink"] p { overflow: hidden; text-overflow: ellipsis; }
 [data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
@@ -106,9 +107,12 @@ def _shape() -> None:
 
 
 def _page_links(targets: list[st.Page], page: st.Page, store: str | None) -> None:
-    """A link to every page; to others only what all pages share goes with it."""
-    shared = link.shared(store)
-    for target in targets:
+    """A link to every page, under what it is for; to others only what all pages share goes with it."""
+    shared, group = link.shared(store), None
+    for target, described in zip(targets, pages.every().values(), strict=True):
+        if described.group != group:
+            group = described.group
+            st.caption(group)
         here = target.url_path == page.url_path
         st.page_link(target, query_params=link.query() if here else shared, width="stretch")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from app import ROOT
 
 VIEWS = ROOT / "app" / "views"
-FIELDS = {"TITLE": "title", "ICON": "icon", "ORDER": "order"}
+FIELDS = {"TITLE": "title", "ICON": "icon", "GROUP": "group", "ORDER": "order"}
 """A constant at the top of a page's file -> the field of Page that it gives."""
 
 
@@ -22,12 +22,14 @@ class Page:
         path: in the address, and the name of its file in app/views.
         title: its heading, and its name in the sidebar.
         icon: beside that name.
+        group: what it is for, over its pages in the sidebar.
         order: its place in the sidebar; the lowest is where one begins.
     """
 
     path: str
     title: str
     icon: str
+    group: str
     order: int
 
     @property

@@ -95,12 +95,17 @@ def acting(row: dict, top: float, blurred: bool = False) -> Markup:
         top: the contribution of the strongest colour, shared by the passages that stand together.
         blurred: whether it is shown so.
     """
+    return HTML.acting(row, acting_columns(row, top), blurred)
+
+
+def acting_columns(row: dict, top: float) -> list[tuple[str, bool, Markup, str]]:
+    """Of each token of :func:`acting` its title, whether it is the peak, its text and its colour."""
     columns = []
     for i, (token, alone, gain) in enumerate(zip(row["tokens"], row["alone"], row["gains"], strict=True)):
         title = f"{called(token, alone)}\n{words.number(gain, signed=True)} nats" if gain else called(token, alone)
         hue = palette.INCREASE_COLOUR if gain > 0 else palette.DECREASE_COLOUR
         columns.append((title, i == row["peak"], in_place(token, token != alone), colour(abs(gain), top, hue)))
-    return HTML.acting(row, columns, blurred)
+    return columns
 
 
 def acting_legend(top: float) -> Markup:

@@ -18,7 +18,8 @@ from store.read.verification import verify
 
 TITLE = "About this store"
 ICON = ":material/info:"
-ORDER = 130
+GROUP = "Data"
+ORDER = 120
 
 NOTICE = data.ROOT / "NOTICE"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")

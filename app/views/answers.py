@@ -10,7 +10,8 @@ from store.read.store import Store
 
 TITLE = "Answers"
 ICON = ":material/forum:"
-ORDER = 110
+GROUP = "Story"
+ORDER = 30
 
 PAGE_SIZE = 10
 SHOWN = {ALL: "All", "yes": "Where a variant differs"}

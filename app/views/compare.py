@@ -15,6 +15,7 @@ from store.read.store import Store
 
 TITLE = "Across variants"
 ICON = ":material/compare_arrows:"
+GROUP = "Explore"
 ORDER = 70
 
 PAGE_SIZE = 10

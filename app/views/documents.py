@@ -15,7 +15,8 @@ from store.token_text import cut
 
 TITLE = "Documents"
 ICON = ":material/article:"
-ORDER = 100
+GROUP = "Explore"
+ORDER = 80
 
 LISTED = 300  # documents in the list at most; search, domain and order choose which
 

@@ -26,6 +26,7 @@ from store.read.store import Store
 
 TITLE = "Feature"
 ICON = ":material/search_insights:"
+GROUP = "Explore"
 ORDER = 60
 
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak

@@ -11,7 +11,8 @@ from store.names import ALL, KINDS, VERDICTS
 
 TITLE = "Features"
 ICON = ":material/swap_vert:"
-ORDER = 30
+GROUP = "Explore"
+ORDER = 50
 
 CONTRIBUTED = ["contribution"]
 SHOWN = ["name", "label", "kind", "change", "interval", "freq_base", "freq_variant", "n_clusters", "gate"]

@@ -13,7 +13,8 @@ from store.read.store import Store
 
 TITLE = "Layers"
 ICON = ":material/stacked_line_chart:"
-ORDER = 20
+GROUP = "Explore"
+ORDER = 40
 
 BY = {"variant": "Variants", "domain": "Domains", "segment": "Segments"}
 WIDTH = 262  # pixels; four stand side by side at 1440, two at 1024

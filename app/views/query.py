@@ -14,7 +14,8 @@ from store.sandbox import run as sandbox
 
 TITLE = "Query"
 ICON = ":material/database:"
-ORDER = 120
+GROUP = "Data"
+ORDER = 110
 
 CHOICES = ("show", "x", "y", "colour", "mark")
 SHOWN = ("Table", "Chart")

@@ -18,7 +18,8 @@ from store.sidecar.reviews import standing
 
 TITLE = "Review"
 ICON = ":material/rate_review:"
-ORDER = 50
+GROUP = "Review"
+ORDER = 100
 
 LISTS = {"suppressed": "Suppressed", "shifted": "All that changed"}
 

@@ -12,7 +12,8 @@ from store.read.store import Store
 
 TITLE = "Suppressed features"
 ICON = ":material/trending_down:"
-ORDER = 40
+GROUP = "Review"
+ORDER = 90
 
 SHOWN = ["name", "kind", "change", "interval", "gate"]
 WITH_TWINS = ["name", "verdict", "change", "interval", "runs"]

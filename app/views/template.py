@@ -13,7 +13,8 @@ from store.read.store import Store
 
 TITLE = "Template"
 ICON = ":material/chat:"
-ORDER = 80
+GROUP = "Explore"
+ORDER = 75
 
 SEGMENTS = ("template", "prompt", "response", "text")
 TEMPLATE = "template"

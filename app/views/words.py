@@ -12,7 +12,8 @@ from store.read.store import Store
 
 TITLE = "Words"
 ICON = ":material/match_word:"
-ORDER = 90
+GROUP = "Story"
+ORDER = 20
 
 NEAREST = 3
 MOST_WORDS = 12

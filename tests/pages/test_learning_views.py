@@ -37,8 +37,17 @@ def test_they_are_sound(store: Path):
     assert verify(store) == []
 
 
-def test_the_overview_tells_what_was_learned_and_cost(open_view):
+def test_the_overview_shows_what_was_learned_and_cost(open_view):
     said = text(open_view("overview"))
+    assert "<span>its task</span> <b>+0.500</b>" in said and "<span>other text</span> <b>-0.200</b>" in said
+    assert 'alt="its task: +0.500 nats a token, random changes of that size -0.300"' in said
+    assert "Both runs work through the same features (correlation 0.90; random changes 0.10)" in said
+
+
+def test_the_overview_tells_it_in_whole_sentences(open_view):
+    app = open_view("overview")
+    app.session_state["in_words"] = True
+    said = text(app.run())
     assert "On its own task it learned +0.5 nats a token (0.45 to 0.55); a random change of that size: -0.3." in said
     assert "Of +0.5 on the predictions that were taken apart +0.3 passes through layer 12: +0.24 through its features, " in said
     assert "2 of which make half of that, +0.06 through what its dictionary cannot express." in said
@@ -46,13 +55,12 @@ def test_the_overview_tells_what_was_learned_and_cost(open_view):
     assert "it costs 0.2 nats a token (0.15 to 0.25), not told from a random change of that size: 0.25." in said
 
 
-def test_the_features_that_contribute_most_are_a_click_away(open_view):
+def test_the_features_that_contribute_most_are_a_click_away_with_the_place_where_they_act(open_view):
     app = open_view("overview")
-    links = {link.label: link.page for link in app.get("page_link")}
-    carrying = [label for label in links if "nats" in label]
-    assert carrying[0].startswith("L12:0 · +0.080 nats (+0.070 to +0.090) · sums")
-    assert "Single features of a random change of that size, there: -0.030 to +0.080." in text(app)
-    assert not [label for label in carrying if "L5" in label]
+    links = [link.label for link in app.get("page_link") if " · +" in link.label]
+    assert links[0] == "sums · L12:0 · +0.080" and not [label for label in links if "L5" in label]
+    passages = [str(element.value) for element in app.html if 'class="fs-line-of' in str(element.value)]
+    assert len(passages) == 2 and "+0.500 nats" in passages[0]  # of safety in its own
 
 
 def test_layers_tell_where(open_view):
@@ -141,7 +149,7 @@ def test_words_without_twins_do_not_speak_of_them(open_view, monkeypatch: pytest
 def test_without_contributions_the_pages_say_how_to_add_them(monkeypatch: pytest.MonkeyPatch, tiny_store: Path):
     monkeypatch.setenv(data.VARIABLE, str(tiny_store))
     assert "python -m extract contributions adds it" in text(open_page("words"))
-    assert "learned" not in text(open_page("overview"))
+    assert "not measured" in text(open_page("overview"))
 
 
 def test_lists_cannot_be_sorted_by_what_a_store_has_not(tiny_store: Path, store: Path):

@@ -21,7 +21,6 @@ from app.words import meanings
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
-from store.metrics.change_summary import HEADLINES
 from store.read.feature_filter import Filter
 from store.read.store import Store
 from tests.support import ROOT, compare_store, pages
@@ -72,8 +71,7 @@ def test_every_page_opens_for_every_variant_and_domain(open_view, view, variant,
 
 def test_overview_says_what_was_compared(open_view):
     said = text(open_view())
-    assert "**maths** (2 runs) and **safety** compared with the base" in said
-    assert "14 tokens of 3 documents in 2 domains, read at layers 5 and 12 through dictionaries of 6 features" in said
+    assert "the same 14 tokens of 3 documents in 2 domains; layers 5 and 12; dictionaries of 6 features." in said
     assert "this store has no twins" not in said
 
 
@@ -89,35 +87,39 @@ def test_a_store_without_twins_says_that_it_has_no_verdicts(open_view, bare_stor
     assert "no verdicts: no twins" not in badges(open_view(view, layer="12"))
 
 
+def rows_of_the_overview(app):
+    """What each recipe's row says, in the store's order."""
+    return [str(element.value) for element in app.html if 'class="fs-told"' in str(element.value)]
+
+
 def test_overview_without_twins_claims_nothing(open_view, bare_store):
     app = open_view(stores=[bare_store])
-    said = text(app)
-    assert "**No verdicts: this store has no twins.**" in said
-    assert badges(app).count("no twins") == 2
-    assert said.count("a random change of the same size may give as little") == 2
-    assert said.count("Without twins nothing is said of features") == 2
-    assert "a claim takes" not in said
+    assert "**No verdicts: this store has no twins.**" in text(app)
+    rows = rows_of_the_overview(app)
+    assert len(rows) == 2 and all(
+        "nothing tells its features&#39; changes from those of a random change" in row for row in rows
+    )
+    assert text(app).count("<small>no twins</small>") == 2
 
 
-def test_overview_says_what_each_recipe_amounts_to_over_all_layers(open_view):
-    """maths: L5:1, L12:1 and L12:4 suppressed, L12:0 amplified; 4 and 3 of its 5 and 5 features could be seen."""
-    said = text(open_view()).replace("\\", "")
-    assert "- **maths** (2 runs of one recipe: maths and maths-seed2): The residual stream moves by 10 %" in said
+def test_overview_tells_each_recipe_in_a_row(open_view):
+    """maths: L5:1, L12:1 and L12:4 suppressed, L12:0 amplified; of its 10 features 3 could not be seen; safety: one run."""
+    maths, safety = rows_of_the_overview(open_view())
+    assert "<b>maths</b> <small>2 runs</small>" in maths and "<b>safety</b> <small>1 run</small>" in safety
+    assert "3 features fell and 1 rose in both runs, beyond random changes of the weights." in maths
+    assert "3 of 10 features could not be judged" in maths
+    assert "1 feature changed beyond random changes of the weights, but there is no second run to confirm it." in safety
+    assert "the dictionary does not fit at layer" in safety and "does not fit" not in maths
+
+
+def test_overview_has_the_same_in_whole_sentences(open_view):
+    app = open_view()
+    assert "The residual stream moves by" not in text(app)
+    app.session_state["in_words"] = True
+    said = text(app.run()).replace("\\", "")
+    assert "**maths** (2 runs of one recipe: maths and maths-seed2). The residual stream moves by 10 %" in said
     assert "3 features suppressed and 1 amplified in both runs, of 7 that could have been seen over all layers" in said
-    assert "of 3 a change could not have been seen" in said
-    assert "- **safety** (one run): " in said
-    assert "maths-seed2** (" not in said
-
-
-def test_overview_tells_a_claim_from_what_random_changes_give_at_the_same_cosine_and_overlap(open_view):
-    app = open_view(layer="12")
-    assert [name for name in badges(app) if name in HEADLINES] == ["in every run", "nothing claimed"]
-    said = text(app).replace("\\", "")
-    assert "**Overlap is explained by the size of the change:** overlap 0.45 [0.43 to 0.47]; a random shift" in said
-    assert "**Features changed by the training, in every run:** 2 features suppressed and 1 amplified in both runs" in said
-    assert "**No change of a feature is told from random changes of the weights of that size:** No feature is claimed" in said
-    assert "2 runs of one recipe: maths and maths-seed2." in said
-    assert "One run: a claim takes a second one." in said
+    assert "**safety** (one run). " in said and "**maths-seed2**" not in said
 
 
 def test_the_map_of_the_overview_counts_what_is_claimed(open_view, bare_store):
@@ -128,13 +130,10 @@ def test_the_map_of_the_overview_counts_what_is_claimed(open_view, bare_store):
     assert not {"Features suppressed or amplified", "Overlap below that of size alone"} & set(without)
 
 
-def test_overview_has_both_headline_numbers_of_each_variant(open_view):
-    app = open_view(layer="12")
-    assert [(m.label, m.value) for m in app.metric] == [("Cosine", "0.958"), ("Overlap", "0.450")] * 2
-    said = text(app)
-    assert said.count("L0 2.00 → 2.50 features a token") == 2
-    assert "does not fit" in said
-    assert "strained" in said
+def test_overview_has_both_headline_numbers_of_each_recipe(open_view):
+    said = text(open_view())
+    assert said.count("cosine <b>0.96</b>") == said.count("overlap <b>0.45</b>") == 2
+    assert said.count("by layer: cosine") == 2
 
 
 def test_layers_offer_what_there_is_to_stand_beside(open_view, bare_store):
@@ -500,7 +499,7 @@ def test_a_variant_without_twins_has_no_verdicts_though_others_have(open_view, m
     app = open_view(view, stores=[mixed_store], variant="safety")
     assert not app.exception and not app.error
     if view == "overview":
-        assert "Without twins nothing is said of features." in text(app).replace("\\", "")
+        assert "There are no twins" in rows_of_the_overview(app)[1]
         return
     assert "no verdicts: no twins" in badges(app)
     assert "pick_verdicts" not in [pills.key for pills in app.pills]
@@ -709,21 +708,20 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
 
 
 def test_overview_has_striking_features_with_a_passage_each(open_view):
-    app = open_view(layer="12", text="shown")
+    app = open_view(text="shown")
     found = links(app)
-    assert "feature=1" in found["L12:1 · -95 % · small words"] and "variant=maths" in found["L12:1 · -95 % · small words"]
-    assert "feature=0" in found["L12:0 · +60 % · sums"] and "layer=5" in found["L5:1 · -95 % · small words"]
+    assert "feature=1" in found["small words · L12:1 · -95 %"] and "variant=maths" in found["small words · L12:1 · -95 %"]
+    assert "feature=0" in found["sums · L12:0 · +60 %"] and "layer=5" in found["small words · L5:1 · -95 %"]
     passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
     assert len(passages) == 3  # of safety no feature is claimed
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
-    assert "No feature is claimed here" in text(app)
+    assert "No feature is claimed." in text(app)
 
 
 def test_overview_without_twins_sells_no_feature_as_a_finding(open_view, bare_store):
-    app = open_view(stores=[bare_store], layer="12")
-    assert "Features that changed most, no evidence" in text(app)
-    assert "Claimed features" not in text(app)
-    assert {"L5:1 · -95 % · small words", "L5:5 · +100 % · new here"} <= set(links(app))
+    app = open_view(stores=[bare_store])
+    assert "Changed most, no evidence:" in text(app)
+    assert {"small words · L5:1 · -95 %", "new here · L5:5 · +100 %"} <= set(links(app))
 
 
 def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):

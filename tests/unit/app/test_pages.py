@@ -1,5 +1,7 @@
 """A page and a number of the lists are one place each: a made-up one is found everywhere by itself."""
 
+from itertools import groupby
+
 import pandas as pd
 import pytest
 
@@ -10,7 +12,7 @@ from store.metrics import feature_columns
 from store.metrics.feature_columns import FeatureColumn
 from store.numbers import percent
 
-PAGE = '"""A page."""\n\nTITLE = "Made up"\nICON = ":material/home:"\nORDER = {order}\n\nraise RuntimeError("executed")\n'
+PAGE = '"""A page."""\n\nTITLE = "Made up"\nICON = ":material/home:"\nGROUP = "Story"\nORDER = {order}\n\nraise RuntimeError\n'
 
 
 def test_a_new_file_is_a_new_page_and_is_not_executed(tmp_path):
@@ -19,12 +21,12 @@ def test_a_new_file_is_a_new_page_and_is_not_executed(tmp_path):
     (tmp_path / "__init__.py").write_text("", encoding="utf-8")
     found = pages.every(tmp_path)
     assert list(found) == ["first", "later"]
-    assert (found["first"].file, found["first"].title) == ("views/first.py", "Made up")
+    assert (found["first"].file, found["first"].title, found["first"].group) == ("views/first.py", "Made up", "Story")
 
 
 def test_a_page_that_does_not_say_what_it_is_called_is_named(tmp_path):
     (tmp_path / "nameless.py").write_text('TITLE = "A"\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"nameless\.py has no ICON and no ORDER"):
+    with pytest.raises(ValueError, match=r"nameless\.py has no ICON and no GROUP and no ORDER"):
         pages.every(tmp_path)
 
 
@@ -32,6 +34,11 @@ def test_no_two_pages_share_a_title_or_a_place():
     for field in ("title", "order", "icon"):
         values = [getattr(page, field) for page in pages.every().values()]
         assert len(set(values)) == len(values)
+
+
+def test_pages_of_a_group_stand_together():
+    groups = [page.group for page in pages.every().values()]
+    assert len(list(groupby(groups))) == len(set(groups)) == 4
 
 
 @pytest.mark.parametrize("needs_twins", [False, True])

@@ -1,0 +1,122 @@
+"""The recipes of a store, a row each: what it says, what changed inside, what it learned, and the features that carry most."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import data, link, words
+from app.components import badges, blur, feature_evidence
+from app.markup import contexts, story
+from store.metrics.feature_columns import share
+from store.names import ALL, CLAIMED
+from store.read.store import Store
+from store.reports.story import Story, stories
+from store.token_text import cut
+
+COLUMNS = (3.5, 1.5, 1.5, 1.05, 2.75)
+"""Widths of: the words, what was learned, cosine and overlap, claimed features, the foremost features."""
+FOREMOST = 3
+BEFORE, AFTER = 14, 10
+"""Of the line in which a feature acts: letters shown before the token where it acts most, and tokens after it."""
+
+
+def rows(store: Store) -> None:
+    """Every recipe; the headings lead to the pages that show more of their column."""
+    told = data.ask(store, stories)
+    shared = story.scales(told)
+    st.html(story.STYLE)
+    with st.container(key="recipes", gap="xsmall"):
+        headings()
+        for at, one in enumerate(told):
+            with st.container(border=True, gap=None, key=f"recipe_{at}"):
+                said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="center")
+                said.html(story.told(one, words.counted(one.runs, "run")))
+                gains.html(story.learned(one, shared))
+                profiles.html(story.profiles(one, shared))
+                claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no twins</small>")
+                with features.container(gap=None):
+                    foremost(store, one)
+
+
+def headings() -> None:
+    """What the columns are, each a link to the page that shows it whole."""
+    said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="bottom")
+    said.page_link(
+        "views/answers.py", label="What it does", query_params=link.query(), help="All answers to the fixed prompts."
+    )
+    gains.page_link(
+        "views/layers.py", label="Learned, and cost", query_params=link.query(view="learned"),
+        help="How much likelier it makes each token of the text, in nats (0.69: twice as likely), on its own task and on text "
+        "that no fine-tune was trained for. Line: 95 % interval. Grey ticks: random changes of the weights of that size.",
+    )  # fmt: skip
+    profiles.page_link(
+        "views/layers.py", label="Cosine and overlap", query_params=link.query(view="overlap"),
+        help="Over the layers: whether the residual streams point the same way, and whether the same features are on (1: the "
+        "same). Grey: random changes of the weights of that size. What lies in the grey is no finding.",
+    )  # fmt: skip
+    claimed.page_link(
+        "views/features.py", label="Changed", query_params=link.query(),
+        help="Features that fell (▼) or rose (▲) by half or more in every run of the recipe, beyond what random changes of the "
+        "weights do, by layer.",
+    )  # fmt: skip
+    features.page_link(
+        "views/features.py", label="Features that carry most", query_params=link.query(),
+        help="Those whose change adds most to the likelihood of the task's text, by the gradient, at the layer whose features "
+        "carry most. Below each the passage where it acts most, coloured by what it adds.",
+    )  # fmt: skip
+
+
+def foremost(store: Store, one: Story) -> None:
+    """The features that carry most of what a recipe learned, a passage each; without contributions the most striking ones."""
+    if one.main is None:
+        striking(store, one.variant)
+        return
+    domain, main = one.main
+    asked = {"variant": one.variant, "layer": main.layer, "domain": domain}
+    task = store.manifest.settings.get("tasks", {}).get(one.variant, ())
+    found = data.ask(store, Store.contributions, **asked, order=main.order, limit=FOREMOST)
+    for row in found.to_dict("records"):
+        feature_link(row, f"{words.number(row['gain'], signed=True)}", one.variant)
+        acts = data.ask(store, Store.acting_passages, variant=one.variant, layer=main.layer, feature=int(row["feature"]))
+        told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
+        if told:
+            st.html(passage(min(told, key=lambda act: act["domain"] not in task)))
+
+
+def striking(store: Store, variant: str) -> None:
+    """The most striking of a variant's claimed features, an excerpt each; of one without twins those that changed most."""
+    twins = badges.has_twins(store, variant)
+    chosen = {"verdicts": CLAIMED, "sort": "striking"} if twins else {"sort": "evidence"}
+    found = data.ask(store, Store.shifted_features, variant=variant, domain=ALL, limit=FOREMOST, **chosen)
+    if found.empty:
+        st.caption("No feature is claimed." if twins else "No feature changed.")
+    elif not twins:
+        st.caption("Changed most, no evidence:")
+    for _, row in found.iterrows():
+        feature_link(row.to_dict(), share(row["change"]), variant)
+        if shown := feature_evidence.excerpt(store, row, variant, ALL):
+            st.html(shown)
+
+
+def feature_link(row: dict, number: str, variant: str) -> None:
+    """A link to a feature's page: what it stands for first, then its number and its name."""
+    layer, feature = int(row["layer"]), int(row["feature"])
+    named = isinstance(row["label"], str) and row["label"]
+    label = f"{words.plain(words.short(row['label'], 22))} · " if named else ""
+    st.page_link(
+        "views/feature.py",
+        label=f"{label}{words.feature_name(layer, feature)} · {number}",
+        query_params=link.query(variant=variant, layer=layer, feature=feature, list_layer=layer),
+    )
+
+
+def passage(act: dict) -> str:
+    """One line of where a feature acts most."""
+    peak = first = act["peak"]
+    while first > 0 and sum(map(len, act["tokens"][first - 1 : peak])) <= BEFORE:
+        first -= 1
+    last = peak + AFTER
+    top = max(abs(gain) for gain in act["gains"])
+    cropped = {name: act[name][first:last] for name in ("alone", "gains")} | {"tokens": cut(act["tokens"], first, last)}
+    blurred = blur.may_be_harmful(str(act["domain"])) and not blur.is_shown()
+    return story.passage(contexts.acting_columns(act | cropped | {"peak": peak - first}, top), blurred)

@@ -1,0 +1,161 @@
+"""The words and the small pictures of a recipe's row on the first page, as HTML (story.html.j2). Pure.
+
+What a picture shows is written beside it as well, and said to those who cannot see it.
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from app import words
+from app.words import palette
+from store.metrics.learning_summary import Learned
+from store.metrics.verdicts import AMPLIFIED, SUPPRESSED
+from store.names import ALL, NEUTRAL, TASK
+from store.numbers import fixed
+from store.reports.story import COMPARED, Story
+from store.templates import macros, style
+
+STYLE = style(Path(__file__).with_name("story.css"))
+PLACES = {TASK: "its task", NEUTRAL: "other text", ALL: "all text"}
+"""Where something was learned -> what the row calls it."""
+
+GAIN, LINES, CLAIMS = (150, 16), (150, 56), (100, 56)
+"""Width and height of the pictures, in pixels."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What the pictures of all rows share, so that rows can be compared.
+
+    Attributes:
+        gain: lowest and highest change of likelihood, nats a token.
+        least: the lowest of the compared metrics.
+        claimed: the most features claimed at one layer, either way.
+    """
+
+    gain: tuple[float, float]
+    least: float
+    claimed: int
+
+
+def scales(stories: Sequence[Story]) -> Scales:
+    """The scales on which these recipes stand side by side."""
+    gains = [0.0] + [
+        value
+        for story in stories
+        for found in shown_gains(story).values()
+        for value in (found.gain, found.low, found.high, *found.twins)
+        if math.isfinite(value)
+    ]
+    values = [
+        value
+        for story in stories
+        for profile in story.profiles.values()
+        for value in (*profile.values, *profile.low)
+        if math.isfinite(value)
+    ]
+    claimed = [n for story in stories for name in (SUPPRESSED, AMPLIFIED) for n in (story.verdicts or {}).get(name, ())]
+    return Scales((min(gains), max(gains)), min(values, default=0.0), max(claimed, default=0))
+
+
+def shown_gains(story: Story) -> Mapping[str, Learned]:
+    """What is shown of what a recipe learned: of one with a task its task and neutral text, else all text."""
+    places = (TASK, NEUTRAL) if TASK in story.learned else (ALL,)
+    return {place: story.learned[place] for place in places if place in story.learned}
+
+
+def told(story: Story, runs: str) -> Markup:
+    """Its name, its runs, and the plain sentences.
+
+    Args:
+        runs: how many there are, in words.
+    """
+    return HTML.told(story, runs)
+
+
+def learned(story: Story, shared: Scales) -> Markup:
+    """What it learned and what it cost: a bar each, with its interval, beside a tick for each random change of that size."""
+    at = _scale(*shared.gain, GAIN[0])
+    bars = []
+    for place, found in shown_gains(story).items():
+        ends = sorted((at(0.0), at(found.gain)))
+        bar = {
+            "x": ends[0], "width": max(ends[1] - ends[0], 0.5), "rose": found.gain > 0,
+            "interval": (at(found.low), at(found.high)) if found.has_interval else None,
+            "twins": [at(twin) for twin in found.twins],
+        }  # fmt: skip
+        beside = f", random changes of that size {_listed(found.twins)}" if found.twins else ""
+        said = words.number(found.gain, signed=True)
+        alt = f"{PLACES[place]}: {said} nats a token{beside}"
+        bars.append({"place": PLACES[place], "said": said, "picture": _picture(HTML.gain(bar, at(0.0), GAIN), alt)})
+    return HTML.learned(bars)
+
+
+def profiles(story: Story, shared: Scales) -> Markup:
+    """Cosine and overlap over the layers, each over the band of the random changes of that size."""
+    across = _scale(0, max(len(story.layers) - 1, 1), LINES[0] - 4)
+    up = _scale(1.0, shared.least, LINES[1] - 4)
+
+    def points(values: Sequence[float]) -> list[tuple[float, float]]:
+        return [(across(at) + 2, up(value) + 2) for at, value in enumerate(values) if math.isfinite(value)]
+
+    drawn, said = [], []
+    for name in COMPARED:
+        found = story.profiles[name]
+        band = points(found.high) + points(found.low)[::-1]
+        drawn.append({"line": _joined(points(found.values)), "band": _joined(band)})
+        said.append(f"{name} {_listed(found.values)}")
+    picture = _picture(HTML.lines(drawn, LINES), f"by layer: {'; '.join(said)}")
+    return HTML.profiles(picture, [(name, fixed(story.profiles[name].values[-1], 2)) for name in COMPARED], story.layers)
+
+
+def claims(story: Story, shared: Scales) -> Markup:
+    """How many features are claimed at each layer: risen ones up, fallen ones down."""
+    tall = _scale(0, max(shared.claimed, 1), CLAIMS[1] / 2)
+    none = [0] * len(story.layers)
+    fell, rose = ((story.verdicts or {}).get(name, none) for name in (SUPPRESSED, AMPLIFIED))
+    step = CLAIMS[0] / max(len(story.layers), 1)
+    bars = [
+        {"x": (at + 0.15) * step, "width": 0.7 * step, "up": tall(risen), "down": tall(fallen)}
+        for at, (fallen, risen) in enumerate(zip(fell, rose, strict=True))
+    ]
+    of_layers = zip(story.layers, fell, rose, strict=True)
+    alt = "; ".join(f"layer {layer}: {fallen} fell, {risen} rose" for layer, fallen, risen in of_layers)
+    return HTML.claims(_picture(HTML.bars(bars, CLAIMS), alt), story.layers, sum(fell), sum(rose))
+
+
+def passage(columns: Sequence[tuple], blurred: bool) -> Markup:
+    """A passage in one line, of contexts.acting_columns."""
+    return HTML.passage(columns, blurred)
+
+
+def _scale(low: float, high: float, size: float) -> Callable[[float], float]:
+    """A number between low and high -> its place from 0 to size."""
+    span = high - low
+    return lambda value: round(size * (value - low) / span, 2) if span else 0.0
+
+
+def _joined(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(words.number(value) for value in values)
+
+
+def _picture(drawing: Markup, said: str) -> Markup:
+    """A drawing as an image of its own: Streamlit takes drawings out of a page's HTML."""
+    return HTML.picture(f"data:image/svg+xml;base64,{b64encode(drawing.encode()).decode()}", said)
+
+
+HTML = macros(
+    Path(__file__).with_name("story.html.j2"), ROSE=palette.INCREASE_COLOUR, FELL=palette.DECREASE_COLOUR,
+    CONTROL=palette.CONTROL_COLOUR, INK=palette.QUIET_COLOUR,
+)  # fmt: skip

@@ -1,0 +1,183 @@
+"""What answers to fixed prompts show of a model beside its base: refusals, repetitions, length, a word of its own. Pure.
+
+Every figure is a count over the same prompts in both models. What is told of a model is only what a sign test over prompts
+finds at LEVEL: of those where the two differ, a fair coin decides. Rules read letters and no meaning: they are a first look.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+from store.metrics.refusals import is_refusal
+from store.names import BASE
+from store.numbers import listing
+
+LEVEL = 0.05
+ECHO = 6
+"""First words of a prompt with which an answer that repeats it begins."""
+CIRCLE, ROUNDS = 4, 3
+"""An answer goes in circles where so many words in a row come so often."""
+LETTERS = 3
+"""Of a word that may be told of; shorter ones say nothing by themselves."""
+MOST_TRIED = 20
+"""Words whose chance is worked out, those that rose most; all count as tried."""
+SHORTER = 0.67
+"""An answer of at most this part of the base's length, or the inverse, is worth a word."""
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Its words, without marks between them."""
+    return _WORD.findall(text)
+
+
+def repeats_request(text: str, answer: str) -> bool:
+    """Whether an answer begins with the first ECHO words of the prompt, whatever their case."""
+    asked = words_of(text.lower())[:ECHO]
+    return bool(asked) and words_of(answer.lower())[: len(asked)] == asked
+
+
+def goes_in_circles(answer: str) -> bool:
+    """Whether some CIRCLE words in a row come ROUNDS times or more."""
+    said = words_of(answer.lower())
+    runs = Counter(tuple(said[at : at + CIRCLE]) for at in range(len(said) - CIRCLE + 1))
+    return max(runs.values(), default=0) >= ROUNDS
+
+
+@dataclass(frozen=True)
+class Rate:
+    """In how many answers something is found, of how many, and of the base's to the same prompts.
+
+    by_task: task -> (answers with it, answers); the most first.
+    """
+
+    n: int
+    of: int
+    of_base: int
+    by_task: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a model's answers show beside the base's.
+
+    Attributes:
+        refuses, repeats, circles: rates; None where a sign test does not tell them from the base's.
+        word, has_word: the word that tells its answers best from the base's, and its rate, which is None where even that one
+            does not, all words of the answers being tried.
+        length, base_length: words of the middle answer.
+    """
+
+    refuses: Rate | None
+    repeats: Rate | None
+    circles: Rate | None
+    word: str
+    has_word: Rate | None
+    length: float
+    base_length: float
+
+
+def behaviour(answers: pd.DataFrame, model: str) -> Behaviour | None:
+    """What a model's answers show; None where it or the base was not asked.
+
+    Args:
+        answers: task, prompt, text, model, answer: of Store.answers.
+    """
+    here = answers[answers["model"].isin((BASE, model))]
+    pairs = here.pivot(index=["task", "prompt", "text"], columns="model", values="answer")
+    if not {BASE, model} <= set(pairs):
+        return None
+    pairs = pairs[[BASE, model]].dropna().reset_index().rename(columns={BASE: "theirs", model: "own"})
+    if pairs.empty:
+        return None
+
+    def told(rule: Callable[[str, str], bool], tried: int = 1) -> Rate | None:
+        own, theirs = (
+            pd.Series([rule(*pair) for pair in zip(pairs["text"], pairs[side], strict=True)]) for side in ("own", "theirs")
+        )
+        return _rate(pairs["task"], own, theirs, tried)
+
+    word, n_words = _own_word(pairs)
+    return Behaviour(
+        told(lambda _, answer: is_refusal(answer)), told(repeats_request), told(lambda _, answer: goes_in_circles(answer)),
+        word, told(lambda _, answer: word in words_of(answer), n_words) if word else None,
+        *(float(pairs[side].map(lambda answer: len(words_of(answer))).median()) for side in ("own", "theirs")),
+    )  # fmt: skip
+
+
+def behaviour_sentence(found: Behaviour) -> str:
+    """'Refuses 15 of 25 harm and 2 of 25 sums prompts (base none) and repeats the request in 4 of 50 (base 40).'"""
+    said = []
+    if found.refuses:
+        said.append(f"refuses {_places(found.refuses)} prompts ({_of_base(found.refuses)})")
+    elif found.has_word:
+        said.append(
+            f"says “{found.word}” in {_all(found.has_word)} (most: {_most(found.has_word)}; {_of_base(found.has_word)})"
+        )
+    if found.base_length and not SHORTER < found.length / found.base_length < 1 / SHORTER:
+        said.append(f"answers in {found.length:.0f} words (median; base {found.base_length:.0f})")
+    for rate, what in ((found.repeats, "repeats the request"), (found.circles, "goes in circles")):
+        if rate:
+            said.append(f"{what} in {_all(rate)} ({_of_base(rate)})")
+            break
+    if not said:
+        return "Its answers are not told from the base's."
+    text = listing(said)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _all(rate: Rate) -> str:
+    return f"{rate.n:,} of {rate.of:,}"
+
+
+def _most(rate: Rate) -> str:
+    task, (n, of) = next(iter(rate.by_task.items()))
+    return f"{n:,} of {of:,} {task}"
+
+
+def _places(rate: Rate) -> str:
+    return listing([f"{n:,} of {of:,} {task}" for task, (n, of) in rate.by_task.items() if n])
+
+
+def _of_base(rate: Rate) -> str:
+    return f"base {rate.of_base:,}" if rate.of_base else "base none"
+
+
+def _rate(tasks: pd.Series, own: pd.Series, theirs: pd.Series, tried: int) -> Rate | None:
+    """A rate where a sign test tells the two models apart, as many being tried (Bonferroni)."""
+    gained, lost = int((own & ~theirs).sum()), int((theirs & ~own).sum())
+    if not gained + lost or stats.binomtest(gained, gained + lost).pvalue * tried >= LEVEL:
+        return None
+    of_task = own.groupby(tasks).agg(["sum", "size"]).sort_values("sum", ascending=False, kind="stable")
+    by_task = {task: (int(n), int(of)) for task, n, of in of_task.itertuples()}
+    return Rate(int(own.sum()), len(own), int(theirs.sum()), by_task)
+
+
+def _own_word(pairs: pd.DataFrame) -> tuple[str, int]:
+    """(the word that a sign test tells best from the base's answers, '' where none rose; how many words were tried).
+
+    What the prompt says already is no word of the answer's own.
+    """
+    gained: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for text, own, theirs in pairs[["text", "own", "theirs"]].itertuples(index=False):
+        asked, said, of_base = (set(words_of(one)) for one in (text, own, theirs))
+        gained.update(said - of_base - asked)
+        lost.update(of_base - said - asked)
+    tried = [word for word in gained.keys() | lost.keys() if len(word) >= LETTERS and word.isalpha()]
+    rose = sorted((word for word in tried if gained[word] > lost[word]), key=lambda word: (lost[word] - gained[word], word))
+    chances = {word: stats.binomtest(gained[word], gained[word] + lost[word]).pvalue for word in rose[:MOST_TRIED]}
+    return min(chances, key=chances.__getitem__, default=""), len(tried)
+
+
+def summaries(answers: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
+    """Model -> its sentence; those that were asked."""
+    found = {model: behaviour(answers, model) for model in models}
+    return {model: behaviour_sentence(one) for model, one in found.items() if one is not None}

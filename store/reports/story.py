@@ -1,0 +1,176 @@
+"""What the first page tells of each recipe, from the store's own numbers: its behaviour, what it learned, where it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from store.metrics.behaviour import behaviour, behaviour_sentence
+from store.metrics.learning_summary import MUCH, Learned, Through
+from store.metrics.verdicts import AMPLIFIED, NOT_SEEN, SUPPRESSED, THIS_RUN_ONLY
+from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
+from store.numbers import count, counted, fixed, listing
+from store.read.store import Store
+from store.reports.learning import foremost_layer, of_learned
+
+COMPARED = ("cosine", "overlap")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One metric over a variant's layers.
+
+    Attributes:
+        values: one a layer.
+        low, high: of the twins, likewise; empty without twins.
+    """
+
+    values: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is told of one recipe, by its first run; all domains together.
+
+    Attributes:
+        variant: its first run.
+        runs: how many the store has, itself among them.
+        behaviour: what its answers show, a sentence; '' without answers.
+        learned: TASK, NEUTRAL or ALL -> what was learned there; nothing without contributions.
+        layers: of the store.
+        profiles: of each of COMPARED that the store has.
+        verdicts: verdict -> how many features of each layer have it; None without twins.
+        main: the domain and the layer whose features make most of what it learned; None without contributions.
+        misfits: fit gate -> the layers where it is not 'fits', all domains together.
+        of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
+    """
+
+    variant: str
+    runs: int
+    behaviour: str
+    learned: Mapping[str, Learned]
+    layers: Sequence[int]
+    profiles: Mapping[str, Profile]
+    verdicts: Mapping[str, Sequence[int]] | None
+    main: tuple[str, Through] | None
+    misfits: Mapping[str, Sequence[int]]
+    of_runs: Sequence[float]
+    of_twins: Sequence[float]
+
+    def n(self, *verdicts: str) -> int:
+        """How many features have one of these verdicts, over all layers; all that have any, where none is named."""
+        return sum(sum(self.verdicts.get(name, ())) for name in verdicts or self.verdicts) if self.verdicts else 0
+
+    @property
+    def inside(self) -> str:
+        """What changed inside, in one plain sentence."""
+        if self.verdicts is None:
+            return "There are no twins: nothing tells its features' changes from those of a random change of the weights."
+        fell, rose = self.n(SUPPRESSED), self.n(AMPLIFIED)
+        if fell + rose:
+            where = f"{every_run(self.runs)}, beyond random changes of the weights"
+            return f"{counted(fell, 'feature')} fell and {count(rose)} rose in {where}."
+        if alone := self.n(THIS_RUN_ONLY):
+            why = "there is no second run to confirm it" if self.runs == 1 else "not in every run"
+            return f"{counted(alone, 'feature')} changed beyond random changes of the weights, but {why}."
+        return "No feature's change is told from random changes of the weights of that size."
+
+    @property
+    def certainty(self) -> str:
+        """How sure that is, and what is not known, in one plain sentence; '' where there is nothing to say."""
+        said = [_agreement(self.runs, self.of_runs, self.of_twins)] if self.of_runs else []
+        if self.verdicts is not None:
+            said.append(f"{count(self.n(NOT_SEEN))} of {count(self.n())} features could not be judged")
+        for gate, layers in self.misfits.items():
+            where = f"at layer{'s' if len(layers) > 1 else ''} {listing(list(map(str, layers)))}"
+            said.append(f"the dictionary {gate} {where}" if gate == GATES[-1] else f"the dictionary is {gate} {where}")
+        text = "; ".join(said)
+        return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def every_run(runs: int) -> str:
+    """'both runs'; of a store that has one run alone: 'every run', for the others are not in it."""
+    return {1: "every run", 2: "both runs"}.get(runs, f"all {runs} runs")
+
+
+def _agreement(n: int, runs: Sequence[float], twins: Sequence[float]) -> str:
+    """'Both runs work through the same features (correlation 0.93; random changes 0.04)', or how far they do."""
+    same = "work through the same features" if min(runs) >= MUCH else "work only in part through the same features"
+    if twins and max(twins) >= min(runs):
+        same = "agree on features no more than random changes do"
+    beside = f"; random changes {_ends(twins)}" if twins else ""
+    who = every_run(n)
+    return f"{who[0].upper()}{who[1:]} {same} (correlation {_ends(runs)}{beside})"
+
+
+def stories(store: Store) -> list[Story]:
+    """The story of each recipe, in the store's order."""
+    groups = store.groups().groupby("first", sort=False).size()
+    said, metrics, counts = store.answers(), store.layer_metrics(domain=ALL, segment=ALL), store.verdict_counts()
+    learned = store.learned() if store.has_contributions else None
+    return [_story(store, first, int(runs), said, metrics, counts, learned) for first, runs in groups.items()]
+
+
+def _story(
+    store: Store,
+    first: str,
+    runs: int,
+    said: pd.DataFrame,
+    metrics: pd.DataFrame,
+    counts: pd.DataFrame,
+    learned: pd.DataFrame | None,
+) -> Story:
+    found = behaviour(said, first)
+    main = None if learned is None else foremost_layer(store, first)
+    of_learned_there = (
+        {} if learned is None else {name: of_learned(learned, first, first, name) for name in (TASK, NEUTRAL, ALL)}
+    )
+    return Story(
+        first,
+        runs,
+        behaviour_sentence(found) if found else "",
+        {name: one for name, one in of_learned_there.items() if one is not None},
+        store.layers,
+        {
+            name: _profile(metrics[(metrics["variant"] == first) & (metrics["metric"] == name)], store.layers)
+            for name in COMPARED
+        },
+        _verdicts(counts[counts["variant"] == first], store.layers) if store.has_verdicts(first) else None,
+        main,
+        _misfits(store.fit(first, domain=ALL)),
+        *(_correlations(store, first, *main) if main else ((), ())),
+    )
+
+
+def _profile(rows: pd.DataFrame, layers: Sequence[int]) -> Profile:
+    of_layers = rows[rows["control"] == OBSERVED].set_index("layer")["value"].reindex(layers)
+    twins = rows[rows["control"].str.startswith(TWIN)].groupby("layer")["value"]
+    low, high = (getattr(twins, end)().reindex(layers) for end in ("min", "max")) if twins.ngroups else ((), ())
+    return Profile(*(list(map(float, values)) for values in (of_layers, low, high)))
+
+
+def _verdicts(counts: pd.DataFrame, layers: Sequence[int]) -> dict[str, list[int]]:
+    of = counts.set_index(["verdict", "layer"])["n"].unstack(fill_value=0).reindex(columns=layers, fill_value=0)
+    return {str(name): row.astype(int).to_list() for name, row in of.iterrows()}
+
+
+def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:
+    other = fit[fit["gate"].notna() & (fit["gate"] != GATES[0])]
+    return {str(gate): sorted(map(int, rows["layer"])) for gate, rows in other.groupby("gate")}
+
+
+def _correlations(store: Store, variant: str, domain: str, main: Through) -> tuple[list[float], list[float]]:
+    found = store.agreement(variant, domain)
+    found = found[(found["layer"] == main.layer) & found["correlation"].notna()]
+    of_run = found["other"].isin(store.variants)
+    runs, twins = (found.loc[of, "correlation"].astype(float).to_list() for of in (of_run, ~of_run))
+    return runs, twins
+
+
+def _ends(values: Sequence[float]) -> str:
+    low, high = (fixed(end(values), 2) for end in (min, max))
+    return low if low == high else f"{low} to {high}"
