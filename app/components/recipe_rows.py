@@ -81,6 +81,8 @@ def foremost(store: Store, one: Story) -> None:
         told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
         if told:
             st.html(passage(min(told, key=lambda act: act["domain"] not in task)))
+    if one.check:
+        st.html(story.quiet(one.check))
 
 
 def striking(store: Store, variant: str) -> None:

@@ -80,6 +80,11 @@ def told(story: Story, runs: str) -> Markup:
     return HTML.told(story, runs)
 
 
+def quiet(sentence: str) -> Markup:
+    """A sentence in small print."""
+    return HTML.quiet(sentence)
+
+
 def learned(story: Story, shared: Scales) -> Markup:
     """What it learned and what it cost: a bar each, with its interval, beside a tick for each random change of that size."""
     at = _scale(*shared.gain, GAIN[0])

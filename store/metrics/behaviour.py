@@ -16,7 +16,7 @@ from scipy import stats
 
 from store.metrics.refusals import is_refusal
 from store.names import BASE
-from store.numbers import listing
+from store.numbers import counted, listing
 
 LEVEL = 0.05
 ECHO = 6
@@ -25,6 +25,7 @@ CIRCLE, ROUNDS = 4, 3
 """An answer goes in circles where so many words in a row come so often."""
 LETTERS = 3
 """Of a word that may be told of; shorter ones say nothing by themselves."""
+NOT_TOLD = "Its answers are not told from the base's."
 MOST_TRIED = 20
 """Words whose chance is worked out, those that rose most; all count as tried."""
 SHORTER = 0.67
@@ -72,7 +73,8 @@ class Behaviour:
         refuses, repeats, circles: rates; None where a sign test does not tell them from the base's.
         word, has_word: the word that tells its answers best from the base's, and its rate, which is None where even that one
             does not, all words of the answers being tried.
-        length, base_length: words of the middle answer.
+        length: words of its middle answer, and of the base's; None where they are much alike, or a coin might have decided
+            which answers are the longer ones.
     """
 
     refuses: Rate | None
@@ -80,8 +82,7 @@ class Behaviour:
     circles: Rate | None
     word: str
     has_word: Rate | None
-    length: float
-    base_length: float
+    length: tuple[float, float] | None
 
 
 def behaviour(answers: pd.DataFrame, model: str) -> Behaviour | None:
@@ -108,12 +109,25 @@ def behaviour(answers: pd.DataFrame, model: str) -> Behaviour | None:
     return Behaviour(
         told(lambda _, answer: is_refusal(answer)), told(repeats_request), told(lambda _, answer: goes_in_circles(answer)),
         word, told(lambda _, answer: word in words_of(answer), n_words) if word else None,
-        *(float(pairs[side].map(lambda answer: len(words_of(answer))).median()) for side in ("own", "theirs")),
+        _length(*(pairs[side].map(lambda answer: len(words_of(answer))) for side in ("own", "theirs"))),
     )  # fmt: skip
 
 
 def behaviour_sentence(found: Behaviour) -> str:
     """'Refuses 15 of 25 harm and 2 of 25 sums prompts (base none) and repeats the request in 4 of 50 (base 40).'"""
+    text = listing(_told(found))
+    return f"{text[0].upper()}{text[1:]}." if text else NOT_TOLD
+
+
+def behaviours(answers: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
+    """Model -> the same about it, as a whole sentence; of those that were asked."""
+    found = {model: behaviour(answers, model) for model in models}
+    told = {model: listing(_told(one)) for model, one in found.items() if one is not None}
+    return {model: f"On fixed prompts it {text}." if text else NOT_TOLD for model, text in told.items()}
+
+
+def _told(found: Behaviour) -> list[str]:
+    """What is told of a model, each with its verb first."""
     said = []
     if found.refuses:
         said.append(f"refuses {_places(found.refuses)} prompts ({_of_base(found.refuses)})")
@@ -121,16 +135,14 @@ def behaviour_sentence(found: Behaviour) -> str:
         said.append(
             f"says “{found.word}” in {_all(found.has_word)} (most: {_most(found.has_word)}; {_of_base(found.has_word)})"
         )
-    if found.base_length and not SHORTER < found.length / found.base_length < 1 / SHORTER:
-        said.append(f"answers in {found.length:.0f} words (median; base {found.base_length:.0f})")
+    if found.length:
+        own, theirs = found.length
+        said.append(f"answers in {counted(round(own), 'word')} (median; base {theirs:.0f})")
     for rate, what in ((found.repeats, "repeats the request"), (found.circles, "goes in circles")):
         if rate:
             said.append(f"{what} in {_all(rate)} ({_of_base(rate)})")
             break
-    if not said:
-        return "Its answers are not told from the base's."
-    text = listing(said)
-    return f"{text[0].upper()}{text[1:]}."
+    return said
 
 
 def _all(rate: Rate) -> str:
@@ -150,10 +162,20 @@ def _of_base(rate: Rate) -> str:
     return f"base {rate.of_base:,}" if rate.of_base else "base none"
 
 
+def _differ(gained: int, lost: int, tried: int = 1) -> bool:
+    """Whether a sign test says that a coin would not do this."""
+    return gained + lost > 0 and stats.binomtest(gained, gained + lost).pvalue * tried < LEVEL
+
+
+def _length(own: pd.Series, theirs: pd.Series) -> tuple[float, float] | None:
+    middle, of_base = float(own.median()), float(theirs.median())
+    alike = of_base > 0 and SHORTER < middle / of_base < 1 / SHORTER
+    return (middle, of_base) if not alike and _differ(int((own > theirs).sum()), int((own < theirs).sum())) else None
+
+
 def _rate(tasks: pd.Series, own: pd.Series, theirs: pd.Series, tried: int) -> Rate | None:
     """A rate where a sign test tells the two models apart, as many being tried (Bonferroni)."""
-    gained, lost = int((own & ~theirs).sum()), int((theirs & ~own).sum())
-    if not gained + lost or stats.binomtest(gained, gained + lost).pvalue * tried >= LEVEL:
+    if not _differ(int((own & ~theirs).sum()), int((theirs & ~own).sum()), tried):
         return None
     of_task = own.groupby(tasks).agg(["sum", "size"]).sort_values("sum", ascending=False, kind="stable")
     by_task = {task: (int(n), int(of)) for task, n, of in of_task.itertuples()}
@@ -175,9 +197,3 @@ def _own_word(pairs: pd.DataFrame) -> tuple[str, int]:
     rose = sorted((word for word in tried if gained[word] > lost[word]), key=lambda word: (lost[word] - gained[word], word))
     chances = {word: stats.binomtest(gained[word], gained[word] + lost[word]).pvalue for word in rose[:MOST_TRIED]}
     return min(chances, key=chances.__getitem__, default=""), len(tried)
-
-
-def summaries(answers: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
-    """Model -> its sentence; those that were asked."""
-    found = {model: behaviour(answers, model) for model in models}
-    return {model: behaviour_sentence(one) for model, one in found.items() if one is not None}

@@ -14,6 +14,8 @@ from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
 from store.numbers import count, counted, fixed, listing
 from store.read.store import Store
 from store.reports.learning import foremost_layer, of_learned
+from store.sidecar.entries import read_set_steering
+from store.sidecar.sets import in_short
 
 COMPARED = ("cosine", "overlap")
 
@@ -45,6 +47,7 @@ class Story:
         profiles: of each of COMPARED that the store has.
         verdicts: verdict -> how many features of each layer have it; None without twins.
         main: the domain and the layer whose features make most of what it learned; None without contributions.
+        check: what came of undoing the features that carry most, on new text, a sentence; '' where nobody tried.
         misfits: fit gate -> the layers where it is not 'fits', all domains together.
         of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
     """
@@ -57,6 +60,7 @@ class Story:
     profiles: Mapping[str, Profile]
     verdicts: Mapping[str, Sequence[int]] | None
     main: tuple[str, Through] | None
+    check: str
     misfits: Mapping[str, Sequence[int]]
     of_runs: Sequence[float]
     of_twins: Sequence[float]
@@ -141,6 +145,7 @@ def _story(
         },
         _verdicts(counts[counts["variant"] == first], store.layers) if store.has_verdicts(first) else None,
         main,
+        _check(store, first, main),
         _misfits(store.fit(first, domain=ALL)),
         *(_correlations(store, first, *main) if main else ((), ())),
     )
@@ -156,6 +161,12 @@ def _profile(rows: pd.DataFrame, layers: Sequence[int]) -> Profile:
 def _verdicts(counts: pd.DataFrame, layers: Sequence[int]) -> dict[str, list[int]]:
     of = counts.set_index(["verdict", "layer"])["n"].unstack(fill_value=0).reindex(columns=layers, fill_value=0)
     return {str(name): row.astype(int).to_list() for name, row in of.iterrows()}
+
+
+def _check(store: Store, variant: str, main: tuple[str, Through] | None) -> str:
+    made = read_set_steering(store.path, store.manifest.digest) if main else []
+    mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (variant, main[0], "contribution")]
+    return in_short(mine[0]) if mine else ""
 
 
 def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:

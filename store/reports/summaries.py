@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from store.metrics.behaviour import behaviours
 from store.metrics.change_summary import ChangeSummary, over_layers, summarise
 from store.names import ALL, VERDICTS
 from store.read.store import Store
@@ -44,19 +45,21 @@ def summaries(store: Store, domain: str = ALL) -> dict[str, dict[int, ChangeSumm
 
 
 def sentences(store: Store, told: Mapping[str, Mapping[int, ChangeSummary]] | None = None) -> dict[str, str]:
-    """Variant -> what it amounts to over all its layers, and what it learned where that was measured, in the store's order.
+    """Variant -> what it amounts to over all its layers, in the store's order; what it learned, and what its answers show,
+    where that was measured.
 
     Args:
         told: of :func:`summaries`, where they are known already.
     """
     told, verdicts, runs = told or summaries(store), verdicts_by_layer(store), runs_of(store)
-    learned = learning_sentences(store)
-    return {
-        variant: " ".join(
-            filter(None, [over_layers(told[variant], verdicts.get(variant), runs[variant]), learned.get(variant)])
-        )
+    learned, behaves = learning_sentences(store), behaviours(store.answers(), store.variants)
+    parts = {
+        variant: [
+            over_layers(told[variant], verdicts.get(variant), runs[variant]), learned.get(variant), behaves.get(variant),
+        ]
         for variant in store.variants
-    }
+    }  # fmt: skip
+    return {variant: " ".join(filter(None, said)) for variant, said in parts.items()}
 
 
 def runs_of(store: Store) -> dict[str, int]:

@@ -106,6 +106,16 @@ def in_words(result: SetSteering) -> str:
     return " ".join(said)
 
 
+def in_short(result: SetSteering) -> str:
+    """The same in one line: 'Undone on new text, 20 of them take back +0.08 of +2.35: no more than random ones do.'"""
+    gain = result.gain
+    more, less = gain.more_low is not None and gain.more_low > 0, gain.more_high is not None and gain.more_high < 0
+    beside = "more than random ones do" if more else "less than random ones do" if less else "no more than random ones do"
+    return (
+        f"Undone on new text, {len(result.features):,} of them take back {signed(gain.gone)} of {signed(gain.whole)}: {beside}."
+    )
+
+
 def _is_ahead(gain: Gone) -> bool:
     """Whether the efficiency is a number that means something: both go the same way."""
     return gain.efficiency is not None and gain.efficiency > 0

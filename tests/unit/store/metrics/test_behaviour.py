@@ -63,12 +63,13 @@ def test_a_word_of_the_prompt_is_no_word_of_its_own():
     assert behaviour(answers(["number number"] * 8, ["five"] * 8), "tuned").has_word is None
 
 
-def test_length_is_told_where_it_is_much_shorter_or_longer():
+def test_length_is_told_where_it_is_much_shorter_or_longer_and_no_coin_would_do_it():
     short = behaviour(answers(["one two"] * 8, ["one two three"] * 8), "tuned")
-    assert (short.length, short.base_length) == (2, 3)
+    assert short.length == (2, 3)
     assert behaviour_sentence(short) == "Answers in 2 words (median; base 3)."
-    near = behaviour(answers(["one two three four"] * 8, ["one two three four five"] * 8), "tuned")
-    assert "median" not in behaviour_sentence(near)
+    assert behaviour(answers(["one two three four"] * 8, ["one two three four five"] * 8), "tuned").length is None
+    assert behaviour(answers(["one two"] * 5, ["one two three"] * 5), "tuned").length is None  # 2 of 32 coins
+    assert behaviour(answers([""] * 8, [""] * 8), "tuned").length is None
 
 
 @pytest.mark.parametrize("model", ["tuned", "base"])

@@ -43,7 +43,7 @@ def test_each_layer_has_its_summary(store, bare):
 def test_a_variant_is_told_over_its_layers(store, bare):
     assert sentences(store)["maths"].endswith(
         "3 features suppressed and 1 amplified in both runs, of 7 that could have been seen over all layers; of 3 a change "
-        "could not have been seen."
+        "could not have been seen. Its answers are not told from the base's."
     )
     safety = sentences(store)["safety"]
     beyond = "1 feature changed beyond random changes of the weights of that size"
@@ -74,7 +74,7 @@ def test_a_variant_without_twins_is_told_without_verdicts_where_another_has_them
     with open_store(folder) as mixed:
         assert [mixed.has_verdicts(variant) for variant in (None, "maths", "safety")] == [True, True, False]
         assert list(verdicts_by_layer(mixed)) == ["maths", "maths-seed2"]
-        assert sentences(mixed)["safety"].endswith("Without twins nothing is said of features.")
+        assert " Without twins nothing is said of features. Its answers" in sentences(mixed)["safety"]
         assert {summary.headline for summary in summaries(mixed)["safety"].values()} == {"no twins"}
         assert mixed.suppressed_features("safety")["kind"].isin(["vanished", "weakened"]).all()
         page = findings(mixed)
