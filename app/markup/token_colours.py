@@ -16,9 +16,6 @@ from app.words import palette
 from store.templates import macros, style
 from store.text import in_place
 
-CHANGE_COLOUR = "#c79a00"
-"""Of values that say how much changed, and not in which direction."""
-
 STYLE = style(Path(__file__).with_name("documents.css"))
 
 
@@ -123,7 +120,7 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
         fall, rise = words.number(-end), words.number(end, signed=True)
         colours = [(palette.DECREASE_COLOUR, f"fall: to {fall}"), (palette.INCREASE_COLOUR, f"rise: to {rise}")]
     else:
-        colours = [(CHANGE_COLOUR, f"0 to {reach}")]
+        colours = [(palette.AMOUNT_COLOUR, f"0 to {reach}")]
     sinks = rows["counted"].eq(False)  # where it is null, nothing is known
     missing = rows[list(value.columns)].isna().any(axis=1) & ~sinks
     why = "the first token of a window was not predicted" if value.of_prediction else "no value"
@@ -204,7 +201,7 @@ def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], nam
 
 
 def _hues(value: TokenValue) -> tuple[str, ...]:
-    return (palette.BASE_COLOUR, palette.VARIANT_COLOUR) if len(value.columns) > 1 else (CHANGE_COLOUR,)
+    return (palette.BASE_COLOUR, palette.VARIANT_COLOUR) if len(value.columns) > 1 else (palette.AMOUNT_COLOUR,)
 
 
 def _shade(number: float | None, value: TokenValue, end: float, hue: str) -> str:

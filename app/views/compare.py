@@ -132,8 +132,9 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     seen_here = f"{len(points):,} that {comparison.seen(asked['domain'])}"
     shown = f"of the {len(found):,} that moved furthest" if is_cut else f"of {len(found):,} that fire"
     st.markdown(f"**Side by side**: {shown} in either, the {seen_here} in one of the two")
+    colours = runs.colours(store)
     clicked = st.altair_chart(
-        variant_charts.change_scatter(points, variant, against),
+        variant_charts.change_scatter(points, variant, against, (colours[variant], colours[against])),
         on_select="rerun",
         selection_mode="point",
         key=f"side_by_side_{link.query()}",

@@ -223,8 +223,7 @@ clicked = st.altair_chart(
 )
 word = metrics.metric(metric)
 place = "" if metric == "claimed" else f", domain {words.plain(domain)}"  # claims are of all domains
-darker = "a larger change" if word.is_change else "a higher value"
-st.caption(f"{word.label} ({word.scale}){place}: darker is {darker}. Click a cell for that variant's profile.")
+st.caption(f"{word.label} ({word.scale}){place}. {metrics.read_map(metric)} Click a cell for that variant's profile.")
 if clicked.selection.get("cell"):
     cell = clicked.selection["cell"][0]
     st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))

@@ -190,12 +190,12 @@ def styles(outline):
 
 
 def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
-    shades = [contexts.colour(v, 0.4, token_colours.CHANGE_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
+    shades = [contexts.colour(v, 0.4, palette.AMOUNT_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
     found = styles(Outline(draw(store, 0, "cosine", end=0.4)))
     assert found[3] == ""  # nothing changed
     shades = [f"background-color:{shade}" for shade in shades]
     assert found[:3] + found[4:] == shades  # 0.5 is beyond the scale's end, and as strong as 0.4
-    assert shades[0] == "background-color:rgba(199,154,0,0.30)"  # half of 0.6: the square root of a quarter
+    assert shades[0] == "background-color:rgba(138,108,65,0.30)"  # half of 0.6: the square root of a quarter
 
 
 def test_a_rise_and_a_fall_have_the_colours_that_they_have_everywhere(store):
