@@ -26,6 +26,7 @@ ORDERS = {
 """By what a curve's features are chosen -> what a chart calls it."""
 ORDER_STYLES = {CONTRIBUTION: "solid", SIZE: "dashed", RANDOM: "solid", SAME_NORM: "dotted"}
 """The style of a curve's line, in the colour of its recipe; what is drawn at random is grey."""
+_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
 ROW = 44
 """Pixels of a variant."""
 
@@ -38,7 +39,7 @@ def learned(rows: pd.DataFrame, order: list[str], colours: Mapping[str, str]) ->
         order: the variants.
         colours: variant -> the colour of its recipe.
     """
-    axis = alt.Axis(tickCount=6, format="+.2~f", labelFlush=True)
+    axis = alt.Axis(tickCount=6, labelExpr=_SIGNED, labelFlush=True)
     x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=axis)
     y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=180, labelOverlap=False))
     known = _known(rows)
@@ -83,7 +84,7 @@ def _marked(known: list[str], legend: alt.Legend | None) -> dict[str, Any]:
     filled = alt.Scale(domain=names, range=[0 if name == "neutral" else 1 for name in known])
     return {
         "shape": alt.Shape("called:N", title=None, legend=legend, scale=shapes),
-        "fillOpacity": alt.FillOpacity("called:N", title=None, legend=legend, scale=filled),
+        "fillOpacity": alt.FillOpacity("called:N", legend=None, scale=filled),
     }
 
 
@@ -101,7 +102,7 @@ def gain_profile(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=[PLACES[name] for name in known], range=dashes))
     one = alt.Detail("called:N")
     x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
     is_twin = rows["control"] != "observed"
     observed, twins = rows[~is_twin], rows[is_twin]
     layers = [alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y=y)]
@@ -149,7 +150,7 @@ def curve(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     names, looks = [ORDERS[name] for name in known], [order_look(name, colour) for name in known]
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.dash for look in looks]))
     x = alt.X("k:Q", title="features undone", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
     hue = alt.Color("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.colour for look in looks]))
     tooltip = [
         alt.Tooltip("called:N", title="chosen"), alt.Tooltip("k:Q", title="features", format=","),

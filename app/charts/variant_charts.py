@@ -51,7 +51,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
             x=alt.X(
                 "features:Q",
                 title="features",
-                axis=alt.Axis(tickMinStep=1, format=",d"),
+                axis=alt.Axis(tickMinStep=1, tickCount=8, format=",d"),
                 scale=alt.Scale(domain=[0, 1.04 * float(data[["count", "expected"]].max().max())], nice=False),
             ),
             y=y,

@@ -101,7 +101,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     key = f"pairs_{link.query()}"
     title, meaning = comparison.MEASURES[measure]
     st.altair_chart(
-        variant_charts.pair_map(cells, store.variants, title, 0 if measure == "top" else -1, 1),
+        variant_charts.pair_map(cells, store.variants, title, -1 if values.min() < 0 else 0, 1),
         on_select=lambda: keep_pair(key),
         selection_mode="pair",
         key=key,
