@@ -56,20 +56,21 @@ def learned(rows: pd.DataFrame, order: list[str], colours: Mapping[str, str]) ->
     twins = alt.Chart(rows[is_twin]).mark_tick(color=palette.CONTROL_COLOUR, thickness=3, size=ROW / 3)
     observed = alt.Chart(rows[~is_twin])
     place = {"y": y, "yOffset": offset}
-    return (
-        alt.layer(
-            zero,
-            twins.encode(x=x, **place, tooltip=[alt.Tooltip("control:N", title="random change"), *tooltip, *number]),
-            observed.mark_rule(strokeWidth=2).encode(
-                x=alt.X("low:Q"), x2="high:Q", **place, color=alt.Color("variant:N", legend=None, scale=scale)
-            ),
-            observed.mark_point(size=80, opacity=1, strokeWidth=2).encode(
-                x=x, **place, **_marked(known, legend), fill=alt.Fill("variant:N", legend=None, scale=scale),
-                stroke=alt.Stroke("variant:N", legend=None, scale=scale), tooltip=[*tooltip, *number, *ends],
-            ),
-        )
-        .properties(height=ROW * len(order) + axes.AXIS_HEIGHT + axes.LEGEND_HEIGHT)
-    )
+    return alt.layer(
+        zero,
+        twins.encode(x=x, **place, tooltip=[alt.Tooltip("control:N", title="random change"), *tooltip, *number]),
+        observed.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q"), x2="high:Q", **place, color=alt.Color("variant:N", legend=None, scale=scale)
+        ),
+        observed.mark_point(size=80, opacity=1, strokeWidth=2).encode(
+            x=x,
+            **place,
+            **_marked(known, legend),
+            fill=alt.Fill("variant:N", legend=None, scale=scale),
+            stroke=alt.Stroke("variant:N", legend=None, scale=scale),
+            tooltip=[*tooltip, *number, *ends],
+        ),
+    ).properties(height=ROW * len(order) + axes.AXIS_HEIGHT + axes.LEGEND_HEIGHT)
 
 
 def _known(rows: pd.DataFrame) -> list[str]:

@@ -186,9 +186,7 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
             alt.Tooltip("freq_variant:Q", title="in the variant on", format=".2%"),
         ],
     )
-    squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(
-        color=alt.Color("change:Q", scale=_CHANGES, legend=None)
-    )
+    squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(color=alt.Color("change:Q", scale=_CHANGES, legend=None))
     texts = base.mark_text(fontSize=12).encode(text="written:N", color=axes.ink("change"))
     return (squares + texts).properties(height=28 * len(variants) + axes.AXIS_HEIGHT)
 

@@ -225,10 +225,7 @@ def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
         return
     st.markdown("**Where its change acts**", help=ACTS)
     top = max(abs(gain) for gains in found["gains"] for gain in gains)
-    passages = (
-        contexts.acting(record, top, feature_evidence.is_blurred(record))
-        for record in found.to_dict("records")
-    )
+    passages = (contexts.acting(feature_evidence.with_cover(store, record), top) for record in found.to_dict("records"))
     st.html(contexts.acting_legend(top) + Markup("").join(passages))
 
 

@@ -161,8 +161,7 @@ def answers(store: Store) -> None:
     rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
-    blurred = blur.may_be_harmful(task) and not blur.is_shown()
-    st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
+    st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blur.is_hidden(task)))
     st.page_link(
         "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
     )
