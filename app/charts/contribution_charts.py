@@ -26,7 +26,7 @@ ORDERS = {
 """By what a curve's features are chosen -> what a chart calls it."""
 ORDER_STYLES = {CONTRIBUTION: "solid", SIZE: "dashed", RANDOM: "solid", SAME_NORM: "dotted"}
 """The style of a curve's line, in the colour of its recipe; what is drawn at random is grey."""
-_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
+_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.3~f')"
 ROW = 44
 """Pixels of a variant."""
 
@@ -178,7 +178,7 @@ def by_domain(rows: pd.DataFrame) -> alt.LayerChart:
         rows: domain (as the page calls it), gain, low, high, kl, n_clusters.
     """
     order = rows["domain"].to_list()
-    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(format="+.3~f", tickCount=5))
+    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(labelExpr=_SIGNED, tickCount=5))
     y = alt.Y("domain:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=210, labelOverlap=False))
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
     base = alt.Chart(rows)

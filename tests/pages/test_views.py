@@ -740,9 +740,10 @@ def test_passages_of_a_harmful_domain_are_covered_until_asked_for(open_view):
         app = open_view("feature", variant="maths", layer="12", feature="1", **params)
         return next(str(element.value) for element in app.html if "fs-context-head" in str(element.value)), app
 
-    covered, app = windows(ranking="base")  # of the document refusal-1: " no", " <img src=x onerror=alert(2)>", " no", "↵"
-    assert "fs-covered" in covered and words.HIDDEN in covered
-    assert not re.search(r"\bno\b|img|alert", covered)
+    covered, app = windows(ranking="base")  # of refusal-1: template " no", prompt " <img …>", response " no", "↵"
+    assert covered.count("fs-covered") == 2 * 3 and words.HIDDEN in covered  # base above variant
+    assert covered.count("> no<") == 2  # the template's
+    assert not re.search("img|alert|↵", covered)
     press(app, "Show example text")
     assert app.query_params["text"] == "shown"
     assert "fs-covered" not in windows(ranking="base", text="shown")[0]
