@@ -70,7 +70,7 @@ def main() -> None:
                 _page_links(targets, page, name if len(found) > 1 else None)
                 st.button(
                     "Presentation mode", icon=":material/slideshow:", on_click=_present, args=("1",), width="stretch",
-                    help="Larger type, no sidebar; texts that may be harmful are blurred until asked for.",
+                    help="Larger type, no sidebar; requests that may be harmful are covered until asked for.",
                 )  # fmt: skip
         store = data.current()
         if not presenting:
@@ -127,7 +127,7 @@ def _bar(targets: list[st.Page], page: st.Page, stores: list[str]) -> None:
 
 
 def _present(value: str | None) -> None:
-    """Into presentation mode, or out of it; what was blurred is blurred again."""
+    """Into presentation mode, or out of it; what was covered is covered again."""
     link.write(present=value, text=None)
 
 

@@ -87,7 +87,7 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
             y2="variant_to:Q",
             color=alt.Color(
                 "count:Q",
-                scale=alt.Scale(type="log", range=list(palette.COUNT_COLOURS), domain=[1, max(2, int(data["count"].max()))]),
+                scale=alt.Scale(type="log", range=palette.RAMP, domain=[1, max(2, int(data["count"].max()))]),
                 legend=alt.Legend(title="tokens", orient="top", format=",d", gradientLength=150, tickCount=4),
             ),
             tooltip=[

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -44,8 +47,12 @@ def default_mark(frame: pd.DataFrame, x: str, y: str) -> str:
     return {("nominal", True): "bars", ("ordinal", True): "line", ("temporal", True): "line"}.get(kinds, "points")
 
 
-def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) -> alt.Chart:
+def chart(
+    frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str, known: Mapping[str, axes.Look] | None = None
+) -> alt.Chart:
     """Two columns of an answer against each other, one more as colour; at most axes.MOST_POINTS rows are drawn.
+
+    known: word -> its look on every page: base and variants.
 
     The columns go in under names of our own: theirs may be anything. So may the words in them: long ones are cut.
     """
@@ -67,11 +74,7 @@ def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) ->
         ],
     }  # fmt: skip
     if colour is not None:
-        channels["color"] = _colour(data["colour"], kinds["colour"], axes.printed(colour))
-        if mark == "line" and kinds["colour"] != "quantitative":
-            channels["strokeDash"] = _dash(data["colour"], axes.printed(colour))
-        if mark == "bars" and kinds["colour"] != "quantitative":
-            channels["xOffset"] = alt.XOffset("colour", type=kinds["colour"])
+        channels |= _colours(data["colour"], kinds["colour"], axes.printed(colour), mark, known or {})
     base = alt.Chart(data).encode(**channels)
     drawn = {
         "points": lambda: base.mark_point(filled=True, size=45, opacity=0.75),
@@ -81,19 +84,22 @@ def chart(frame: pd.DataFrame, x: str, y: str, colour: str | None, mark: str) ->
     return drawn.properties(height=420)
 
 
-def _colour(values: pd.Series, kind: str, title: str) -> alt.Color:
-    if kind in ("nominal", "ordinal"):
-        order = _order(values)
-        scale = alt.Scale(domain=order, range=[axes.series_colour(i) for i in range(len(order))])
-        return alt.Color("colour", type="nominal", title=title, scale=scale)
-    return alt.Color("colour", type=kind, title=title, scale=alt.Scale(scheme="viridis"))
-
-
-def _dash(values: pd.Series, title: str) -> alt.StrokeDash:
-    """Solid; dashed where the colours come again."""
+def _colours(values: pd.Series, kind: str, title: str, mark: str, known: Mapping[str, axes.Look]) -> dict[str, Any]:
+    """The channels of a colour: an amount's ramp, or the looks of words; those of a chart without a known one take recipes'."""
+    if kind not in ("nominal", "ordinal"):
+        return {"color": alt.Color("colour", type=kind, title=title, scale=alt.Scale(range=palette.RAMP))}
     order = _order(values)
-    dashes = [[1, 0] if place < len(palette.SERIES_COLOURS) else [5, 4] for place in range(len(order))]
-    return alt.StrokeDash("colour", type="nominal", title=title, scale=alt.Scale(domain=order, range=dashes))
+    others = [name for name in order if name not in known]
+    looks = axes.series_looks(others) if len(others) < len(order) else axes.recipe_looks({name: [name] for name in others})
+    looks |= known
+    scale = alt.Scale(domain=order, range=[looks[name].colour for name in order])
+    channels = {"color": alt.Color("colour", type="nominal", title=title, scale=scale)}
+    if mark == "line":
+        dashes = alt.Scale(domain=order, range=[looks[name].dash for name in order])
+        channels["strokeDash"] = alt.StrokeDash("colour", type="nominal", title=title, scale=dashes)
+    if mark == "bars":
+        channels["xOffset"] = alt.XOffset("colour", type=kind)
+    return channels
 
 
 def _order(values: pd.Series) -> list:

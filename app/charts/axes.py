@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 
@@ -65,23 +65,41 @@ def printed(text: str) -> str:
     return words.short(on_one_line(text), MOST_LETTERS)
 
 
-def series_colour(position: int) -> str:
-    """The colour of the series at that position of a profile's order."""
-    return palette.SERIES_COLOURS[position % len(palette.SERIES_COLOURS)]
+DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
+"""CSS line styles as Vega's dashes."""
 
 
-def series_looks(order: Sequence[str], runs: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-    """Colour and style of each series of a profile.
+class Look(NamedTuple):
+    """Of a line: its colour and its CSS line style."""
 
-    Where there are more series than colours, the colours come again, dashed. runs: series -> the one that it is another run
-    of (or itself), whose colour it has, dotted.
+    colour: str
+    style: str = "solid"
+
+    @property
+    def dash(self) -> list[int]:
+        """The style as Vega has it."""
+        return DASHES.get(self.style, [1, 0])
+
+
+def series_looks(names: Sequence[str]) -> dict[str, Look]:
+    """Domains, segments or groups -> neutral colours, which come again dashed and dotted where there are more names."""
+    colours, styles = palette.SERIES_COLOURS, ("solid", *DASHES)
+    return {
+        name: Look(colours[place % len(colours)], styles[place // len(colours) % len(styles)])
+        for place, name in enumerate(names)
+    }
+
+
+def recipe_looks(groups: Mapping[str, Sequence[str]]) -> dict[str, Look]:
+    """Variants -> the colour of their recipe, by its place; dashed where colours come again, dotted of its runs but the first.
+
+    Args:
+        groups: the first variant of each recipe -> it and its other runs, in the store's order.
     """
-    first = [name if runs is None else runs.get(name, name) for name in order]
-    places = {name: place for place, name in enumerate(dict.fromkeys(first))}
-    looks = []
-    for name, of in zip(order, first, strict=True):
-        style = "dashed" if places[of] // len(palette.SERIES_COLOURS) % 2 == 1 else "solid"
-        looks.append((series_colour(places[of]), style if name == of else "dotted"))
+    colours, looks = palette.RECIPE_COLOURS, {}
+    for place, (first, members) in enumerate(groups.items()):
+        style = "dashed" if place // len(colours) % 2 else "solid"
+        looks |= {name: Look(colours[place % len(colours)], style if name == first else "dotted") for name in members}
     return looks
 
 

@@ -38,16 +38,16 @@ def strip(result: Steering) -> alt.LayerChart:
     )
     layers = [
         alt.Chart(data.head(1)).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="kl:Q"),
-        base.transform_filter(alt.datum.what == rows[2]).mark_tick(color="#808495", thickness=2, size=16),
+        base.transform_filter(alt.datum.what == rows[2]).mark_tick(color=palette.CONTROL_COLOUR, thickness=2, size=16),
         base.transform_filter(alt.datum.what != rows[2]).mark_point(
-            color=palette.VARIANT_COLOUR, filled=True, size=90, opacity=1
+            color=palette.NEUTRAL_COLOUR, filled=True, size=90, opacity=1
         ),
     ]
     if result.low is not None and result.high is not None:
         ends = pd.DataFrame([{"what": rows[1], "low": result.kl_before + result.low, "high": result.kl_before + result.high}])
         interval = (
             alt.Chart(ends)
-            .mark_rule(color=palette.VARIANT_COLOUR, strokeWidth=2)
+            .mark_rule(color=palette.NEUTRAL_COLOUR, strokeWidth=2)
             .encode(
                 x="low:Q",
                 x2="high:Q",

@@ -48,13 +48,16 @@ def strip(row: Mapping[str, float], others: pd.DataFrame, material: float) -> al
             color=palette.CONTROL_COLOUR, opacity=0.55, height=12, stroke=palette.CONTROL_COLOUR, strokeWidth=2
         )
         layers.append(bar.encode(x="low:Q", x2="high:Q", y=y, tooltip=span))
-    interval = alt.Chart(data.dropna(subset=["low", "high"])).mark_rule(color=palette.VARIANT_COLOUR, strokeWidth=2)
+    fell, rose = alt.value(palette.DECREASE_COLOUR), alt.value(palette.INCREASE_COLOUR)
+    of_run = alt.condition(alt.datum.change < 0, fell, rose)
+    interval = alt.Chart(data.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2).encode(color=of_run)
     layers.append(interval.encode(x="low:Q", x2="high:Q", y=y, tooltip=span))
-    is_this = data["what"] == THIS_RUN
-    data["colour"] = [palette.VARIANT_COLOUR if this else palette.QUIET_COLOUR for this in is_this]
-    points = alt.Chart(data).mark_point(filled=True, size=80, opacity=1)
     tooltip = [alt.Tooltip("what:N"), alt.Tooltip("change:Q", format="+.1%")]
-    layers.append(points.encode(x=x, y=y, color=alt.Color("colour:N", scale=None), tooltip=tooltip))
+    is_control = data["what"] == rescaled["what"]
+    for rows, colour in ((data[~is_control], of_run), (data[is_control], alt.value(palette.CONTROL_COLOUR))):
+        if len(rows):
+            points = alt.Chart(rows).mark_point(filled=True, size=80, opacity=1)
+            layers.append(points.encode(x=x, y=y, color=colour, tooltip=tooltip))
     said = "line: 95 % interval over clusters · bar: from the lowest to the highest"
     title = axes.chart_title("Change, and where else it shows", said)
     return alt.layer(*layers).properties(height=26 * len(order) + axes.AXIS_HEIGHT + axes.TITLE_HEIGHT, title=title)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -13,39 +16,37 @@ from store.text import marked
 NATS = "nats a predicted token"
 PLACES = {"task": "on its own task", "neutral": "on text that none was trained for", "all": "on all text"}
 """Where a gain is of -> what a chart calls it."""
-PLACE_COLOURS = {
-    "task": palette.INCREASE_COLOUR, "neutral": palette.DECREASE_COLOUR, "all": palette.BASE_COLOUR,
-}  # fmt: skip
+PLACE_LOOKS = {"task": ("circle", "solid"), "neutral": ("diamond", "dashed"), "all": ("square", "dotted")}
+"""Where a gain is of -> its mark, filled on its own task and hollow elsewhere, and the style of its line."""
 CONTRIBUTION, SIZE, RANDOM, SAME_NORM, LAYER = CHOSEN_BY
 ORDERS = {
     CONTRIBUTION: "the largest contributions", SIZE: "the largest changes", RANDOM: "at random",
     SAME_NORM: "as much along the whole change",
 }  # fmt: skip
 """By what a curve's features are chosen -> what a chart calls it."""
-ORDER_COLOURS = {
-    CONTRIBUTION: palette.INCREASE_COLOUR, SIZE: palette.BASE_COLOUR, RANDOM: palette.CONTROL_COLOUR, SAME_NORM: "#b8860b",
-}  # fmt: skip
-_SHAPES = {"task": "circle", "neutral": "square", "all": "diamond"}
+ORDER_STYLES = {CONTRIBUTION: "solid", SIZE: "dashed", RANDOM: "solid", SAME_NORM: "dotted"}
+"""The style of a curve's line, in the colour of its recipe; what is drawn at random is grey."""
+_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.3~f')"
 ROW = 44
 """Pixels of a variant."""
 
 
-def learned(rows: pd.DataFrame, order: list[str]) -> alt.LayerChart:
+def learned(rows: pd.DataFrame, order: list[str], colours: Mapping[str, str]) -> alt.LayerChart:
     """What each variant learned on its task and what it cost elsewhere, a row a variant; a grey tick for each twin.
 
     Args:
         rows: variant, place (of PLACES), control, gain, low, high.
         order: the variants.
+        colours: variant -> the colour of its recipe.
     """
-    axis = alt.Axis(tickCount=6, format="+.2~f", labelFlush=True)
+    axis = alt.Axis(tickCount=6, labelExpr=_SIGNED, labelFlush=True)
     x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=axis)
     y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=180, labelOverlap=False))
-    known = [name for name in PLACES if name in set(rows["place"])]
+    known = _known(rows)
     offset = alt.YOffset("place:N", scale=alt.Scale(domain=known))
-    colour = alt.Color(
-        "called:N", title=None, legend=alt.Legend(orient="top", labelLimit=260, symbolType="circle"),
-        scale=alt.Scale(domain=[PLACES[name] for name in known], range=[PLACE_COLOURS[name] for name in known]),
-    )  # fmt: skip
+    scale = alt.Scale(domain=order, range=[colours[variant] for variant in order])
+    quiet = {"symbolFillColor": palette.QUIET_COLOUR, "symbolStrokeColor": palette.QUIET_COLOUR}
+    legend = alt.Legend(orient="top", labelLimit=260, **quiet)
     rows = rows.assign(called=rows["place"].map(PLACES))
     is_twin = rows["control"] != "observed"
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
@@ -55,50 +56,71 @@ def learned(rows: pd.DataFrame, order: list[str]) -> alt.LayerChart:
     twins = alt.Chart(rows[is_twin]).mark_tick(color=palette.CONTROL_COLOUR, thickness=3, size=ROW / 3)
     observed = alt.Chart(rows[~is_twin])
     place = {"y": y, "yOffset": offset}
-    return (
-        alt.layer(
-            zero,
-            twins.encode(x=x, **place, tooltip=[alt.Tooltip("control:N", title="random change"), *tooltip, *number]),
-            observed.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", **place, color=colour),
-            observed.mark_point(filled=True, size=80, opacity=1).encode(
-                x=x, **place, color=colour, tooltip=[*tooltip, *number, *ends]
-            ),
-        )
-        .resolve_scale(color="shared")
-        .properties(height=ROW * len(order) + axes.AXIS_HEIGHT + axes.LEGEND_HEIGHT)
-    )
+    return alt.layer(
+        zero,
+        twins.encode(x=x, **place, tooltip=[alt.Tooltip("control:N", title="random change"), *tooltip, *number]),
+        observed.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q"), x2="high:Q", **place, color=alt.Color("variant:N", legend=None, scale=scale)
+        ),
+        observed.mark_point(size=80, opacity=1, strokeWidth=2).encode(
+            x=x,
+            **place,
+            **_marked(known, legend),
+            fill=alt.Fill("variant:N", legend=None, scale=scale),
+            stroke=alt.Stroke("variant:N", legend=None, scale=scale),
+            tooltip=[*tooltip, *number, *ends],
+        ),
+    ).properties(height=ROW * len(order) + axes.AXIS_HEIGHT + axes.LEGEND_HEIGHT)
 
 
-def gain_profile(rows: pd.DataFrame, title: str) -> alt.LayerChart:
+def _known(rows: pd.DataFrame) -> list[str]:
+    """The places that rows have, in their order."""
+    return [name for name in PLACES if name in set(rows["place"])]
+
+
+def _marked(known: list[str], legend: alt.Legend | None) -> dict[str, Any]:
+    """The channels that tell places apart: shape, and filled or hollow."""
+    names = [PLACES[name] for name in known]
+    shapes = alt.Scale(domain=names, range=[PLACE_LOOKS[name][0] for name in known])
+    filled = alt.Scale(domain=names, range=[0 if name == "neutral" else 1 for name in known])
+    return {
+        "shape": alt.Shape("called:N", title=None, legend=legend, scale=shapes),
+        "fillOpacity": alt.FillOpacity("called:N", legend=None, scale=filled),
+    }
+
+
+def gain_profile(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     """Where in depth one variant's gain is made: a line a place with its interval, the twins' range as a band.
 
     Args:
         rows: layer, place (of PLACES), control, gain, low, high, features, carrying_half, n_clusters.
         title: of the chart.
+        colour: of the variant's recipe.
     """
-    known = [name for name in PLACES if name in set(rows["place"])]
+    known = _known(rows)
     rows = rows.assign(called=rows["place"].map(PLACES))
-    scale = alt.Scale(domain=[PLACES[name] for name in known], range=[PLACE_COLOURS[name] for name in known])
-    colour = alt.Color("called:N", legend=None, scale=scale)
-    shape = alt.Shape("place:N", legend=None, scale=alt.Scale(domain=known, range=[_SHAPES[name] for name in known]))
+    dashes = [axes.Look(colour, PLACE_LOOKS[name][1]).dash for name in known]
+    dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=[PLACES[name] for name in known], range=dashes))
+    one = alt.Detail("called:N")
     x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
     is_twin = rows["control"] != "observed"
     observed, twins = rows[~is_twin], rows[is_twin]
     layers = [alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y=y)]
     if len(twins):
         spans = twins.groupby(["layer", "called"], as_index=False)["gain"].agg(low="min", high="max")
-        band = alt.Chart(spans).mark_bar(size=16, opacity=0.35, strokeWidth=1.5)
-        edge = alt.Stroke("called:N", legend=None, scale=scale)
+        band = alt.Chart(spans).mark_bar(
+            size=16, fillOpacity=0.3, strokeWidth=1.5, color=palette.CONTROL_COLOUR, stroke=palette.CONTROL_COLOUR
+        )
         tooltip = [alt.Tooltip("called:N", title="random changes"), *_ends("lowest", "highest")]
         ends = {"y": alt.Y("low:Q"), "y2": "high:Q"}
-        layers.append(band.encode(x=x, **ends, color=alt.value(palette.CONTROL_COLOUR), stroke=edge, tooltip=tooltip))
+        layers.append(band.encode(x=x, **ends, strokeDash=dash, tooltip=tooltip))
     lines = alt.Chart(observed)
     layers += [
-        lines.mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        lines.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
-        lines.mark_point(filled=True, size=45, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape,
+        lines.mark_area(opacity=0.15, color=colour).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", detail=one),
+        lines.mark_line(strokeWidth=2, color=colour).encode(x=x, y=y, strokeDash=dash),
+        lines.mark_point(size=45, opacity=1, fill=colour, stroke=colour).encode(
+            x=x, y=y, **_marked(known, None),
             tooltip=[
                 alt.Tooltip("called:N", title="text"), alt.Tooltip("layer:O"),
                 alt.Tooltip("gain:Q", title="through the layer", format="+.3f"), *_ends("95 % from", "to"),
@@ -115,32 +137,38 @@ def _ends(low: str, high: str) -> list[alt.Tooltip]:
     return [alt.Tooltip("low:Q", title=low, format="+.3f"), alt.Tooltip("high:Q", title=high, format="+.3f")]
 
 
-def curve(rows: pd.DataFrame, title: str) -> alt.LayerChart:
+def curve(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     """How much of what passes through a layer the first k features make: a line an order, the whole layer as a dashed rule.
 
     Args:
         rows: chosen_by (of CHOSEN_BY), k, gain.
         title: of the chart.
+        colour: of the variant's recipe.
     """
     lines = rows[rows["chosen_by"] != LAYER].assign(called=lambda of: of["chosen_by"].map(ORDERS))
     whole = rows[rows["chosen_by"] == LAYER]
     known = [name for name in ORDERS if name in set(lines["chosen_by"])]
-    scale = alt.Scale(domain=[ORDERS[name] for name in known], range=[ORDER_COLOURS[name] for name in known])
+    names, looks = [ORDERS[name] for name in known], [order_look(name, colour) for name in known]
+    dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.dash for look in looks]))
     x = alt.X("k:Q", title="features undone", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
-    colour = alt.Color("called:N", legend=None, scale=scale)
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
+    hue = alt.Color("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.colour for look in looks]))
     tooltip = [
         alt.Tooltip("called:N", title="chosen"), alt.Tooltip("k:Q", title="features", format=","),
         alt.Tooltip("gain:Q", title="so much goes", format="+.3f"),
     ]  # fmt: skip
-    base = alt.Chart(lines).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    base = alt.Chart(lines).encode(x=x, y=y, color=hue, tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR).encode(y=y)
     rule = alt.Chart(whole).mark_rule(color=palette.QUIET_COLOUR, strokeDash=[5, 4], strokeWidth=2)
     rule = rule.encode(y=y, tooltip=[alt.Tooltip("gain:Q", title="the whole layer", format="+.3f")])
     heading = alt.TitleParams(axes.printed(title), anchor="start", fontSize=13)
-    return alt.layer(zero, rule, base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=40, opacity=1)).properties(
-        height=240, title=heading
-    )
+    line, points = base.mark_line(strokeWidth=2).encode(strokeDash=dash), base.mark_point(filled=True, size=40, opacity=1)
+    return alt.layer(zero, rule, line, points).properties(height=240, title=heading)
+
+
+def order_look(order: str, colour: str) -> axes.Look:
+    """How the curve of an order is drawn beside others of one recipe, whose colour is given; at random in grey."""
+    return axes.Look(palette.CONTROL_COLOUR if order == RANDOM else colour, ORDER_STYLES[order])
 
 
 def by_domain(rows: pd.DataFrame) -> alt.LayerChart:
@@ -150,7 +178,7 @@ def by_domain(rows: pd.DataFrame) -> alt.LayerChart:
         rows: domain (as the page calls it), gain, low, high, kl, n_clusters.
     """
     order = rows["domain"].to_list()
-    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(format="+.3~f", tickCount=5))
+    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(labelExpr=_SIGNED, tickCount=5))
     y = alt.Y("domain:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=210, labelOverlap=False))
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
     base = alt.Chart(rows)
@@ -184,7 +212,7 @@ def word_bars(rows: pd.DataFrame, title: str) -> alt.LayerChart:
         alt.Tooltip("twin:Q", title="random change", format="+.3%"),
     ]
     bars = alt.Chart(rows).mark_bar(height={"band": 0.7}).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    ticks = alt.Chart(rows.dropna(subset="twin")).mark_tick(color=palette.CONTROL_COLOUR, thickness=3, size=12)
+    ticks = alt.Chart(rows.dropna(subset="twin")).mark_tick(color=palette.CHANCE_COLOUR, thickness=3, size=12)
     heading = alt.TitleParams(axes.printed(title), anchor="start", fontSize=13)
     return alt.layer(bars, ticks.encode(x="twin:Q", y=y, tooltip=tooltip)).properties(
         height=20 * len(order) + axes.AXIS_HEIGHT + axes.TITLE_HEIGHT, title=heading

@@ -13,7 +13,7 @@ MOST_WRITTEN = 12
 
 
 def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | alt.LayerChart:
-    """Variant x layer, one metric, the value in each cell; darker where the change is larger. Click selects 'cell'.
+    """Variant x layer, one metric, the value in each cell, on a scale of its own (palette.RAMP). Click selects 'cell'.
 
     rows: variant, layer, value, gate, n_tokens; order: the variants from top to bottom.
     """
@@ -22,7 +22,6 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    down = word.sign < 0
     cells = alt.Chart(rows).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=160)),
@@ -35,7 +34,7 @@ def heat_map(rows: pd.DataFrame, metric: str, order: list[str]) -> alt.Chart | a
         ],
     )
     click = alt.selection_point(name="cell", fields=["variant", "layer"], on="click")
-    colours = alt.Scale(scheme="blues", domain=[low, high], reverse=down)
+    colours = alt.Scale(range=palette.RAMP, domain=[low, high])
     squares = cells.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
         color=alt.condition("isValid(datum.value)", alt.Color("value:Q", scale=colours, legend=None), alt.value("#00000000"))
     )
@@ -56,6 +55,7 @@ def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
     rows: layer, segment, share, token_share, n_tokens.
     """
     place = {name: i for i, name in enumerate(order)}
+    looks = axes.series_looks(order)
     return (
         alt.Chart(rows.assign(place=rows["segment"].map(place)))
         .mark_bar(stroke="rgba(128,128,128,0.4)")
@@ -71,7 +71,7 @@ def segment_shares(rows: pd.DataFrame, order: list[str]) -> alt.Chart:
             color=alt.Color(
                 "segment:N",
                 title=None,
-                scale=alt.Scale(domain=order, range=[axes.series_colour(i) for i in range(len(order))]),
+                scale=alt.Scale(domain=order, range=[looks[name].colour for name in order]),
                 legend=alt.Legend(orient="top"),
             ),
             tooltip=[
@@ -90,11 +90,10 @@ def spectrum(rows: pd.DataFrame) -> alt.Chart:
     """Shares of sum ||delta||^2 along the mean of the change and its principal directions. rows: name, share, component."""
     return (
         alt.Chart(rows[["name", "share", "component"]])
-        .mark_bar()
+        .mark_bar(color=palette.NEUTRAL_COLOUR)
         .encode(
             x=alt.X("name:N", title=None, sort=alt.SortField("component"), axis=alt.Axis(labelAngle=0)),
             y=alt.Y("share:Q", title="share of the change, Σ‖δ‖²", axis=alt.Axis(format="%", tickCount=5)),
-            color=alt.condition("datum.component == 0", alt.value(palette.VARIANT_COLOUR), alt.value(palette.BASE_COLOUR)),
             tooltip=[alt.Tooltip("name:N", title="direction"), alt.Tooltip("share:Q", format=".1%")],
         )
         .properties(height=250)

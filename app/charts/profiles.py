@@ -24,9 +24,6 @@ from store.names import OBSERVED, TWIN
 MOST_BESIDE = 6
 """Up to so many series each have their control's line; for more a control is one band, from its lowest to its highest."""
 
-DASHES = {"dashed": [5, 4], "dotted": [2, 3]}
-"""CSS line styles as Vega's dashes."""
-
 EDGE = [6, 3, 1, 3]
 """Of a band of twins."""
 
@@ -65,14 +62,14 @@ def profile(
     controls: pd.DataFrame | None = None,
     focus: str | None = None,
     is_relative: bool = False,
-    runs: Mapping[str, str] | None = None,
+    looks: Mapping[str, axes.Look] | None = None,
 ) -> dict[str, Any]:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
     rows: layer, series column, value, low, high, n_tokens, n_clusters. controls: the same with control, what stands in the
     variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
     many; twins are a band anyway, from the lowest of them to the highest. focus: the series that stands out, the others
-    pale; None for all alike. is_relative: the values are those of :func:`relative`. runs: as of :func:`axes.series_looks`.
+    pale; None for all alike. is_relative: the values are those of :func:`relative`. looks: of every series; neutral ones else.
     Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
     """
     word = metrics.relative_metric(metric) if is_relative else metrics.metric(metric)
@@ -92,7 +89,7 @@ def profile(
         has_band=BAND in data,
         has_twins=TWINS in data,
         focus=focus,
-        looks=tuple(axes.series_looks(order, runs)),
+        looks=tuple((looks or axes.series_looks(order))[name] for name in order),
     )
     specification = copy.deepcopy(_unchecked(look))
     specification["datasets"] = {name: json.loads(frame.to_json(orient="records")) for name, frame in data.items()}
@@ -138,7 +135,7 @@ class _Look:
     has_band: bool
     has_twins: bool
     focus: str | None
-    looks: tuple[tuple[str, str], ...]
+    looks: tuple[axes.Look, ...]
 
 
 @lru_cache(maxsize=512)
@@ -157,7 +154,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
         "scale": alt.Scale(zero=look.from_zero, nice=True),
         "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
     }
-    colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=order, range=[colour for colour, _ in look.looks]), legend=None)
+    colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=order, range=[one.colour for one in look.looks]), legend=None)
     base = alt.Chart(alt.NamedData(OBSERVED)).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False)), y=alt.Y("value:Q", **y), color=colour
     )
@@ -168,7 +165,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
         **standing_out,
         strokeDash=alt.StrokeDash(
             f"{series}:N",
-            scale=alt.Scale(domain=order, range=[[1, 0] if style == "solid" else DASHES[style] for _, style in look.looks]),
+            scale=alt.Scale(domain=order, range=[one.dash for one in look.looks]),
             legend=None,
         ),
     )
@@ -243,7 +240,7 @@ def _control_lines(look: _Look, y: dict[str, Any], word: metrics.Metric) -> list
         style, width = palette.CONTROL_LINES.get(control, ("dashed", 1))
         base = alt.Chart(alt.NamedData(control)).encode(x="layer:O")
         colour = {"color": palette.CONTROL_COLOUR} if alone else {"opacity": 0.75}
-        line = base.mark_line(strokeWidth=width, strokeDash=DASHES[style], point={"size": 14}, **colour)
+        line = base.mark_line(strokeWidth=width, strokeDash=axes.DASHES[style], point={"size": 14}, **colour)
         line = line.encode(y=alt.Y("value:Q", **y), tooltip=tooltip)
         if not alone:
             line = line.encode(color=f"{look.series}:N")

@@ -16,12 +16,16 @@ LEGEND_HEIGHT = 34
 """Pixels that a line of legend on top takes of a chart's own height."""
 
 MIDDLE_COLOUR = "#f1f1f1"
-"""Between decrease and increase: no change, or no correlation. Opaque, so that what is written on it is read on any theme."""
+"""Between decrease and increase: no change. Opaque, so that what is written on it is read on any theme."""
+
+_CHANGES = alt.Scale(
+    domain=[-1, 0, 1], range=[palette.DECREASE_COLOUR, MIDDLE_COLOUR, palette.INCREASE_COLOUR], clamp=True
+)  # fmt: skip
 
 DIRECTIONS = {
     "down": ("fell wherever it changed", palette.DECREASE_COLOUR),
     "up": ("rose wherever it changed", palette.INCREASE_COLOUR),
-    "opposite": ("fell in one, rose in another", "#8c8c8c"),
+    "opposite": ("fell in one, rose in another", palette.NEUTRAL_COLOUR),
 }
 """Direction of a change over variants -> what it is called, and its colour."""
 
@@ -47,7 +51,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
             x=alt.X(
                 "features:Q",
                 title="features",
-                axis=alt.Axis(tickMinStep=1, format=",d"),
+                axis=alt.Axis(tickMinStep=1, tickCount=8, format=",d"),
                 scale=alt.Scale(domain=[0, 1.04 * float(data[["count", "expected"]].max().max())], nice=False),
             ),
             y=y,
@@ -71,7 +75,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
     )
     chance = (
         alt.Chart(data)
-        .mark_tick(color=palette.VARIANT_COLOUR, thickness=3, size=24)
+        .mark_tick(color=palette.CHANCE_COLOUR, thickness=3, size=24)
         .encode(
             x="expected:Q",
             y=y,
@@ -85,7 +89,7 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     """Variant x variant, one number of each pair written in its cell. Click selects 'pair'.
 
     cells: variant_a, variant_b (both ways round), value, written (the value as text), n, same_task; order: the variants;
-    title: of the number; low, high: the ends of the colours, symmetric about 0 for a number with a sign, else from 0.
+    title: of the number; low, high: the ends of the colours.
     """
     base = alt.Chart(cells).encode(
         x=alt.X("variant_b:N", title=None, sort=order, axis=alt.Axis(labelAngle=-40, labelOverlap=False, labelLimit=120)),
@@ -99,27 +103,27 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
         ],
     )
     squares = base.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
-        color=alt.Color("value:Q", scale=_diverging(low, high), legend=None)
+        color=alt.Color("value:Q", scale=alt.Scale(domain=[low, high], range=palette.RAMP, clamp=True), legend=None)
     )
     texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=axes.ink("value"))
     click = alt.selection_point(name="pair", fields=["variant_a", "variant_b"], on="click")
     return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + axes.AXIS_HEIGHT))
 
 
-def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.LayerChart:
+def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, colours: tuple[str, str]) -> alt.LayerChart:
     """Every feature's change in one variant against its change in another, from all lost to all new.
 
     rows: layer, feature, name, label, change_a, change_b, changed_a, changed_b, said_a, said_b (verdicts in words). Click
-    selects 'point'.
+    selects 'point'. colours: of the two variants' recipes.
     """
     scale = alt.Scale(domain=[-1.05, 1.05], nice=False)
     axis = alt.Axis(values=[-1, -0.5, 0, 0.5, 1], labelExpr=axes.SIGNED_SHARE, grid=True)
     names = {
-        BOTH_SAME: ("#0072b2", "circle"),
-        BOTH_OPPOSITE: ("#d55e00", "diamond"),
-        f"{variant_a} alone": ("#e69f00", "triangle-up"),
-        f"{variant_b} alone": ("#009e73", "square"),
-        NEITHER: ("#999999", "circle"),
+        BOTH_SAME: (palette.SERIES_COLOURS[2], "circle"),
+        BOTH_OPPOSITE: (palette.SERIES_COLOURS[2], "diamond"),
+        f"{variant_a} alone": (colours[0], "triangle-up"),
+        f"{variant_b} alone": (colours[1], "square"),
+        NEITHER: (palette.SERIES_COLOURS[3], "circle"),
     }
     data = rows.assign(changed_in=[_changed_in(row, variant_a, variant_b) for row in rows.itertuples()])
     data["rank"] = (data["changed_in"] != NEITHER).astype(int)
@@ -141,7 +145,7 @@ def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str) -> alt.La
                 legend=alt.Legend(orient="top", columns=2, labelLimit=200),
             ),
             shape=alt.Shape(
-                "changed_in:N", scale=alt.Scale(domain=list(names), range=[shape for _, shape in names.values()]), legend=None
+                "changed_in:N", title=None, scale=alt.Scale(domain=list(names), range=[shape for _, shape in names.values()])
             ),
             tooltip=[
                 alt.Tooltip("name:N", title="feature"),
@@ -182,9 +186,7 @@ def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> a
             alt.Tooltip("freq_variant:Q", title="in the variant on", format=".2%"),
         ],
     )
-    squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(
-        color=alt.Color("change:Q", scale=_diverging(-1, 1), legend=None)
-    )
+    squares = base.mark_rect(stroke="rgba(128,128,128,0.35)").encode(color=alt.Color("change:Q", scale=_CHANGES, legend=None))
     texts = base.mark_text(fontSize=12).encode(text="written:N", color=axes.ink("change"))
     return (squares + texts).properties(height=28 * len(variants) + axes.AXIS_HEIGHT)
 
@@ -194,7 +196,7 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
 
     rows: low (where a bin of the cosine begins), group, share; matched: the cosine from which one counts as a counterpart.
     """
-    groups = list(dict.fromkeys(rows["group"]))
+    looks = axes.series_looks(list(dict.fromkeys(rows["group"])))
     lines = (
         alt.Chart(rows)
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -209,7 +211,7 @@ def cosine_profile(rows: pd.DataFrame, matched: float) -> alt.LayerChart:
             color=alt.Color(
                 "group:N",
                 title=None,
-                scale=alt.Scale(domain=groups, range=list(palette.SERIES_COLOURS[: len(groups)])),
+                scale=alt.Scale(domain=list(looks), range=[look.colour for look in looks.values()]),
                 legend=alt.Legend(orient="top", labelLimit=240),
             ),
             tooltip=[
@@ -227,14 +229,6 @@ def _changed_in(row: object, variant_a: str, variant_b: str) -> str:
     if row.changed_a and row.changed_b:
         return BOTH_SAME if row.change_a * row.change_b > 0 else BOTH_OPPOSITE
     return f"{variant_a} alone" if row.changed_a else f"{variant_b} alone" if row.changed_b else NEITHER
-
-
-def _diverging(low: float, high: float) -> alt.Scale:
-    """Decrease - nothing - increase; for a number without a sign (low = 0) the upper half."""
-    if low == 0:
-        return alt.Scale(domain=[0, high or 1], range=[MIDDLE_COLOUR, palette.INCREASE_COLOUR], clamp=True)
-    colours = [palette.DECREASE_COLOUR, MIDDLE_COLOUR, palette.INCREASE_COLOUR]
-    return alt.Scale(domain=[low, 0, high], range=colours, clamp=True)
 
 
 def cosine_shares(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -35,8 +35,7 @@ def verdict(verdict: str | None, place: Any = st, count: int | None = None) -> N
 
 def headline(headline: str, place: Any = st) -> None:
     """What a change comes down to, as a badge."""
-    colour, icon = meanings.HEADLINE_BADGES[headline]
-    place.badge(headline, color=colour, icon=icon, help=HEADLINES[headline].capitalize() + ".")
+    place.badge(headline, color="gray", icon=meanings.HEADLINE_ICONS[headline], help=HEADLINES[headline].capitalize() + ".")
 
 
 def has_twins(store: Store, variant: str | None = None) -> bool:

@@ -1,4 +1,9 @@
-"""Example text may be harmful: it stays blurred until somebody asks for it. Whether it is shown is part of the link."""
+"""Requests may be harmful: they are covered until somebody asks for them. Whether they are shown is part of the link.
+
+Of a domain or task whose name warns (:func:`may_be_harmful`) a request is covered, and so is a response that does not read as a
+refusal (store/metrics/refusals.py): nothing of their text is on the page. A refusal is read, as is the chat template, and what
+was measured at covered tokens stays visible.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +11,30 @@ from typing import Any
 
 import streamlit as st
 
-from app import link
+from app import data, link
+from store.read.store import Store
 
 SHOWN = "shown"
 
 
 def is_shown() -> bool:
-    """Whether the link asks for example text to be readable."""
-    return link.read("text", (SHOWN, "blurred"), "blurred") == SHOWN
+    """Whether the link asks for texts that may be harmful."""
+    return link.read("text", (SHOWN, "hidden"), "hidden") == SHOWN
 
 
 def button(place: Any = st) -> None:
-    """A button, and the key T, that shows example text or blurs it again."""
+    """A button, and the key T, that shows covered text or hides it again."""
     lifted = is_shown()
     place.button(
-        "Blur example text" if lifted else "Show example text",
+        "Hide example text" if lifted else "Show example text",
         key="blur",
         icon=":material/visibility_off:" if lifted else ":material/visibility:",
         shortcut="T",
         on_click=link.write,
         kwargs={"text": None if lifted else SHOWN},
-        help=None if lifted else "Texts that features fire on may be harmful, so they are blurred until asked for.",
-    )
-
-
-def examples() -> st.delta_generator.DeltaGenerator:
-    """A container for contexts (app/markup/contexts.py), blurred until asked for."""
-    return st.container(key="shown" if is_shown() else "blurred")
+        help=None if lifted else "Requests that may be harmful, and answers to them that are no refusals, are covered until "
+        "asked for.",
+    )  # fmt: skip
 
 
 HARMFUL = ("harm", "alarm", "toxic", "unsafe", "safety", "jailbreak", "abuse", "violen")
@@ -41,3 +43,17 @@ HARMFUL = ("harm", "alarm", "toxic", "unsafe", "safety", "jailbreak", "abuse", "
 def may_be_harmful(name: str) -> bool:
     """Whether a domain's or task's name says that its texts may be harmful: it contains a word of HARMFUL."""
     return any(word in name.lower() for word in HARMFUL)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether texts of a domain or task that may be harmful are covered: nobody asked for them."""
+    return may_be_harmful(name) and not is_shown()
+
+
+def covered(store: Store, domain: str, document: int, first: int, count: int) -> list[bool]:
+    """Of ``count`` tokens of a document of that domain, from its token ``first``: whether each is covered."""
+    if not is_hidden(domain):
+        return [False] * count
+    rows = data.ask(store, Store.readable_tokens, document=document)
+    readable = set(rows.loc[rows["is_readable"], "position"])
+    return [position not in readable for position in range(first, first + count)]

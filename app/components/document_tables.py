@@ -13,13 +13,10 @@ from app.markup.token_colours import VALUES, TokenValue
 from store.read.store import Store
 from store.text import marked
 
-HIDDEN = "(blurred)"
 
-
-def documents(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> None:
-    """The documents to choose from."""
+def documents(listed: pd.DataFrame, value: TokenValue) -> None:
+    """The documents to choose from; where a request may be harmful, how it begins is covered until asked for."""
     numbers = listed["document"].to_list()
-    hidden = [blur.may_be_harmful(domain) and not lifted for domain in listed["domain"]]
     shown = pd.DataFrame(
         {
             "source": listed["source"],
@@ -29,8 +26,8 @@ def documents(listed: pd.DataFrame, value: TokenValue, lifted: bool) -> None:
             "codes": ["✓" if v else "–" for v in listed["has_codes"]],
             "kl": ["✓" if v else "–" for v in listed["has_kl"]],
             "start": [
-                HIDDEN if hide else words.short(marked(text or ""), 90)
-                for hide, text in zip(hidden, listed["start"], strict=True)
+                words.HIDDEN if blur.is_hidden(domain) else words.short(marked(text or ""), 90)
+                for domain, text in zip(listed["domain"], listed["start"], strict=True)
             ],
         }
     )
@@ -116,7 +113,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
         st.switch_page("views/feature.py", query_params=link.query(**there))
 
 
-def tokens(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
+def tokens(rows: pd.DataFrame, value: TokenValue) -> None:
     """Every token with all its values, the most changed first; a click chooses it."""
     order = token_colours.change(rows, value).abs().sort_values(ascending=False, kind="stable", na_position="last").index
     rows = rows.loc[order].reset_index(drop=True)
@@ -129,7 +126,7 @@ def tokens(rows: pd.DataFrame, value: TokenValue, hidden: bool) -> None:
     shown = pd.DataFrame(
         {
             "position": rows["position"],
-            "token": HIDDEN if hidden else [marked(token) for token in rows["alone"]],
+            "token": rows["alone"].map(marked).mask(rows["covered"], words.HIDDEN),
             "segment": rows["segment"],
             "context": rows["context"] + 1,
             "counts": ["no: sink" if token_colours.is_sink(counted) else "yes" for counted in rows["counted"]],

@@ -86,7 +86,7 @@ def top_contexts(
     """The contexts of a feature under one ranking, base above variant, on one shared scale.
 
     limit: how many; around: tokens shown on either side of the peak, None for all that were kept. Windows that show the same
-    tokens are folded into the first of them; those of a domain that may be harmful are blurred until asked for.
+    tokens are folded into the first of them; requests that may be harmful are covered until asked for.
     """
     asked = {"layer": int(row["layer"]), "feature": int(row["feature"]), "variant": variant}
     found = data.ask(store, Store.contexts, **asked, ranking=ranking, domain=domain, limit=MOST_CONTEXTS)
@@ -95,13 +95,11 @@ def top_contexts(
         said = _no_contexts(kept, ranking, domain) if store.keeps_codes(variant) else statistics_only(variant)
         st.info(said, icon=":material/search_off:")
         return
-    records, alike = _folded([_cropped(record, around, around) for record in found.to_dict("records")])
+    windows = (with_cover(store, record, -int(record["peak"])) for record in found.to_dict("records"))
+    records, alike = _folded([_cropped(record, around, around) for record in windows])
     records, names = records[:limit], (BASE, variant)
     top = contexts.scale([(record["base_values"], record["variant_values"]) for record in records])
-    windows = (
-        contexts.context(record, top, names, number, blurred=is_blurred(record))
-        for record, number in zip(records, alike, strict=False)
-    )
+    windows = (contexts.context(record, top, names, number) for record, number in zip(records, alike, strict=False))
     st.html(contexts.legend(top, names) + Markup("").join(windows))
 
 
@@ -121,13 +119,14 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
     for ranking in dict.fromkeys((telling, *RANKINGS)):
         found = data.ask(store, Store.best_context, **asked, ranking=ranking)
         if len(found):
-            record = _cropped(found.iloc[0].to_dict(), *EXCERPT)
-            return contexts.excerpt(record, (BASE, variant), is_blurred(record))
+            record = found.iloc[0].to_dict()
+            record = _cropped(with_cover(store, record, -int(record["peak"])), *EXCERPT)
+            return contexts.excerpt(record, (BASE, variant))
     return None
 
 
 def blur_button(names: list[str], place: Any = st) -> None:
-    """The button that shows blurred text, where any of these domains or tasks may be harmful."""
+    """The button that shows covered text, where any of these domains or tasks may be harmful."""
     if any(blur.may_be_harmful(name) for name in names):
         blur.button(place)
 
@@ -167,7 +166,8 @@ def _cropped(record: dict, before: int | None, after: int | None) -> dict:
     peak = int(record["peak"])
     first = 0 if before is None else max(0, peak - before)
     last = None if after is None else peak + after + 1
-    kept = {name: list(record[name])[first:last] for name in ("alone", "base_values", "variant_values")}
+    listed = ("alone", "base_values", "variant_values", "covered")
+    kept = {name: list(record[name])[first:last] for name in listed if name in record}
     kept["tokens"] = cut(record["tokens"], first, last)
     return record | kept | {"peak": peak - first}
 
@@ -180,9 +180,12 @@ def _folded(records: list[dict]) -> tuple[list[dict], list[int]]:
     return [group[0] for group in groups.values()], [len(group) for group in groups.values()]
 
 
-def is_blurred(record: dict) -> bool:
-    """Whether a passage is of a domain that may be harmful, and was not asked to be shown."""
-    return blur.may_be_harmful(str(record["domain"])) and not blur.is_shown()
+def with_cover(store: Store, record: dict, start: int = 0) -> dict:
+    """A passage with ``covered``: which of its tokens are, the first standing ``start`` from its position."""
+    first = int(record["position"]) + start
+    return record | {
+        "covered": blur.covered(store, str(record["domain"]), int(record["document"]), first, len(record["tokens"]))
+    }
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:

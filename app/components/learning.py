@@ -21,6 +21,8 @@ PLACES = {TASK: "task", NEUTRAL: "neutral", ALL: "all"}
 """Domain of the contributions -> what charts call it."""
 FOREMOST = 3
 PROFILE_WIDTH = 337
+ANY_RECIPE = "currentcolor"
+"""In a legend that stands for charts of several recipes, each in its own colour."""
 
 WHAT_IT_IS = (
     "How much more likely the variant makes the text than the base does, in nats a token: 0.69 is twice as likely. On its own "
@@ -77,7 +79,7 @@ def _learned(store: Store) -> dict | None:
     """What each recipe's first run learned and cost, as Vega-Lite; None where nothing was sampled of any."""
     rows, order = store.learned(), list(runs.groups(store))
     rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
-    return None if rows.empty else contribution_charts.learned(rows, order).to_dict()
+    return None if rows.empty else contribution_charts.learned(rows, order, runs.colours(store)).to_dict()
 
 
 def with_places(rows: pd.DataFrame) -> pd.DataFrame:
@@ -141,8 +143,8 @@ def profiles(store: Store) -> None:
         with panel.container(width=PROFILE_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"gain_{variant}", alt=f"What of {variant}'s gain passes through each layer")
     legend = [
-        (contribution_charts.PLACES[place], colour, "solid", 3)
-        for place, colour in contribution_charts.PLACE_COLOURS.items()
+        (contribution_charts.PLACES[place], ANY_RECIPE, style, 3)
+        for place, (_, style) in contribution_charts.PLACE_LOOKS.items()
         if place in shown
     ]
     st.html(
@@ -156,7 +158,10 @@ def _profiles(store: Store) -> tuple[dict[str, dict], set[str]]:
     rows = pd.concat([store.layer_gains(domain=domain) for domain in PLACES])
     of_variants = {variant: with_places(rows[rows["variant"] == variant]) for variant in runs.groups(store)}
     known = {variant: mine for variant, mine in of_variants.items() if len(mine)}
-    drawn = {variant: contribution_charts.gain_profile(mine, variant).to_dict() for variant, mine in known.items()}
+    colours = runs.colours(store)
+    drawn = {
+        variant: contribution_charts.gain_profile(mine, variant, colours[variant]).to_dict() for variant, mine in known.items()
+    }
     return drawn, {place for mine in known.values() for place in mine["place"]}
 
 
@@ -172,19 +177,19 @@ def curves(store: Store) -> None:
         with panel.container(width=PROFILE_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features make")
     orders = contribution_charts.ORDERS.items()
-    legend = [(called, contribution_charts.ORDER_COLOURS[name], "solid", 3) for name, called in orders]
+    legend = [(called, *contribution_charts.order_look(name, ANY_RECIPE), 3) for name, called in orders]
     st.html(contexts.series_legend([*legend, ("the whole layer", palette.QUIET_COLOUR, "dashed", 2)]))
     st.caption("Nats a predicted token that go where the change of so many features is undone.")
 
 
 def _curves(store: Store) -> dict[str, dict]:
     """Each recipe's first run that has one -> its chart as Vega-Lite."""
-    rows, drawn = store.curves(), {}
+    rows, colours, drawn = store.curves(), runs.colours(store), {}
     for variant in runs.groups(store):
         mine = rows[rows["variant"] == variant]
         if len(mine):
             where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
-            drawn[variant] = contribution_charts.curve(mine, where).to_dict()
+            drawn[variant] = contribution_charts.curve(mine, where, colours[variant]).to_dict()
     return drawn
 
 
@@ -220,10 +225,7 @@ def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
         return
     st.markdown("**Where its change acts**", help=ACTS)
     top = max(abs(gain) for gains in found["gains"] for gain in gains)
-    passages = (
-        contexts.acting(record, top, feature_evidence.is_blurred(record))
-        for record in found.to_dict("records")
-    )
+    passages = (contexts.acting(feature_evidence.with_cover(store, record), top) for record in found.to_dict("records"))
     st.html(contexts.acting_legend(top) + Markup("").join(passages))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, blur, feature_evidence
+from app.components import badges, feature_evidence, runs
 from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
@@ -23,16 +23,16 @@ BEFORE, AFTER = 14, 10
 def rows(store: Store) -> None:
     """Every recipe; the headings lead to the pages that show more of their column."""
     told = data.ask(store, stories)
-    shared = story.scales(told)
+    shared, colours = story.scales(told), runs.colours(store)
     st.html(story.STYLE)
     with st.container(key="recipes", gap="xsmall"):
         headings()
         for at, one in enumerate(told):
             with st.container(border=True, gap=None, key=f"recipe_{at}"):
                 said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="center")
-                said.html(story.told(one, words.counted(one.runs, "run")))
+                said.html(story.told(one, words.counted(one.runs, "run"), colours[one.variant]))
                 gains.html(story.learned(one, shared))
-                profiles.html(story.profiles(one, shared))
+                profiles.html(story.profiles(one, shared, colours[one.variant]))
                 claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no twins</small>")
                 with features.container(gap=None):
                     foremost(store, one)
@@ -80,7 +80,7 @@ def foremost(store: Store, one: Story) -> None:
         acts = data.ask(store, Store.acting_passages, variant=one.variant, layer=main.layer, feature=int(row["feature"]))
         told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
         if told:
-            st.html(passage(min(told, key=lambda act: act["domain"] not in task)))
+            st.html(passage(store, min(told, key=lambda act: act["domain"] not in task)))
     if one.check:
         st.html(story.quiet(one.check))
 
@@ -112,13 +112,13 @@ def feature_link(row: dict, number: str, variant: str) -> None:
     )
 
 
-def passage(act: dict) -> str:
+def passage(store: Store, act: dict) -> str:
     """One line of where a feature acts most."""
     peak = first = act["peak"]
     while first > 0 and sum(map(len, act["tokens"][first - 1 : peak])) <= BEFORE:
         first -= 1
     last = peak + AFTER
-    top = max(abs(gain) for gain in act["gains"])
-    cropped = {name: act[name][first:last] for name in ("alone", "gains")} | {"tokens": cut(act["tokens"], first, last)}
-    blurred = blur.may_be_harmful(str(act["domain"])) and not blur.is_shown()
-    return story.passage(contexts.acting_columns(act | cropped | {"peak": peak - first}, top), blurred)
+    act = feature_evidence.with_cover(store, act)
+    cropped = {name: act[name][first:last] for name in ("alone", "gains", "covered")}
+    shown = act | cropped | {"tokens": cut(act["tokens"], first, last), "peak": peak - first}
+    return story.passage(contexts.acting_columns(shown, max(abs(gain) for gain in act["gains"])))

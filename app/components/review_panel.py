@@ -19,7 +19,6 @@ FAILED, UNSAVED = "_review_failed", "_review_unsaved"
 """Why the last judgement was not saved; the note that still is not, which stays in its field."""
 
 REVIEWER = "_reviewer"
-COLOURS = {CONCERN: "red", "benign": "green", "unclear": "orange"}
 
 
 def pick_reviewer() -> str:
@@ -103,7 +102,7 @@ def _others(others: Sequence[Review], found: Sequence[Review]) -> None:
         st.warning(f"**Reviewers disagree.** {said}.", icon=":material/call_split:")
     for review in others:
         line = st.container(horizontal=True, vertical_alignment="center", gap="small")
-        line.badge(f"{MARKS[review.verdict]} {_verdict(review)}", color=COLOURS[review.verdict])
+        line.badge(f"{MARKS[review.verdict]} {_verdict(review)}", color="red" if review.verdict == CONCERN else "gray")
         note = f": {words.plain(review.note)}" if review.note else ""
         line.markdown(f"**{words.plain(review.reviewer)}**, {words.utc(review.made)}{note}", width="content")
 

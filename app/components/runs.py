@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, words
+from app.charts import axes
 from store.read.store import Store
 
 
@@ -29,6 +30,16 @@ def name(store: Store, variant: str) -> str:
     return variant if variant == first else f"{first} · run {groups(store)[first].index(variant) + 1}"
 
 
+def looks(store: Store) -> dict[str, axes.Look]:
+    """Variant -> colour and style of its lines, the same on every page."""
+    return axes.recipe_looks(groups(store))
+
+
+def colours(store: Store) -> dict[str, str]:
+    """Variant -> the colour of its recipe, the same on every page."""
+    return {name: look.colour for name, look in looks(store).items()}
+
+
 def said(store: Store, first: str) -> str:
     """'3 runs of one recipe: safety, safety-b and safety-c', or 'one run'; safe Markdown."""
     members = groups(store)[first]
@@ -50,7 +61,7 @@ def badge(store: Store, variant: str) -> None:
     if variant != first:
         of = words.plain(first)
         st.badge(
-            f"run {members.index(variant) + 1} of {len(members)} of {of}", color="blue", icon=":material/repeat:",
+            f"run {members.index(variant) + 1} of {len(members)} of {of}", color="gray", icon=":material/repeat:",
             help=f"{words.plain(variant)} is a replicate: another run of the recipe of {of}. What is claimed of the recipe has "
             "to show in every run.",
         )  # fmt: skip

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from app import words
 from app.words import palette
+from store.metrics.refusals import is_refusal
 from store.names import BASE
 from store.templates import macros, style
 from store.text import lines
@@ -41,20 +43,20 @@ def found(rows: pd.DataFrame, search: str = "", differing: bool = False) -> pd.D
     return rows
 
 
-def cards(rows: pd.DataFrame, models: Sequence[str], blurred: bool = False) -> Markup:
+def cards(rows: pd.DataFrame, models: Sequence[str], hidden: bool = False) -> Markup:
     """Every prompt of the rows with its answers, the models in one order.
 
     Args:
         rows: of one task, as :func:`found` gives them.
         models: the base, then the variants; one without an answer says so.
-        blurred: whether prompts and answers are unreadable until asked for.
+        hidden: whether prompts, and answers that do not read as refusals, are covered: nothing of their text is there.
     """
     prompts = []
     for prompt, group in rows.groupby("prompt", sort=True):
         said = dict(zip(group["model"], group["answer"], strict=True))
-        answers = [_answer(model, said.get(model), said.get(BASE)) for model in models]
-        prompts.append({"number": int(prompt) + 1, "text": str(group["text"].iloc[0]), "answers": answers})
-    return HTML.cards(prompts, blurred)
+        answers = [_answer(model, said.get(model), said.get(BASE), hidden) for model in models]
+        prompts.append({"number": int(prompt) + 1, "text": None if hidden else str(group["text"].iloc[0]), "answers": answers})
+    return HTML.cards(prompts, words.HIDDEN)
 
 
 def marked(answer: str, base: str) -> Markup:
@@ -67,8 +69,8 @@ def marked(answer: str, base: str) -> Markup:
     return Markup("").join(piece if kind == "equal" else OWN.format(piece) for kind, piece in pieces if piece)
 
 
-def _answer(model: str, answer: str | None, base: str | None) -> dict[str, str]:
-    """What the template says of one answer: its model, how it compares with the base's, and itself or why there is none."""
+def _answer(model: str, answer: str | None, base: str | None, hidden: bool) -> dict[str, str]:
+    """What the template says of one answer: its model, how it compares with the base's, and itself or why it is not there."""
     kind, note = "", ""
     if model == BASE:
         kind = " fs-of-base"
@@ -78,6 +80,8 @@ def _answer(model: str, answer: str | None, base: str | None) -> dict[str, str]:
     missing, said = "", ""
     if answer is None or not answer.strip():
         missing = "not asked" if answer is None else "nothing"
+    elif hidden and not is_refusal(answer):
+        missing = words.HIDDEN
     else:
         said = lines(answer) if model == BASE or base is None else marked(answer.strip(), base.strip())
     return {"model": model, "kind": kind, "note": note, "missing": missing, "said": said}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -63,48 +64,50 @@ def window(
     return HTML.window(_columns(tokens, base, variant, peak, top, names, alone), names)
 
 
-def context(row: dict, top: float, names: tuple[str, str], alike: int = 1, blurred: bool = False) -> Markup:
-    """One row of Store.contexts as HTML: where it stands, then its window.
+def context(row: dict, top: float, names: tuple[str, str], alike: int = 1) -> Markup:
+    """One row of Store.contexts as HTML: where it stands, then its window; ``covered`` of the row is as of :func:`texts`.
 
-    alike: how many contexts it stands for, itself among them; blurred: whether the window is.
+    alike: how many contexts it stands for, itself among them.
     """
     base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
-    columns = _columns(row["tokens"], base, variant, peak, top, names, row.get("alone"))
-    return HTML.context(row, columns, float(base[peak]), float(variant[peak]), names, alike, blurred)
+    columns = _columns(row["tokens"], base, variant, peak, top, names, row.get("alone"), row.get("covered"))
+    return HTML.context(row, columns, float(base[peak]), float(variant[peak]), names, alike)
 
 
-def excerpt(row: dict, names: tuple[str, str], blurred: bool = False) -> Markup:
+def excerpt(row: dict, names: tuple[str, str]) -> Markup:
     """A row of Store.contexts in one running line: each token under a bar of the base's colour, over one of the variant's.
 
-    Its scale is its own. blurred: whether it is shown so.
+    Its scale is its own. ``covered`` of the row is as of :func:`texts`.
     """
     base, variant, peak = row["base_values"], row["variant_values"], int(row["peak"])
     top = scale([(base, variant)])
     columns = []
-    for i, (token, alone, a, b) in enumerate(zip(row["tokens"], row.get("alone", row["tokens"]), base, variant, strict=True)):
+    shown = texts(row["tokens"], row.get("alone", row["tokens"]), row.get("covered"))
+    for i, (text, a, b) in enumerate(zip(shown, base, variant, strict=True)):
         title = f"{names[0]} {words.number(float(a))}, {names[1]} {words.number(float(b))}"
         above, below = colour(float(a), top, palette.BASE_COLOUR), colour(float(b), top, palette.VARIANT_COLOUR)
-        columns.append((title, i == peak, in_place(token, token != alone), above, below))
-    return HTML.excerpt(columns, blurred)
+        columns.append((title, i == peak, text.shown, above, below))
+    return HTML.excerpt(columns)
 
 
-def acting(row: dict, top: float, blurred: bool = False) -> Markup:
+def acting(row: dict, top: float) -> Markup:
     """A row of Store.acting_passages in one running line: tokens on the colour of what the feature's change adds there.
 
     Args:
+        row: ``covered`` of it is as of :func:`texts`.
         top: the contribution of the strongest colour, shared by the passages that stand together.
-        blurred: whether it is shown so.
     """
-    return HTML.acting(row, acting_columns(row, top), blurred)
+    return HTML.acting(row, acting_columns(row, top))
 
 
 def acting_columns(row: dict, top: float) -> list[tuple[str, bool, Markup, str]]:
     """Of each token of :func:`acting` its title, whether it is the peak, its text and its colour."""
     columns = []
-    for i, (token, alone, gain) in enumerate(zip(row["tokens"], row["alone"], row["gains"], strict=True)):
-        title = f"{called(token, alone)}\n{words.number(gain, signed=True)} nats" if gain else called(token, alone)
+    shown = texts(row["tokens"], row["alone"], row.get("covered"))
+    for i, (text, gain) in enumerate(zip(shown, row["gains"], strict=True)):
+        title = f"{text.called}\n{words.number(gain, signed=True)} nats" if gain else text.called
         hue = palette.INCREASE_COLOUR if gain > 0 else palette.DECREASE_COLOUR
-        columns.append((title, i == row["peak"], in_place(token, token != alone), colour(abs(gain), top, hue)))
+        columns.append((title, i == row["peak"], text.shown, colour(abs(gain), top, hue)))
     return columns
 
 
@@ -128,6 +131,32 @@ def chips(tokens: Sequence[str], values: Sequence[float]) -> Markup:
     return HTML.chips(zip(tokens, map(float, values), strict=True))
 
 
+class Text(NamedTuple):
+    """A token as it is drawn: what it is called in its title, and itself as safe HTML."""
+
+    called: str
+    shown: Markup
+
+
+def texts(tokens: Sequence[str], alone: Sequence[str], covered: Sequence[bool] | None = None) -> Iterator[Text]:
+    """Tokens where they stand; of a covered one nothing is left but a block of its length.
+
+    Args:
+        tokens, alone: their texts where they stand, and by themselves.
+        covered: whether each is; None: none is. Only the first block in a row has a name, for those who listen to it.
+    """
+    covered = [False] * len(tokens) if covered is None else covered
+    for token, by_itself, is_covered, before in zip(tokens, alone, covered, [False, *covered[:-1]], strict=True):
+        if is_covered:
+            yield Text(words.HIDDEN, BLOCK.format(max(1, len(token)), UNNAMED if before else NAMED))
+        else:
+            yield Text(called(token, by_itself), in_place(token, token != by_itself))
+
+
+BLOCK = Markup('<span class="fs-covered" style="width:{}ch" {}></span>')
+NAMED, UNNAMED = Markup('role="img" aria-label="{}"').format(words.HIDDEN), Markup('aria-hidden="true"')
+
+
 def called(token: str, alone: str) -> str:
     """What a token is called in its title: its text, and the bytes that it is where that is only part of a character.
 
@@ -147,18 +176,19 @@ def _columns(
     top: float,
     names: tuple[str, str],
     alone: Sequence[str] | None,
+    covered: Sequence[bool] | None = None,
 ) -> Iterator[tuple]:
     """A token's title, whether it is the peak, its text, the colours of base, variant and change, the change in words."""
     written = WRITTEN * scale([(base, variant)])
-    for i, (token, by_itself) in enumerate(zip(tokens, tokens if alone is None else alone, strict=True)):
+    for i, text in enumerate(texts(tokens, tokens if alone is None else alone, covered)):
         a, b = float(base[i]), float(variant[i])
         change = b - a
         said = words.number(change, signed=True)
         numbers = f"{names[0]} {words.number(a)}\n{names[1]} {words.number(b)}\nchange {said}"
         yield (
-            f"{called(token, by_itself)}\n{numbers}",
+            f"{text.called}\n{numbers}",
             i == peak,
-            in_place(token, token != by_itself),
+            text.shown,
             colour(a, top, palette.BASE_COLOUR),
             colour(b, top, palette.VARIANT_COLOUR),
             colour(abs(change), top, palette.INCREASE_COLOUR if change > 0 else palette.DECREASE_COLOUR),

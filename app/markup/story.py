@@ -71,13 +71,14 @@ def shown_gains(story: Story) -> Mapping[str, Learned]:
     return {place: story.learned[place] for place in places if place in story.learned}
 
 
-def told(story: Story, runs: str) -> Markup:
+def told(story: Story, runs: str, colour: str) -> Markup:
     """Its name, its runs, and the plain sentences.
 
     Args:
         runs: how many there are, in words.
+        colour: the recipe's.
     """
-    return HTML.told(story, runs)
+    return HTML.told(story, runs, colour)
 
 
 def quiet(sentence: str) -> Markup:
@@ -103,8 +104,8 @@ def learned(story: Story, shared: Scales) -> Markup:
     return HTML.learned(bars)
 
 
-def profiles(story: Story, shared: Scales) -> Markup:
-    """Cosine and overlap over the layers, each over the band of the random changes of that size."""
+def profiles(story: Story, shared: Scales, colour: str) -> Markup:
+    """Cosine and overlap over the layers in the recipe's colour, each over the band of the random changes of that size."""
     across = _scale(0, max(len(story.layers) - 1, 1), LINES[0] - 4)
     up = _scale(1.0, shared.least, LINES[1] - 4)
 
@@ -117,7 +118,7 @@ def profiles(story: Story, shared: Scales) -> Markup:
         band = points(found.high) + points(found.low)[::-1]
         drawn.append({"line": _joined(points(found.values)), "band": _joined(band)})
         said.append(f"{name} {_listed(found.values)}")
-    picture = _picture(HTML.lines(drawn, LINES), f"by layer: {'; '.join(said)}")
+    picture = _picture(HTML.lines(drawn, LINES, colour), f"by layer: {'; '.join(said)}")
     return HTML.profiles(picture, [(name, fixed(story.profiles[name].values[-1], 2)) for name in COMPARED], story.layers)
 
 
@@ -136,9 +137,9 @@ def claims(story: Story, shared: Scales) -> Markup:
     return HTML.claims(_picture(HTML.bars(bars, CLAIMS), alt), story.layers, sum(fell), sum(rose))
 
 
-def passage(columns: Sequence[tuple], blurred: bool) -> Markup:
+def passage(columns: Sequence[tuple]) -> Markup:
     """A passage in one line, of contexts.acting_columns."""
-    return HTML.passage(columns, blurred)
+    return HTML.passage(columns)
 
 
 def _scale(low: float, high: float, size: float) -> Callable[[float], float]:

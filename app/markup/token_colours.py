@@ -14,10 +14,6 @@ from app import words
 from app.markup import contexts
 from app.words import palette
 from store.templates import macros, style
-from store.text import in_place
-
-CHANGE_COLOUR = "#c79a00"
-"""Of values that say how much changed, and not in which direction."""
 
 STYLE = style(Path(__file__).with_name("documents.css"))
 
@@ -92,19 +88,18 @@ def document(
     names: tuple[str, str],
     position: int | None,
     address: Callable[[int], str],
-    blurred: bool = False,
 ) -> Markup:
     """A document's tokens, each a link to itself, on the colour of its value.
 
     Args:
-        rows: the answer of store.read.documents.document_tokens, or a piece of it.
+        rows: the answer of store.read.documents.document_tokens, or a piece of it; `covered`, if they have it, is as of
+            :func:`app.markup.contexts.texts`.
         end: the value of the strongest colour.
         names: what to call base and variant.
         position: the chosen token, outlined; or None.
         address: position -> the link to it, a query string.
-        blurred: whether the text is unreadable, and cannot be clicked, until asked for.
     """
-    classes = "fs-document" + (" fs-pairs" if len(value.columns) > 1 else "") + (" fs-blurred" if blurred else "")
+    classes = "fs-document" + (" fs-pairs" if len(value.columns) > 1 else "")
     return HTML.document(_tokens(rows, value, end, names, position, address), classes)
 
 
@@ -123,7 +118,7 @@ def legend(value: TokenValue, end: float, n_tokens: int, names: tuple[str, str],
         fall, rise = words.number(-end), words.number(end, signed=True)
         colours = [(palette.DECREASE_COLOUR, f"fall: to {fall}"), (palette.INCREASE_COLOUR, f"rise: to {rise}")]
     else:
-        colours = [(CHANGE_COLOUR, f"0 to {reach}")]
+        colours = [(palette.AMOUNT_COLOUR, f"0 to {reach}")]
     sinks = rows["counted"].eq(False)  # where it is null, nothing is known
     missing = rows[list(value.columns)].isna().any(axis=1) & ~sinks
     why = "the first token of a window was not predicted" if value.of_prediction else "no value"
@@ -168,7 +163,9 @@ def _tokens(
 ) -> Iterator[Token]:
     windows, parted = rows["context"].nunique() > 1, set(rows["segment"]) != {"text"}
     context, segment = None, None
-    for row in rows.to_dict("records"):
+    covered = rows["covered"].to_list() if "covered" in rows else None
+    texts = contexts.texts(rows["token"].to_list(), rows.get("alone", rows["token"]).to_list(), covered)
+    for row, text in zip(rows.to_dict("records"), texts, strict=True):
         begins = windows and row["context"] != context and (context is not None or row["position"] == 0)
         numbers = [float(row[name]) if pd.notna(row[name]) else None for name in value.columns]
         yield Token(
@@ -177,10 +174,10 @@ def _tokens(
             row["position"],
             _classes(row, None in numbers, row["position"] == chosen),
             address(row["position"]),
-            _title(row, value, numbers, names),
-            in_place(row["token"], row["token"] != row.get("alone", row["token"])),
+            _title(row, text, value, numbers, names),
+            text.shown,
             [_shade(number, value, end, hue) for number, hue in zip(numbers, _hues(value), strict=True)],
-            "\n" in row["token"],
+            "\n" in row["token"] and not row.get("covered"),
         )
         context, segment = row["context"], row["segment"]
 
@@ -192,8 +189,10 @@ def _classes(row: Mapping[str, Any], unknown: bool, chosen: bool) -> str:
     return " ".join(["fs-t", *(name for name, holds in told.items() if holds)])
 
 
-def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]) -> str:
-    lines = [contexts.called(row["token"], row.get("alone", row["token"])), f"token {row['position']:,}, {row['segment']}"]
+def _title(
+    row: Mapping, text: contexts.Text, value: TokenValue, numbers: Sequence[float | None], names: tuple[str, str]
+) -> str:
+    lines = [text.called, f"token {row['position']:,}, {row['segment']}"]
     if len(numbers) == 1:
         lines.append(f"{value.label} {words.number(numbers[0], signed=value.signed)}")
     else:
@@ -204,7 +203,7 @@ def _title(row: Mapping, value: TokenValue, numbers: Sequence[float | None], nam
 
 
 def _hues(value: TokenValue) -> tuple[str, ...]:
-    return (palette.BASE_COLOUR, palette.VARIANT_COLOUR) if len(value.columns) > 1 else (CHANGE_COLOUR,)
+    return (palette.BASE_COLOUR, palette.VARIANT_COLOUR) if len(value.columns) > 1 else (palette.AMOUNT_COLOUR,)
 
 
 def _shade(number: float | None, value: TokenValue, end: float, hue: str) -> str:

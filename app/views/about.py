@@ -24,8 +24,8 @@ ORDER = 120
 NOTICE = data.ROOT / "NOTICE"
 PARTS = ("Provenance", "Dictionaries", "Left out", "Integrity", "Glossary", "Licences")
 HARMFUL = (
-    "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. They are "
-    "blurred until asked for."
+    "Examples of harmful requests may be part of the corpus, so that it can be seen what safety training changed. Requests "
+    "that may be harmful are covered until asked for, and answers to them that are no refusals."
 )
 
 

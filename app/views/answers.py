@@ -47,8 +47,7 @@ with st.container(**pickers.ROW):
     task = pickers.pick("Task", "task", names, names[0], forget=("p",))
     show = pickers.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
-    harmful = blur.may_be_harmful(task)
-    if harmful:
+    if blur.may_be_harmful(task):
         blur.button()
 rows = data.ask(store, Store.answers, task=task)
 models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
@@ -59,7 +58,6 @@ if found.empty:
 prompts = sorted(found["prompt"].unique())
 pager = tables.Pager(len(prompts), PAGE_SIZE)
 chosen = prompts[pager.offset : pager.offset + PAGE_SIZE]
-blurred = harmful and not blur.is_shown()
 line = pager.buttons(f"{words.counted(len(prompts), 'prompt')} · page {pager.page:,} of {pager.last:,}")
 line.download_button(
     f"Download {words.counted(len(prompts), 'prompt')} (CSV)",
@@ -69,4 +67,4 @@ line.download_button(
     on_click="ignore",
     icon=":material/download:",
 )
-st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blurred))
+st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blur.is_hidden(task)))

@@ -102,7 +102,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     key = f"pairs_{link.query()}"
     title, meaning = comparison.MEASURES[measure]
     st.altair_chart(
-        variant_charts.pair_map(cells, store.variants, title, 0 if measure == "top" else -1, 1),
+        variant_charts.pair_map(cells, store.variants, title, -1 if values.min() < 0 else 0, 1),
         on_select=lambda: keep_pair(key),
         selection_mode="pair",
         key=key,
@@ -133,8 +133,9 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     seen_here = f"{len(points):,} that {comparison.seen(asked['domain'])}"
     shown = f"of the {len(found):,} that moved furthest" if is_cut else f"of {len(found):,} that fire"
     st.markdown(f"**Side by side**: {shown} in either, the {seen_here} in one of the two")
+    colours = runs.colours(store)
     clicked = st.altair_chart(
-        variant_charts.change_scatter(points, variant, against),
+        variant_charts.change_scatter(points, variant, against, (colours[variant], colours[against])),
         on_select="rerun",
         selection_mode="point",
         key=f"side_by_side_{link.query()}",

@@ -84,11 +84,11 @@ def why_uncoloured(store: Store, variant: str, about: pd.Series, value: TokenVal
     return "No token of this document counts at this layer."
 
 
-def text(rows: pd.DataFrame, value: TokenValue, end: float, variant: str, position: int, blurred: bool) -> str:
+def text(rows: pd.DataFrame, value: TokenValue, end: float, variant: str, position: int) -> str:
     """A document, or a piece of it, as HTML, each token a link to itself."""
     here = urlencode(link.query(position=None) | {"position": ""})
     names = (BASE, variant)
-    return token_colours.document(rows, value, end, names, position, lambda p: f"?{here}{p}", blurred=blurred)
+    return token_colours.document(rows, value, end, names, position, lambda p: f"?{here}{p}")
 
 
 def usual(store: Store, value: TokenValue) -> str:
@@ -98,7 +98,7 @@ def usual(store: Store, value: TokenValue) -> str:
     return "codes" if store.manifest.published_from else ALL
 
 
-def choose(store: Store, variant: str, layer: int, value: TokenValue, lifted: bool) -> pd.DataFrame:
+def choose(store: Store, variant: str, layer: int, value: TokenValue) -> pd.DataFrame:
     """The list of documents and what it is filtered and sorted by; open until one was chosen."""
     with st.expander("Choose a document", icon=":material/list:", expanded="document" not in st.query_params):
         with st.container(**pickers.ROW):
@@ -116,7 +116,7 @@ def choose(store: Store, variant: str, layer: int, value: TokenValue, lifted: bo
                 icon=":material/search_off:",
             )
             return listed
-        document_tables.documents(listed, value, lifted)
+        document_tables.documents(listed, value)
         total = int(listed["total"].iloc[0])
         counted = f"The first {LISTED:,} of {total:,}; search or choose a domain for others" if total > LISTED else f"{total:,}"
         st.caption(f"Documents: {counted}. Click one to read it.")
@@ -140,15 +140,15 @@ if not values:
     said = said if store.keeps_codes(variant) else feature_evidence.statistics_only(variant)
     st.info(said, icon=":material/search_off:")
     st.stop()
-value, lifted = VALUES[metric], blur.is_shown()
-listed = choose(store, variant, layer, value, lifted)
+value = VALUES[metric]
+listed = choose(store, variant, layer, value)
 last = int(store.manifest.rows["documents"]) - 1
 if listed.empty and "document" not in st.query_params:
     st.stop()
 number = link.read_number("document", 0 if listed.empty else int(listed["document"].iloc[0]), 0, last)
 about = data.ask(store, Store.document_about, document=number).iloc[0]
 rows = data.ask(store, Store.document_tokens, document=number, variant=variant, layer=layer)
-hidden = blur.may_be_harmful(about["domain"]) and not lifted
+rows = rows.assign(covered=blur.covered(store, about["domain"], number, 0, len(rows)))
 first = token_colours.strongest(rows, value)
 position = link.read_number("position", 0 if first is None else first, 0, int(about["n_tokens"]) - 1)
 heading(store, about, listed)
@@ -161,7 +161,7 @@ st.html(token_colours.legend(value, end, n_tokens, (BASE, variant), rows, of))
 left, right = st.columns(2)
 with left:
     with st.container(height=TEXT_HEIGHT if len(rows) > SHORT else "content", border=True, key="document_text"):
-        st.html(token_colours.STYLE + text(rows, value, end, variant, position, hidden))
+        st.html(token_colours.STYLE + text(rows, value, end, variant, position))
     st.caption("Click a token, here or in the table below, for the features that changed there.")
 with right:
     token = rows.iloc[position]
@@ -169,7 +169,7 @@ with right:
     start = max(0, position - AROUND)
     near = rows.iloc[start : position + AROUND + 1]
     near = near.assign(token=cut(rows["token"].to_list(), start, start + len(near)))
-    st.html(text(near, value, end, variant, position, hidden))
+    st.html(text(near, value, end, variant, position))
     document_tables.features_there(store, about, token, variant, layer)
 st.markdown("**All tokens, the most changed first**")
-document_tables.tokens(rows, value, hidden)
+document_tables.tokens(rows, value)

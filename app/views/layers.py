@@ -76,10 +76,8 @@ if observed.empty:
     st.info("No token counts here: choose another domain.", icon=":material/search_off:")
     st.stop()
 
-of_runs = replicates if by == "variant" else None
-looks = axes.series_looks(order, of_runs)
-names = order if of_runs is None else [runs.name(store, name) for name in order]
-legend = [(name, colour, style, 3) for name, (colour, style) in zip(names, looks, strict=True)]
+looks = runs.looks(store) if by == "variant" else axes.series_looks(order)
+legend = [(runs.name(store, name) if by == "variant" else name, *looks[name], 3) for name in order]
 if len(order) > profiles.MOST_BESIDE:
     if drawn:
         named = words.listing([meanings.CONTROL_NAMES[control] for control in drawn])
@@ -112,7 +110,7 @@ for heading, names in (panels | {"More": others}).items():
                 here = profiles.relative(here, name)
             lines, others_there = here[here["control"] == OBSERVED], here[here["control"].isin(controls)]
             chart = profiles.profile(
-                lines, name, by, order, others_there, None if focus == EVERY else focus, scale == RELATIVE, of_runs
+                lines, name, by, order, others_there, None if focus == EVERY else focus, scale == RELATIVE, looks
             )
             clicked = st.vega_lite_chart(
                 spec=chart,

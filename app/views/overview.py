@@ -74,8 +74,7 @@ def answers(store: Store) -> None:
     rows = data.ask(store, Store.answers, task=task)
     rows = rows[rows["prompt"] == prompt]
     models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]
-    blurred = blur.may_be_harmful(task) and not blur.is_shown()
-    st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blurred))
+    st.html(answer_cards.STYLE + answer_cards.cards(rows, models, blur.is_hidden(task)))
     st.page_link(
         "views/answers.py", label="All prompts", icon=":material/arrow_forward:", query_params=link.query(task=task, p=None)
     )
@@ -108,7 +107,7 @@ def where(store: Store) -> None:
     )
     word = metrics.metric(metric)
     place = "" if metric == "claimed" else f", domain {words.plain(domain)}"  # claims are of all domains
-    st.caption(f"{word.label} ({word.scale}){place}. Click a cell for that variant's profile.")
+    st.caption(f"{word.label} ({word.scale}){place}. {metrics.read_map(metric)} Click a cell for that variant's profile.")
     if clicked.selection.get("cell"):
         cell = clicked.selection["cell"][0]
         st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))

@@ -7,7 +7,9 @@ import streamlit as st
 
 from app import data, link, words
 from app.charts import answer_chart, axes
-from app.components import badges, pickers, sql_answer
+from app.components import badges, pickers, runs, sql_answer
+from app.words import palette
+from store.names import BASE
 from store.read.store import Store
 from store.reports import glossary
 from store.sandbox import run as sandbox
@@ -127,7 +129,8 @@ def as_chart(frame: pd.DataFrame, saved: tuple[str, str, str, str] | None) -> No
         colours = [NONE, *(name for name in drawable if answer_chart.few_enough(frame[name]))]
         colour = pickers.pick("Colour", "colour", colours, colour if colour in colours else NONE, few=0)
         mark = pickers.pick("Drawn as", "mark", answer_chart.MARKS, mark or answer_chart.default_mark(frame, x, y))
-    drawn = answer_chart.chart(frame, x, y, None if colour == NONE else colour, mark)
+    known = {BASE: axes.Look(palette.BASE_COLOUR)} | runs.looks(data.current())
+    drawn = answer_chart.chart(frame, x, y, None if colour == NONE else colour, mark, known)
     st.altair_chart(drawn, key="query_chart", alt=f"{axes.printed(y)} against {axes.printed(x)}")
     if len(frame) > axes.MOST_POINTS:
         st.caption(f"Drawn from the first {words.count(axes.MOST_POINTS)} rows.")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, blur, feature_evidence, feature_list, pickers, review_list, review_panel
+from app.components import badges, feature_evidence, feature_list, pickers, review_list, review_panel
 from app.words import meanings
 from store.names import ALL, KINDS, VERDICTS
 from store.read.feature_filter import FALLEN
@@ -76,7 +76,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
     pickers.pick_dense(features.hidden())
     exports(store, features)
-    blur.button()
+    feature_evidence.blur_button(store.domains)
     badges.small(store, domain, variant)
     badges.no_twins(store, variant)
 
@@ -117,5 +117,4 @@ with right:
         "decrease" if falls else "increase",
         show=meanings.RANKING_NAMES.get,
     )
-    with blur.examples():
-        feature_evidence.top_contexts(store, row, variant, ranking, domain, limit=5)
+    feature_evidence.top_contexts(store, row, variant, ranking, domain, limit=5)

@@ -96,12 +96,13 @@ table = data.ask(store, Store.layer_metrics, variant=variant, domain=ALL, metric
 table = table[table["segment"].isin(order)]
 observed, twins = table[table["control"] == OBSERVED], table[table["control"].str.startswith(TWIN)]
 present = [name for name in order if name in set(observed["segment"])]
-legend = [(name, axes.series_colour(i), "solid", 3) for i, name in enumerate(present)]
+looks = axes.series_looks(order)
+legend = [(name, *looks[name], 3) for name in present]
 if len(twins):
     legend.append((f"{meanings.CONTROL_NAMES[meanings.TWINS]}, in each line's colour", palette.CONTROL_COLOUR, "solid", 8))
 st.html(contexts.series_legend(legend))
 st.vega_lite_chart(
-    spec=profiles.profile(observed, "overlap", "segment", present, twins),
+    spec=profiles.profile(observed, "overlap", "segment", present, twins, looks=looks),
     key="overlap_by_segment",
     alt="Overlap by layer, a line a segment, beside random changes of the weights of that size",
 )

@@ -114,7 +114,7 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str, said: pd.DataF
     beyond = best > row["chance"]
     st.badge(
         "nearer than chance" if beyond else "no nearer than chance",
-        color="violet" if beyond else "gray",
+        color="gray",
         icon=":material/my_location:" if beyond else ":material/casino:",
         help=f"The nearest decoder row has |cosine| {words.number(best)}; for random directions of the base's own activations "
         f"the nearest reaches {words.number(row['chance'])} in 1 of 20.",
@@ -148,7 +148,7 @@ def shape(store: Store, variant: str, layer: int, said: pd.DataFrame) -> None:
     st.altair_chart(
         layer_charts.spectrum(rows), key="spectrum", alt="Share of the change along its mean and its principal directions"
     )
-    st.caption("Orange: the mean. Blue: principal directions about it, largest first.")
+    st.caption("The mean of the change, and the principal directions about it, largest first.")
     labels = data.ask(store, Store.labels, layer=layer).set_index("feature")["label"].to_dict()
     panel = st.container(horizontal=True)
     for _, row in rows.iterrows():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.words import palette
 from store.metrics.thresholds import MIN_CLUSTERS
 
 KIND_MEANINGS = {
@@ -13,7 +14,7 @@ KIND_MEANINGS = {
     "strengthened": "a material share of its activation is new: it doubled or more, unless the run sets another",
     "appeared": "at least 9 tenths of its activation are new",
 }
-GATE_BADGES = {"fits": ("green", ":material/check:"), "strained": ("orange", ":material/warning:")}
+GATE_BADGES = {"fits": ("gray", ":material/check:"), "strained": ("yellow", ":material/warning:")}
 GATE_BADGE_OTHER = ("red", ":material/block:")
 GATE_MEANINGS = {
     "fits": "The dictionary reconstructs the variant about as well as the base: claims about features stand on firm ground.",
@@ -24,7 +25,7 @@ GATE_MEANINGS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a verdict is shown. No two look alike: least of all 'steady' and 'could not be seen'."""
+    """How a verdict is shown. Only claims have a colour; no two have one icon, mark, shape or shade of grey."""
 
     label: str
     badge: str
@@ -37,26 +38,26 @@ class Verdict:
 
 VERDICTS = {
     "suppressed": Verdict(
-        "suppressed", "violet", ":material/trending_down:", "▼", "#8e4fa8", "triangle-down",
+        "suppressed", "violet", ":material/trending_down:", "▼", palette.DECREASE_COLOUR, "triangle-down",
         "it lost a material share of its activation in every run, beyond what recurs under random changes of the weights "
         "of that size",
     ),
     "amplified": Verdict(
-        "amplified", "green", ":material/trending_up:", "▲", "#2a9d4e", "triangle-up",
+        "amplified", "green", ":material/trending_up:", "▲", palette.INCREASE_COLOUR, "triangle-up",
         "a material share of its activation is new in every run, beyond what recurs under random changes of the weights "
         "of that size",
     ),
     "this run only": Verdict(
-        "this run only (no claim)", "blue", ":material/looks_one:", "◇", "#2a6fb0", "diamond",
+        "this run only (no claim)", "gray", ":material/looks_one:", "◇", "#626262", "diamond",
         "beyond what random changes of the weights of that size do, but there is no second run of the recipe, or not every run "
         "shows it",
     ),
     "as in a random change": Verdict(
-        "as in a random change (no claim)", "orange", ":material/shuffle:", "≈", "#d08a1d", "square",
+        "as in a random change (no claim)", "gray", ":material/shuffle:", "≈", "#7c7c7c", "square",
         "a material change, as features of its kind show under random changes of the weights of that size",
     ),
     "change of norm": Verdict(
-        "change of norm (no claim)", "yellow", ":material/height:", "↕", "#8a7a00", "cross",
+        "change of norm (no claim)", "gray", ":material/height:", "↕", "#6f6f6f", "cross",
         "a material change that the base at the variant's norm shows too",
     ),
     "does not fit": Verdict(
@@ -64,11 +65,11 @@ VERDICTS = {
         "a material change, but the dictionary does not reconstruct the variant at this layer",
     ),
     "steady": Verdict(
-        "steady", "primary", ":material/check_circle:", "●", "#5f8aa8", "circle",
+        "steady", "gray", ":material/check_circle:", "●", "#888888", "circle",
         "no material change; a loss would have stood out from its smallest detectable one on",
     ),
     "could not be seen": Verdict(
-        "could not be seen", "gray", ":material/visibility_off:", "?", "#9a9a9a", "stroke",
+        "could not be seen", "gray", ":material/visibility_off:", "?", "#949494", "stroke",
         "it fires too seldom or too unevenly over texts, or random changes of the weights of that size do to features like it "
         "as much as a complete loss",
     ),
@@ -86,15 +87,16 @@ CONTROL_NAMES = {
     "shuffled": "another token's change, at that size",
     "mean_shift": "the mean change alone",
 }
-HEADLINE_BADGES = {
-    "in every run": ("violet", ":material/done_all:"),
-    "in this run only": ("blue", ":material/looks_one:"),
-    "nothing claimed": ("orange", ":material/shuffle:"),
-    "could not be seen": ("gray", ":material/visibility_off:"),
-    "no change": ("primary", ":material/horizontal_rule:"),
-    "no twins": ("gray", ":material/content_copy:"),
-    "unknown": ("gray", ":material/question_mark:"),
+HEADLINE_ICONS = {
+    "in every run": ":material/done_all:",
+    "in this run only": ":material/looks_one:",
+    "nothing claimed": ":material/shuffle:",
+    "could not be seen": ":material/visibility_off:",
+    "no change": ":material/horizontal_rule:",
+    "no twins": ":material/content_copy:",
+    "unknown": ":material/question_mark:",
 }
+"""What a change comes down to is no direction: its badge is grey, whatever it says."""
 SMALL = "small: few clusters"
 SMALL_MEANING = (
     f"Another sample of texts could change these numbers much: below {MIN_CLUSTERS} clusters (templates, articles, works) "

@@ -28,6 +28,13 @@ def metric(name: str) -> Metric:
     return METRICS.get(name) or Metric(short(on_one_line(name.replace("_", " ")), 40).capitalize(), "", None, "", "")
 
 
+def read_map(name: str) -> str:
+    """How a map of the metric is read: the larger number stands out most, and which end is the change."""
+    known = metric(name)
+    change = f" {'Lower' if known.sign < 0 else 'Higher'}: more changed." if known.is_change else ""
+    return f"The darker (on a dark page: the brighter), the larger the number.{change}"
+
+
 def relative_metric(name: str) -> Metric:
     """The metric as a share of its largest value (profiles.relative), where a higher one is always a larger change."""
     known = metric(name)

@@ -14,6 +14,9 @@ MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
 COMMAND = re.compile(r"'((?:python -m|make|hf) [^'`]+)'")
 """What a sentence of ours says to type, in quotes."""
 
+HIDDEN = "[hidden: may be harmful]"
+"""What is said in the place of a text that is covered until asked for."""
+
 
 def feature_name(layer: int, feature: int) -> str:
     """How a feature is written everywhere: 'L12:431'; the search box understands it too."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import UserError
+from store.metrics.refusals import is_refusal
 from store.names import BASE
 from store.read.connection import Connection
 from store.read.expressions import TOKEN_TEXT, WITH_TEXTS
@@ -69,6 +70,25 @@ class DocumentTokens(Connection):
         )
         rows.insert(3, "token", in_place(rows["alone"].tolist()))
         return rows
+
+    def readable_tokens(self, document: int) -> pd.DataFrame:
+        """Which tokens of a document can be read where its request may be harmful: position, is_readable; in order.
+
+        Those of the chat template, and those of a response that reads as a refusal (:func:`store.metrics.refusals.is_refusal`),
+        each response of a conversation judged whole. Of text without a template, none.
+        """
+        rows = self.sql(
+            f"""
+            SELECT t.position, t.segment, {TOKEN_TEXT} AS alone FROM tokens t {WITH_TEXTS}
+            WHERE t.document = $document ORDER BY t.position
+            """,
+            {"document": int(document)},
+        )
+        readable = rows["segment"] == "template"
+        begins = rows["segment"] != rows["segment"].shift()
+        for _, part in rows[rows["segment"] == "response"].groupby(begins.cumsum()):
+            readable[part.index] = is_refusal("".join(in_place(part["alone"].tolist())))
+        return pd.DataFrame({"position": rows["position"], "is_readable": readable})
 
     def token_scales(self, variant: str, layer: int) -> pd.DataFrame:
         """Where the colour scale of each token value ends, the same for all documents of a layer.

@@ -261,7 +261,7 @@ def click_mark(chart, colour):
 def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
     """safety is drawn over maths; layer 5 comes first."""
     visit(page, f"{server}/layers", "Layers")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, palette.SERIES_COLOURS[1])
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, palette.RECIPE_COLOURS[1])
     page.wait_for_url(re.compile("/features?"))
     settle(page, "Features")
     assert "variant=safety" in page.url

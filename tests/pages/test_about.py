@@ -52,7 +52,7 @@ def test_every_part_opens_for_both_stores(about_page, tiny_store, bare_store, pa
         said = text(app)
         assert "**maths, maths-seed2 and safety** compared with **tiny-base** on 14 tokens of 3 documents" in said
         assert "; made 2026-01-01" in said
-        assert "They are blurred until asked for." in text(app)
+        assert "Requests that may be harmful are covered until asked for" in text(app)
 
 
 def test_provenance_names_everything_with_its_hash(about_page, tiny_store):

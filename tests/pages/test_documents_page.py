@@ -6,8 +6,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from app import data
+from app import data, words
 from tests.support import pages
+from tests.support.document_store import IMAGE
 from tests.support.outline import Outline
 
 
@@ -81,15 +82,16 @@ def test_a_token_where_nothing_changed_says_so(open_page):
     )
 
 
-def test_harmful_text_is_blurred_everywhere_until_asked_for(open_page):
+def test_harmful_text_is_covered_everywhere_until_asked_for(open_page):
     app = open_page("documents", document="1", position="2")
-    assert all(part.of_class("fs-blurred") for part in drawn(app))
+    assert [len(part.of_class("fs-covered")) for part in drawn(app)] == [3, 3]  # all but the template's token
+    assert not any("No" in part.text for part in drawn(app))
     listed = app.dataframe[0].value.set_index("source")["start"]
-    assert listed["ask-1"] == "(blurred)"
+    assert listed["ask-1"] == words.HIDDEN
     assert listed["cut-1"] == " plus plus No"
-    assert set(app.dataframe[-1].value["token"]) == {"(blurred)"}
+    assert set(app.dataframe[-1].value["token"]) == {words.HIDDEN, IMAGE}
     lifted = open_page("documents", document="1", position="2", text="shown")
-    assert not any(part.of_class("fs-blurred") for part in drawn(lifted))
+    assert not any(part.of_class("fs-covered") for part in drawn(lifted))
     assert "⟨U+200B⟩" in lifted.dataframe[-1].value["token"].tolist()
 
 
@@ -143,19 +145,19 @@ def test_answers_a_page_at_a_time(open_page):
     assert not app.warning
     page = cards(app)
     assert len(page.of_class("fs-asked")) == 10
-    assert not page.of_class("fs-blur")
+    assert words.HIDDEN not in page.text
     assert "12 prompts · page 1 of 2" in said(app)
     app.button[1].click().run()
     assert app.query_params["p"] == "2"
     assert len(cards(app).of_class("fs-asked")) == 2
 
 
-def test_answers_of_a_task_that_may_be_harmful_are_blurred_until_asked_for(open_page):
+def test_answers_of_a_task_that_may_be_harmful_are_covered_until_asked_for(open_page):
     app = open_page("answers")
-    assert len(cards(app).of_class("fs-blur")) == 3
+    assert cards(app).text.count(words.HIDDEN) == 3
     app.button[0].click().run()
     assert app.query_params["text"] == "shown"
-    assert not cards(app).of_class("fs-blur")
+    assert words.HIDDEN not in cards(app).text
 
 
 def test_answers_that_differ_or_contain_a_text(open_page):

@@ -203,12 +203,12 @@ def test_a_store_without_verdicts_has_a_list_of_what_fell(review_page, own_bare)
     assert "**1 of 1 reviewed**" in text(app)
 
 
-def test_example_text_is_blurred_until_asked_for(review_page):
+def test_example_text_is_covered_until_asked_for(review_page):
     app = review_page(reviewer="Ada")
     assert "Show example text" in [one.label for one in app.button]
     press(app, "Show example text")
     assert app.query_params["text"] == "shown"
-    assert "Blur example text" in [one.label for one in app.button]
+    assert "Hide example text" in [one.label for one in app.button]
 
 
 def test_a_list_longer_than_can_be_shown_says_so(review_page, monkeypatch):

@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from app import data
+from app import data, words
 from app.components import feature_evidence, feature_list, runs, tables, tour
 from app.words import meanings
 from store import open_store
@@ -733,24 +733,26 @@ def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):
     assert "The same prompt" not in text(open_view(stores=[bare_store]))
 
 
-def test_passages_of_a_harmful_domain_are_blurred_until_asked_for(open_view):
+def test_passages_of_a_harmful_domain_are_covered_until_asked_for(open_view):
     def windows(**params):
         app = open_view("feature", variant="maths", layer="12", feature="1", **params)
         return next(str(element.value) for element in app.html if "fs-context-head" in str(element.value)), app
 
-    blurred, app = windows(ranking="base")  # of the document refusal-1
-    assert 'class="fs-context fs-blur-window"' in blurred
+    covered, app = windows(ranking="base")  # of refusal-1: template " no", prompt " <img …>", response " no", "↵"
+    assert covered.count("fs-covered") == 2 * 3 and words.HIDDEN in covered  # base above variant
+    assert covered.count("> no<") == 2  # the template's
+    assert not re.search("img|alert|↵", covered)
     press(app, "Show example text")
     assert app.query_params["text"] == "shown"
-    assert "fs-blur-window" not in windows(ranking="base", text="shown")[0]
-    assert "fs-blur-window" not in windows(ranking="decrease")[0]  # of sum-2
+    assert "fs-covered" not in windows(ranking="base", text="shown")[0]
+    assert "fs-covered" not in windows(ranking="decrease")[0]  # of sum-2
 
 
-def test_presentation_mode_blurs_again_what_was_shown(open_view):
+def test_presentation_mode_covers_again_what_was_shown(open_view):
     app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base", text="shown")
     next(button for button in app.sidebar.button if button.label == "Presentation mode").click().run()
     assert "text" not in app.query_params
-    assert any("fs-blur-window" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
+    assert any("fs-covered" in str(element.value) and "fs-context-head" in str(element.value) for element in app.html)
 
 
 def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):

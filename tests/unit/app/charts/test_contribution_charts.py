@@ -3,6 +3,7 @@
 import pandas as pd
 
 from app.charts import contribution_charts as charts
+from app.words import palette
 from tests.unit.app.charts.parts import values
 
 ROWS = pd.DataFrame(
@@ -11,22 +12,25 @@ ROWS = pd.DataFrame(
     columns=["variant", "place", "control", "gain"],
 ).assign(low=lambda rows: rows["gain"] - 0.1, high=lambda rows: rows["gain"] + 0.1, layer=12, features=0.1, carrying_half=2,
          n_clusters=8)  # fmt: skip
+COLOURS = {"maths": "#111111", "safety": "#222222"}
 
 
 def test_what_was_learned_has_an_interval_and_the_twins_none():
-    spec = charts.learned(ROWS, ["maths", "safety"]).to_dict()
+    spec = charts.learned(ROWS, ["maths", "safety"], COLOURS).to_dict()
     marks = [layer["mark"]["type"] for layer in spec["layer"]]
     assert marks == ["rule", "tick", "rule", "point"]
     twins, observed = (spec["layer"][place]["data"]["name"] for place in (1, 3))
     assert [row["gain"] for row in spec["datasets"][twins]] == [-0.3]
     assert sorted(row["gain"] for row in spec["datasets"][observed]) == [-0.2, 0.3, 0.5]
-    scale = spec["layer"][3]["encoding"]["color"]["scale"]
-    assert scale["domain"] == list(charts.PLACES.values()) and len(set(scale["range"])) == 3
+    point = spec["layer"][3]["encoding"]
+    assert point["fill"]["scale"] == point["stroke"]["scale"] == {"domain": list(COLOURS), "range": list(COLOURS.values())}
+    assert point["shape"]["scale"] == {"domain": list(charts.PLACES.values()), "range": ["circle", "diamond", "square"]}
+    assert point["fillOpacity"]["scale"]["range"] == [1, 0, 1]  # hollow: of text of no task
 
 
 def test_a_profile_has_zero_on_its_axis_and_the_twins_as_a_span():
     rows = pd.concat([ROWS, ROWS[ROWS["control"] == "twin_1"].assign(control="twin_2", gain=-0.1)])
-    spec = charts.gain_profile(rows[rows["variant"] == "maths"], "maths").to_dict()
+    spec = charts.gain_profile(rows[rows["variant"] == "maths"], "maths", "#111111").to_dict()
     assert {"gain": 0.0} in values(spec)
     assert [(row["low"], row["high"]) for row in values(spec) if set(row) == {"layer", "called", "low", "high"}] == [
         (-0.3, -0.1)
@@ -55,8 +59,9 @@ def test_a_curve_has_a_line_an_order_and_the_whole_layer_as_a_rule():
         [("contribution", 1, 0.1), ("contribution", 10, 0.3), ("random", 1, 0.0), ("layer", 64, 0.4)],
         columns=["chosen_by", "k", "gain"],
     )
-    spec = charts.curve(rows, "maths").to_dict()
+    spec = charts.curve(rows, "maths", "#111111").to_dict()
     lines = spec["layer"][2]
     assert lines["encoding"]["x"]["scale"]["type"] == "log"
-    assert lines["encoding"]["color"]["scale"]["domain"] == ["the largest contributions", "at random"]
+    scale = lines["encoding"]["color"]["scale"]
+    assert scale == {"domain": ["the largest contributions", "at random"], "range": ["#111111", palette.CONTROL_COLOUR]}
     assert [row["gain"] for row in spec["datasets"][spec["layer"][1]["data"]["name"]]] == [0.4]

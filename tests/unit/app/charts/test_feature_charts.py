@@ -4,7 +4,7 @@ import pandas as pd
 
 from app.charts import axes, change_strip, feature_scatter, variant_charts
 from store.names import KINDS, VERDICTS, kind_name
-from tests.unit.app.charts.parts import values
+from tests.unit.app.charts.parts import inner, values
 
 CLAIM = {"verdict": "amplified", "change_low": 0.4, "change_high": 0.6}
 
@@ -76,9 +76,12 @@ def test_two_variants_changes_are_told_apart_by_where_they_are_called_and_which_
          "change_b": [-0.8, -0.7, 0.1, 0.2, 0.9], "changed_a": [True, True, True, False, False],
          "changed_b": [True, True, False, False, True], "said_a": "", "said_b": ""}
     )  # fmt: skip
-    spec = variant_charts.change_scatter(rows, "maths", "code").to_dict()
+    spec = variant_charts.change_scatter(rows, "maths", "code", ("#111111", "#222222")).to_dict()
     where = {row["feature"]: row["changed_in"] for row in values(spec) if "feature" in row}
     assert where == {0: "both, same way", 1: "both, opposite ways", 2: "maths alone", 3: "neither", 4: "code alone"}
+    scale = inner(spec, "point")[0]["encoding"]["color"]["scale"]
+    looks = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert (looks["maths alone"], looks["code alone"]) == ("#111111", "#222222")
 
 
 def feature_rows(n, **changes):

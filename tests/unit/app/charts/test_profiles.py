@@ -90,16 +90,29 @@ def test_twins_beside_many_lines_are_one_band_called_what_they_are():
     assert {row["layer"]: (row["low"], row["high"]) for row in spec["datasets"]["band"]} == {5: (0.7, 0.8), 12: (0.5, 0.6)}
 
 
-def test_runs_of_one_recipe_have_one_colour_and_the_others_are_dotted():
-    looks = axes.series_looks(["maths", "maths-b", "safety"], {"maths": "maths", "maths-b": "maths", "safety": "safety"})
-    first, second, _ = palette.SERIES_COLOURS[:3]
-    assert looks == [(first, "solid"), (first, "dotted"), (second, "solid")]
+def test_a_recipe_has_its_colour_by_its_place_and_its_other_runs_are_dotted():
+    first, second, *_ = palette.RECIPE_COLOURS
+    assert axes.recipe_looks({"maths": ["maths", "maths-b"], "safety": ["safety"]}) == {
+        "maths": (first, "solid"), "maths-b": (first, "dotted"), "safety": (second, "solid"),
+    }  # fmt: skip
 
 
-def test_more_series_than_colours_come_again_dashed():
-    looks = axes.series_looks([f"d{i}" for i in range(16)])
-    assert len(set(looks)) == 16
-    assert [style for _, style in looks] == ["solid"] * 8 + ["dashed"] * 8
+def test_more_recipes_than_colours_come_again_dashed():
+    looks = axes.recipe_looks({f"r{i}": [f"r{i}"] for i in range(9)})
+    assert looks["r8"] == (palette.RECIPE_COLOURS[0], "dashed")
+
+
+def test_a_line_drawn_alone_keeps_its_colour():
+    looks = axes.recipe_looks({"maths": ["maths"], "safety": ["safety"]})
+    spec = profiles.profile(layer_rows(variant="safety"), "overlap", "variant", ["safety"], looks=looks)
+    (line,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "line")
+    assert line["encoding"]["color"]["scale"] == {"domain": ["safety"], "range": [palette.RECIPE_COLOURS[1]]}
+
+
+def test_domains_are_neutral_and_come_again_dashed_and_dotted():
+    looks = axes.series_looks([f"d{i}" for i in range(12)])
+    assert len(set(looks.values())) == 12
+    assert {look.colour for look in looks.values()} == set(palette.SERIES_COLOURS)
 
 
 def test_relative_profiles_are_shares_of_the_largest_observed_change():

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from app.words.meanings import HEADLINE_BADGES
+from app.words.meanings import HEADLINE_ICONS
 from store.metrics import change_summary
 from store.metrics.change_summary import over_layers, summarise
 from store.names import VERDICTS
@@ -143,7 +143,7 @@ def test_a_variant_over_its_layers() -> None:
 
 
 def test_every_headline_has_its_badge() -> None:
-    assert set(HEADLINE_BADGES) == set(change_summary.HEADLINES)
+    assert set(HEADLINE_ICONS) == set(change_summary.HEADLINES)
 
 
 def test_the_verdicts_counted_are_those_there_are() -> None:

@@ -9,11 +9,13 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
+from app import words
 from app.components import blur
 from app.markup import answer_cards, contexts, token_colours
 from app.markup.token_colours import VALUES
 from app.words import palette
 from store import UserError, open_store
+from store.read import document_tokens
 from tests.support.document_store import IMAGE, LAYER, SCRIPT
 from tests.support.outline import Outline
 
@@ -190,12 +192,12 @@ def styles(outline):
 
 
 def test_a_token_has_the_colour_of_its_value_on_the_scale_given(store):
-    shades = [contexts.colour(v, 0.4, token_colours.CHANGE_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
+    shades = [contexts.colour(v, 0.4, palette.AMOUNT_COLOUR) for v in (0.1, 0.2, 0.4, 0.3)]
     found = styles(Outline(draw(store, 0, "cosine", end=0.4)))
     assert found[3] == ""  # nothing changed
     shades = [f"background-color:{shade}" for shade in shades]
     assert found[:3] + found[4:] == shades  # 0.5 is beyond the scale's end, and as strong as 0.4
-    assert shades[0] == "background-color:rgba(199,154,0,0.30)"  # half of 0.6: the square root of a quarter
+    assert shades[0] == "background-color:rgba(138,108,65,0.30)"  # half of 0.6: the square root of a quarter
 
 
 def test_a_rise_and_a_fall_have_the_colours_that_they_have_everywhere(store):
@@ -255,10 +257,25 @@ def test_where_a_scale_ends_and_which_token_stands_out(store):
     assert token_colours.strongest(store.document_tokens(2, "maths", LAYER), VALUES["kl"]) is None
 
 
-def test_blurred_text_cannot_be_read_or_clicked(store):
-    assert Outline(draw(store, 1, blurred=True)).of_class("fs-blurred")
-    assert not Outline(draw(store, 1)).of_class("fs-blurred")
-    assert "pointer-events: none" in token_colours.STYLE
+def test_of_a_covered_token_its_place_and_its_value_are_left(store):
+    rows = store.document_tokens(1, "maths", LAYER).assign(covered=[False, True, True, False])
+    html = token_colours.document(rows, VALUES["cosine"], 1.0, ("base", "maths"), None, str)
+    outline = Outline(html)
+    assert "⟨U+200B⟩" not in html and html.count("No") == 2  # of the last token, its text and its title
+    blocks = outline.of_class("fs-covered")
+    assert [block["style"] for block in blocks] == ["width:1ch", "width:3ch"]  # U+200B and " No"
+    assert [block.get("aria-label") for block in blocks] == [words.HIDDEN, None]  # named once
+    assert len(outline.of_class("fs-t")) == 4 and styles(outline)[1]
+
+
+def test_of_a_harmful_document_the_template_and_a_whole_refusal_are_readable(store, monkeypatch):
+    def readable():
+        return store.readable_tokens(1)["is_readable"].to_list()
+
+    assert readable() == [True, False, False, False]  # "No No" is no refusal
+    monkeypatch.setattr(document_tokens, "is_refusal", " No No".__eq__)  # judged whole, token after token
+    assert readable() == [True, False, True, True]
+    assert not store.readable_tokens(0)["is_readable"].any()  # plain text
 
 
 @pytest.mark.parametrize(
@@ -292,9 +309,16 @@ def test_answers_that_differ_look_different(store):
     assert len(outline.of_class("fs-of-base")) == 12
     assert len(outline.of_class("fs-differs")) == 6
     assert len(outline.of_class("fs-same")) == 6  # a space at the end makes no difference
-    assert not outline.of_class("fs-blur")
-    blurred = Outline(answer_cards.cards(store.answers("sums"), ["base", "maths"], blurred=True))
-    assert len(blurred.of_class("fs-blur")) == 36  # 12 prompts, 24 answers
+    assert words.HIDDEN not in outline.text
+
+
+def test_of_hidden_prompts_only_refusals_can_be_read(store):
+    rows = store.answers("sums")
+    rows.loc[rows["prompt"] == 3, "answer"] = ["It is 6.", "I can't help with that."]
+    html = answer_cards.cards(rows, ["base", "maths"], hidden=True)
+    assert html.count(words.HIDDEN) == 35  # 12 prompts and all of the 24 answers but one
+    assert "I can&#39;t help with that." in html
+    assert "It is" not in html and "?" not in html
 
 
 def test_prompts_are_found_by_their_text_and_by_any_answer(store):
