@@ -28,6 +28,9 @@ MOST_LETTERS = 80
 
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 
+CHANCE_TICK = {"color": palette.CHANCE_COLOUR, "thickness": 4, "stroke": "#ffffff", "strokeWidth": 0.8}
+"""How a tick of what chance gives is drawn on a coloured bar: its edge keeps it apart from the bar, and from a dark page."""
+
 INSIDE = -4
 """Pixels that the first and the last label of an axis from left to right stand inside it: else the last one's end is cut."""
 

@@ -26,7 +26,6 @@ ORDERS = {
 """By what a curve's features are chosen -> what a chart calls it."""
 ORDER_STYLES = {CONTRIBUTION: "solid", SIZE: "dashed", RANDOM: "solid", SAME_NORM: "dotted"}
 """The style of a curve's line, in the colour of its recipe; what is drawn at random is grey."""
-_SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.3~f')"
 ROW = 44
 """Pixels of a variant."""
 
@@ -39,7 +38,7 @@ def learned(rows: pd.DataFrame, order: list[str], colours: Mapping[str, str]) ->
         order: the variants.
         colours: variant -> the colour of its recipe.
     """
-    axis = alt.Axis(tickCount=6, labelExpr=_SIGNED, labelFlush=True)
+    axis = alt.Axis(tickCount=6, labelExpr=_signed(), labelFlush=True)
     x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=axis)
     y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=180, labelOverlap=False))
     known = _known(rows)
@@ -103,7 +102,7 @@ def gain_profile(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=[PLACES[name] for name in known], range=dashes))
     one = alt.Detail("called:N")
     x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), tickCount=4))
     is_twin = rows["control"] != "observed"
     observed, twins = rows[~is_twin], rows[is_twin]
     layers = [alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y=y)]
@@ -151,7 +150,7 @@ def curve(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     names, looks = [ORDERS[name] for name in known], [order_look(name, colour) for name in known]
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.dash for look in looks]))
     x = alt.X("k:Q", title="features undone", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_SIGNED, tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), tickCount=4))
     hue = alt.Color("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.colour for look in looks]))
     tooltip = [
         alt.Tooltip("called:N", title="chosen"), alt.Tooltip("k:Q", title="features", format=","),
@@ -178,7 +177,7 @@ def by_domain(rows: pd.DataFrame) -> alt.LayerChart:
         rows: domain (as the page calls it), gain, low, high, kl, n_clusters.
     """
     order = rows["domain"].to_list()
-    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(labelExpr=_SIGNED, tickCount=5))
+    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(labelExpr=_signed(), tickCount=5))
     y = alt.Y("domain:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=210, labelOverlap=False))
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
     base = alt.Chart(rows)
@@ -203,7 +202,7 @@ def word_bars(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     """
     rows = rows.assign(token=[readable(token) for token in rows["token"]]).drop_duplicates("token")
     order = rows["token"].to_list()
-    x = alt.X("change:Q", title="mean change of probability", axis=alt.Axis(format="+.2~%", tickCount=4))
+    x = alt.X("change:Q", title="mean change of probability", axis=alt.Axis(labelExpr=_signed("+.2~%"), tickCount=4))
     y = alt.Y("token:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=150, labelOverlap=False))
     colour = alt.condition(alt.datum.change < 0, alt.value(palette.DECREASE_COLOUR), alt.value(palette.INCREASE_COLOUR))
     tooltip = [
@@ -212,11 +211,16 @@ def word_bars(rows: pd.DataFrame, title: str) -> alt.LayerChart:
         alt.Tooltip("twin:Q", title="random change", format="+.3%"),
     ]
     bars = alt.Chart(rows).mark_bar(height={"band": 0.7}).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    ticks = alt.Chart(rows.dropna(subset="twin")).mark_tick(color=palette.CHANCE_COLOUR, thickness=3, size=12)
+    ticks = alt.Chart(rows.dropna(subset="twin")).mark_tick(**axes.CHANCE_TICK, size=12)
     heading = alt.TitleParams(axes.printed(title), anchor="start", fontSize=13)
     return alt.layer(bars, ticks.encode(x="twin:Q", y=y, tooltip=tooltip)).properties(
         height=20 * len(order) + axes.AXIS_HEIGHT + axes.TITLE_HEIGHT, title=heading
     )
+
+
+def _signed(number: str = "+.3~f") -> str:
+    """An axis' label of a change, in d3's format; 0 without a sign."""
+    return f"datum.value == 0 ? '0' : format(datum.value, '{number}')"
 
 
 def readable(token: str) -> str:

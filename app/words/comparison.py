@@ -51,7 +51,7 @@ MEASURES = {
 """What is compared of two variants: a column of its question, or 'top' -> its name, what a number means."""
 
 CHANCE = (
-    "Each feature is counted once, in the set of exactly those tasks where it changed. Dark tick: the count if every task "
+    "Each feature is counted once, in the set of exactly those tasks where it changed. Grey tick: the count if every task "
     "had changed as many features drawn at random. A bar far beyond its tick is shared for a reason, if only that features "
     "which fire often are likelier to change in any task."
 )

@@ -741,7 +741,7 @@ def test_passages_of_a_harmful_domain_are_covered_until_asked_for(open_view):
     covered, app = windows(ranking="base")  # of refusal-1: template " no", prompt " <img …>", response " no", "↵"
     assert covered.count("fs-covered") == 2 * 3 and words.HIDDEN in covered  # base above variant
     assert covered.count("> no<") == 2  # the template's
-    assert not re.search("img|alert|↵", covered)
+    assert not re.search("onerror|alert|↵", covered)
     press(app, "Show example text")
     assert app.query_params["text"] == "shown"
     assert "fs-covered" not in windows(ranking="base", text="shown")[0]
