@@ -16,7 +16,7 @@ TITLE = "Suppressed features"
 ICON = ":material/trending_down:"
 ORDER = 40
 
-ROWS = 10
+ROWS = 8
 """A page of the list, so that the evidence below it comes into sight."""
 VERDICTS = [name for name in meanings.VERDICTS if name != "amplified"]  # what fell cannot be
 
@@ -117,18 +117,18 @@ with top:
     )
 pickers.pick_dense(features.hidden())
 total = int(features.kinds()["count"].sum())
-if twins:
-    others(store, features)
 if total == 0:
+    if twins:
+        others(store, features)
     st.info(feature_list.empty_hint(features), icon=":material/search_off:")
     st.stop()
 
 pager = feature_list.pager(total, ROWS)
 rows = features.rows(pager)
-st.caption(f"{feature_list.summary(features, total)}.")
 names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]
 selected = link.read("selected", names, names[0])
-suppressed_table.draw(store, rows, variant, domain, f"suppressed_{link.query(selected=None)}", selected)
+said = feature_list.summary(features, total)
+suppressed_table.draw(store, rows, variant, domain, said, f"suppressed_{link.query(selected=None)}", selected)
 feature_list.page_buttons(features, pager)
 row = rows.iloc[names.index(selected)]
 left, right = st.columns([1, 1.25], gap="medium")
@@ -136,3 +136,6 @@ with left:
     feature_evidence.summary(store, row, feature_list.feature_link(row, "suppressed", layer) | {"variant": variant})
 with right:
     feature_evidence.top_contexts(store, row, variant, "decrease", domain, limit=5)
+if twins:
+    st.markdown("#### Of everything that fell")
+    others(store, features)
