@@ -165,9 +165,9 @@ def empty_hint(features: FeatureList) -> str:
     return f"No feature here is called suppressed. {why}{hidden}"
 
 
-def pager(total: int, size: int = PAGE_SIZE) -> tables.Pager:
-    """The page of a list of `total` features that the URL names, `size` a page."""
-    return tables.Pager(total, size)
+def pager(total: int, size: int | None = None) -> tables.Pager:
+    """The page of a list of `total` features that the URL names, `size` a page (None: as usual)."""
+    return tables.Pager(total, size or PAGE_SIZE)
 
 
 def page_buttons(features: FeatureList, pager: tables.Pager) -> None:

@@ -128,7 +128,7 @@ def _change(there: pd.DataFrame | None, domains: Sequence[str]) -> str:
 
 
 def _others(verdict: str | None, n_others: int, claimed_in: list[str]) -> str:
-    """'only here', 'none' of what is not claimed here either, '1 of 3: maths', 'all 3 others'; '–' where no other recipe has verdicts."""
+    """'only here', 'none' of what is not claimed here either, '1 of 3: maths', 'all 3 others'; '–' without others' verdicts."""
     if not n_others:
         return UNKNOWN
     if not claimed_in:

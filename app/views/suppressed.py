@@ -16,8 +16,7 @@ TITLE = "Suppressed features"
 ICON = ":material/trending_down:"
 ORDER = 40
 
-ROWS = 8
-"""A page of the list, so that the evidence below it comes into sight."""
+ROWS = 8  # a page, so that the evidence below the list comes into sight
 VERDICTS = [name for name in meanings.VERDICTS if name != "amplified"]  # what fell cannot be
 
 

@@ -21,7 +21,7 @@ def here_alone(variant: str, n: int, alone: int, in_all: int, n_others: int) -> 
     if n_others == 0:
         return f"{features} suppressed in {name}; whether in it alone cannot be said: no other recipe here has verdicts."
     if alone == 0:
-        return f"Nothing fell in {name} alone: of {features} suppressed in it, every one is suppressed in another recipe too."
+        return f"Nothing fell in {name} alone: every one of {features} is suppressed in another recipe too."
     every = f", {in_all:,} of these in all {n_others:,} others" if n_others > 1 and in_all else ""
     elsewhere = f"{n - alone:,} in other recipes too{every}" if alone < n else "none in another recipe"
     return f"Of {features} suppressed in {name}, **{alone:,} only here**; {elsewhere}."
@@ -37,5 +37,5 @@ def on_harmful(n: int, material: int, unseen: int, alone: int | None, domains: S
     """
     where = f"On text that may be harmful ({plain(listing(list(domains)))})"
     only = "" if alone is None or material == 0 else f", {alone:,} of them only here"
-    seldom = f"; {unseen:,} fire too seldom there to tell" if unseen else ""
+    seldom = f"; for {unseen:,}, too few firings there to tell" if unseen else ""
     return f"{where} {material:,} of the {n:,} lost a material share{only}{seldom}."
