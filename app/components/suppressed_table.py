@@ -61,7 +61,7 @@ def draw(store: Store, rows: pd.DataFrame, variant: str, domain: str, said: str,
         values[LABEL.title] = AUTOMATIC
     else:
         shown["label"] += automatic.map({True: f" ({AUTOMATIC})", False: ""})
-    told = [f"{title} **{words.plain(value)}**" for title, value in values.items()]
+    told = [f"{words.plain(title)} **{words.plain(value)}**" for title, value in values.items()]
     in_every = [f"in every row: {', '.join(told)}"] if told else []
     st.caption(" · ".join([said, *in_every, "click a row for its evidence below"]) + ".")
     shown = shown.drop(columns=same)

@@ -23,7 +23,7 @@ PAGES = {
     "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
     "features": (pages.every()["features"].title, "8 features"),
     "suppressed": (pages.every()["suppressed"].title, "2 features: 2 suppressed"),
-    "review": (pages.every()["review"].title, "0 of 2 reviewed"),
+    "review": (pages.every()["review"].title, "0 of 3 reviewed"),
     "feature": (pages.every()["feature"].title, "L5:1"),
     "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
     "template": (pages.every()["template"].title, "On the chat template's own tokens"),
