@@ -31,8 +31,11 @@ EXCERPT = (8, 5)
 def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     """A row of shifted_features in words: name, label, badges, the way to its own page, its numbers, why its verdict."""
     line = st.container(horizontal=True, vertical_alignment="center")
-    label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
-    line.markdown(f"**{words.feature_name(row['layer'], row['feature'])}**{label}", width="content")
+    called = words.feature_name(row["layer"], row["feature"])
+    if isinstance(row["label"], str) and row["label"]:
+        automatic = " (automatic label)" if row["label_source"] == "automatic" else ""
+        called = f"{words.plain(row['label'])}**{automatic} · **{called}"
+    line.markdown(f"**{called}**", width="content")
     badge_line(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
     st.caption(

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from app import data, link, words
-from app.components import badges, columns, pickers, runs, tables
+from app.components import badges, columns, harmful, pickers, runs, tables
 from store.names import ALL, CLAIMED, KINDS, VERDICTS, kind_name
-from store.read.feature_filter import FALLEN, Filter
+from store.read.feature_filter import FALLEN, RISEN, Filter
 from store.read.store import Store
 
 PAGE_SIZE = 15
-DEFAULT_VERDICTS = {"shifted": (), "suppressed": CLAIMED[:1]}
+DEFAULT_VERDICTS = {"shifted": (), "suppressed": CLAIMED[:1], "claimed": CLAIMED}
 """Which verdicts a list shows until others are chosen; none means all."""
 
-PAGES = {"shifted": "features", "suppressed": "suppressed"}
+PAGES = {"shifted": "features", "suppressed": "suppressed", "claimed": "review"}
 """A list's name in a link -> the page that shows it."""
+
+LISTED_KINDS = {"shifted": KINDS, "suppressed": FALLEN, "claimed": FALLEN + RISEN}
+"""The kinds of change that a list can have."""
+
+ONLY_HERE = "here"
+"""In the URL, of a list of what is claimed of no other recipe."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class FeatureList:
         """One page of the list."""
         asked = {"limit": pager.size, "offset": pager.offset}
         return data.ask(self.store, Store.shifted_features, **asdict(self.filter), **asked)
+
+    def keys(self, limit: int | None = None) -> list[tuple[int, int]]:
+        """(layer, feature) of the list's features in its order; limit: of the first, None for all."""
+        found = data.ask(self.store, Store.feature_keys, **asdict(self.filter), limit=limit)
+        return list(found.itertuples(index=False, name=None))
 
     def verdicts(self) -> pd.DataFrame:
         """How many features of each verdict there are under the list's other filters: verdict, count."""
@@ -67,9 +79,11 @@ class FeatureList:
         return self.store.shifted_features(**asdict(self.filter), limit=None)
 
 
-def from_link(store: Store, name: str, layer: int | None, domain: str) -> FeatureList:
-    """The list `name` of PAGES with the filters that the URL holds."""
-    variant = link.read("variant", store.variants, store.variants[0])
+def from_link(store: Store, name: str, layer: int | None, domain: str, variant: str | None = None) -> FeatureList:
+    """The list `name` of PAGES with the filters that the URL holds; variant: None for the one that it names."""
+    variant = variant or link.read("variant", store.variants, store.variants[0])
+    if name == "claimed" and (named := picked(store, variant, domain)):
+        return named
     twins = badges.has_twins(store, variant)
     kinds = tuple(link.read_list("kinds", KINDS))
     chosen = {
@@ -83,13 +97,46 @@ def from_link(store: Store, name: str, layer: int | None, domain: str) -> Featur
     }
     if twins:
         chosen["verdicts"] = pickers.chosen_verdicts(DEFAULT_VERDICTS[name])
+    if name == "shifted":
+        sorts = columns.sort_names(columns.supported(store, variant))
+        sort = link.read("sort", sorts, next(iter(sorts)))
+        descending = link.read("order", ("down", "up"), "down") == "down"
+        return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
+    listed = LISTED_KINDS[name]
+    kinds = tuple(kind for kind in kinds if kind in listed) or (None if twins else listed)
+    chosen |= {"kinds": kinds, "focus": harmful.domains(store) if domain == ALL else ()}
+    sorts = reviewers_sorts(store, domain)
+    chosen["sort"] = link.read("sort", sorts, next(iter(sorts)))
     if name == "suppressed":
-        kinds = tuple(kind for kind in kinds if kind in FALLEN) or (None if twins else FALLEN)
-        return FeatureList(store, name, Filter.suppressed(has_verdicts=twins, **(chosen | {"kinds": kinds})))
-    sorts = columns.sort_names(columns.supported(store, variant))
-    sort = link.read("sort", sorts, next(iter(sorts)))
-    descending = link.read("order", ("down", "up"), "down") == "down"
-    return FeatureList(store, name, Filter(**chosen, kinds=kinds or None, sort=sort, descending=descending))
+        others = tuple(data.ask(store, Store.other_runs, variant=variant))
+        chosen["not_in"] = others if link.read("only", (ONLY_HERE,), None) else ()
+    make = Filter.suppressed if name == "suppressed" else Filter.claimed
+    return FeatureList(store, name, make(has_verdicts=twins, **chosen))
+
+
+def reviewers_sorts(store: Store, domain: str) -> dict[str, str]:
+    """What lists of falls and of claims can be sorted by -> how that is called; the usual one first."""
+    focused = domain == ALL and bool(harmful.domains(store))
+    names = {}
+    if store.has_contributions:
+        names = {"focus_kl": "Effect on harmful text"} if focused else {}
+        names["contribution_kl"] = "Effect on all text" if domain == ALL else "Effect on its text"
+    names["evidence"] = "Change"
+    return names | ({"focus_change": "Change on harmful text"} if focused else {})
+
+
+def picked(store: Store, variant: str, domain: str) -> FeatureList | None:
+    """The features that the URL names one by one (`picked`), in the usual order; None where it names none that fires."""
+    asked = re.findall(r"L(\d{1,4}):(\d{1,9})(?:,|$)", link.read_text("picked"))
+    focus = harmful.domains(store) if domain == ALL else ()
+    chosen = Filter.claimed(
+        variant, False, domain=domain, kinds=None, dense=True, contributions=store.has_contributions, focus=focus,
+        picked=tuple((int(layer), int(feature)) for layer, feature in asked),
+    )  # fmt: skip
+    found = data.ask(store, Store.feature_keys, **asdict(chosen))
+    keys = {words.feature_name(*key): key for key in found.itertuples(index=False, name=None)}
+    named = link.read_list("picked", keys)
+    return FeatureList(store, "claimed", replace(chosen, picked=tuple(keys[name] for name in named))) if named else None
 
 
 def summary(features: FeatureList, total: int) -> str:
@@ -118,9 +165,9 @@ def empty_hint(features: FeatureList) -> str:
     return f"No feature here is called suppressed. {why}{hidden}"
 
 
-def pager(total: int) -> tables.Pager:
-    """The page of a list of `total` features that the URL names."""
-    return tables.Pager(total, PAGE_SIZE)
+def pager(total: int, size: int | None = None) -> tables.Pager:
+    """The page of a list of `total` features that the URL names, `size` a page (None: as usual)."""
+    return tables.Pager(total, size or PAGE_SIZE)
 
 
 def page_buttons(features: FeatureList, pager: tables.Pager) -> None:

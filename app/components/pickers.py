@@ -38,11 +38,16 @@ def pick(
     help: str | None = None,
     pin: dict[str, Any] | None = None,
     width: int = 170,
+    always: bool = False,
 ) -> Any:
-    """One of several options, kept in the URL under `name`; a change also takes the parameters `forget` out of the URL."""
+    """One of several options, kept in the URL under `name`; a change also takes the parameters `forget` out of the URL.
+
+    always: whether a choice of the default is written too, because other pages have another default.
+    """
     key = f"pick_{name}"
     st.session_state[key] = link.read(name, options, default)
-    change = {"key": key, "on_change": _keep, "args": (name, default, tuple(forget), pin), "help": help}
+    left_out = None if always else default
+    change = {"key": key, "on_change": _keep, "args": (name, left_out, tuple(forget), pin), "help": help}
     if len(options) <= few:
         return st.segmented_control(label, options, required=True, format_func=lambda one: words.plain(show(one)), **change)
     return st.selectbox(label, options, format_func=lambda one: on_one_line(show(one)), width=width, **change)
@@ -54,14 +59,15 @@ def pick_store(names: Sequence[str]) -> str:
     return st.selectbox("Store", names, key="pick_store", on_change=_keep_store)
 
 
-def pick_variant(store: Store, pin: dict[str, Any] | None = None) -> str:
+def pick_variant(store: Store, pin: dict[str, Any] | None = None, default: str | None = None, help: str | None = None) -> str:
     """One of the store's variants, the runs of a recipe beside each other; a replicate is badged as one.
 
-    pin: what a change also writes into the URL, because it must not change with the variant.
+    pin: what a change also writes into the URL, because it must not change with the variant; default: which is shown where the
+    URL names none, None for the first.
     """
     chosen = pick(
-        "Variant", "variant", list(runs.firsts(store)), store.variants[0], lambda name: runs.name(store, name),
-        forget=("p", "selected"), pin=pin,
+        "Variant", "variant", list(runs.firsts(store)), default or store.variants[0], lambda name: runs.name(store, name),
+        forget=("p", "selected"), pin=pin, always=default is not None, help=help and words.plain(help),
     )  # fmt: skip
     runs.badge(store, chosen)
     return chosen
@@ -124,14 +130,16 @@ def pick_dense(hidden: int) -> None:
     shown = link.read("dense", (SHOWN,), None) == SHOWN
     if not hidden and not shown:
         return
-    st.session_state["pick_dense"] = shown
-    share = words.percent(DENSE)
-    said = f"on more than {share} of tokens"
+    said = f"on more than {words.percent(DENSE)} of tokens"
     label = f"Dense features, {said}" if shown else f"{words.counted(hidden, 'dense feature')} hidden: firing {said}"
-    st.toggle(
-        label, key="pick_dense", on_change=_keep_dense,
-        help="They fire nearly everywhere, so that hardly any of them stands for something a person can name.",
-    )  # fmt: skip
+    help = "They fire nearly everywhere, so that hardly any of them stands for something a person can name."
+    pick_switch(label, "dense", SHOWN, help)
+
+
+def pick_switch(label: str, name: str, value: str, help: str) -> None:
+    """A switch that writes `value` into the URL under `name`, and takes it out again."""
+    st.session_state[f"pick_{name}"] = link.read(name, (value,), None) == value
+    st.toggle(label, key=f"pick_{name}", on_change=_keep_switch, args=(name, value), help=help)
 
 
 def pick_columns(options: Sequence[str], default: Sequence[str]) -> list[str]:
@@ -184,8 +192,8 @@ def _keep_list(name: str, forget: tuple[str, ...]) -> None:
     link.write(**{name: ",".join(chosen) or None}, **dict.fromkeys(forget))
 
 
-def _keep_dense() -> None:
-    link.write(dense=SHOWN if st.session_state["pick_dense"] else None, p=None, selected=None)
+def _keep_switch(name: str, value: str) -> None:
+    link.write(**{name: value if st.session_state[f"pick_{name}"] else None}, p=None, selected=None)
 
 
 def _keep_columns(default: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,9 @@ import streamlit as st
 
 from app import data, link, words
 from app.components import tables
+from app.components.columns import COLUMNS
 from app.components.feature_list import FeatureList
+from app.words import meanings
 from store.read.store import Store
 from store.reports.review import progress
 from store.sidecar.reviews import CONCERN, Key, Review, disagree, step
@@ -58,12 +60,11 @@ class WorkList:
 
 def work_list(features: FeatureList, found: Mapping[Key, Sequence[Review]], reviewer: str, by: str) -> WorkList:
     """The work list of a list of features."""
-    asked = asdict(features.filter)
-    keys = data.ask(features.store, Store.feature_keys, **asked, limit=LONGEST)
+    keys = features.keys(LONGEST)
     total = len(keys)
     if total == LONGEST:
-        total = int(data.ask(features.store, Store.count_features, **asked)["count"].sum())
-    return WorkList(list(keys.itertuples(index=False, name=None)), total, found, reviewer, by if reviewer else ANYONE)
+        total = int(features.kinds()["count"].sum())
+    return WorkList(keys, total, found, reviewer, by if reviewer else ANYONE)
 
 
 def name(key: Key) -> str:
@@ -87,15 +88,26 @@ def progress_bar(work: WorkList) -> None:
     st.progress(len(counted) / len(work.keys), text=said)
 
 
-def table(work: WorkList, selected: Key) -> None:
+def table(store: Store, variant: str, work: WorkList, selected: Key) -> None:
     """The list with what was said of each feature; a click on a row goes there."""
     names = [name(key) for key in work.keys]
+    claims = data.ask(store, Store.claims, variant=variant, keys=work.keys)
+    marks = {verdict: shown.mark for verdict, shown in meanings.VERDICTS.items()}
     judged = [work.found.get(key, ()) for key in work.keys]
-    shown = pd.DataFrame({"feature": names, "said": [_marks(reviews) for reviews in judged]})
+    shown = pd.DataFrame(
+        {
+            "verdict": claims["verdict"].map(marks).fillna(""),
+            "label": claims["label"].fillna(""),
+            "feature": names,
+            "said": [_marks(reviews) for reviews in judged],
+        }
+    )
     config = {
-        "feature": st.column_config.TextColumn("Feature", width=80),
+        "verdict": st.column_config.TextColumn("", help="▼ suppressed, ▲ amplified, or another verdict.", width=30),
+        "label": st.column_config.TextColumn("Label", help=COLUMNS["label"].help, width=128),
+        "feature": st.column_config.TextColumn("Feature", width=74),
         "said": st.column_config.TextColumn(
-            "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=58
+            "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=50
         ),
     }
     tables.clicked_row(

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, feature_evidence, feature_list, pickers, review_list, review_panel
+from app.components import badges, feature_evidence, feature_list, harmful, pickers, review_list, review_panel
 from app.words import meanings
-from store.names import ALL, KINDS, VERDICTS
-from store.read.feature_filter import FALLEN
+from store.names import ALL, VERDICTS
 from store.read.store import Store
-from store.reports.review import as_json, collect, list_in_words
+from store.reports.review import as_json, collect, list_in_words, order_in_words
 from store.reports.review_page import as_html
 from store.sidecar.entries import can_write, read_reviews, sidecar_path
 from store.sidecar.reviews import standing
@@ -21,17 +20,18 @@ ICON = ":material/rate_review:"
 GROUP = "Review"
 ORDER = 100
 
-LISTS = {"suppressed": "Suppressed", "shifted": "All that changed"}
+LISTS = {"claimed": "Claimed changes", "suppressed": "Suppressed", "shifted": "Every feature"}
 
 
-def filters(store: Store, twins: bool) -> str:
-    """Which features: the filters that the other lists have, in a corner of their own; returns the list's name."""
+def filters(store: Store, twins: bool) -> tuple[str, int | None]:
+    """Which features: the filters that the other lists have, in a corner of their own; returns the list's name and layer."""
     with st.popover("Which features", icon=":material/filter_list:"):
-        forget = ("kinds", "verdicts", "selected")
-        name = pickers.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
+        forget = ("kinds", "verdicts", "selected", "sort")
+        name = pickers.pick("Out of", "list", list(LISTS), "claimed", show=LISTS.get, forget=forget)
+        layer = pickers.pick_layer(store, ALL, every=True)
         if twins:
             pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS[name])
-        pickers.pick_kinds(FALLEN if name == "suppressed" else KINDS)
+        pickers.pick_kinds(feature_list.LISTED_KINDS[name])
         with st.container(**pickers.ROW):
             pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))
             pickers.pick_search()
@@ -39,7 +39,7 @@ def filters(store: Store, twins: bool) -> str:
             "Reviewed, once judged by", "by", [review_list.ME, review_list.ANYONE], review_list.ME,
             help="What counts for the progress, and for the next unreviewed feature.",
         )  # fmt: skip
-    return name
+    return name, layer
 
 
 def exports(store: Store, features: feature_list.FeatureList) -> None:
@@ -65,20 +65,25 @@ def exports(store: Store, features: feature_list.FeatureList) -> None:
 store = data.current()
 st.markdown(f"## {TITLE}")
 with st.container(**pickers.ROW):
-    variant = pickers.pick_variant(store)
+    variant = harmful.pick_variant(store)
     twins = badges.has_twins(store, variant)
-    layer = pickers.pick_layer(store, ALL, every=True)
     domain = pickers.pick_domain(store, help="Of the changes and contexts shown; verdicts are of all domains together.")
     reviewer = review_panel.pick_reviewer()
 with st.container(horizontal=True, vertical_alignment="center"):
-    name = filters(store, twins)
-    features = feature_list.from_link(store, name, layer, domain)
-    st.caption(words.plain(list_in_words(asdict(features.filter))), width="content")
-    pickers.pick_dense(features.hidden())
+    is_picked = feature_list.picked(store, variant, domain) is not None
+    name, layer = ("claimed", None) if is_picked else filters(store, twins)
+    features = feature_list.from_link(store, name, layer, domain, variant)
+    if is_picked:
+        back = {"picked": None, "selected": None}
+        st.button("Back to the usual list", icon=":material/undo:", on_click=link.write, kwargs=back)
+    else:
+        pickers.pick_dense(features.hidden())
     exports(store, features)
     feature_evidence.blur_button(store.domains)
     badges.small(store, domain, variant)
     badges.no_twins(store, variant)
+chosen = asdict(features.filter)
+st.caption(words.plain(f"{list_in_words(chosen)}; {order_in_words(chosen)}."))
 
 writable = can_write(store.path)
 if not writable:
@@ -100,14 +105,14 @@ review_list.progress_bar(work)
 
 by_name = {review_list.name(key): key for key in work.keys}
 at = by_name[link.read("selected", by_name, review_list.name(work.first()))]
-left, right = st.columns([1.3, 3.5], gap="medium")
+left, right = st.columns([1.7, 3.1], gap="medium")
 with left:
-    review_list.table(work, at)
+    review_list.table(store, variant, work, at)
 with right:
     review_list.step_buttons(work, at, st.container(horizontal=True, vertical_alignment="center"))
     named = f"{at[0]}:{at[1]}"
     row = data.ask(store, Store.shifted_features, variant=variant, domain=domain, search=named, dense=True, limit=1).iloc[0]
-    feature_evidence.summary(store, row, feature_list.feature_link(row, name, layer))
+    feature_evidence.summary(store, row, feature_list.feature_link(row, name, layer) | {"variant": variant})
     review_panel.judge(store, variant, at, reviewer, writable and bool(reviewer), history)
     falls = row["shift"] < 0
     ranking = pickers.pick(

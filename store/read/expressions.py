@@ -12,6 +12,11 @@ def is_claimed(stats: str = "s") -> str:
     return f"coalesce({stats}.verdict IN {CLAIMED}, false)"
 
 
+def claim_its_way(stats: str = "s") -> str:
+    """SQL for the verdict that claims a change the way a feature moved, whether it has that verdict or not; stats: as above."""
+    return f"CASE WHEN {stats}.shift < 0 THEN '{CLAIMED[0]}' ELSE '{CLAIMED[1]}' END"
+
+
 def is_seen(stats: str = "s") -> str:
     """SQL for whether a material change could have been seen: as its verdict says, else by firings and clusters."""
     often = f"greatest({stats}.n11 + {stats}.n10, {stats}.n11 + {stats}.n01) >= {SEEN_FIRINGS}"

@@ -6,13 +6,14 @@ The only text put into a statement is a condition or a sort expression from this
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from store.errors import UserError
 from store.metrics.feature_columns import COLUMNS
 from store.names import ALL, CLAIMED, KINDS, VERDICTS
-from store.read.expressions import READABLE, is_claimed, is_dense, is_seen
+from store.read.expressions import READABLE, claim_its_way, is_claimed, is_dense, is_seen
 from store.token_text import spellings
 
 CONTRIBUTED = {name: column for name, column in COLUMNS.items() if column.of_contributions}
@@ -68,6 +69,8 @@ def sort_expressions(evidence: str) -> dict[str, str]:
         **number_expressions(evidence),
         "contribution": "abs(c.gain)",
         "contribution_kl": "abs(c.kl)",
+        "focus_kl": f"row(coalesce(focus.kl, 0), coalesce(abs(c.kl), 0), {size})",
+        "focus_change": f"row(coalesce(CASE WHEN s.shift < 0 THEN -focus.lowest ELSE focus.highest END, -1), {size})",
         "change": "abs(s.change)",
         "loss": "s.loss",
         "gain": "s.gain",
@@ -89,9 +92,20 @@ def sort_expressions(evidence: str) -> dict[str, str]:
 SORTS = tuple(sort_expressions("s"))
 SORTS_BY_LABEL = ("striking", "label")
 """Those of SORTS that read the table features."""
+SORTS_BY_CONTRIBUTION = (*CONTRIBUTED, "focus_kl")
+FOCUSED = {  # a sort by what the domains in focus say -> the table focus that it reads
+    "focus_kl": """
+        SELECT layer, feature, max(abs(kl)) AS kl FROM contributions.features
+        WHERE variant = $variant AND list_contains($focus::VARCHAR[], domain) GROUP BY layer, feature
+    """,
+    "focus_change": f"""
+        SELECT layer, feature, min(change) AS lowest, max(change) AS highest FROM feature_stats d
+        WHERE variant = $variant AND list_contains($focus::VARCHAR[], domain) AND {is_seen("d")} GROUP BY layer, feature
+    """,
+}
 DIRECTIONS = {"down": "s.shift < 0", "up": "s.shift > 0"}
-FALLEN = KINDS[:2]
-"""The kinds that lost a material share of their activation."""
+FALLEN, RISEN = KINDS[:2], KINDS[3:]
+"""The kinds that lost a material share of their activation, and those of whose activation a material share is new."""
 CALLED_SUPPRESSED = CLAIMED[:1]
 """The verdicts of what the list of suppressed features shows unless others are named."""
 
@@ -131,6 +145,10 @@ class Filter:
         contributions: whether the store has any; only then lists can be sorted by them.
         dense: whether those are listed too that fire on more than DENSE of all tokens, in base or variant; one whose layer and
             number are searched for is listed anyway.
+        focus: domains that matter most to the reader. 'focus_kl' is by the largest |KL| that the change makes in any of them,
+            then by that in the list's domain; 'focus_change' by the change the way it moved, where most, of those seen there.
+        not_in: variants; what any of them is claimed to have changed the same way is left out.
+        picked: (layer, feature) of the only features that are listed; None for all.
 
     Raises:
         UserError: no such kind, verdict, direction or sort.
@@ -148,6 +166,9 @@ class Filter:
     descending: bool = True
     dense: bool = False
     contributions: bool = False
+    focus: tuple[str, ...] = ()
+    not_in: tuple[str, ...] = ()
+    picked: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         for name, noun, options in (("kinds", "kind of change", KINDS), ("verdicts", "verdict", VERDICTS)):
@@ -163,22 +184,25 @@ class Filter:
             raise UserError(f"Features do not move '{self.direction}'; choose one of {', '.join(DIRECTIONS)}, or None.")
         if self.sort not in SORTS:
             raise UserError(f"Features cannot be sorted by '{self.sort}'; choose one of {', '.join(SORTS)}.")
-        if self.sort in CONTRIBUTED and not self.contributions:
+        if self.sort in SORTS_BY_CONTRIBUTION and not self.contributions:
             raise UserError(f"Features cannot be sorted by '{self.sort}': this store has no contributions beside it.")
 
     @classmethod
     def suppressed(cls, variant: str, has_verdicts: bool, **filters: Any) -> Filter:
-        """The list of suppressed features: those that fell (shift < 0) and are called so.
-
-        Those whose loss moves the prediction most come first, where the store has contributions; else the largest loss.
+        """The list of suppressed features: those that fell (shift < 0) and are called so, in :func:`usual_sort`.
 
         Args:
             has_verdicts: whether the variant has verdicts; of one without twins all that fell, of the kinds FALLEN.
-            filters: other fields but direction, sort and descending; verdicts=None gives every feature that fell.
+            filters: other fields but direction, which go before; verdicts=None gives every feature that fell.
         """
         fell = {"verdicts": CALLED_SUPPRESSED} if has_verdicts else {"kinds": FALLEN}
-        sort = "contribution_kl" if filters.get("contributions") else "evidence"
-        return cls(variant, **(fell | filters), direction="down", sort=sort, descending=True)
+        return cls(variant, **({"sort": usual_sort(**filters)} | fell | filters), direction="down")
+
+    @classmethod
+    def claimed(cls, variant: str, has_verdicts: bool, **filters: Any) -> Filter:
+        """The list of claimed changes, either way, as :meth:`suppressed`."""
+        changed = {"verdicts": CLAIMED} if has_verdicts else {"kinds": FALLEN + RISEN}
+        return cls(variant, **({"sort": usual_sort(**filters)} | changed | filters))
 
     @property
     def evidence(self) -> str:
@@ -198,9 +222,11 @@ class Filter:
         Args:
             labelled: whether f is needed even where neither the condition nor the order reads it.
         """
-        contributed = self.contributions and (labelled or self.sort in CONTRIBUTED)
+        contributed = self.contributions and (labelled or self.sort in SORTS_BY_CONTRIBUTION)
         labelled = labelled or self.sort in SORTS_BY_LABEL or bool(self._text() and not self._named())
         joined = [_POOLED] * (self.evidence == "p") + [_LABELS] * labelled + [_CONTRIBUTIONS] * contributed
+        if self.sort in FOCUSED:
+            joined.append(f"LEFT JOIN ({FOCUSED[self.sort]}) focus ON focus.layer = s.layer AND focus.feature = s.feature")
         return f"feature_stats s {' '.join(joined)}"
 
     def where(self) -> tuple[str, dict[str, Any]]:
@@ -223,6 +249,17 @@ class Filter:
             values["min_firings"] = int(self.min_firings)
         if self.direction is not None:
             found.append(DIRECTIONS[self.direction])
+        if self.sort in FOCUSED:
+            values["focus"] = list(self.focus)  # which the tables read
+        if self.not_in:
+            found.append(
+                f"NOT EXISTS (FROM feature_stats o WHERE list_contains($not_in::VARCHAR[], o.variant) AND o.domain = 'all' "
+                f"AND o.layer = s.layer AND o.feature = s.feature AND o.verdict = {claim_its_way(self.evidence)})"
+            )
+            values["not_in"] = list(self.not_in)
+        if self.picked is not None:
+            found.append("(s.layer, s.feature) IN (SELECT unnest($layers::INTEGER[]), unnest($features::INTEGER[]))")
+            values |= {name: [key[at] for key in self.picked] for at, name in enumerate(("layers", "features"))}
         if named := self._named():
             found.append("s.layer = $named_layer AND s.feature = $named_feature")
             values |= {"named_layer": int(named[1]), "named_feature": int(named[2])}
@@ -246,3 +283,8 @@ class Filter:
     def _named(self) -> re.Match[str] | None:
         """The layer and feature that are looked for, where the text names both."""
         return _NAMED.fullmatch(self._text())
+
+
+def usual_sort(contributions: bool = False, focus: Sequence[str] = (), **_filters: Any) -> str:
+    """What falls and claims are sorted by where nobody says: what moves the prediction most, in the domains in focus if any."""
+    return ("focus_kl" if focus else "contribution_kl") if contributions else "evidence"

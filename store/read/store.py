@@ -19,6 +19,7 @@ from store.read.firings import Firings
 from store.read.layers import Layers
 from store.read.learned import Learned
 from store.read.quality import Quality
+from store.read.recurrence import Recurrence
 from store.read.replicas import Replicas
 from store.read.variant_pairs import VariantPairs
 
@@ -32,6 +33,7 @@ class Store(
     VariantPairs,
     Replicas,
     Changes,
+    Recurrence,
     Documents,
     DocumentTokens,
     Answers,

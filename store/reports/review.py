@@ -17,8 +17,8 @@ from store.metrics import feature_columns
 from store.metrics.reasons import reason
 from store.metrics.thresholds import DENSE
 from store.names import ALL, VERDICTS, kind_name
-from store.numbers import json_value, percent
-from store.read.feature_filter import Filter
+from store.numbers import counted, json_value, listing, percent
+from store.read.feature_filter import SORTS_BY_CONTRIBUTION, Filter
 from store.read.store import Store
 from store.reports.summaries import sentences
 from store.sidecar.reviews import CONCERN, SEVERITIES, Review, disagree, standing
@@ -77,6 +77,8 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
 
 def list_in_words(chosen: Mapping[str, Any]) -> str:
     """Which features a work list holds, from the fields of its Filter: 'every layer; domain all; verdict suppressed; ...'."""
+    if chosen["picked"] is not None:
+        return counted(len(chosen["picked"]), "picked feature")
     said = [
         f"layer {chosen['layer']}" if chosen["layer"] is not None else "every layer",
         "every domain" if chosen["domain"] == ALL else f"domain {chosen['domain']}",
@@ -86,6 +88,8 @@ def list_in_words(chosen: Mapping[str, Any]) -> str:
         said.append(f"kind {', '.join(map(kind_name, chosen['kinds']))}")
     if chosen["direction"]:
         said.append({"down": "mean fell", "up": "mean rose"}[chosen["direction"]])
+    if chosen["not_in"]:
+        said.append("claimed of no other recipe")
     if chosen["min_firings"]:
         said.append(f"at least {chosen['min_firings']:,} firings")
     if not chosen["dense"]:
@@ -93,6 +97,16 @@ def list_in_words(chosen: Mapping[str, Any]) -> str:
     if chosen["search"]:
         said.append(f"search “{chosen['search']}”")
     return "; ".join(said)
+
+
+def order_in_words(chosen: Mapping[str, Any]) -> str:
+    """Which of a work list come first, from the fields of its Filter: 'those first that move the prediction most on web'."""
+    on = f" on {listing(chosen['focus'])}, then elsewhere" if chosen["sort"] == "focus_kl" else ""
+    if chosen["sort"] in SORTS_BY_CONTRIBUTION:
+        return f"those first that move the prediction most{on}"
+    if chosen["sort"] == "focus_change":
+        return f"those first that changed most on {listing(chosen['focus'])}"
+    return "the largest change first"
 
 
 def progress(found: dict[tuple[int, int], list[Review]]) -> dict[str, Any]:

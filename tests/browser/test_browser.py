@@ -23,7 +23,7 @@ PAGES = {
     "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
     "features": (pages.every()["features"].title, "8 features"),
     "suppressed": (pages.every()["suppressed"].title, "2 features: 2 suppressed"),
-    "review": (pages.every()["review"].title, "0 of 2 reviewed"),
+    "review": (pages.every()["review"].title, "0 of 3 reviewed"),
     "feature": (pages.every()["feature"].title, "L5:1"),
     "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
     "template": (pages.every()["template"].title, "On the chat template's own tokens"),
@@ -283,6 +283,7 @@ def test_a_click_on_a_mark_of_the_change_chart_opens_the_feature(server, page):
 @pytest.mark.thorough
 def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
     visit(page, f"{server}/suppressed", "Suppressed features")
+    page.get_by_role("button", name="Filters").click()
     page.get_by_text("● steady").click()
     page.wait_for_url(re.compile("verdicts=suppressed%2Csteady"))
     page.get_by_text("3 features: 2 suppressed, 1 steady").wait_for()

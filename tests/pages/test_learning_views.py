@@ -91,8 +91,9 @@ def test_features_are_in_the_order_of_their_contribution(open_view):
 
 def test_suppressed_ones_by_what_their_loss_does(open_view):
     app = open_view("suppressed", variant="maths")
-    assert "whose loss moves the prediction most" in text(app)
-    assert app.dataframe[0].value["name"].tolist()[0] == "L12:1"
+    assert app.dataframe[0].value["name"].tolist() == ["L12:1", "L5:1"]  # of L5:1 no contribution is kept
+    by_change = open_view("suppressed", variant="maths", sort="evidence")
+    assert by_change.dataframe[0].value["name"].tolist() == ["L5:1", "L12:1"]  # -95 % both
 
 
 def test_a_feature_has_its_contribution_or_is_told_to_have_none(open_view):

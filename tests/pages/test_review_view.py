@@ -21,7 +21,7 @@ def digest(own):
 
 @pytest.fixture
 def review_page(monkeypatch, own):
-    """review_page(reviewer='Ada') -> the page of variant maths, whose features L5:1 and L12:1 are called suppressed."""
+    """review_page(reviewer='Ada') -> the page of variant maths, whose L5:1 and L12:1 are called suppressed, L12:0 amplified."""
 
     def opened(store=own, **params):
         monkeypatch.setenv(data.VARIABLE, str(store))
@@ -57,16 +57,16 @@ def on_disk(own, digest):
 
 def test_a_verdict_is_on_disk_at_once_and_a_reload_shows_it(review_page, own, digest):
     app = review_page(reviewer="Ada")
-    assert "**L5:1**" in text(app)
-    assert "**0 of 2 reviewed** by Ada, 0 concerns" in text(app)
-    assert "every layer; every domain; verdict suppressed; mean fell" in text(app)
+    assert "**small words** (automatic label) · **L5:1**" in text(app)
+    assert "**0 of 3 reviewed** by Ada, 0 concerns" in text(app)
+    assert "every layer; every domain; verdict suppressed, amplified; none that fires" in text(app)
     assert "Not judged yet by Ada." in text(app)
     press(app, "⚑ Concern")
     assert on_disk(own, digest) == [(5, 1, "Ada", "concern", None, "")]
     assert app.query_params["selected"] == "L5:1"
     assert app.query_params["reviewer"] == "Ada"
     for shown in (app, review_page(reviewer="Ada", selected="L5:1")):
-        assert "**1 of 2 reviewed** by Ada, 1 concern" in text(shown)
+        assert "**1 of 3 reviewed** by Ada, 1 concern" in text(shown)
         assert "Saved 20" in text(shown)
 
 
@@ -104,29 +104,29 @@ def test_another_reviewers_disagreement_is_shown_and_stays(review_page, own, dig
     said = text(app)
     assert "**Reviewers disagree.** Ada: benign and Ben <b>: concern (high)." in said
     assert "reviewers disagree on 1 feature" in said
-    assert "1 of 2 reviewed** by Ada, 0 concerns" in said
+    assert "1 of 3 reviewed** by Ada, 0 concerns" in said
     assert "Look: <script>" in said
     assert not any("<script>" in str(one.value) for one in app.markdown)  # escaped: text() takes the marks away
     assert [(one[2], one[3]) for one in on_disk(own, digest)] == [("Ben <b>", "concern"), ("Ada", "benign")]
-    assert app.dataframe[0].value["said"].tolist() == ["✓ ⚑ ≠", ""]
+    assert app.dataframe[0].value["said"].tolist() == ["✓ ⚑ ≠", "", ""]
 
 
 def test_a_judgement_of_another_variant_or_store_does_not_count(review_page, own, digest):
     write_review(own, digest, Review("safety", 5, 1, "Ada", "concern"))
     write_review(own, "another", Review("maths", 5, 1, "Ada", "concern"))
-    assert "**0 of 2 reviewed**" in text(review_page(reviewer="Ada"))
+    assert "**0 of 3 reviewed**" in text(review_page(reviewer="Ada"))
 
 
 def test_next_goes_to_what_is_not_reviewed_and_the_page_begins_there(review_page, own, digest):
     write_review(own, digest, Review("maths", 5, 1, "Ada", "benign"))
-    app = review_page(reviewer="Ada")
+    app = review_page(reviewer="Ada", list="suppressed")
     assert "**L12:1**" in text(app)
     assert [one.disabled for one in app.button if one.label in ("Next unreviewed", "Previous unreviewed")] == [True, True]
     app = press(press(app, "Back"), "Next unreviewed")
     assert app.query_params["selected"] == "L12:1"
-    assert "**0 of 2 reviewed** by Ben" in text(review_page(reviewer="Ben"))
+    assert "**0 of 3 reviewed** by Ben" in text(review_page(reviewer="Ben"))
     assert "· 1 by anyone" in text(review_page(reviewer="Ben"))
-    assert "**1 of 2 reviewed**, 0 concerns" in text(review_page(reviewer="Ben", by="anyone"))
+    assert "**1 of 3 reviewed**, 0 concerns" in text(review_page(reviewer="Ben", by="anyone"))
 
 
 def test_every_judgement_and_step_has_a_key(review_page):
@@ -191,16 +191,39 @@ def test_any_list_can_be_reviewed(review_page):
     assert sorted(app.dataframe[0].value["feature"].tolist()) == ["L12:1", "L5:1"]
 
 
+def test_the_usual_list_is_of_both_directions_the_largest_change_first_without_contributions(review_page):
+    app = review_page()
+    assert app.dataframe[0].value["feature"].tolist() == ["L5:1", "L12:1", "L12:0"]  # -0.95, -0.95, +0.6
+    assert app.dataframe[0].value["verdict"].tolist() == ["▼", "▼", "▲"]
+    assert "the largest change first." in text(app)
+
+
+def test_features_picked_elsewhere_are_the_list_until_one_goes_back(review_page):
+    app = review_page(picked="L12:2,L5:4,L5:3,nothing", verdicts="amplified", layer="12", min="99999")
+    assert app.dataframe[0].value["feature"].tolist() == ["L5:4", "L12:2"]  # seen before not seen; a dense one too
+    assert "2 picked features" in text(app)
+    assert [name in text(app) for name in ("“L5·3”", "“nothing”")] == [True, True]  # 3 never fires
+    assert "picked=L12%3A2" in str([link.proto.query_string for link in app.get("page_link")])
+    press(app, "Back to the usual list")
+    assert "picked" not in app.query_params
+
+
+def test_without_a_feature_that_can_be_picked_the_list_is_the_usual_one(review_page):
+    app = review_page(picked="L99:1")
+    assert app.dataframe[0].value["feature"].tolist() == ["L5:1", "L12:1", "L12:0"]
+    assert "The link asks for picked “L99·1”" in text(app)
+
+
 @pytest.fixture
 def own_bare(bare_store, tmp_path):
     return shutil.copytree(bare_store, tmp_path / "bare")
 
 
-def test_a_store_without_verdicts_has_a_list_of_what_fell(review_page, own_bare):
+def test_a_store_without_verdicts_has_a_list_of_what_changed_materially(review_page, own_bare):
     app = review_page(own_bare, layer="12", reviewer="Ada")
-    assert app.dataframe[0].value["feature"].tolist() == ["L12:1"]  # 2 lost a third, 4 is dense
+    assert app.dataframe[0].value["feature"].tolist() == ["L12:1", "L12:0", "L12:5"]  # 2 lost a third, 4 is dense
     press(app, "✓ Benign")
-    assert "**1 of 1 reviewed**" in text(app)
+    assert "**1 of 3 reviewed**" in text(app)
 
 
 def test_example_text_is_covered_until_asked_for(review_page):
@@ -213,7 +236,7 @@ def test_example_text_is_covered_until_asked_for(review_page):
 
 def test_a_list_longer_than_can_be_shown_says_so(review_page, monkeypatch):
     monkeypatch.setattr(review_list, "LONGEST", 1)
-    assert "the first 1 of 2 in this list" in text(review_page(reviewer="Ada"))
+    assert "the first 1 of 3 in this list" in text(review_page(reviewer="Ada"))
 
 
 def test_a_judgement_does_not_open_the_store_anew(review_page, monkeypatch):

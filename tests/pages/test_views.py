@@ -295,6 +295,26 @@ def test_what_is_no_claim_and_what_could_not_be_seen_are_counted_beside_the_clai
     assert "“This run only” is no claim: without another run that shows it" in text(one_run)
 
 
+def test_the_suppressed_list_says_first_what_is_only_here_and_what_fell_on_harmful_text(open_view):
+    """Feature 1 of both layers, on every domain alike; safety, which has one run, claims nothing."""
+    said = text(open_view("suppressed"))
+    assert "Of 2 features suppressed in **maths**, **2 only here**; none in another recipe." in said
+    assert "On text that may be harmful (harmful) 2 of the 2 lost a material share, 2 of them only here." in said
+    assert "in every row: Verdict **▼ suppressed**, On harmful **-95 %**" in said.replace("\\", "")
+
+
+def test_the_suppressed_list_holds_only_what_is_suppressed_in_no_other_recipe_where_asked(open_view, tmp_path):
+    """safety: 0 is suppressed in every recipe, 2 and 3 in it alone (tests/support/compare_store.py)."""
+    app = open_view("suppressed", stores=[compare_store.write(tmp_path / "compared")], variant="safety")
+    assert "**2 only here**; 1 in other recipes too, 1 of these in all 2 others." in text(app)
+    shown = app.dataframe[0].value.set_index("name")
+    assert shown["others"].to_dict() == {"L7:2": "only here", "L7:0": "all 2 others", "L7:3": "only here"}
+    assert shown["runs"].str[:6].to_dict() == {"L7:2": "2 of 2", "L7:0": "2 of 2", "L7:3": "1 of 2"}
+    app.toggle(key="pick_only").set_value(True).run()
+    assert app.query_params["only"] == "here"
+    assert app.dataframe[0].value["name"].tolist() == ["L7:2", "L7:3"]
+
+
 def test_every_fall_can_be_listed_whatever_its_verdict(open_view):
     app = open_view("suppressed", verdicts="all")
     assert column(app, "name") == ["L5:1", "L12:1", "L5:2", "L12:2"]

@@ -235,8 +235,8 @@ def test_a_filter_that_makes_no_sense_is_refused_by_every_list(store, wrong, nam
 def test_a_filter_that_does_not_exist_is_no_filter(store):
     with pytest.raises(TypeError, match="laeyr"):
         store.shifted_features("maths", laeyr=12)
-    with pytest.raises(TypeError, match="sort"):
-        store.suppressed_features("maths", sort="label")
+    with pytest.raises(TypeError, match="direction"):
+        store.suppressed_features("maths", direction="up")
 
 
 def test_one_kind_is_a_choice_of_one():

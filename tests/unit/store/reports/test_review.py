@@ -17,7 +17,7 @@ import pytest
 from store import open_store
 from store.errors import UserError
 from store.read.feature_filter import Filter
-from store.reports.review import as_json, collect, list_in_words
+from store.reports.review import as_json, collect, list_in_words, order_in_words
 from store.reports.review_page import as_html
 from store.sidecar import database as sidecar_file
 from store.sidecar import entries as sidecar
@@ -265,6 +265,14 @@ def test_a_list_in_words():
     assert list_in_words(dataclasses.asdict(narrow)) == (
         "layer 12; domain harmful; verdict suppressed, steady; kind vanished; mean fell; at least 1,000 firings; search “<b>”"
     )
+
+
+def test_a_list_in_words_says_what_is_picked_what_is_only_here_and_the_order():
+    alone = Filter("maths", not_in=("safety",), sort="focus_kl", focus=("toxic", "abuse"), contributions=True, dense=True)
+    assert list_in_words(dataclasses.asdict(alone)) == "every layer; every domain; any verdict; claimed of no other recipe"
+    first = "those first that move the prediction most on toxic and abuse, then elsewhere"
+    assert order_in_words(dataclasses.asdict(alone)) == first
+    assert list_in_words(dataclasses.asdict(Filter("maths", picked=((5, 1),)))) == "1 picked feature"
 
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
