@@ -52,7 +52,7 @@ SCRIPT = """() => {
   const hidden = (element) => {
     for (let at = element; at; at = at.parentElement) {
       const style = getComputedStyle(at);
-      if (style.visibility !== 'visible' || Number(style.opacity) < 0.01 || style.filter.includes('blur')) return true;
+      if (style.visibility !== 'visible' || Number(style.opacity) < 0.01) return true;
       if (style.clip === 'rect(0px, 0px, 0px, 0px)' || at.disabled || at.getAttribute('aria-disabled') === 'true') return true;
     }
     return false;
@@ -109,5 +109,5 @@ class Seen:
 
 
 def measure(page) -> list[Seen]:
-    """Every visible text of a page; what is disabled, blurred on purpose or drawn on a canvas is left out."""
+    """Every visible text of a page; what is disabled or drawn on a canvas is left out."""
     return [Seen(**found) for found in page.evaluate(SCRIPT)]
