@@ -82,7 +82,7 @@ def gain_profile(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     colour = alt.Color("called:N", legend=None, scale=scale)
     shape = alt.Shape("place:N", legend=None, scale=alt.Scale(domain=known, range=[_SHAPES[name] for name in known]))
     x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", **axes.UPRIGHT))
     is_twin = rows["control"] != "observed"
     observed, twins = rows[~is_twin], rows[is_twin]
     layers = [alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y=y)]
@@ -127,7 +127,7 @@ def curve(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     known = [name for name in ORDERS if name in set(lines["chosen_by"])]
     scale = alt.Scale(domain=[ORDERS[name] for name in known], range=[ORDER_COLOURS[name] for name in known])
     x = alt.X("k:Q", title="features undone", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(format="+.2~f", **axes.UPRIGHT))
     colour = alt.Color("called:N", legend=None, scale=scale)
     tooltip = [
         alt.Tooltip("called:N", title="chosen"), alt.Tooltip("k:Q", title="features", format=","),

@@ -7,7 +7,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data, link, words
-from app.charts import contribution_charts
+from app.charts import axes, contribution_charts
 from app.components import feature_evidence, runs
 from app.markup import contexts
 from app.words import palette
@@ -138,7 +138,7 @@ def profiles(store: Store) -> None:
     drawn, shown = data.ask(store, _profiles)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
-        with panel.container(width=PROFILE_WIDTH):
+        with panel.container(width=axes.PANEL_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"gain_{variant}", alt=f"What of {variant}'s gain passes through each layer")
     legend = [
         (contribution_charts.PLACES[place], colour, "solid", 3)
@@ -169,7 +169,7 @@ def curves(store: Store) -> None:
     st.markdown("#### How many features make it", help=CURVES)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
-        with panel.container(width=PROFILE_WIDTH):
+        with panel.container(width=axes.PANEL_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features make")
     orders = contribution_charts.ORDERS.items()
     legend = [(called, contribution_charts.ORDER_COLOURS[name], "solid", 3) for name, called in orders]
@@ -220,10 +220,7 @@ def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
         return
     st.markdown("**Where its change acts**", help=ACTS)
     top = max(abs(gain) for gains in found["gains"] for gain in gains)
-    passages = (
-        contexts.acting(record, top, feature_evidence.is_blurred(record))
-        for record in found.to_dict("records")
-    )
+    passages = (contexts.acting(record, top, feature_evidence.is_blurred(record)) for record in found.to_dict("records"))
     st.html(contexts.acting_legend(top) + Markup("").join(passages))
 
 
