@@ -29,7 +29,7 @@ BOTH_SAME, BOTH_OPPOSITE, NEITHER = "both, same way", "both, opposite ways", "ne
 
 
 def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
-    """How many features changed in exactly which tasks: a bar a set, split by direction, a tick where chance would put it.
+    """How many features changed in exactly which recipes: a bar a set, split by direction, a tick where chance would put it.
 
     rows: set (its key), name, count, down, up, opposite, expected; in the order to draw. Click selects 'set'.
     """
@@ -47,7 +47,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
             x=alt.X(
                 "features:Q",
                 title="features",
-                axis=alt.Axis(tickMinStep=1, format=",d"),
+                axis=alt.Axis(tickMinStep=1, tickCount=8, format=",d", labelFlushOffset=axes.INSIDE),
                 scale=alt.Scale(domain=[0, 1.04 * float(data[["count", "expected"]].max().max())], nice=False),
             ),
             y=y,
@@ -71,7 +71,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
     )
     chance = (
         alt.Chart(data)
-        .mark_tick(color=palette.VARIANT_COLOUR, thickness=3, size=24)
+        .mark_tick(color=palette.CHANCE_COLOUR, thickness=3, size=24)
         .encode(
             x="expected:Q",
             y=y,

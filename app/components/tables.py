@@ -92,8 +92,8 @@ def printed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def right_aligned(columns: Iterable[str]) -> dict:
-    """The settings of columns that hold numbers as text."""
-    return {name: st.column_config.TextColumn(alignment="right", width="small") for name in columns}
+    """The settings of columns that hold numbers as text, each as wide as its heading needs."""
+    return {name: st.column_config.TextColumn(alignment="right", width=max(75, 22 + 13 * len(name) // 2)) for name in columns}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ KIND_SHAPES = {
 }
 CONTROL_COLOUR = "#808080"
 
+CHANCE_COLOUR = "#5c5c5c"
+"""Of what chance alone would give, on coloured bars."""
+
 CONTROL_LINES = {
     "isotropic": ("dashed", 2), "rescaled": ("dotted", 3), "rerun": ("dotted", 1), "shuffled": ("dotted", 2),
     "mean_shift": ("dashed", 1),
