@@ -266,8 +266,9 @@ reproduction.repeats(repeated, domain)
 
 st.markdown("#### What another dictionary shows")
 replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()
-if layer in replica_layers:
-    reproduction.second_dictionary(store, variant, layer, rule if domain == ALL else None)
+in_replica = replica_layers[-1] if layer is None and replica_layers else layer
+if in_replica in replica_layers:
+    reproduction.second_dictionary(store, variant, in_replica, rule if domain == ALL else None)
 elif replica_layers:
     st.caption(f"A second dictionary was read at layer {words.listing([str(n) for n in replica_layers])}: choose it above.")
 else:
