@@ -44,8 +44,8 @@ html { font-size: 20px !important; }
 .stMainBlockContainer { padding-top: 2.2rem; }
 </style>"""
 
+# Address of a page that is no more -> the page that took it in, and the parameters that show it there.
 MOVED = {"shifted": ("features", {}), "shape": ("words", {}), "template": ("layers", {"view": "template"})}
-"""Address of a page that is no more -> the page that took it in, and the parameters that show it there."""
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
     )
     chance = (
         alt.Chart(data)
-        .mark_tick(color=palette.CHANCE_COLOUR, thickness=3, size=24)
+        .mark_tick(color=palette.CHANCE_COLOUR, opacity=1, thickness=3, size=24)
         .encode(
             x="expected:Q",
             y=y,

@@ -84,7 +84,7 @@ def show(store: Store) -> None:
                 )  # fmt: skip
                 _draw(chart, name, by, variant)
     for value, labels in constant.items():
-        st.caption(words.plain(f"{words.number(value)} at every layer in all {BY[by].lower()}: {words.listing(labels)}."))
+        st.caption(f"{words.number(value)} at every layer in all {BY[by].lower()}: {words.plain(words.listing(labels))}.")
     with st.expander("The numbers"):
         wide = table.pivot_table(index=[by, "layer", "control"], columns="metric", values="value", dropna=False)
         st.dataframe(wide.dropna(how="all").reset_index(), hide_index=True)

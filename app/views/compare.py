@@ -229,7 +229,8 @@ else:
     st.markdown(comparison.sets(sets, len(groups), layer))
     shared_table(sets, list(groups))
     counted = f" {comparison.runs_count(rule, of_runs)}" if len(groups) < len(names) else ""
-    st.caption(f"*Changed* means: {comparison.rule_meaning(rule, domain)}; dense features included.{counted}")
+    called = "Claimed" if rule == "verdict" else "Changed"
+    st.caption(f"*{called}* means: {comparison.rule_meaning(rule, domain)}; dense features included.{counted}")
     chosen = set_chart(sets, len(groups))
     total = int(sets.loc[[tuple(found) == chosen for found in sets["tasks"]], "count"].iloc[0])
     pager = tables.Pager(total, PAGE_SIZE)

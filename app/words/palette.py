@@ -32,7 +32,7 @@ KIND_SHAPES = {
 }
 CONTROL_COLOUR = "#808080"
 
-CHANCE_COLOUR = "#5c5c5c"
+CHANCE_COLOUR = "#6b6b6b"
 """Of what chance alone would give, on coloured bars."""
 
 CONTROL_LINES = {

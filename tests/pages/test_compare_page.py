@@ -51,7 +51,7 @@ def test_the_page_counts_recipes_and_says_what_changed_means(open_page, folder):
     said = text(open_page(folder))
     assert "7 features are claimed over all layers: **4** in one recipe only, **2** in several and **1** in all 3." in said
     assert "Of the 3 shared, 2 moved the same way wherever they changed." in said
-    assert "*Changed* means: it is suppressed or amplified: materially, in every run of the recipe" in said
+    assert "*Claimed* means: it is suppressed or amplified: materially, in every run of the recipe" in said
     assert said.count("The runs of a recipe count as one") == 1
 
 
