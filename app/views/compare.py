@@ -10,6 +10,7 @@ from app.components import badges, pickers, reproduction, runs, tables
 from app.words import comparison
 from store.metrics.feature_columns import share
 from store.names import ALL
+from store.numbers import fixed
 from store.read.change_rule import RUNS
 from store.read.store import Store
 
@@ -106,7 +107,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     values = pairs["top_shared"] / pairs["top_k"].where(pairs["top_k"] > 0) if measure == "top" else pairs[measure]
     half = pairs[["variant_a", "variant_b", "n"]].assign(
         value=values,
-        written=[words.percent(v) if measure == "top" else words.number(v) for v in values],
+        written=[words.percent(v) if measure == "top" else fixed(v, 2) for v in values],
         task=np.where(pairs["same_task"], "runs of one recipe", "different recipes"),
     )
     cells = pd.concat([half, half.rename(columns={"variant_a": "variant_b", "variant_b": "variant_a"})], ignore_index=True)
