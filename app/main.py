@@ -1,6 +1,7 @@
 """The frame: page settings, the store picker, the way around, presentation mode. `streamlit run app/main.py -- [STORE ...]`"""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit puts app/ on the path, not the root.
@@ -44,6 +45,9 @@ html { font-size: 20px !important; }
 .stMainBlockContainer { padding-top: 2.2rem; }
 </style>"""
 
+# Address of a page that is no more -> the page that took it in, and the parameters that show it there.
+MOVED = {"shifted": ("features", {}), "shape": ("words", {}), "template": ("layers", {"view": "template"})}
+
 
 def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
@@ -55,7 +59,7 @@ def main() -> None:
         st.Page(page.file, title=page.title, icon=page.icon, url_path=page.path, default=page.path == home)
         for page in pages.every().values()
     ]
-    before = [st.Page(moved, url_path=path, visibility="hidden") for path, moved in (("shifted", _shifted), ("shape", _shape))]
+    before = [st.Page(_moved(*there), url_path=path, visibility="hidden") for path, there in MOVED.items()]
     page = st.navigation([*targets, *before], position="hidden")
     link.start()
     try:
@@ -96,14 +100,9 @@ def _sentence(error: UserError | OSError | duckdb.Error) -> str:
     return f"The store's database ({DATABASE_FILE}) could not be read ({said}); check it with `python -m extract verify`."
 
 
-def _shifted() -> None:
-    """The address that the page Features had before."""
-    st.switch_page("views/features.py", query_params=link.query())
-
-
-def _shape() -> None:
-    """The address of what the page Words took in."""
-    st.switch_page("views/words.py", query_params=link.query())
+def _moved(page: str, shown: dict[str, str]) -> Callable[[], None]:
+    """What stands at an address of MOVED: the way to the page, with all of the link's parameters."""
+    return lambda: st.switch_page(f"views/{page}.py", query_params=link.query(**shown))
 
 
 def _page_links(targets: list[st.Page], page: st.Page, store: str | None) -> None:

@@ -26,6 +26,9 @@ TITLE_HEIGHT = 52
 MOST_LETTERS = 80
 """Of a name in a chart."""
 
+PANEL_WIDTH = 262
+"""Pixels of a small chart beside others: four stand side by side at 1440, two at 1024."""
+
 GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 
 CHANCE_TICK = {"color": palette.CHANCE_COLOUR, "thickness": 4, "stroke": "#ffffff", "strokeWidth": 0.8}
@@ -33,6 +36,9 @@ CHANCE_TICK = {"color": palette.CHANCE_COLOUR, "thickness": 4, "stroke": "#fffff
 
 INSIDE = -4
 """Pixels that the first and the last label of an axis from left to right stand inside it: else the last one's end is cut."""
+
+UPRIGHT = {"labelFlush": False, "labelOverlap": False, "tickCount": 4}
+"""Of the axis up a small chart: every label stands whole at its tick, the first and the last one too."""
 
 BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 """An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""

@@ -102,7 +102,7 @@ def gain_profile(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=[PLACES[name] for name in known], range=dashes))
     one = alt.Detail("called:N")
     x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), **axes.UPRIGHT))
     is_twin = rows["control"] != "observed"
     observed, twins = rows[~is_twin], rows[is_twin]
     layers = [alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y=y)]
@@ -150,7 +150,7 @@ def curve(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
     names, looks = [ORDERS[name] for name in known], [order_look(name, colour) for name in known]
     dash = alt.StrokeDash("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.dash for look in looks]))
     x = alt.X("k:Q", title="features undone", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5, grid=False))
-    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), tickCount=4))
+    y = alt.Y("gain:Q", title=None, axis=alt.Axis(labelExpr=_signed(), **axes.UPRIGHT))
     hue = alt.Color("called:N", legend=None, scale=alt.Scale(domain=names, range=[look.colour for look in looks]))
     tooltip = [
         alt.Tooltip("called:N", title="chosen"), alt.Tooltip("k:Q", title="features", format=","),

@@ -54,6 +54,13 @@ def relative(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows.assign(**(numbers / largest if largest > 0 else numbers * float("nan")))
 
 
+def constant(rows: pd.DataFrame) -> float | None:
+    """The one value that a metric has in all its rows, observed, controls and twins: nothing to draw; None where it varies."""
+    known = rows["value"].dropna()
+    is_one = len(known) > 0 and known.max() - known.min() <= 1e-9 * max(1.0, abs(known.max()))
+    return float(known.iloc[0]) if is_one else None
+
+
 def profile(
     rows: pd.DataFrame,
     metric: str,
@@ -152,7 +159,7 @@ def _drawn(look: _Look) -> alt.LayerChart:
     y = {
         "title": None,
         "scale": alt.Scale(zero=look.from_zero, nice=True),
-        "axis": alt.Axis(format=word.format, tickCount=4, tickMinStep=TICK_STEPS.get(word.format, 0)),
+        "axis": alt.Axis(format=word.format, tickMinStep=TICK_STEPS.get(word.format, 0), **axes.UPRIGHT),
     }
     colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=order, range=[one.colour for one in look.looks]), legend=None)
     base = alt.Chart(alt.NamedData(OBSERVED)).encode(

@@ -12,6 +12,9 @@ from app.words import palette
 MOST_SETS = 16
 """No more sets are drawn than this, the largest; that some are left out is said beside the chart."""
 
+MOST_ROOMY = 6
+"""Up to so many variants a pair's cell has room for a number of the usual size."""
+
 LEGEND_HEIGHT = 34
 """Pixels that a line of legend on top takes of a chart's own height."""
 
@@ -33,7 +36,7 @@ BOTH_SAME, BOTH_OPPOSITE, NEITHER = "both, same way", "both, opposite ways", "ne
 
 
 def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
-    """How many features changed in exactly which tasks: a bar a set, split by direction, a tick where chance would put it.
+    """How many features changed in exactly which recipes: a bar a set, split by direction, a tick where chance would put it.
 
     rows: set (its key), name, count, down, up, opposite, expected; in the order to draw. Click selects 'set'.
     """
@@ -51,7 +54,7 @@ def set_bars(rows: pd.DataFrame, chosen: str) -> alt.LayerChart:
             x=alt.X(
                 "features:Q",
                 title="features",
-                axis=alt.Axis(tickMinStep=1, tickCount=8, format=",d"),
+                axis=alt.Axis(tickMinStep=1, tickCount=8, format=",d", labelFlushOffset=axes.INSIDE),
                 scale=alt.Scale(domain=[0, 1.04 * float(data[["count", "expected"]].max().max())], nice=False),
             ),
             y=y,
@@ -105,7 +108,8 @@ def pair_map(cells: pd.DataFrame, order: list[str], title: str, low: float, high
     squares = base.mark_rect(cursor="pointer", stroke="rgba(128,128,128,0.35)").encode(
         color=alt.Color("value:Q", scale=alt.Scale(domain=[low, high], range=palette.RAMP, clamp=True), legend=None)
     )
-    texts = base.mark_text(fontSize=14, cursor="pointer").encode(text="written:N", color=axes.ink("value"))
+    size = 14 if len(order) <= MOST_ROOMY else 11
+    texts = base.mark_text(fontSize=size, cursor="pointer").encode(text="written:N", color=axes.ink("value"))
     click = alt.selection_point(name="pair", fields=["variant_a", "variant_b"], on="click")
     return (squares.add_params(click) + texts).properties(height=max(180, 46 * len(order) + axes.AXIS_HEIGHT))
 

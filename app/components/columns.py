@@ -13,7 +13,7 @@ from app.words import meanings
 from store.metrics import feature_columns
 from store.metrics.feature_columns import FeatureColumn
 from store.names import kind_name
-from store.numbers import percent
+from store.numbers import number, percent
 from store.read.store import Store
 
 WIDTHS = {
@@ -107,8 +107,12 @@ def catalogue() -> dict[str, Column]:
         Column("verdict", "Verdict", f"Of all domains together. {verdicts}", _verdict, needs=TWINS, width=160),
         *(column for column in listed if column.needs == TWINS),
         Column(
-            "share", "On segment", "Part of its shift that sits on tokens of the segment.", percent, align="right",
-            every_list=False,
+            "moved", "Moved here", "The size of its shift summed over the segment's tokens, against the sizes of all segments "
+            "added up, whichever way each went.", percent, align="right", every_list=False, width=96,
+        ),
+        Column(
+            "segment_shift", "Shift here", "Mean over the segment's tokens.", lambda value: number(value, signed=True),
+            align="right", every_list=False, width=90,
         ),
         Column("gate", "Fit", "Whether the dictionary still describes the variant at this layer and domain.", _gate),
     )  # fmt: skip

@@ -51,14 +51,14 @@ def segments(store: Store, pooled: pd.Series) -> None:
     shown = pd.DataFrame(
         {
             "segment": rows["segment"],
-            "share": [words.percent(v) for v in rows["share"]],
+            "moved": [words.percent(v) for v in rows["moved"]],
             "shift": [words.number(v, signed=True) for v in rows["shift"]],
             "in base": [words.count(v) for v in rows["n11"] + rows["n10"]],
             "in variant": [words.count(v) for v in rows["n11"] + rows["n01"]],
         }
     )
     help_texts = {
-        "share": "The segment's part of the sum of its shift over all tokens; parts of opposite sign can exceed 100 %.",
+        "moved": "The size of its shift summed over the segment's tokens, against the sizes of all segments added up.",
         "shift": "Mean over the segment's tokens.",
         "in base": "Tokens of the segment where it fires.",
         "in variant": "Tokens of the segment where it fires.",

@@ -7,7 +7,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data, link, words
-from app.charts import contribution_charts
+from app.charts import axes, contribution_charts
 from app.components import feature_evidence, runs
 from app.markup import contexts
 from app.words import palette
@@ -140,7 +140,7 @@ def profiles(store: Store) -> None:
     drawn, shown = data.ask(store, _profiles)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
-        with panel.container(width=PROFILE_WIDTH):
+        with panel.container(width=axes.PANEL_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"gain_{variant}", alt=f"What of {variant}'s gain passes through each layer")
     legend = [
         (contribution_charts.PLACES[place], ANY_RECIPE, style, 3)
@@ -174,7 +174,7 @@ def curves(store: Store) -> None:
     st.markdown("#### How many features make it", help=CURVES)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
-        with panel.container(width=PROFILE_WIDTH):
+        with panel.container(width=axes.PANEL_WIDTH):
             st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features make")
     orders = contribution_charts.ORDERS.items()
     legend = [(called, *contribution_charts.order_look(name, ANY_RECIPE), 3) for name, called in orders]

@@ -1,4 +1,4 @@
-"""What another training run of a task, or another dictionary of a layer, shows again."""
+"""What another training run of a recipe, or another dictionary of a layer, shows again."""
 
 from __future__ import annotations
 
@@ -15,39 +15,48 @@ from store.read.store import Store
 
 
 def repeats(pairs: pd.DataFrame, domain: str) -> None:
-    """What another training run reproduces, beside what different tasks share: of material changes on a domain's tokens."""
+    """What another run of a recipe reproduces, beside what recipes share: of material changes on a domain's tokens."""
     table = pairs.assign(
         from_a=pairs["called_same"] / pairs["called_a"].where(pairs["called_a"] > 0),
         from_b=pairs["called_same"] / pairs["called_b"].where(pairs["called_b"] > 0),
         signs=pairs["signs_agree"] / pairs["called_either"].where(pairs["called_either"] > 0),
-    ).sort_values("same_task", ascending=False, kind="stable")
-    runs, tasks = table[table["same_task"]], table[~table["same_task"]]
+    )
+    runs, others = table[table["same_task"]], table[~table["same_task"]]
     if runs.empty:
         st.info(
             "No recipe was run twice here. Train one with a second seed and add it to the configuration with `replicate_of`: "
-            "only then can one tell what a task does from what one training run happened to do.",
+            "only then can one tell what a recipe does from what one training run happened to do.",
             icon=":material/casino:",
         )
         return
-    for _, run in runs.iterrows():
-        st.markdown(comparison.run(run, domain))
-    if len(tasks):
-        st.markdown(comparison.between_tasks(tasks))
+    st.markdown(comparison.repeated(runs, others))
+    _pairs(runs)
+    if len(others):
+        with st.expander("Runs of different recipes"):
+            _pairs(others)
+    st.caption(f"{comparison.REPEATED.format(seen=comparison.seen(domain))} {comparison.SAME_SIGN}")
+
+
+def _pairs(rows: pd.DataFrame) -> None:
+    """A table, a row a pair of variants."""
     shown = pd.DataFrame(
         {
-            "A": table["variant_a"],
-            "B": table["variant_b"],
-            "They are": np.where(table["same_task"], "runs of one task", "different tasks"),
-            "Changed in A": [words.count(v) for v in table["called_a"]],
-            "Changed in B": [words.count(v) for v in table["called_b"]],
-            "Same way in both": [words.count(v) for v in table["called_same"]],
-            "Opposite": [words.count(v) for v in table["called_opposite"]],
-            "Same sign": [words.percent(v) for v in table["signs"]],
-            "Correlation": [words.number(v) for v in table["correlation"]],
+            "A": rows["variant_a"],
+            "B": rows["variant_b"],
+            "Changed in A": [words.count(v) for v in rows["called_a"]],
+            "Changed in B": [words.count(v) for v in rows["called_b"]],
+            "Same way in both": [words.count(v) for v in rows["called_same"]],
+            "Opposite": [words.count(v) for v in rows["called_opposite"]],
+            "Same sign": [words.percent(v) for v in rows["signs"]],
+            "Correlation": [words.number(v) for v in rows["correlation"]],
+            "Over": [words.count(v) for v in rows["n_seen"]],
         }
     )
-    st.dataframe(shown, hide_index=True, column_config=tables.right_aligned(shown.columns[3:]), height=table_height(shown))
-    st.caption(f"{comparison.REPEATED.format(seen=comparison.seen(domain))} {comparison.SAME_SIGN}")
+    config = tables.right_aligned(shown.columns[2:])
+    config["Over"] = st.column_config.TextColumn(
+        "Over", help="Features of which a change could have been seen in both.", alignment="right", width="small"
+    )
+    st.dataframe(shown, hide_index=True, column_config=config, height=table_height(shown))
 
 
 def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) -> None:
@@ -60,7 +69,7 @@ def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) 
         left, right = st.columns([1.1, 1], gap="medium")
         changed, others = (summary[(summary["variant"] == variant) & (summary["changed"] == c)].iloc[0] for c in (True, False))
         left.markdown(comparison.replica(changed, others))
-        left.caption(comparison.COUNTERPART)
+        left.caption(f"Layer {layer}. {comparison.COUNTERPART}")
         chart = variant_charts.cosine_profile(variant_charts.cosine_shares(pairs), SAME_DIRECTION)
         right.altair_chart(chart, key="replica_cosines", alt="How near each feature's nearest counterpart is")
         right.caption(f"Features of {words.plain(variant)}. Dashed: {SAME_DIRECTION}, from which one has a counterpart.")

@@ -53,16 +53,19 @@ def clicked_row(
     return row if row is not None and row < len(shown) else None
 
 
-def features(rows: pd.DataFrame, key: str, columns: list[str], selected: str | None = None) -> pd.Series | None:
+def features(
+    rows: pd.DataFrame, key: str, columns: list[str], selected: str | None = None, widths: Mapping[str, int] | None = None
+) -> pd.Series | None:
     """Draw one page of shifted_features; a click anywhere on a row gives that row, else None.
 
     selected: name of the feature that the URL says is chosen, for a list that keeps its choice: the table shows it, a
-    click writes another into the URL, and nothing is given back.
+    click writes another into the URL, and nothing is given back. widths: pixels of columns that are not to have their usual.
     """
     shown = printed(rows)[columns]
     if "label" in shown and not shown["label"].any():
         shown = shown.drop(columns="label")
-    config = {name: COLUMNS[name].config() for name in shown}
+    wide = widths or {}
+    config = {name: COLUMNS[name].config(**({"width": wide[name]} if name in wide else {})) for name in shown}
     key = f"{key}_{selected}"
     if selected is None:
         at = clicked_row(shown, key, config, height="content")
@@ -89,8 +92,8 @@ def printed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def right_aligned(columns: Iterable[str]) -> dict:
-    """The settings of columns that hold numbers as text."""
-    return {name: st.column_config.TextColumn(alignment="right", width="small") for name in columns}
+    """The settings of columns that hold numbers as text, each as wide as its heading needs."""
+    return {name: st.column_config.TextColumn(alignment="right", width=max(75, 22 + 13 * len(name) // 2)) for name in columns}
 
 
 @dataclass(frozen=True)

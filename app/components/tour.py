@@ -106,8 +106,7 @@ def _size(store: Store) -> Step | None:
         beside.append(f"random changes of the weights of that size {twins}")
     said = f"It is lowest {_where(row)}: {words.number(row['overlap'])}"
     said += f"; {words.listing(beside)}." if beside else ". This store has nothing to compare it with: alone it proves nothing."
-    params = {"variant": row["variant"], "by": "domain", "layer": str(int(row["layer"]))}
-    return Step("layers", "The lowest overlap, and what size alone gives", said, params)
+    return Step("layers", "The lowest overlap, and what size alone gives", said, {"view": "overlap", **_place(row)})
 
 
 def _suppressed(store: Store) -> Step | None:
@@ -160,7 +159,7 @@ def _one_offset(store: Store) -> Step | None:
             f"{words.percent(row['token_share'])} of the tokens. The lists below say which features moved there, and which on "
             "what is said."
         )
-        return Step("template", "What only the template moved", said, _place(row))
+        return Step("layers", "What only the template moved", said, {"view": TEMPLATE, **_place(row)})
     rows = data.ask(store, Store.layer_metrics, metric="mean_share", domain=ALL, control=OBSERVED).dropna(subset="value")
     if rows.empty:
         return None

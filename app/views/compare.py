@@ -1,4 +1,4 @@
-"""Across variants: what changed in one task or in several, how alike two variants' changes are, and what repeats."""
+"""Across variants: what changed in one recipe or in several, how alike two variants' changes are, and what repeats."""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from app.components import badges, pickers, reproduction, runs, tables
 from app.words import comparison
 from store.metrics.feature_columns import share
 from store.names import ALL
+from store.numbers import fixed
 from store.read.change_rule import RUNS
 from store.read.store import Store
 
@@ -21,11 +22,11 @@ ORDER = 70
 PAGE_SIZE = 10
 
 
-def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
-    """The bars of every set of tasks, and the one that is chosen: by the URL, or the largest."""
-    n_tasks = tasks["task"].nunique()
+def set_chart(sets: pd.DataFrame, n_recipes: int) -> tuple[str, ...]:
+    """The bars of every set of recipes, and the one that is chosen: by the URL, or the largest."""
     sets = sets.assign(tasks=sets["tasks"].map(tuple))
-    rows = sets.assign(set=sets["tasks"].map(",".join), name=[comparison.tasks_name(found, n_tasks) for found in sets["tasks"]])
+    named = [comparison.recipes_name(found, n_recipes) for found in sets["tasks"]]
+    rows = sets.assign(set=sets["tasks"].map(",".join), name=named)
     largest = rows["set"].iloc[int(rows["count"].to_numpy().argmax())]
     chosen = link.read("set", rows["set"].to_list(), largest)
     key = f"sets_{link.query()}"
@@ -34,7 +35,7 @@ def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
         on_select=lambda: keep_set(key),
         selection_mode="set",
         key=key,
-        alt="How many features changed in exactly which tasks",
+        alt="How many features changed in exactly which recipes",
     )
     more = len(rows) - variant_charts.MOST_SETS
     left_out = f" {more:,} smaller sets are not drawn." if more > 0 else ""
@@ -42,10 +43,22 @@ def set_chart(sets: pd.DataFrame, tasks: pd.DataFrame) -> tuple[str, ...]:
     return rows.loc[rows["set"] == chosen, "tasks"].iloc[0]
 
 
+def shared_table(sets: pd.DataFrame, recipes: list[str]) -> None:
+    """How many features changed in each recipe, and how many of them in each other one."""
+    counted = comparison.shared_counts(sets, recipes)
+    total = "Claimed" if sets["rule"].iloc[0] == "verdict" else "Changed"
+    headings = {"recipe": "Recipe", "total": total, "alone": "In it alone"}
+    headings |= {f"shared_{other}": f"Also in {other}" for other in recipes}
+    shown = counted.rename(columns=headings)
+    numbers = shown.columns[1:]
+    shown[numbers] = shown[numbers].map(lambda n: "" if pd.isna(n) else words.count(int(n)))
+    st.dataframe(shown, hide_index=True, column_config=tables.right_aligned(numbers), height=reproduction.table_height(shown))
+
+
 def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     """One page of changed_features; gives the row that the URL has selected, or the first."""
     names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]
-    shown = pd.DataFrame({"Feature": names, "Label": rows["label"].fillna("").to_list()})
+    shown = pd.DataFrame({"Label": rows["label"].fillna("").to_list(), "Feature": names})
     for variant in store.variants:
         shown[variant] = [
             share(change) + (" ●" if changed else "")
@@ -55,7 +68,7 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     tables.clicked_row(
         shown,
         f"changed_{link.query()}",
-        tables.right_aligned(store.variants) | {"Label": st.column_config.TextColumn(width="medium")},
+        tables.right_aligned(store.variants) | {"Label": st.column_config.TextColumn(width=180)},
         lambda at: link.write(selected=names[at]),
         selected=names.index(selected),
         height="content",
@@ -95,8 +108,8 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     values = pairs["top_shared"] / pairs["top_k"].where(pairs["top_k"] > 0) if measure == "top" else pairs[measure]
     half = pairs[["variant_a", "variant_b", "n"]].assign(
         value=values,
-        written=[words.percent(v) if measure == "top" else words.number(v) for v in values],
-        task=np.where(pairs["same_task"], "runs of one task", "different tasks"),
+        written=[words.percent(v) if measure == "top" else fixed(v, 2) for v in values],
+        task=np.where(pairs["same_task"], "runs of one recipe", "different recipes"),
     )
     cells = pd.concat([half, half.rename(columns={"variant_a": "variant_b", "variant_b": "variant_a"})], ignore_index=True)
     key = f"pairs_{link.query()}"
@@ -152,7 +165,7 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
 
 def feature_link(layer: int, feature: int, variant: str) -> dict[str, str]:
     """The URL of a feature's page. What was chosen here stays in it, so that the way back leads to the same view."""
-    every = ALL if st.query_params.get("layer") == ALL else None
+    every = ALL if st.query_params.get("layer", ALL) == ALL else None
     there = {"layer": int(layer), "feature": int(feature), "variant": variant, "list_layer": every}
     return link.query(**there, p=None, selected=None)
 
@@ -182,14 +195,15 @@ if len(store.variants) < 2:
     )
     st.stop()
 
-tasks = data.ask(store, Store.groups).rename(columns={"first": "task"})
+groups = runs.groups(store)
 names = {variant: runs.name(store, variant) for variant in runs.firsts(store)}
 with st.container(**pickers.ROW):
-    variant = pickers.pick("Variant", "variant", list(names), store.variants[0], names.get, few=0, forget=("against",))
+    variant = pickers.pick("Variant", "variant", list(names), store.variants[0], names.get, forget=("against",))
     others = [name for name in names if name != variant]
-    against = pickers.pick("Against", "against", others, others[0], names.get, few=0)
+    again = [name for name in groups[runs.firsts(store)[variant]] if name != variant]
+    against = pickers.pick("Against", "against", others, [*again, *others][0], names.get)
     forget = ("p", "selected", "set")
-    chosen_layer = pickers.pick("Layer", "layer", [ALL, *store.layers], store.layers[-1], forget=forget, few=8)
+    chosen_layer = pickers.pick("Layer", "layer", [ALL, *store.layers], ALL, forget=forget, few=8)
     domain = pickers.pick("Domain", "domain", [ALL, *store.domains], ALL, forget=forget, few=0)
 layer = None if chosen_layer == ALL else chosen_layer
 rules = data.ask(store, Store.change_rules, domain=domain)["rule"].to_list()
@@ -199,14 +213,14 @@ with st.container(**pickers.ROW):
         rule = pickers.pick(
             "A feature changed where", "changed", rules, rules[0], show=comparison.RULE_NAMES.get, forget=forget
         )
-    if tasks["n_runs"].max() > 1 and rule != "verdict":  # what is claimed shows in every run
+    if len(groups) < len(names) and rule != "verdict":  # what is claimed shows in every run
         of_runs = pickers.pick(
-            "A task of several runs counts", "runs", RUNS, "any", show=comparison.RUN_NAMES.get, forget=forget
+            "A recipe of several runs counts", "runs", RUNS, "any", show=comparison.RUN_NAMES.get, forget=forget
         )
     badges.small(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
-st.markdown("#### In one task, in several, in all")
+st.markdown("#### In one recipe, in several, in all")
 sets = data.ask(store, Store.change_sets, **asked, runs=of_runs)
 if sets.empty:
     st.info(
@@ -215,16 +229,17 @@ if sets.empty:
         icon=":material/search_off:",
     )
 else:
-    st.markdown(comparison.sets(sets, tasks["task"].nunique()))
-    st.caption(f"*Changed* means: {comparison.rule_meaning(rule, domain)}.")
-    for sentence in comparison.repeated(tasks, of_runs):
-        st.caption(sentence)
-    chosen = set_chart(sets, tasks)
+    st.markdown(comparison.sets(sets, len(groups), layer))
+    shared_table(sets, list(groups))
+    counted = f" {comparison.runs_count(rule, of_runs)}" if len(groups) < len(names) else ""
+    called = "Claimed" if rule == "verdict" else "Changed"
+    st.caption(f"*{called}* means: {comparison.rule_meaning(rule, domain)}; dense features included.{counted}")
+    chosen = set_chart(sets, len(groups))
     total = int(sets.loc[[tuple(found) == chosen for found in sets["tasks"]], "count"].iloc[0])
     pager = tables.Pager(total, PAGE_SIZE)
     listed = {**asked, "runs": of_runs, "tasks": list(chosen)}
     rows = data.ask(store, Store.changed_features, **listed, limit=PAGE_SIZE, offset=pager.offset)
-    name = comparison.tasks_name(chosen, tasks["task"].nunique())
+    name = comparison.recipes_name(chosen, len(groups))
     st.markdown(f"**Changed in {words.plain(name)}** · change in each variant, ● where the rule calls it so; the largest first")
     selected = feature_table(store, rows)
     file = f"{words.file_name('changed_in', *chosen, domain)}.csv"
@@ -238,29 +253,26 @@ else:
     )
     one_feature(store, selected, variant)
 
-st.markdown("#### How alike are the changes")
-pairs = None if layer is None else data.ask(store, Store.variant_pairs, **asked)
-one_layer = "Choose one layer above: features of different layers cannot be ranked together."
+one = {**asked, "layer": store.layers[-1] if layer is None else layer}
+where = f"at layer {one['layer']}"
+st.markdown(f"#### How alike are the changes, {where}")
+if layer is None:
+    st.caption("Features of different layers cannot be ranked together: this is the last layer; choose another above.")
 left, right = st.columns([1, 1.3], gap="medium")
 with left:
-    if pairs is None:
-        st.info(one_layer, icon=":material/layers:")
-    else:
-        likeness(pairs, store, variant, against, domain)
+    likeness(data.ask(store, Store.variant_pairs, **one), store, variant, against, domain)
 with right:
-    scatter(store, variant, against, asked)
+    scatter(store, variant, against, one)
 
-st.markdown("#### What another training run reproduces")
-if pairs is None:
-    st.info(one_layer, icon=":material/layers:")
-else:
-    repeated = data.ask(store, Store.variant_pairs, **(asked | {"rule": "material"}))  # a claim repeats by definition
-    reproduction.repeats(repeated, domain)
+st.markdown(f"#### What another training run reproduces, {where}")
+repeated = data.ask(store, Store.variant_pairs, **(one | {"rule": "material"}))  # a claim repeats by definition
+reproduction.repeats(repeated, domain)
 
 st.markdown("#### What another dictionary shows")
 replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()
-if layer in replica_layers:
-    reproduction.second_dictionary(store, variant, layer, rule if domain == ALL else None)
+in_replica = replica_layers[-1] if layer is None and replica_layers else layer
+if in_replica in replica_layers:
+    reproduction.second_dictionary(store, variant, in_replica, rule if domain == ALL else None)
 elif replica_layers:
     st.caption(f"A second dictionary was read at layer {words.listing([str(n) for n in replica_layers])}: choose it above.")
 else:

@@ -51,9 +51,9 @@ MEASURES = {
 """What is compared of two variants: a column of its question, or 'top' -> its name, what a number means."""
 
 CHANCE = (
-    "Each feature is counted once, in the set of exactly those tasks where it changed. Grey tick: the count if every task "
+    "Each feature is counted once, in the set of exactly those recipes where it changed. Grey tick: the count if every recipe "
     "had changed as many features drawn at random. A bar far beyond its tick is shared for a reason, if only that features "
-    "which fire often are likelier to change in any task."
+    "which fire often are likelier to change in any recipe."
 )
 SAME_SIGN = (
     "Same sign: of the features that changed in at least one of the two, the share that moved in the same direction in both, "
@@ -75,36 +75,56 @@ def rule_meaning(rule: str, domain: str) -> str:
     return _RULE_MEANINGS[rule].format(seen=seen(domain))
 
 
-def tasks_name(tasks: Sequence[str], n_tasks: int) -> str:
-    """A set of tasks as plain text: 'maths alone', 'maths and code', 'all 3 tasks'."""
-    if len(tasks) == 1:
-        return f"{tasks[0]} alone"
-    return f"all {n_tasks} tasks" if len(tasks) == n_tasks > 2 else words.listing(list(tasks))
+def recipes_name(recipes: Sequence[str], n_recipes: int) -> str:
+    """A set of recipes as plain text: 'maths alone', 'maths and code', 'all 3 recipes'."""
+    if len(recipes) == 1:
+        return f"{recipes[0]} alone"
+    return f"all {n_recipes} recipes" if len(recipes) == n_recipes > 2 else words.listing(list(recipes))
 
 
-def sets(table: pd.DataFrame, n_tasks: int) -> str:
-    """How many features changed in one task, in several and in all of them: of change_sets."""
+def sets(table: pd.DataFrame, n_recipes: int, layer: int | None) -> str:
+    """How many features changed in one recipe, in several and in all of them: of change_sets, at a layer or over all."""
     counts = table.groupby("extent")["count"].sum()
     one, several, everywhere = (int(counts.get(extent, 0)) for extent in ("one", "several", "all"))
     total = one + several + everywhere
-    parts = [f"**{one:,}** in one task only"]
-    parts += [f"**{several:,}** in several"] if n_tasks > 2 else []
-    parts += [f"**{everywhere:,}** in {'both' if n_tasks == 2 else f'all {n_tasks}'}"] if n_tasks > 1 else []
+    parts = [f"**{one:,}** in one recipe only"]
+    parts += [f"**{several:,}** in several"] if n_recipes > 2 else []
+    parts += [f"**{everywhere:,}** in {'both' if n_recipes == 2 else f'all {n_recipes}'}"] if n_recipes > 1 else []
     shared = total - one
     agreed = shared - int(table.loc[table["n_tasks"] > 1, "opposite"].sum())
     same = f" Of the {shared:,} shared, {agreed:,} moved the same way wherever they changed." if shared else ""
-    return f"{words.counted(total, 'feature')} changed: {words.listing(parts)}.{same}"
+    where = "over all layers" if layer is None else f"at layer {layer}"
+    did = "are claimed" if table["rule"].iloc[0] == "verdict" else "changed materially"
+    return f"{words.counted(total, 'feature')} {did} {where}: {words.listing(parts)}.{same}"
 
 
-def repeated(tasks: pd.DataFrame, runs: str) -> list[str]:
-    """A sentence for each task of several runs, on how they count: of variant_tasks."""
-    several = tasks[tasks["n_runs"] > 1].groupby("task", sort=False)["variant"].agg(list)
-    how = "any of them did" if runs == "any" else "every one of them did"
-    return [
-        f"{words.plain(words.listing(variants))} are runs of one task and count as one, {words.plain(task)}: it changed a "
-        f"feature where {how}."
-        for task, variants in several.items()
+def shared_counts(table: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
+    """How many features changed in each recipe, and how many of these in each other one: of change_sets.
+
+    Returns:
+        A row a recipe: recipe, total, alone (in no other), and for each recipe R shared_R; missing for the recipe itself.
+    """
+    members, counts = [set(tasks) for tasks in table["tasks"]], table["count"].to_list()
+
+    def held(*wanted: str) -> int:
+        return sum(count for found, count in zip(members, counts, strict=True) if found >= set(wanted))
+
+    alone = {next(iter(found)): count for found, count in zip(members, counts, strict=True) if len(found) == 1}
+    rows = [
+        {"recipe": one, "total": held(one), "alone": alone.get(one, 0)}
+        | {f"shared_{other}": None if other == one else held(one, other) for other in recipes}
+        for one in recipes
     ]
+    return pd.DataFrame(rows)
+
+
+def runs_count(rule: str, runs: str) -> str:
+    """How the runs of a recipe count where it has several."""
+    if rule == "verdict":
+        return "The runs of a recipe count as one: what is claimed shows in every run."
+    return (
+        f"The runs of a recipe count as one: it changed a feature where {'any' if runs == 'any' else 'every one'} of them did."
+    )
 
 
 def pair(row: pd.Series, domain: str) -> str:
@@ -119,29 +139,34 @@ def pair(row: pd.Series, domain: str) -> str:
     return text
 
 
-def run(row: pd.Series, domain: str) -> str:
-    """What one run of a task reproduces of another: of a row of variant_pairs with its shares from_a, from_b and signs."""
-    a, b = (words.plain(row[side]) for side in ("variant_a", "variant_b"))
-    return (
-        f"**{a} and {b}**: of the {int(row['called_a']):,} features that changed in {a}, {words.percent(row['from_a'])} "
-        f"changed the same way in {b}; of the {int(row['called_b']):,} that changed in {b}, {words.percent(row['from_b'])} "
-        f"did in {a}. Where either changed, the two have the same sign in {words.percent(row['signs'])} of cases; "
-        f"{_correlation(row, domain)}."
-    )
-
-
 def _correlation(row: pd.Series, domain: str) -> str:
     over = f"the {int(row['n_seen']):,} features that {seen(domain)} in both"
     return f"correlation of changes {words.number(row['correlation'])} over {over}"
 
 
-def between_tasks(rows: pd.DataFrame) -> str:
-    """The same figures between different tasks, which give those of two runs their meaning."""
+def repeated(runs: pd.DataFrame, others: pd.DataFrame) -> str:
+    """What another run of a recipe reproduces, beside what runs of different recipes share.
+
+    Both are rows of variant_pairs with from_a, from_b (of what changed in one, the share that changed the same way in the
+    other) and signs (where either changed, the share that moved the same way).
+    """
+
+    def spans(rows: pd.DataFrame) -> tuple[str, str, str]:
+        shares = _span(pd.concat([rows["from_a"], rows["from_b"]]), words.percent)
+        return shares, _span(rows["signs"], words.percent), _span(rows["correlation"], words.number)
+
+    kinds = [spans(runs), *([spans(others)] if len(others) else [])]
+    joined = [" (between different recipes ".join(ends) + ")" * (len(kinds) - 1) for ends in zip(*kinds, strict=True)]
+    shares, signs, correlations = joined
+    said = (
+        f"Of what changed in one run of a recipe, {shares} changed the same way in another run of it; where either changed, "
+        f"the two moved in the same direction in {signs} of cases; the correlation of changes is {correlations}."
+    )
+    if others.empty:
+        return said
     return (
-        f"Between different tasks: {_span(pd.concat([rows['from_a'], rows['from_b']]), words.percent)} changed the same way, "
-        f"the same sign in {_span(rows['signs'], words.percent)}, and a correlation of changes of "
-        f"{_span(rows['correlation'], words.number)}. What two runs share beyond that may belong to the task, or to what any "
-        "change of these weights does; what they do not share belongs to one training run, or lay just below a material change."
+        f"{said} What two runs share beyond different recipes may belong to the recipe, or to what any change of these weights "
+        "does; what they do not share belongs to one training run, or lay just below a material change."
     )
 
 

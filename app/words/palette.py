@@ -55,6 +55,9 @@ KIND_SHAPES = {
     "appeared": "triangle-up",
 }
 
+CHANCE_COLOUR = "#6b6b6b"
+"""Of what chance alone would give, on coloured bars."""
+
 CONTROL_LINES = {
     "isotropic": ("dashed", 2), "rescaled": ("dotted", 3), "rerun": ("dotted", 1), "shuffled": ("dotted", 2),
     "mean_shift": ("dashed", 1),

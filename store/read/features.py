@@ -8,6 +8,9 @@ import pandas as pd
 from store.read.connection import Connection
 from store.read.expressions import TOKEN_TEXT, WITH_TEXTS, is_claimed
 
+_MOVED = """abs(g.share) / nullif(sum(abs(g.share)) OVER (PARTITION BY g.variant, g.layer, g.feature), 0)"""
+"""SQL for a segment's part of how far a feature moved, of feature_segments g: parts of opposite sign do not cancel out."""
+
 
 class Features(Connection):
     """What a store says of single features of its dictionaries."""
@@ -98,10 +101,14 @@ class Features(Connection):
         )
 
     def feature_segments(self, layer: int, feature: int, variant: str) -> pd.DataFrame:
-        """What of a feature's shift sits on which segment: columns of feature_segments, the largest part first."""
+        """What of a feature's shift sits on which segment: columns of feature_segments and moved, the largest part first.
+
+        moved: the size of the segment's part against that of all parts added up, whichever way each goes; at most 1.
+        """
         return self.sql(
-            """
-            SELECT * FROM feature_segments WHERE layer = $layer AND feature = $feature AND variant = $variant
+            f"""
+            SELECT *, {_MOVED} AS moved FROM feature_segments g
+            WHERE layer = $layer AND feature = $feature AND variant = $variant
             ORDER BY abs(share) DESC NULLS LAST, segment
             """,
             _key(layer, feature, variant=variant),
@@ -110,20 +117,25 @@ class Features(Connection):
     def segment_features(
         self, variant: str, segment: str, layer: int | None = None, least: float = 0.5, limit: int = 15
     ) -> pd.DataFrame:
-        """Features at least `least` of whose shift sits on one segment: those of a claimed change first, then by |shift|.
+        """Features that moved mostly on one segment, by more than `least`: those of a claimed change first, then by |shift|.
 
-        Columns: layer, feature, label, share (the segment's part of the shift), and of all domains and segments together
-        kind, shift, did_shift, verdict and gate.
+        From `least` 0.5 on no feature is on the list of two segments.
+
+        Columns: layer, feature, label, moved (as of :meth:`feature_segments`), segment_shift (mean over the segment's tokens),
+        and of all domains and segments together kind, shift, change, did_shift, verdict and gate.
         """
         return self.sql(
             f"""
-            SELECT g.layer, g.feature, f.label, g.share, s.kind, s.shift, s.change, s.did_shift, s.verdict, fit.gate
-            FROM feature_segments g
+            SELECT g.layer, g.feature, f.label, g.moved, g.shift AS segment_shift, s.kind, s.shift, s.change, s.did_shift,
+                   s.verdict, fit.gate
+            FROM (
+                SELECT *, {_MOVED} AS moved FROM feature_segments g
+                WHERE variant = $variant AND ($layer::INTEGER IS NULL OR layer = $layer)
+            ) g
             JOIN feature_stats s ON s.variant = g.variant AND s.layer = g.layer AND s.feature = g.feature AND s.domain = 'all'
             LEFT JOIN features f ON f.layer = g.layer AND f.feature = g.feature
             LEFT JOIN fit ON fit.variant = g.variant AND fit.layer = g.layer AND fit.domain = 'all'
-            WHERE g.variant = $variant AND g.segment = $segment AND ($layer::INTEGER IS NULL OR g.layer = $layer)
-              AND g.share >= $least
+            WHERE g.segment = $segment AND g.moved > $least
             ORDER BY {is_claimed()} DESC, abs(s.shift) DESC, g.layer, g.feature LIMIT $limit
             """,
             {"variant": variant, "segment": segment, "layer": layer, "least": least, "limit": int(limit)},

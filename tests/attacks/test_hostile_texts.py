@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from google.protobuf.message import Message
@@ -19,8 +19,8 @@ from tests.support.browser import browser, served, window  # noqa: F401
 from tests.support.hostile_store import HOST, add_labels, hostile, make_hostile_store
 
 VIEWS = (
-    "overview", "layers", "features", "suppressed", "review", "feature", "compare", "template", "words", "documents", "answers",
-    "query", "about",
+    "overview", "layers", "layers?view=metrics", "layers?view=template", "features", "suppressed", "review", "feature",
+    "compare", "words", "documents", "answers", "query", "about",
 )  # fmt: skip
 MARKDOWN = ("body", "label", "help", "text", "delta")
 """Fields of Streamlit's elements that it reads as Markdown; of an `html` the body is HTML, and of a picker all options."""
@@ -75,7 +75,8 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_text_of_a_page_is_read_as_more_than_text(store, monkeypatch, view):
     monkeypatch.setenv(data.VARIABLE, str(store))
-    app = pages.open_page(view, text="shown", reviewer=f"Ada{hostile('')}")
+    path, _, query = view.partition("?")
+    app = pages.open_page(path, **dict(parse_qsl(query)), text="shown", reviewer=f"Ada{hostile('')}")
     assert not app.exception and not app.error, (app.exception, app.error)
     seen = 0
     for kind, proto in protos(app._tree):
@@ -164,7 +165,7 @@ def test_in_a_browser_nothing_leaves_and_nothing_is_made_of_the_texts(store, tmp
             "request", lambda asked: elsewhere.append(asked.url) if not asked.url.startswith((address, "data:", "blob:")) else 0
         )
         for view in VIEWS:
-            page.goto(f"{address}/{view}?text=shown")
+            page.goto(f"{address}/{view}{'&' if '?' in view else '?'}text=shown")
             page.get_by_role("heading", level=2).first.wait_for()
             page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
             for chart in page.locator("[data-testid=stVegaLiteChart] svg.marks").all()[:4]:

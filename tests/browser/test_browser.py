@@ -20,13 +20,12 @@ pytestmark = pytest.mark.browser
 
 PAGES = {
     "": (pages.every()["overview"].title, "nothing claimed"),
-    "layers": (pages.every()["layers"].title, "Weighted overlap|Latent cosine|Are the same features on"),
+    "layers": (pages.every()["layers"].title, "overlap is explained by the size"),
     "features": (pages.every()["features"].title, "8 features"),
     "suppressed": (pages.every()["suppressed"].title, "2 features: 2 suppressed"),
     "review": (pages.every()["review"].title, "0 of 3 reviewed"),
     "feature": (pages.every()["feature"].title, "L5:1"),
-    "compare": (pages.every()["compare"].title, "In one task, in several, in all"),
-    "template": (pages.every()["template"].title, "On the chat template's own tokens"),
+    "compare": (pages.every()["compare"].title, "In one recipe, in several, in all"),
     "words": (pages.every()["words"].title, "One constant offset"),
     "documents": (pages.every()["documents"].title, "All tokens, the most changed first"),
     "answers": (pages.every()["answers"].title, "What is two plus two"),
@@ -125,18 +124,22 @@ def test_a_link_reproduces_the_view(server, page, browser):
 
 
 @pytest.mark.thorough
-def test_the_old_address_of_the_list_still_works(server, page):
+def test_the_old_addresses_still_work(server, page):
     visit(page, f"{server}/shifted?variant=safety&layer=12", "Features")
     page.wait_for_url(re.compile("/features?"))
     assert "variant=safety" in page.url
     page.get_by_text("4 features: 1 does not fit").wait_for()
+    visit(page, f"{server}/template?variant=safety&layer=12", "Layers")
+    page.wait_for_url(re.compile("/layers?"))
+    assert {"variant=safety", "layer=12", "view=template"} <= set(page.url.split("?")[1].split("&"))
+    page.get_by_text("layer 12: 25 % of the change").wait_for()
 
 
 def test_the_tour_walks_from_page_to_page_and_back(server, page):
     visit(page, server, "Overview")
     page.get_by_text("Guided tour: a few places to look at").click()
     page.get_by_role("link", name=re.compile("^1 · ")).click()
-    for number, heading in enumerate(("Layers", "Feature", "Template", "Documents", "Across variants"), start=1):
+    for number, heading in enumerate(("Layers", "Feature", "Layers", "Documents", "Across variants"), start=1):
         settle(page, heading)
         page.get_by_text(re.compile(f"^{number} of 5 · ")).wait_for()
         assert f"tour={number}" in page.url
@@ -153,8 +156,8 @@ def test_the_tour_walks_from_page_to_page_and_back(server, page):
 def test_presentation_mode_stays_from_page_to_page(server, page):
     visit(page, f"{server}/layers?present=1", "Layers")
     page.get_by_role("button", name="Pages").click()
-    page.get_by_role("link", name="Template").click()
-    settle(page, "Template")
+    page.get_by_role("link", name="Words").click()
+    settle(page, "Words")
     assert "present=1" in page.url
 
 
@@ -188,7 +191,7 @@ def test_the_address_of_a_feature_is_copied_whole(server, page, browser):
 
 @pytest.mark.thorough
 def test_the_back_button_undoes_a_choice(server, page):
-    visit(page, f"{server}/layers", "Layers")
+    visit(page, f"{server}/layers?view=metrics", "Layers")
     page.get_by_role("radio", name="Domains").click()
     page.wait_for_url(re.compile("by=domain"))
     page.get_by_text("harmful").first.wait_for()
@@ -258,10 +261,11 @@ def click_mark(chart, colour):
 
 
 @pytest.mark.thorough
-def test_a_click_on_a_point_of_a_profile_lists_the_features_behind_it(server, page):
-    """safety is drawn over maths; layer 5 comes first."""
-    visit(page, f"{server}/layers", "Layers")
-    click_mark(page.locator("[data-testid=stVegaLiteChart]").first, palette.RECIPE_COLOURS[1])
+@pytest.mark.parametrize(("view", "chart"), [("metrics", 0), ("overlap", 1)])
+def test_a_click_on_a_point_lists_the_features_behind_it(server, page, view, chart):
+    """Every metric, safety drawn over maths; or the second panel, safety's; layer 5 comes first."""
+    visit(page, f"{server}/layers?view={view}", "Layers")
+    click_mark(page.locator("[data-testid=stVegaLiteChart]").nth(chart), palette.RECIPE_COLOURS[1])
     page.wait_for_url(re.compile("/features?"))
     settle(page, "Features")
     assert "variant=safety" in page.url

@@ -17,19 +17,21 @@ TRIES = 12
 
 CHOICES = {
     "overview": [{"domain": "harmful"}, {"layer": "9"}],
-    "layers": [{"domain": "harmful"}, {"by": "domain", "variant": "safety"}, {"beside": "all"}, {"scale": "relative"}],
+    "layers": [
+        {"domain": "harmful"}, {"by": "domain", "variant": "safety"}, {"beside": "all"}, {"scale": "relative"},
+        {"view": "learned"}, {"view": "template", "variant": "code"},
+    ],
     "features": [{"variant": "safety", "layer": "9"}, {"q": "help"}, {"verdicts": "suppressed", "variant": "code"}],
     "suppressed": [{"variant": "safety", "domain": "harmful"}, {"variant": "maths", "layer": "15"}],
     "review": [{"variant": "safety"}],
     "feature": [{"layer": "9", "feature": "1183", "variant": "safety"}, {"layer": "15", "feature": "3138", "variant": "code"}],
     "compare": [{"layer": "9"}, {"layer": "12"}],
-    "template": [{"variant": "code"}],
     "words": [{"variant": "dialogue", "layer": "15"}],
     "documents": [{"domain": "maths"}, {"variant": "safety"}],
     "answers": [{"task": "maths"}],
     "query": [{"sql": "SELECT variant, count(*) AS n FROM feature_stats GROUP BY ALL"}],
     "about": [{"part": "Glossary"}],
-}
+}  # fmt: skip
 """For every page, what its link asks for, besides nothing."""
 
 

@@ -64,19 +64,19 @@ def test_the_features_that_contribute_most_are_a_click_away_with_the_place_where
 
 
 def test_layers_tell_where(open_view):
-    said = text(open_view("layers"))
+    said = text(open_view("layers", view="learned"))
     assert "Where it was learned" in said and "How many features make it" in said
 
 
 def test_layers_tell_what_sets_of_features_do(open_view, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert "taken back together" not in text(open_view("layers"))
+    assert "taken back together" not in text(open_view("layers", view="learned"))
     copy = Path(shutil.copytree(store, tmp_path / "tiny"))
     shutil.copy(addition_path(store), tmp_path)
     gone = Gone(0.5, 0.3, 0.1, 0.5, 0.25, 0.05, 0.45, 0.4, 0.1, (0.05, -0.01))
     made = SetSteering("maths", 12, "*task", "contribution", (0, 5), 64, 8, 0, gone, gone, None)
     write_set_steering(copy, read_manifest(copy).digest, made)
     monkeypatch.setenv(data.VARIABLE, str(copy))
-    said = text(open_view("layers"))
+    said = text(open_view("layers", view="learned"))
     assert "taken back together" in said and "**maths**, L12:0, L12:5: In 64 predictions of its own task" in said
     assert "takes +0.3 of +0.5 (95 % interval +0.1 to +0.5); the layer's whole change: +0.4." in said
 

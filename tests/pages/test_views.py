@@ -22,19 +22,18 @@ from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
 from store.read.feature_filter import Filter
-from store.read.store import Store
 from tests.support import ROOT, compare_store, pages
 from tests.support.forged import forge_statistics_only, forge_without_twins, rewrite_manifest
 from tests.support.tiny_store import HOSTILE
 
-VIEWS = ("overview", "layers", "features", "suppressed", "feature", "template", "words")
+VIEWS = ("overview", "layers", "features", "suppressed", "feature", "words")
 
 
 @pytest.fixture
 def open_view(monkeypatch, tiny_store):
     """open_view('features', variant='maths') -> the page that this link shows; stores= names other stores."""
 
-    def opened(view="overview", stores=(tiny_store,), **params):
+    def opened(view="overview", /, stores=(tiny_store,), **params):
         monkeypatch.setenv(data.VARIABLE, os.pathsep.join(map(str, stores)))
         return pages.open_page(view, **params)
 
@@ -81,7 +80,7 @@ def badges(app):
     return [re.sub(r"^:material/\w+: ", "", label) for label in re.findall(r":\w+-badge\[(.*?)\]", marked)]
 
 
-@pytest.mark.parametrize("view", ["layers", "features", "suppressed", "feature", "template"])
+@pytest.mark.parametrize("view", ["layers", "features", "suppressed", "feature"])
 def test_a_store_without_twins_says_that_it_has_no_verdicts(open_view, bare_store, view):
     assert "no verdicts: no twins" in badges(open_view(view, stores=[bare_store], layer="12"))
     assert "no verdicts: no twins" not in badges(open_view(view, layer="12"))
@@ -134,36 +133,6 @@ def test_overview_has_both_headline_numbers_of_each_recipe(open_view):
     said = text(open_view())
     assert said.count("cosine <b>0.96</b>") == said.count("overlap <b>0.45</b>") == 2
     assert said.count("by layer: cosine") == 2
-
-
-def test_layers_offer_what_there_is_to_stand_beside(open_view, bare_store):
-    app = open_view("layers")
-    assert app.segmented_control(key="pick_beside").options == ["twins", "rerun", "isotropic", "rescaled", "all", "none"]
-    assert "random changes of the weights of that size" in text(app)
-    assert "random shift of that size" in text(open_view("layers", beside="isotropic"))
-    every = text(open_view("layers", beside="all"))
-    assert "the base at the variant&#39;s norm" in every and "twins, from the lowest random change of the weights" in every
-    assert "random changes of the weights" not in text(open_view("layers", beside="none"))
-    assert "95 % intervals over clusters" in text(app)
-    without = open_view("layers", stores=[bare_store])
-    assert "pick_beside" not in [control.key for control in without.segmented_control]
-    assert "Too few clusters for intervals, or none computed" in text(without)
-
-
-def test_the_numbers_behind_the_layers_name_what_stands_beside(open_view):
-    def controls(**params):
-        return set(open_view("layers", **params).dataframe[0].value["control"])
-
-    assert controls() == {"observed", "twin_1", "twin_2"}
-    assert controls(beside="none") == {"observed"}
-    assert controls(beside="all") == {"observed", "twin_1", "twin_2", "isotropic", "rescaled", "rerun"}
-
-
-def test_layers_by_variant_domain_and_segment(open_view):
-    for by, names in (("variant", "maths"), ("domain", "harmful"), ("segment", "response")):
-        app = open_view("layers", by=by)
-        assert not app.exception
-        assert names in text(app)
 
 
 def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(open_view):
@@ -364,7 +333,7 @@ def test_feature_page_has_the_verdict_and_why(open_view):
     moved = "In a second dictionary its counterpart moved the same way"
     assert f"{moved} (nearest feature 3, decoder cosine 0.910, its shift -0.400)" in said
     segments = app.dataframe[1].value
-    assert segments[["segment", "share"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
+    assert segments[["segment", "moved"]].values.tolist() == [["text", "68 %"], ["response", "21 %"], ["template", "11 %"]]
 
 
 def test_a_features_other_runs_are_called_as_the_picker_calls_them(tiny_store, monkeypatch):
@@ -403,34 +372,6 @@ def test_a_feature_links_to_the_neighbour_that_changed_the_other_way_and_to_all(
     assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
 
 
-def test_template_says_what_part_of_the_change_is_its_own(open_view):
-    app = open_view("template", variant="safety", layer="12")
-    assert "layer 12: **25 %** of the change on 7.1 % of the tokens (3.50× their part)" in text(app)
-    assert column(app, "name") == ["L12:5"]
-    assert column(app, "share") == ["75 %"]
-    assert column(app, "did_shift") == ["+0.030"]
-    assert column(app, "verdict") == ["? could not be seen"]
-    assert "No feature has 50 % of its shift on response tokens" in text(app)
-
-
-def test_template_where_no_model_has_one_says_so(open_view, tiny_store, tmp_path):
-    for name, corpus, said in (("none", {"chat_template": None}, True), ("one", {"chat_template": {"from": "base"}}, False)):
-        copy = shutil.copytree(tiny_store, tmp_path / name)
-        left_out = {} if said else {"messages are left out in part by the chat template": 12, "characters beyond the cut": 34}
-        rewrite_manifest(copy, corpus=corpus, counts={"tokens": 14, "documents": 3, "left_out": left_out})
-        app = open_view("template", stores=[copy])
-        assert any("No model of this run has a chat template" in info.value for info in app.info) == said
-        captions = [caption.value.replace("\\", "") for caption in app.caption]
-        assert ("12 messages are left out in part by the chat template." in captions) != said and "34" not in " ".join(captions)
-
-
-def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny_store, tmp_path):
-    shutil.copytree(tiny_store, tmp_path / "chatless")
-    column = Store._column
-    monkeypatch.setattr(Store, "_column", lambda self, query: [value for value in column(self, query) if value != "template"])
-    assert "no document is a chat" in open_view("template", stores=[tmp_path / "chatless"]).info[0].value
-
-
 def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
     app = open_view("words", layer="12")
     said = text(app)
@@ -467,7 +408,7 @@ def test_a_bad_link_falls_back_with_a_note(open_view, view):
     assert not app.error
     notes = [warning.value for warning in app.warning]
     assert any("variant “·b·no·/b·”" in note and "maths" in note for note in notes) or view in ("overview", "layers")
-    assert any("domain" in note for note in notes) or view in ("template", "words")
+    assert any("domain" in note for note in notes) or view == "words"
     assert "<b>" not in "".join(notes)
 
 
@@ -621,7 +562,7 @@ def press(app, label):
 
 
 def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_view):
-    app = open_view("layers", variant="maths", by="domain", layer="5", tour="1", present="1")
+    app = open_view("layers", variant="maths", view="overlap", layer="5", tour="1", present="1")
     said = text(app).replace("\\", "")
     assert "1 of 5 · The lowest overlap, and what size alone gives" in said
     beside = "a random shift of that size gives 0.330 and random changes of the weights of that size 0.400 to 0.420"
@@ -653,9 +594,9 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
 
 
 def test_who_wanders_off_the_tour_is_led_back(open_view):
-    app = open_view("layers", variant="maths", by="segment", layer="5", tour="1")
+    app = open_view("layers", variant="maths", view="metrics", layer="5", tour="1")
     press(app, "Back to this step")
-    assert app.query_params == {"variant": "maths", "by": "domain", "layer": "5", "tour": "1"}
+    assert app.query_params == {"variant": "maths", "view": "overlap", "layer": "5", "tour": "1"}
     assert "Back to this step" not in [button.label for button in app.button]
 
 
@@ -820,13 +761,6 @@ def test_evidence_is_downloaded_as_json(tiny_store):
 def test_the_link_of_a_feature_names_all_that_a_default_would(open_view, bare_store, tiny_store):
     app = open_view("feature", stores=[tiny_store, bare_store])
     assert app.code[-1].value.split("?")[1] == "layer=5&feature=1&variant=maths&store=tiny"
-
-
-def test_layers_can_be_laid_over_each_other(open_view):
-    app = open_view("layers", scale="relative", focus="safety")
-    assert not app.exception
-    assert app.segmented_control(key="pick_focus").options == ["all", "maths", "maths · run 2", "safety"]
-    assert "pick_scale" not in [control.key for control in open_view("layers", by="domain").segmented_control]
 
 
 @pytest.mark.parametrize("file", [ROOT / "app/main.py", *sorted((ROOT / "app/views").glob("*.py"))], ids=lambda file: file.stem)

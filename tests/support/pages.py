@@ -7,7 +7,7 @@ from tests.support import ROOT
 MAIN = ROOT / "app" / "main.py"
 
 
-def open_page(view: str, **params: str) -> AppTest:
+def open_page(view: str, /, **params: str) -> AppTest:
     """The page of a view, as a link with these parameters shows it; stores are those of the environment."""
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     if view != "overview":

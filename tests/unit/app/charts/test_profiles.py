@@ -130,6 +130,14 @@ def test_relative_profiles_are_shares_of_the_largest_observed_change():
     assert profiles.relative(rows.assign(value=1.0), "overlap")["value"].isna().all()
 
 
+def test_what_has_one_value_everywhere_is_not_drawn():
+    assert profiles.constant(layer_rows(value=0.0)) == 0.0
+    assert profiles.constant(layer_rows(value=[0.25, None])) == 0.25
+    assert profiles.constant(layer_rows()) is None  # 0.9 and 0.4
+    assert profiles.constant(pd.concat([layer_rows(value=1.0), layer_rows(value=0.9, control="twin_1")])) is None
+    assert profiles.constant(layer_rows(value=None)) is None
+
+
 def test_a_profile_in_focus_leaves_the_others_pale():
     spec = profiles.profile(layer_rows(), "overlap", "variant", ["maths", "safety"], focus="maths")
     opacity = inner(spec, "line")[0]["encoding"]["opacity"]

@@ -328,10 +328,10 @@ def test_a_store_without_a_second_dictionary_has_no_replicas(plain, store):
 
 
 def test_a_set_of_tasks_has_a_name():
-    assert comparison.tasks_name(["maths"], 3) == "maths alone"
-    assert comparison.tasks_name(["maths", "code"], 3) == "maths and code"
-    assert comparison.tasks_name(["maths", "code"], 2) == "maths and code"
-    assert comparison.tasks_name(["maths", "code", "safety"], 3) == "all 3 tasks"
+    assert comparison.recipes_name(["maths"], 3) == "maths alone"
+    assert comparison.recipes_name(["maths", "code"], 3) == "maths and code"
+    assert comparison.recipes_name(["maths", "code"], 2) == "maths and code"
+    assert comparison.recipes_name(["maths", "code", "safety"], 3) == "all 3 recipes"
 
 
 def test_only_the_largest_sets_are_drawn(monkeypatch):

@@ -12,6 +12,7 @@ from store.names import VERDICTS
 from store.read import firings
 from store.read.answers import Answers
 from store.read.feature_filter import Filter, sort_expressions
+from store.read.features import Features
 from tests.support.tiny_store import HOSTILE
 
 
@@ -342,12 +343,26 @@ def test_features_that_sit_on_one_segment(store):
     """safety's feature 5 has 9 of 12 on the template; maths' feature 0 has 3 of 12 on the response, feature 1 has 4 of 19."""
     on_template = store.segment_features("safety", "template")
     assert names(on_template) == [(5, 5), (12, 5)]
-    assert on_template["share"].tolist() == pytest.approx([0.75, 0.75])
+    assert on_template["moved"].tolist() == pytest.approx([0.75, 0.75])
     assert store.segment_features("maths", "response").empty
     rows = store.segment_features("maths", "response", layer=5, least=0.2)
     assert rows["feature"].tolist() == [1, 0]
     assert store.segment_features("maths", "response", layer=12, least=0.2)["verdict"].tolist()[0] == "suppressed"
     assert len(store.segment_features("maths", "text", limit=1)) == 1
+
+
+def test_parts_of_opposite_sign_do_not_cancel_out_and_no_feature_is_on_two_lists():
+    """Feature 1: +6 and -4 of 2, of a movement of 10. Feature 2: +5 and -5, nothing in all. Feature 3: half and half."""
+    parts = [(1, "template", 3.0, 6.0), (1, "response", -2.0, -4.0), (2, "template", None, 5.0), (2, "response", None, -5.0)]
+    parts += [(3, "template", 0.5, 1.0), (3, "response", 0.5, 1.0), (4, "template", -0.5, -1.0), (4, "response", 1.5, 3.0)]
+    segments = pd.DataFrame(parts, columns=["feature", "segment", "share", "shift"]).assign(variant="v", layer=1)
+    features = pd.DataFrame({"feature": [1, 2, 3, 4], "layer": 1, "label": ""})
+    stats = features.assign(variant="v", domain="all", kind="steady", shift=1.0, change=0.1, did_shift=None, verdict=None)
+    fit = pd.DataFrame({"variant": ["v"], "layer": 1, "domain": "all", "gate": "fits"})
+    store = FromFrame(feature_segments=segments, feature_stats=stats, features=features, fit=fit)
+    on = {name: Features.segment_features(store, "v", name) for name in ("template", "response")}
+    assert on["template"][["feature", "moved", "segment_shift"]].values.tolist() == [[1, pytest.approx(0.6), 6.0]]
+    assert on["response"][["feature", "moved", "segment_shift"]].values.tolist() == [[4, pytest.approx(0.75), 3.0]]
 
 
 def test_a_claimed_change_comes_before_one_as_large_that_is_not(store):

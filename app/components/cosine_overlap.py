@@ -1,0 +1,78 @@
+"""The first comparison: cosine of the residual streams against overlap of active features, layer by layer."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import data, link
+from app.charts import axes, overlap_panel
+from app.components import badges, pickers, runs
+from app.markup import contexts
+from app.words import meanings, overlap_words, palette
+from store.metrics import change_summary
+from store.names import ALL, OBSERVED, TWIN
+from store.read.store import Store
+
+
+def show(store: Store) -> None:
+    """What is seen, in a sentence, and a small chart a recipe; a click on a point opens the features behind it."""
+    with st.container(**pickers.ROW):
+        domain = pickers.pick_domain(store)
+        badges.small(store, domain)
+        badges.no_twins(store)
+    said, panels = data.ask(store, _panels, domain=domain)
+    if not panels:
+        st.info("No token counts here: choose another domain.", icon=":material/search_off:")
+        return
+    st.markdown(said)
+    row = st.container(horizontal=True)
+    for first, chart in panels.items():
+        with row.container(width=axes.PANEL_WIDTH):
+            clicked = st.vega_lite_chart(
+                spec=chart,
+                on_select="rerun",
+                selection_mode="point",
+                key=f"overlap_{first}_{link.query()}",
+                alt=f"Cosine and overlap of {first} by layer, beside random changes of the weights of that size",
+            )
+            if clicked.selection.get("point"):
+                point = clicked.selection["point"][0]
+                place = {"variant": point["variant"], "layer": int(point["layer"])}
+                st.switch_page("views/features.py", query_params=link.query(**place, view=None))
+    known = set(data.ask(store, Store.controls)["control"])
+    legend = []
+    if any(name.startswith(TWIN) for name in known):
+        legend.append((meanings.CONTROL_NAMES[meanings.TWINS], palette.CONTROL_COLOUR, "solid", 8))
+    if overlap_panel.FLOOR in known:
+        floor = f"overlap under a {meanings.CONTROL_NAMES[overlap_panel.FLOOR]}"
+        legend.append((floor, palette.CONTROL_COLOUR, "dashed", 2))
+    st.html(contexts.series_legend(legend))
+    others = " Thin dotted lines: the recipe's other runs." if len(panels) < len(store.variants) else ""
+    st.caption(
+        "Cosine: do the residual streams of base and variant point the same way at a token? Overlap: of the features that are "
+        f"on in either, the share that is on in both (Jaccard).{others} Click a point for the features behind it."
+    )
+
+
+def _panels(store: Store, domain: str) -> tuple[str, dict[str, dict]]:
+    """(what is seen, each recipe's first run -> its chart as Vega-Lite)."""
+    rows = store.layer_metrics(domain=domain, segment=ALL)
+    groups, levels = runs.groups(store), {}
+    for first in groups:
+        by_layer = rows[rows["variant"] == first].groupby("layer")
+        levels[first] = {int(layer): change_summary.summarise(found, None).overlap.level for layer, found in by_layer}
+    rows = rows[rows["metric"].isin(overlap_panel.METRICS)]
+    observed = rows[(rows["control"] == OBSERVED) & rows["variant"].isin(groups)]
+    said = overlap_words.sentence(observed, {first: of_layer for first, of_layer in levels.items() if of_layer})
+    colours = runs.colours(store)
+    return said, {
+        first: overlap_panel.panel(mine, first, first, colours[first], lowest=_lowest(rows)).to_dict()
+        for first, members in groups.items()
+        if len(mine := rows[rows["variant"].isin(members)])
+    }
+
+
+def _lowest(rows: pd.DataFrame) -> float:
+    """The lowest value of all panels, which they share an axis by."""
+    return float(rows["value"].min())
