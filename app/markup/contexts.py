@@ -123,6 +123,14 @@ def chips(tokens: Sequence[str], values: Sequence[float]) -> Markup:
     return HTML.chips(zip(tokens, map(float, values), strict=True))
 
 
+def terms(meanings: Sequence[tuple[str, str]]) -> Markup:
+    """Terms in one line, each of which shows its meaning when it is pointed at or reached with the keyboard.
+
+    meanings: (term, what it means).
+    """
+    return HTML.terms(meanings)
+
+
 def called(token: str, alone: str) -> str:
     """What a token is called in its title: its text, and the bytes that it is where that is only part of a character.
 

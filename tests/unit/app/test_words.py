@@ -6,6 +6,7 @@ import pytest
 from app import words
 from app.components import further_evidence
 from app.words import comparison, meanings
+from app.words.glossary import TERMS
 from store.metrics.feature_columns import share
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import ALL, kind_name
@@ -25,6 +26,12 @@ def test_only_the_kind_that_a_verdict_is_called_too_has_another_name():
 
 def test_few_clusters_are_said_with_their_number():
     assert f"below {MIN_CLUSTERS} clusters" in meanings.SMALL_MEANING
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_is_explained_in_one_sentence_that_needs_no_escaping(term):
+    meaning = TERMS[term]
+    assert meaning.endswith(".") and ". " not in meaning and not set(meaning) & set("`*_[]<>#~$&|\\")
 
 
 def test_the_rule_that_is_no_evidence_says_so():
