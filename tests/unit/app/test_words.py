@@ -28,6 +28,28 @@ def test_few_clusters_are_said_with_their_number():
     assert f"below {MIN_CLUSTERS} clusters" in meanings.SMALL_MEANING
 
 
+@pytest.mark.parametrize(
+    ("text", "length", "written"),
+    [
+        ("end of a turn", 13, "end of a turn"),
+        ("end of a turn", 12, "end of a…"),
+        ("“two”, “three”, “3” → “ co”, “ sum”", 24, "“two”, “three”, “3”…"),
+        ("“two”, “three words in one token”", 12, "“two”…"),
+        ("incomprehensibilities", 10, "incompreh…"),
+        ("a incomprehensibilities", 10, "a incompr…"),
+    ],
+)
+def test_text_is_cut_between_words_or_quoted_tokens_unless_that_leaves_little(text, length, written):
+    assert words.short(text, length) == written
+    assert len(written) <= length
+
+
+def test_a_label_that_no_person_gave_is_marked_even_where_it_is_cut():
+    assert words.label("end of a turn", "automatic", 12) == "end of a… (auto)"
+    assert words.label("end of a turn", "reviewer", 12) == "end of a…"
+    assert words.label(None, None) == ""
+
+
 @pytest.mark.parametrize("term", TERMS)
 def test_a_term_is_explained_in_one_sentence_that_needs_no_escaping(term):
     meaning = TERMS[term]
