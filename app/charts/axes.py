@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 from app import words
 from app.words import palette
@@ -31,12 +32,28 @@ GUIDE_COLOUR = "rgba(128,128,128,0.7)"
 INSIDE = -4
 """Pixels that the first and the last label of an axis from left to right stand inside it: else the last one's end is cut."""
 
+NEAR_EDGE = 16
+"""Pixels from an end of such an axis within which a label counts as its first or last."""
+
+NEAR_ZERO = 0.35
+"""An axis begins at 0 where the smallest value is below this share of the largest."""
+
 BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 """An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""
 
 
 SIGNED_SHARE = "datum.value == 0 ? '0' : format(datum.value, '+.0%')"
 """Likewise, of a change."""
+
+
+def across(**settings: Any) -> alt.Axis:
+    """An axis of numbers from left to right, whose labels no edge of the chart cuts."""
+    return alt.Axis(labelFlush=NEAR_EDGE, labelFlushOffset=INSIDE, **settings)
+
+
+def reaches_zero(values: pd.Series) -> bool:
+    """Whether 0 means something beside values that are never negative: it lies near them."""
+    return bool(len(values) and values.min() < NEAR_ZERO * values.max())
 
 
 def chart_title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:

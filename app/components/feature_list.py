@@ -42,6 +42,14 @@ class FeatureList:
         asked = {"limit": pager.size, "offset": pager.offset}
         return data.ask(self.store, Store.shifted_features, **asdict(self.filter), **asked)
 
+    def first(self) -> tuple[int, int] | None:
+        """The layer and number of its first feature; of the variant's, where the list is empty; None where nothing fired."""
+        for filters in (asdict(self.filter), {"variant": self.filter.variant, "layer": self.filter.layer}):
+            found = data.ask(self.store, Store.shifted_features, **filters, limit=1)
+            if len(found):
+                return int(found["layer"].iloc[0]), int(found["feature"].iloc[0])
+        return None
+
     def verdicts(self) -> pd.DataFrame:
         """How many features of each verdict there are under the list's other filters: verdict, count."""
         return data.ask(self.store, Store.count_verdicts, **asdict(self.filter))

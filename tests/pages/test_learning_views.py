@@ -104,6 +104,15 @@ def test_a_feature_shows_where_it_acts(open_view):
     assert "Where its change acts" not in text(open_view("feature", variant="maths", layer="12", feature="5"))
 
 
+def test_where_no_context_is_kept_the_passages_in_which_its_change_acts_stand_in_their_place(open_view, monkeypatch):
+    real = Store.count_contexts
+    monkeypatch.setattr(Store, "count_contexts", lambda store, **asked: real(store, **asked)[:0])
+    app = open_view("feature", variant="maths", layer="12", feature="0")
+    said = text(app)
+    assert "Where its change acts" in said and "keeps no contexts of this feature" in said
+    assert "pick_ranking" not in {box.key for box in app.selectbox} and not app.info
+
+
 def test_every_example_of_contributions_answers(store: Path):
     with open_store(store) as opened:
         asked = [example for example in sql_answer.EXAMPLES if example.needs == "contributions"]

@@ -323,9 +323,9 @@ def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
 
 
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
-    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
+    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease", open="numbers,directions")
     said = text(app)
-    assert "#### L12:1 · small words" in said
+    assert "#### small words\nL12:1\n" in said and "automatic label" in badges(app)
     assert app.dataframe[0].value["change"].tolist() == ["-55 %"] * 3
     assert app.dataframe[0].value["shift"].tolist() == ["-0.079", "-0.275", "-0.110"]  # -1100 of 14,000, 4,000, 10,000 tokens
     assert "4.00 → 0 (-4.00)" in said
@@ -335,7 +335,7 @@ def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
 
 
 def test_feature_page_has_the_verdict_and_why(open_view):
-    app = open_view("feature", variant="maths", layer="12", feature="1")
+    app = open_view("feature", variant="maths", layer="12", feature="1", open="numbers")
     said = text(app).replace("\\", "")
     assert {"suppressed", "vanished", "strained"} <= set(badges(app))
     assert "It lost 95 % of its activation [-100 % to -90 %], in every run (-95 % to -80 %), and beyond what recurs" in said
@@ -378,7 +378,7 @@ def links(app):
 
 
 def test_a_feature_links_to_the_neighbour_that_changed_the_other_way_and_to_all(open_view):
-    found = links(open_view("feature", variant="maths", layer="5", feature="1"))
+    found = links(open_view("feature", variant="maths", layer="5", feature="1", open="directions"))
     assert "feature=0" in found["L5:0, a decoder neighbour, changed the other way"]
     neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · change -33 %, steady"))
     assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
@@ -426,7 +426,7 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
 
 
 def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
-    assert "#### L12:1" in text(open_view("feature", variant="safety", layer="12"))
+    assert "#### small words\nL12:1\n" in text(open_view("feature", variant="safety", layer="12"))
 
 
 def test_a_feature_that_never_fired_says_so(open_view):
@@ -609,7 +609,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert f"It is lowest in maths at layer 5: 0.450; {beside}." in said
     press(app, "Next step")
     assert "## Feature" in text(app)
-    assert "#### L5:1 · small words" in text(app)
+    assert "#### small words\nL5:1\n" in text(app)
     assert {name: app.query_params[name] for name in ("tour", "variant", "present")} == {
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
@@ -768,17 +768,30 @@ def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):
     assert folded[0]["tokens"] == near["tokens"]
 
 
+def test_how_many_contexts_there_are_is_said_with_those_that_read_the_same():
+    assert feature_evidence._how_many(shown=4, different=4, alike=1) == "4 contexts; 1 more reads the same"
+    assert feature_evidence._how_many(shown=5, different=12, alike=3) == "5 of 12 contexts; 3 more read the same"
+    assert feature_evidence._how_many(shown=1, different=1, alike=0) == "1 context"
+
+
+def test_a_part_that_is_opened_is_in_the_link_and_only_then_drawn(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1", open="elsewhere,directions")
+    assert "Promotes these output tokens" in text(app) and not app.dataframe
+    closed = {part.label: part for part in app.expander}["By domain and segment"]
+    assert not closed.children
+
+
 def test_context_length_is_in_the_link(open_view):
-    app = open_view("feature", variant="maths", layer="12", feature="0", ranking="base")
-    app.segmented_control(key="pick_around").set_value("5").run()
+    app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base")
+    app.selectbox(key="pick_around").set_value("5").run()
     assert app.query_params["around"] == "5"
     assert not app.exception
 
 
 def test_feature_page_lays_base_over_variant(open_view, bare_store):
-    app = open_view("feature", variant="maths", layer="12", feature="0")
+    app = open_view("feature", variant="maths", layer="12", feature="0", open="tokens")
     assert "From 3 documents (of 3 in all) whose codes this store keeps: 4 tokens where it fires in either" in text(app)
-    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful")
+    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful", open="tokens")
     assert "From 1 document of domain harmful whose codes this store keeps: it fires in none of them" in text(app)
 
 
