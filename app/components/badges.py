@@ -20,7 +20,7 @@ NO_TWINS = (
 )
 
 
-AUTOMATIC_MEANING = "Worked out of the tokens that it fires on, and of the output tokens that it promotes: a hint, no finding."
+AUTOMATIC_MEANING = "worked out of the tokens that it fires on, and of the output tokens that it promotes: a hint, no finding."
 OTHERS_HAVE_TWINS = (
     "This variant has no twins, which are made of plain LoRA adapters and full checkpoints, or another run of its recipe has "
     "none: no feature of it has a verdict."
@@ -38,7 +38,7 @@ def verdict(verdict: str | None, place: Any = st, count: int | None = None) -> N
 def automatic(source: str | None, place: Any = st) -> None:
     """A badge that no person gave a feature its label; source: the store's label_source."""
     if source == AUTOMATIC:
-        place.badge("automatic label", color="gray", icon=":material/smart_toy:", help=AUTOMATIC_MEANING)
+        place.badge("automatic label", color="gray", icon=":material/smart_toy:", help=AUTOMATIC_MEANING.capitalize())
 
 
 def headline(headline: str, place: Any = st) -> None:

@@ -29,7 +29,8 @@ def filters(store: Store, twins: bool) -> str:
         forget = ("kinds", "verdicts", "selected")
         name = pickers.pick("Out of", "list", list(LISTS), "suppressed", show=LISTS.get, forget=forget)
         if twins:
-            pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS[name])
+            variant = link.read("variant", store.variants, store.variants[0])
+            pickers.pick_verdicts(VERDICTS, feature_list.usual_verdicts(store, name, variant))
         pickers.pick_kinds(FALLEN if name == "suppressed" else KINDS)
         with st.container(**pickers.ROW):
             pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))

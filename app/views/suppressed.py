@@ -66,7 +66,7 @@ with st.container(**pickers.ROW):
     layer = pickers.pick_layer(store, ALL, every=True)
     domain = pickers.pick_domain(store, help="Changes and contexts are of the tokens of this domain; verdicts are of all.")
 if twins:
-    pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS["suppressed"])
+    pickers.pick_verdicts(VERDICTS, feature_list.usual_verdicts(store, "suppressed", variant))
 with st.container(**pickers.ROW):
     pickers.pick_kinds(FALLEN)
     pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("p", "selected"))

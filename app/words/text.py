@@ -15,6 +15,8 @@ COMMAND = re.compile(r"'((?:python -m|make|hf) [^'`]+)'")
 """What a sentence of ours says to type, in quotes."""
 
 
+NAMED_FEATURE = re.compile(r"L([0-9]{1,4}):([0-9]{1,9})")
+
 AUTOMATIC = "automatic"
 """The label_source of labels that were worked out of where a feature fires."""
 
@@ -22,6 +24,12 @@ AUTOMATIC = "automatic"
 def feature_name(layer: int, feature: int) -> str:
     """How a feature is written everywhere: 'L12:431'; the search box understands it too."""
     return f"L{int(layer)}:{int(feature)}"
+
+
+def named_feature(text: str) -> tuple[int, int] | None:
+    """The layer and number that a name of :func:`feature_name` says; None for anything else."""
+    found = NAMED_FEATURE.fullmatch(text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def file_name(*parts: str) -> str:

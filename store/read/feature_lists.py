@@ -23,11 +23,11 @@ class FeatureLists(Layers):
         """Features of one variant, the claimed ones first unless `sort` says otherwise; dense ones only where asked for.
 
         filters: fields of :class:`Filter` (layer, domain, kinds, verdicts, min_firings, search, direction, sort, descending,
-        dense). limit None: every row. Columns: layer, feature, label, readable (whether the label names something), kind,
-        verdict and reason (null without twins), every number of :data:`store.metrics.feature_columns.COLUMNS` (change with its
-        interval, the range of the runs of its recipe, that of the twins, ...; what is pooled is of all domains together),
-        magnitude_ratio, n_base and n_variant (tokens where it fires), n11, n10, n01, moved_to, is_dense, density, decoder_norm,
-        gate, variant, domain.
+        dense). limit None: every row. Columns: layer, feature, label, label_source, readable (whether the label names
+        something), kind, verdict and reason (null without twins), every number of
+        :data:`store.metrics.feature_columns.COLUMNS` (change with its interval, the range of the runs of its recipe, that of
+        the twins, ...; what is pooled is of all domains together), magnitude_ratio, n_base and n_variant (tokens where it
+        fires), n11, n10, n01, moved_to, is_dense, density, decoder_norm, gate, variant, domain.
         """
         chosen = self._filter(variant, filters)
         where, values = chosen.where()
@@ -41,8 +41,8 @@ class FeatureLists(Layers):
                     ORDER BY {chosen.order()} LIMIT $limit OFFSET $offset
                 ) s
             )
-            SELECT s.layer, s.feature, f.label, {READABLE} AS readable, s.kind, {e}.verdict, {e}.reason, {numbers},
-                   s.magnitude_ratio, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
+            SELECT s.layer, s.feature, f.label, f.label_source, {READABLE} AS readable, s.kind, {e}.verdict, {e}.reason,
+                   {numbers}, s.magnitude_ratio, s.n11 + s.n10 AS n_base, s.n11 + s.n01 AS n_variant, s.n11, s.n10, s.n01,
                    {e}.moved_to, {is_dense(e)} AS is_dense,
                    f.density, f.decoder_norm, g.gate, s.variant, s.domain
             FROM {chosen.tables(labelled=True)}

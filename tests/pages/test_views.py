@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from app import data
-from app.components import feature_evidence, feature_list, runs, tables, tour
+from app.components import feature_evidence, feature_list, runs, selection, tables, tour
 from app.words import meanings
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
@@ -168,7 +168,7 @@ def test_layers_by_variant_domain_and_segment(open_view):
 
 
 def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(open_view):
-    app = open_view("features")
+    app = open_view("features", verdicts="all")
     assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L5:2", "L5:5", "L12:5", "L12:2"]
     assert column(app, "verdict") == [
         "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ as in a random change", "● steady", *["? could not be seen"] * 3,
@@ -177,19 +177,80 @@ def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(ope
     assert column(app, "interval")[0] == "-100 % to -90 %"
     assert column(app, "runs")[2:6] == ["+50 % to +60 %", "+50 % to +60 %", "-60 % to -33 %", "+100 %"]
     assert column(app, "twins")[:2] == ["-20 % to +10 %", "-20 % to +10 %"]
-    said = "8 features: 2 suppressed, 1 amplified, 1 as in a random change, 1 steady, 3 could not be seen"
-    assert said in text(app)
+    counted = "3 suppressed, 1 amplified, 1 as in a random change, 1 change of norm, 1 steady, 3 could not be seen"
+    assert f"10 features: {counted}; 2 dense ones hidden" in text(app)
+
+
+def test_features_open_on_the_claimed_ones_and_all_are_a_click_away(open_view):
+    app = open_view("features")
+    assert column(app, "name") == ["L5:1", "L12:1", "L12:0"]
+    assert app.pills(key="pick_verdicts").value == ["suppressed", "amplified"]
+    assert "4 claimed: 3 suppressed, 1 amplified; 1 dense one hidden." in text(app)
+    app.button(key="any_verdict").click().run()
+    assert app.query_params == {"verdicts": "all"}
+    assert len(column(app, "name")) == 8
+    unclaimed = open_view("features", variant="safety")  # one run of its recipe, so that nothing of it is claimed
+    assert len(column(unclaimed, "name")) == 8 and unclaimed.pills(key="pick_verdicts").value == []
+    assert column(open_view("features", q="L5:2"), "verdict") == ["● steady"]
+    of_list = text(open_view("feature", variant="maths", layer="12", feature="0", list_layer="all"))
+    assert "3 of 3 in Features" in of_list
+
+
+def test_a_label_is_first_and_marked_where_no_person_gave_it(open_view):
+    shown = open_view("features", layer="12").dataframe[0].value
+    assert list(shown)[:2] == ["label", "name"]
+    assert shown["label"].tolist() == ["small words (auto)", "sums (auto)"]
+
+
+def test_picked_features_are_in_the_link_and_side_by_side(open_view, tiny_store):
+    app = open_view("features", picked="L12:1,L5:0,L12:99,x")
+    assert [warning.value.split("“")[1].split("”")[0] for warning in app.warning] == ["L12·99", "x"]
+    said = text(app)
+    assert "#### 2 features picked" in said
+    (table,) = [element.value for element in app.html if "fs-side" in str(element.value) and "<table>" in str(element.value)]
+    first, second = table.split("<tbody>")[1].split("</tr>")[:2]
+    assert "small words (auto)</a><small>L12:1</small>" in first and "<b>-95 %</b><small>-100 % to -90 %</small>" in first
+    assert "▼ suppressed" in first and "<td>-20 % to +10 %</td>" in first and "<td>-55 %</td>" in first  # the last in safety
+    assert "feature=1" in first and "L5:0" in second
+    review = next(query for label, query in links(app).items() if label == "Send to Review")
+    assert parse_qs(review) == {"variant": ["maths"], "picked": ["L12:1,L5:0,L12:99,x"]}
+    with open_store(tiny_store) as store:
+        rows = feature_list.FeatureList(store, "shifted", Filter("maths")).named([(12, 5), (12, 4), (12, 3)])
+    assert rows[["layer", "feature"]].values.tolist() == [[12, 5], [12, 4]]  # 4 is dense, 3 never fires
+    next(button for button in app.button if button.label == "Let go of all").click().run()
+    assert "picked" not in app.query_params and "picked" not in text(app)
+
+
+def test_what_is_ticked_or_marked_is_picked_and_what_was_picked_elsewhere_stays(open_view, monkeypatch):
+    written = {}
+    monkeypatch.setattr(selection.link, "write", lambda **values: written.update(values))
+    selection.keep_ticked([(5, 1), (12, 0)], on_page=["L12:0", "L12:1"], ticked=["L12:1"])
+    assert written["picked"] == "L5:1,L12:1"
+    points = pd.DataFrame(
+        {"layer": 12, "feature": [0, 1, 2], "change": [0.6, -0.95, -0.3], "freq_base": [0.02, 0.07, 0.0],
+         "freq_variant": [0.03, 0.01, 0.02], "listed": False}
+    )  # fmt: skip
+    state = {"chart": {"selection": {"point": [], "pick": [{"layer": 12, "feature": 0}], "box": {}}}}
+    monkeypatch.setattr(selection.st, "session_state", state)
+    selection.keep_marked([(12, 0), (5, 1)], points, "chart")
+    assert written["picked"] == "L5:1"
+    state["chart"] = {"selection": {"box": {"often": [0.01, 0.08], "change": [-0.2, -1.0]}}}
+    selection.keep_marked([], points, "chart")
+    assert written["picked"] == "L12:1,L12:2"
+    state["chart"] = {"selection": {"box": {"x": [0.0001, 0.005], "y": [0.01, 0.03]}}}  # x: the lane of those that never fire
+    selection.keep_marked([], points, "chart")
+    assert written["picked"] == "L12:2"
 
 
 def test_dense_features_are_hidden_and_counted_until_asked_for(open_view):
-    app = open_view("features")
+    app = open_view("features", verdicts="all")
     assert app.toggle(key="pick_dense").label == "2 dense features hidden: firing on more than 10 % of tokens"
     app.toggle(key="pick_dense").set_value(True).run()
-    assert app.query_params == {"dense": "shown"}
+    assert app.query_params == {"dense": "shown", "verdicts": "all"}
     assert [name for name in column(app, "name") if name.endswith(":4")] == ["L12:4", "L5:4"]
     assert "10 features: 3 suppressed" in text(app)
     app.toggle(key="pick_dense").set_value(False).run()
-    assert app.query_params == {}
+    assert app.query_params == {"verdicts": "all"}
     assert not open_view("features", q="sums").toggle  # nothing of this search is hidden
     assert column(open_view("features", q="L12:4"), "name") == ["L12:4"]  # asked for by name
 
@@ -209,7 +270,7 @@ def test_features_are_filtered_by_verdict(open_view):
     assert app.pills(key="pick_verdicts").value == ["amplified", "steady"]
     assert "2 features: 1 amplified, 1 steady" in text(app)
     app.pills(key="pick_verdicts").set_value([]).run()
-    assert "verdicts" not in app.query_params
+    assert app.query_params["verdicts"] == "all"
     assert len(column(app, "name")) == 8
 
 
@@ -219,14 +280,15 @@ def test_without_twins_a_list_has_kinds_and_the_largest_change_that_could_be_see
     assert column(app, "kind") == ["vanished", "strengthened", "no material change", "appeared"]
     assert "verdict" not in app.dataframe[0].value
     assert "pick_verdicts" not in [pills.key for pills in app.pills]
-    assert "4 features: 1 appeared, 1 no material change, 1 strengthened, 1 vanished" in text(app)
+    counted = "1 appeared, 1 no material change, 1 strengthened, 1 vanished, 1 weakened"
+    assert f"5 features: {counted}; 1 dense one hidden" in text(app)
     fell = open_view("suppressed", stores=[bare_store], layer="12")
     assert column(fell, "name") == ["L12:1"]
     assert "A list to check, not a finding: there are no twins" in text(fell)
 
 
 def test_features_are_sorted_by_absolute_shift(open_view):
-    app = open_view("features", layer="12", sort="abs_shift", columns="name,shift,freq_base")
+    app = open_view("features", layer="12", sort="abs_shift", columns="name,shift,freq_base", verdicts="all")
     assert column(app, "name") == ["L12:1", "L12:0", "L12:2", "L12:5"]
     assert column(app, "shift") == ["-0.136", "+0.086", "-0.014", "+0.003"]  # of 14,000 tokens: -1900, +1200, -200, +40
     assert column(app, "freq_base") == ["7.1 %", "2.9 %", "2.9 %", "0 %"]
@@ -246,7 +308,7 @@ def test_a_search_finds_a_hostile_label(open_view):
 
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
     monkeypatch.setattr(feature_list, "PAGE_SIZE", 3)
-    app = open_view("features", p="2")
+    app = open_view("features", p="2", verdicts="all")
     assert column(app, "name") == ["L5:0", "L5:2", "L5:5"]
     app.button[1].click().run()
     assert app.query_params["p"] == "3"
