@@ -102,7 +102,7 @@ def _shifted() -> None:
 
 def _shape() -> None:
     """The address of what the page Words took in."""
-    st.switch_page("views/words.py", query_params=link.query())
+    st.switch_page("views/words.py", query_params=link.query(open="shape"))
 
 
 def _page_links(targets: list[st.Page], page: st.Page, store: str | None) -> None:

@@ -442,7 +442,7 @@ def links(app):
 def test_a_feature_links_to_the_neighbour_that_changed_the_other_way_and_to_all(open_view):
     found = links(open_view("feature", variant="maths", layer="5", feature="1", open="directions"))
     assert "feature=0" in found["L5:0, a decoder neighbour, changed the other way"]
-    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · change -33 %, steady"))
+    neighbour = next(label for label in found if label.endswith("L5:2 · cosine 0.820 · change -33 %, steady"))
     assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
 
 
@@ -475,7 +475,8 @@ def test_template_of_a_corpus_without_chats_says_so(open_view, monkeypatch, tiny
 
 
 def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
-    app = open_view("words", layer="12")
+    assert "constant offset" not in text(open_view("words", layer="12"))
+    app = open_view("words", layer="12", open="shape")
     said = text(app)
     assert "One constant offset, the mean change, holds **30 %** of it" in said
     assert "the 2 leading directions about it hold 50 %" in said
@@ -483,8 +484,8 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
     assert [badge for badge in badges(app) if "chance" in badge] == [
         "nearer than chance", "no nearer than chance", "no nearer than chance",
     ]  # fmt: skip
-    assert "feature=1" in links(app)["L12:1 · -0.800 · small words"]
-    assert "holds no spectrum" in text(open_view("words", stores=[bare_store]))
+    assert "feature=1" in links(app)["small words \\(auto\\) · L12:1 · -0.800"]
+    assert "holds no spectrum" in text(open_view("words", stores=[bare_store], open="shape"))
 
 
 def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
