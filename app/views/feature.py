@@ -30,6 +30,7 @@ TITLE = "Feature"
 ICON = ":material/search_insights:"
 ORDER = 60
 
+EVIDENCE_WIDTH, PASSAGES_WIDTH = 470, 610  # pixels: side by side at 1440, under each other at 1024
 TERMS = ("feature", "activation", "suppressed", "amplified", "twin", "run", "contribution", "nats", "cluster", "fit")
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 
@@ -270,10 +271,10 @@ if pooled is None:
     st.stop()
 terms.line(*TERMS)
 acting = learning.acting_passages(store, layer, number, variant)
-left, right = st.columns([1, 1.25])
-with left:
+sides = st.container(horizontal=True)
+with sides.container(width=EVIDENCE_WIDTH):
     evidence(store, pooled)
-with right:
+with sides.container(width=PASSAGES_WIDTH):
     passages(store, about, pooled, acting)
 
 if len(acting) and has_contexts(store, layer, number, variant):
