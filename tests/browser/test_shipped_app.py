@@ -18,18 +18,24 @@ TRIES = 12
 CHOICES = {
     "overview": [{"domain": "harmful"}, {"layer": "9"}],
     "layers": [{"domain": "harmful"}, {"by": "domain", "variant": "safety"}, {"beside": "all"}, {"scale": "relative"}],
-    "features": [{"variant": "safety", "layer": "9"}, {"q": "help"}, {"verdicts": "suppressed", "variant": "code"}],
+    "features": [
+        {"variant": "safety", "layer": "9"}, {"q": "help"}, {"verdicts": "suppressed", "variant": "code"},
+        {"verdicts": "all", "picked": "L15:964,L12:3888"},
+    ],
     "suppressed": [{"variant": "safety", "domain": "harmful"}, {"variant": "maths", "layer": "15"}],
     "review": [{"variant": "safety"}],
-    "feature": [{"layer": "9", "feature": "1183", "variant": "safety"}, {"layer": "15", "feature": "3138", "variant": "code"}],
+    "feature": [
+        {"layer": "9", "feature": "1183", "variant": "safety"}, {"layer": "15", "feature": "3138", "variant": "code"},
+        {"layer": "15", "feature": "3138", "variant": "code", "open": "numbers,strengths,directions,tokens"},
+    ],
     "compare": [{"layer": "9"}, {"layer": "12"}],
     "template": [{"variant": "code"}],
-    "words": [{"variant": "dialogue", "layer": "15"}],
+    "words": [{"variant": "dialogue", "layer": "15"}, {"variant": "dialogue", "layer": "15", "open": "shape"}],
     "documents": [{"domain": "maths"}, {"variant": "safety"}],
     "answers": [{"task": "maths"}],
     "query": [{"sql": "SELECT variant, count(*) AS n FROM feature_stats GROUP BY ALL"}],
     "about": [{"part": "Glossary"}],
-}
+}  # fmt: skip
 """For every page, what its link asks for, besides nothing."""
 
 

@@ -221,6 +221,12 @@ def test_picked_features_are_in_the_link_and_side_by_side(open_view, tiny_store)
     assert "picked" not in app.query_params and "picked" not in text(app)
 
 
+def test_a_hostile_label_that_is_picked_is_only_text(open_view):
+    (name,) = column(open_view("features", layer="5", q="<script>"), "name")
+    said = text(open_view("features", picked=name))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said.split('class="fs-side"')[1] and "<script" not in said
+
+
 def test_what_is_ticked_or_marked_is_picked_and_what_was_picked_elsewhere_stays(open_view, monkeypatch):
     written = {}
     monkeypatch.setattr(selection.link, "write", lambda **values: written.update(values))
