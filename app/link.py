@@ -7,7 +7,7 @@ A value that is not possible here falls back to the default, with a note at the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import streamlit as st
@@ -63,6 +63,23 @@ def read_list(name: str, options: Iterable[str]) -> list[str]:
         if part not in options:
             note(f"The link asks for {name} “{_shown(part)}”, which does not exist; it is left out.")
     return [option for option in options if option in wanted]
+
+
+def read_each(name: str, meaning: Callable[[str], Any], most: int) -> list[Any]:
+    """What the parts of a comma-separated value of the URL mean, each once, in their order, at most so many of them.
+
+    meaning: None for a part that means nothing here, which gives a note.
+    """
+    found: dict[Any, None] = {}
+    for part in filter(None, st.query_params.get(name, "").split(",")):
+        if len(found) == most:
+            note(f"The link asks for more than {most:,} of {name}; this page shows the first ones.")
+            break
+        if (one := meaning(part)) is None:
+            note(f"The link asks for {name} “{_shown(part)}”, which does not exist; it is left out.")
+        else:
+            found[one] = None
+    return list(found)
 
 
 def read_text(name: str) -> str:

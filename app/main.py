@@ -46,7 +46,7 @@ html { font-size: 20px !important; }
 </style>"""
 
 # Address of a page that is no more -> the page that took it in, and the parameters that show it there.
-MOVED = {"shifted": ("features", {}), "shape": ("words", {}), "template": ("layers", {"view": "template"})}
+MOVED = {"shifted": ("features", {}), "shape": ("words", {"open": "shape"}), "template": ("layers", {"view": "template"})}
 
 
 def main() -> None:

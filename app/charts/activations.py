@@ -31,7 +31,7 @@ def histogram(rows: pd.DataFrame, variant: str, height: int = 300) -> alt.LayerC
             "low:Q",
             title="scaled activation (log scale)",
             scale=x_scale,
-            axis=alt.Axis(values=ticks, labelExpr=axes.BRIEFLY, grid=False),
+            axis=axes.across(values=ticks, labelExpr=axes.BRIEFLY, grid=False),
         ),
         x2="high:Q",
         y=alt.Y("count:Q", title="tokens", axis=alt.Axis(tickMinStep=1, tickCount=5, format=",d")),
@@ -73,17 +73,15 @@ def density(rows: pd.DataFrame, variant: str) -> alt.LayerChart:
         ]
     every = 4 ** max(1, math.ceil(math.log(high / low, 4) / 6))
     ticks = [lane * 2**0.25] + [low * every**i for i in range(int(math.log(high / low, every)) + 1)]
-    axis = alt.Axis(
-        values=ticks, labelExpr=f"datum.value < {low * 0.99} ? 'silent' : {axes.BRIEFLY}", grid=False
-    )  # fmt: skip
+    marked = {"values": ticks, "labelExpr": f"datum.value < {low * 0.99} ? 'silent' : {axes.BRIEFLY}", "grid": False}
     scale = alt.Scale(type="log", domain=[lane, high], nice=False)
     cells = (
         alt.Chart(data)
         .mark_rect(stroke="rgba(128,128,128,0.4)", strokeWidth=0.5)
         .encode(
-            x=alt.X("base_from:Q", title="activation in base (log scale)", scale=scale, axis=axis),
+            x=alt.X("base_from:Q", title="activation in base (log scale)", scale=scale, axis=axes.across(**marked)),
             x2="base_to:Q",
-            y=alt.Y("variant_from:Q", title=f"in {axes.printed(variant)} (log scale)", scale=scale, axis=axis),
+            y=alt.Y("variant_from:Q", title=f"in {axes.printed(variant)} (log scale)", scale=scale, axis=alt.Axis(**marked)),
             y2="variant_to:Q",
             color=alt.Color(
                 "count:Q",
@@ -113,7 +111,7 @@ def by_group(rows: pd.DataFrame, variant: str, title: str, axis: str, line: bool
     rows: of store.read.firings.by_domain or by_place (group, model, mean, share, n_tokens), in the order to show them.
     """
     order = list(dict.fromkeys(rows["group"]))
-    mean = alt.Axis(labelExpr=axes.BRIEFLY, tickCount=4)
+    mean = (alt.Axis if line else axes.across)(labelExpr=axes.BRIEFLY, tickCount=4)
     along = alt.Axis(labelLimit=130, grid=False, labelOverlap=line, **({"labelAngle": 0} if line else {}))
     group = alt.X if line else alt.Y
     value = alt.Y if line else alt.X

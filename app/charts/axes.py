@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
+import pandas as pd
 
 from app import words
 from app.words import palette
@@ -39,6 +40,11 @@ INSIDE = -4
 
 UPRIGHT = {"labelFlush": False, "labelOverlap": False, "tickCount": 4}
 """Of the axis up a small chart: every label stands whole at its tick, the first and the last one too."""
+NEAR_EDGE = 16
+"""Pixels from an end of such an axis within which a label counts as its first or last."""
+
+NEAR_ZERO = 0.35
+"""An axis begins at 0 where the smallest value is below this share of the largest."""
 
 BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 """An axis' label: 50k for 50,000, but 0.5 for what the same format would call 500m."""
@@ -46,6 +52,16 @@ BRIEFLY = "format(datum.value, abs(datum.value) < 1 ? '.3~r' : '.3~s')"
 
 SIGNED_SHARE = "datum.value == 0 ? '0' : format(datum.value, '+.0%')"
 """Likewise, of a change."""
+
+
+def across(**settings: Any) -> alt.Axis:
+    """An axis of numbers from left to right, whose labels no edge of the chart cuts."""
+    return alt.Axis(labelFlush=NEAR_EDGE, labelFlushOffset=INSIDE, **settings)
+
+
+def reaches_zero(values: pd.Series) -> bool:
+    """Whether 0 means something beside values that are never negative: it lies near them."""
+    return bool(len(values) and values.min() < NEAR_ZERO * values.max())
 
 
 def chart_title(text: str, subtitle: str, **settings: Any) -> alt.TitleParams:

@@ -12,7 +12,10 @@ from store.sidecar.steering import ABLATE, RESTORE, Steering
 
 
 def strip(result: Steering) -> alt.LayerChart:
-    """KL of the next token on one axis: as it is, moved along the feature (with its interval), and along random features."""
+    """KL of the next token on one axis: as it is, moved along the feature (with its interval), and along random features.
+
+    The axis is around what there is: it begins at 0 only where that lies near.
+    """
     done = {RESTORE: "feature restored", ABLATE: "feature ablated"}[result.mode]
     rows = ["as it is", done, "random directions"]
     data = pd.DataFrame(
@@ -25,13 +28,17 @@ def strip(result: Steering) -> alt.LayerChart:
             ),
         ]
     )
+    ends = pd.DataFrame(columns=["what", "low", "high"])
+    if result.low is not None and result.high is not None:
+        ends = pd.DataFrame([{"what": rows[1], "low": result.kl_before + result.low, "high": result.kl_before + result.high}])
+    drawn = pd.concat([data["kl"], ends["low"], ends["high"]]).astype(float)
     axis = alt.Axis(labelFontSize=13, labelLimit=160, labelOverlap=False, grid=False, ticks=False, domain=False)
     base = alt.Chart(data).encode(
         x=alt.X(
             "kl:Q",
             title="KL(base ‖ variant) of the next token, nats",
-            scale=alt.Scale(zero=True),
-            axis=alt.Axis(labelFlushOffset=axes.INSIDE),
+            scale=alt.Scale(zero=axes.reaches_zero(drawn), padding=10),
+            axis=axes.across(),
         ),
         y=alt.Y("what:N", title=None, sort=rows, axis=axis),
         tooltip=[alt.Tooltip("name:N", title="moved along"), alt.Tooltip("kl:Q", title="KL, nats", format=".3~g")],
@@ -43,8 +50,7 @@ def strip(result: Steering) -> alt.LayerChart:
             color=palette.NEUTRAL_COLOUR, filled=True, size=90, opacity=1
         ),
     ]
-    if result.low is not None and result.high is not None:
-        ends = pd.DataFrame([{"what": rows[1], "low": result.kl_before + result.low, "high": result.kl_before + result.high}])
+    if len(ends):
         interval = (
             alt.Chart(ends)
             .mark_rule(color=palette.NEUTRAL_COLOUR, strokeWidth=2)

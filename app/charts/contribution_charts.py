@@ -177,7 +177,7 @@ def by_domain(rows: pd.DataFrame) -> alt.LayerChart:
         rows: domain (as the page calls it), gain, low, high, kl, n_clusters.
     """
     order = rows["domain"].to_list()
-    x = alt.X("gain:Q", title=NATS, axis=alt.Axis(labelExpr=_signed(), tickCount=5))
+    x = alt.X("gain:Q", title=NATS, axis=axes.across(labelExpr=_signed(), tickCount=5))
     y = alt.Y("domain:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=210, labelOverlap=False))
     zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
     base = alt.Chart(rows)
@@ -202,7 +202,7 @@ def word_bars(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     """
     rows = rows.assign(token=[readable(token) for token in rows["token"]]).drop_duplicates("token")
     order = rows["token"].to_list()
-    x = alt.X("change:Q", title="mean change of probability", axis=alt.Axis(labelExpr=_signed("+.2~%"), tickCount=4))
+    x = alt.X("change:Q", title="mean change of probability", axis=axes.across(labelExpr=_signed("+.2~%"), tickCount=4))
     y = alt.Y("token:N", title=None, sort=order, axis=alt.Axis(labelFontSize=12, labelLimit=150, labelOverlap=False))
     colour = alt.condition(alt.datum.change < 0, alt.value(palette.DECREASE_COLOUR), alt.value(palette.INCREASE_COLOUR))
     tooltip = [

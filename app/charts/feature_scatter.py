@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -12,21 +13,25 @@ from app.charts import axes
 from app.words import meanings, palette
 from store.names import kind_name
 
+MODIFIED = "event.shiftKey || event.ctrlKey || event.metaKey"
+PICKING = "click a mark to open it, with Shift or Ctrl to pick it; drag a box to pick what is inside"
+
 
 def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     """Base against variant frequency, both logarithmic; a feature that never fires in one stands in a lane at the edge.
 
     rows: layer, feature, name, label, kind, change, freq_base, freq_variant, listed (whether it is ringed, as a row of the
-    table beside it); total: features of the filter, so that the chart can say how many are left out. Click selects 'point'.
+    table beside it); total: features of the filter, so that the chart can say how many are left out. Selections: as
+    :func:`_selections`, a box over x and y.
     """
     data = _most(rows)
-    frame = _Frame.around(pd.concat([data["freq_base"], data["freq_variant"]]))
+    frame = _frame_of_both(data)
     shown = f"{len(data):,} of {total:,} features, the first of this order" if total > len(data) else f"{total:,} features"
     title = axes.chart_title(
         "How often each feature fires, base against variant",
-        f"{shown} · dashed: as often in both · lanes at the edge: never fires there · click a mark to open it",
+        f"{shown} · dashed: as often in both · lanes at the edge: never fires there · {PICKING}",
     )
-    points = _points(data, frame)
+    points = _points(_placed(data, frame), frame)
     rings = _rings(points.data, points.encoding.x, points.encoding.y)
     return (_guides(frame) + rings + points).properties(height=480, title=title)
 
@@ -36,11 +41,12 @@ def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.Layer
 
     rows: layer, feature, name, label, verdict, change, change_low, change_high, freq_base, freq_variant, listed (whether it is
     ringed, as a row of the table beside it); total: features of the filter, so that the chart can say how many are left out;
-    material: share from which a change is material, drawn on both sides. Click selects 'point'.
+    material: share from which a change is material, drawn on both sides. Selections: as :func:`_selections`, a box over often
+    and change.
     """
     columns = ["layer", "feature", "name", "label", "verdict", "change", "change_low", "change_high", "listed"]
     known = _most(rows[rows["change"].notna()])
-    often = known[["freq_base", "freq_variant"]].max(axis=1)
+    often = _often(known)
     frame = _Frame.around(often)
     data = known[columns].assign(often=often, verdict=known["verdict"].fillna(meanings.NO_VERDICT))
     looks = {name: (one.colour, one.shape) for name, one in meanings.VERDICTS.items()}
@@ -75,16 +81,55 @@ def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.Layer
                 alt.Tooltip("often:Q", title="fires on", format=".2%"),
             ],
         )
-        .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
+        .add_params(*_selections())
     )
     bounds = pd.DataFrame({"change": [-material, 0.0, material]})
     guides = alt.Chart(bounds).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(y="change:Q")
     said = f"{len(data):,} of {total:,} features, the first of this order" if total > len(data) else f"{total:,} features"
     title = axes.chart_title(
         "How much of each feature is lost or new",
-        f"{said} · dashed: no change, and from where a change is material · click a mark to open it",
+        f"{said} · dashed: no change, and from where a change is material · {PICKING}",
     )
     return (guides + _rings(data, x, y) + points).properties(height=440, title=title)
+
+
+def inside(rows: pd.DataFrame, box: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """The rows whose marks stand in a box that was drawn in one of the two charts.
+
+    Args:
+        rows: as of the chart.
+        box: the selection 'box': the two fields that it spans -> the two ends.
+    """
+    drawn = _most(rows)
+    placed = _placed(drawn, _frame_of_both(drawn)).assign(often=_often(drawn))
+    kept = pd.Series(True, index=placed.index)
+    for field, ends in box.items():
+        kept &= placed[field].between(min(ends), max(ends))
+    return placed[kept]
+
+
+def _often(rows: pd.DataFrame) -> pd.Series:
+    """How often each fires, in base or variant, whichever is more."""
+    return rows[["freq_base", "freq_variant"]].max(axis=1)
+
+
+def _frame_of_both(rows: pd.DataFrame) -> _Frame:
+    return _Frame.around(pd.concat([rows["freq_base"], rows["freq_variant"]]))
+
+
+def _placed(rows: pd.DataFrame, frame: _Frame) -> pd.DataFrame:
+    """Rows with x and y, where their marks stand: those that never fire in the lane."""
+    return rows.assign(x=rows["freq_base"].clip(lower=frame.lane), y=rows["freq_variant"].clip(lower=frame.lane))
+
+
+def _selections() -> tuple[alt.Parameter, ...]:
+    """'point', of a click; 'pick', of one with a key held; 'box', of what the mouse draws."""
+    key = {"fields": ["layer", "feature"], "toggle": False, "clear": False}
+    return (
+        alt.selection_point(name="point", on=f"click[!({MODIFIED})]", **key),
+        alt.selection_point(name="pick", on=f"click[{MODIFIED}]", **key),
+        alt.selection_interval(name="box", translate=False, zoom=False),
+    )
 
 
 def _most(rows: pd.DataFrame) -> pd.DataFrame:
@@ -141,12 +186,9 @@ def _guides(frame: _Frame) -> alt.LayerChart:
     return edges.encode(x="edge:Q") + edges.encode(y="edge:Q") + diagonal
 
 
-def _points(data: pd.DataFrame, frame: _Frame) -> alt.Chart:
+def _points(placed: pd.DataFrame, frame: _Frame) -> alt.Chart:
     """A mark a feature, coloured and shaped by its kind."""
-    placed = data.assign(
-        x=data["freq_base"].clip(lower=frame.lane), y=data["freq_variant"].clip(lower=frame.lane),
-        kind=data["kind"].map(kind_name),
-    )  # fmt: skip
+    placed = placed.assign(kind=placed["kind"].map(kind_name))
     kinds, axis, scale = [kind_name(kind) for kind in palette.KIND_COLOURS], frame.axis(), frame.scale()
     colours = alt.Scale(domain=kinds, range=list(palette.KIND_COLOURS.values()))
     shapes = alt.Scale(domain=kinds, range=list(palette.KIND_SHAPES.values()))
@@ -167,5 +209,5 @@ def _points(data: pd.DataFrame, frame: _Frame) -> alt.Chart:
                 alt.Tooltip("freq_variant:Q", title="in variant", format=".2%"),
             ],
         )
-        .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
+        .add_params(*_selections())
     )

@@ -90,7 +90,7 @@ def profile(
         is_relative=is_relative,
         series=series,
         order=tuple(order),
-        from_zero=is_relative or bool(word.is_never_negative and len(known) > 0 and known.min() < 0.35 * known.max()),
+        from_zero=is_relative or (word.is_never_negative and axes.reaches_zero(known)),
         has_interval=bool(rows["low"].notna().any()),
         lines=tuple((name, len(order) == 1 and bool(data[name]["low"].notna().any())) for name in data if name not in NO_LINES),
         has_band=BAND in data,

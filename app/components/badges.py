@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import data, words
 from app.words import meanings
+from app.words.text import AUTOMATIC
 from store.metrics import thresholds
 from store.metrics.change_summary import HEADLINES
 from store.read.store import Store
@@ -19,6 +20,7 @@ NO_TWINS = (
 )
 
 
+AUTOMATIC_MEANING = "worked out of the tokens that it fires on, and of the output tokens that it promotes: a hint, no finding."
 OTHERS_HAVE_TWINS = (
     "This variant has no twins, which are made of plain LoRA adapters and full checkpoints, or another run of its recipe has "
     "none: no feature of it has a verdict."
@@ -31,6 +33,12 @@ def verdict(verdict: str | None, place: Any = st, count: int | None = None) -> N
         shown = meanings.VERDICTS[verdict]
         label = shown.label if count is None else f"{count:,} {shown.label}"
         place.badge(label, color=shown.badge, icon=shown.icon, help=shown.meaning.capitalize() + ".")
+
+
+def automatic(source: str | None, place: Any = st) -> None:
+    """A badge that no person gave a feature its label; source: the store's label_source."""
+    if source == AUTOMATIC:
+        place.badge("automatic label", color="gray", icon=":material/smart_toy:", help=AUTOMATIC_MEANING.capitalize())
 
 
 def headline(headline: str, place: Any = st) -> None:

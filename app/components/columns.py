@@ -41,6 +41,9 @@ RANGES = {
 """A column made of two numbers -> its ends, its heading, and what that says."""
 
 
+LABEL = f"What the feature is taken to stand for. (auto): {badges.AUTOMATIC_MEANING}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table of features.
@@ -100,8 +103,8 @@ def catalogue() -> dict[str, Column]:
     verdicts = "; ".join(f"{name}: {verdict.meaning}" for name, verdict in meanings.VERDICTS.items())
     kinds = "; ".join(f"{kind_name(kind)}: {meaning}" for kind, meaning in meanings.KIND_MEANINGS.items())
     columns = (
+        Column("label", "Label", LABEL, width=240),
         Column("name", "Feature", "Layer and number in the dictionary.", width=74),
-        Column("label", "Label", "What the feature is taken to stand for; empty where nobody has said.", width=150),
         Column("kind", "Kind", kinds, kind_name, width=130),
         *(column for column in listed if column.needs != TWINS),
         Column("verdict", "Verdict", f"Of all domains together. {verdicts}", _verdict, needs=TWINS, width=160),

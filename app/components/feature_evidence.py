@@ -70,10 +70,19 @@ def facts(row: pd.Series) -> list[str]:
 
 def change_chart(store: Store, pooled: pd.Series) -> None:
     """The feature's change beside its other runs, its twins and the norm."""
-    material = float(store.manifest.settings.get("material", MATERIAL))
-    chart = change_strip.strip(pooled, runs.changes(store, pooled), material)
-    if chart is not None:
-        st.altair_chart(chart, key="change", alt="Share of the feature lost or new, in each run and under random changes")
+    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
+    spec = data.ask(store, _change_chart, **asked)
+    if spec is not None:
+        alt = "Share of the feature lost or new, in each run and under random changes"
+        st.vega_lite_chart(spec=spec, key="change", alt=alt)
+
+
+def _change_chart(store: Store, layer: int, feature: int, variant: str) -> dict | None:
+    """The change as Vega-Lite, which altair takes long to make; None where it fires in neither."""
+    stats = store.feature_stats(layer, feature, variant)
+    pooled = stats[stats["domain"] == ALL].iloc[0]
+    chart = change_strip.strip(pooled, runs.changes(store, pooled), float(store.manifest.settings.get("material", MATERIAL)))
+    return None if chart is None else chart.to_dict()
 
 
 def why(store: Store, layer: int, feature: int, variant: str) -> str:
@@ -86,7 +95,7 @@ def why(store: Store, layer: int, feature: int, variant: str) -> str:
 def top_contexts(
     store: Store, row: pd.Series, variant: str, ranking: str, domain: str, limit: int, around: int | None = None
 ) -> None:
-    """The contexts of a feature under one ranking, base above variant, on one shared scale.
+    """The contexts of a feature under one ranking, base above variant, on one shared scale, and how many there are.
 
     limit: how many; around: tokens shown on either side of the peak, None for all that were kept. Windows that show the same
     tokens are folded into the first of them; requests that may be harmful are covered until asked for.
@@ -99,10 +108,11 @@ def top_contexts(
         st.info(said, icon=":material/search_off:")
         return
     windows = (with_cover(store, record, -int(record["peak"])) for record in found.to_dict("records"))
-    records, alike = _folded([_cropped(record, around, around) for record in windows])
-    records, names = records[:limit], (BASE, variant)
+    every, alike = _folded([_cropped(record, around, around) for record in windows])
+    records, alike, names = every[:limit], alike[:limit], (BASE, variant)
+    st.caption(_how_many(len(records), len(every), sum(alike) - len(records)))
     top = contexts.scale([(record["base_values"], record["variant_values"]) for record in records])
-    windows = (contexts.context(record, top, names, number) for record, number in zip(records, alike, strict=False))
+    windows = (contexts.context(record, top, names, number) for record, number in zip(records, alike, strict=True))
     st.html(contexts.legend(top, names) + Markup("").join(windows))
 
 
@@ -189,6 +199,12 @@ def with_cover(store: Store, record: dict, start: int = 0) -> dict:
     return record | {
         "covered": blur.covered(store, str(record["domain"]), int(record["document"]), first, len(record["tokens"]))
     }
+
+
+def _how_many(shown: int, different: int, alike: int) -> str:
+    """'4 contexts; 1 more reads the same': how many are shown, of how many that differ, and how many these stand for."""
+    said = words.counted(shown, "context") if shown == different else f"{shown:,} of {words.counted(different, 'context')}"
+    return f"{said}; {alike:,} more {'reads' if alike == 1 else 'read'} the same" if alike else said
 
 
 def _no_contexts(kept: pd.DataFrame, ranking: str, domain: str) -> str:

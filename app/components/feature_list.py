@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from store.read.feature_filter import FALLEN, RISEN, Filter
 from store.read.store import Store
 
 PAGE_SIZE = 15
-DEFAULT_VERDICTS = {"shifted": (), "suppressed": CLAIMED[:1], "claimed": CLAIMED}
-"""Which verdicts a list shows until others are chosen; none means all."""
+DEFAULT_VERDICTS = {"shifted": CLAIMED, "suppressed": CLAIMED[:1], "claimed": CLAIMED}
+"""Which verdicts a list shows as a rule until others are chosen: see :func:`usual_verdicts`."""
 
 PAGES = {"shifted": "features", "suppressed": "suppressed", "claimed": "review"}
 """A list's name in a link -> the page that shows it."""
@@ -53,6 +53,13 @@ class FeatureList:
         """(layer, feature) of the list's features in its order; limit: of the first, None for all."""
         found = data.ask(self.store, Store.feature_keys, **asdict(self.filter), limit=limit)
         return list(found.itertuples(index=False, name=None))
+    def first(self) -> tuple[int, int] | None:
+        """The layer and number of its first feature; of the variant's, where the list is empty; None where nothing fired."""
+        for filters in (asdict(self.filter), {"variant": self.filter.variant, "layer": self.filter.layer}):
+            found = data.ask(self.store, Store.shifted_features, **filters, limit=1)
+            if len(found):
+                return int(found["layer"].iloc[0]), int(found["feature"].iloc[0])
+        return None
 
     def verdicts(self) -> pd.DataFrame:
         """How many features of each verdict there are under the list's other filters: verdict, count."""
@@ -75,8 +82,29 @@ class FeatureList:
         """The same as a Parquet file, which keeps the types."""
         return tables.parquet(self._every_row())
 
+    def named(self, keys: Iterable[tuple[int, int]]) -> pd.DataFrame:
+        """The rows of features by layer and number, in that order, whether the list holds them or not.
+
+        One that never fires in the list's variant and domain has none.
+        """
+        chosen = {"variant": self.filter.variant, "domain": self.filter.domain}
+        asked = [chosen | {"search": words.feature_name(*key)} for key in keys]
+        return pd.concat([data.ask(self.store, Store.shifted_features, **one) for one in asked], ignore_index=True)
+
     def _every_row(self) -> pd.DataFrame:
         return self.store.shifted_features(**asdict(self.filter), limit=None)
+
+
+def usual_verdicts(store: Store, name: str, variant: str) -> tuple[str, ...]:
+    """Which verdicts the list `name` of PAGES shows until the URL names others; none means all.
+
+    Of the list of all features those that are claimed, unless none of the variant is, or something is searched for.
+    """
+    usual = DEFAULT_VERDICTS[name]
+    if name != "shifted":
+        return usual
+    counts = (runs.counts(store, variant) or {}).values()
+    return usual if any(of_layer.get(verdict) for of_layer in counts for verdict in usual) and not link.read_search("q") else ()
 
 
 def from_link(store: Store, name: str, layer: int | None, domain: str, variant: str | None = None) -> FeatureList:
@@ -96,7 +124,7 @@ def from_link(store: Store, name: str, layer: int | None, domain: str, variant: 
         "dense": link.read("dense", (pickers.SHOWN,), None) == pickers.SHOWN,
     }
     if twins:
-        chosen["verdicts"] = pickers.chosen_verdicts(DEFAULT_VERDICTS[name])
+        chosen["verdicts"] = pickers.chosen_verdicts(usual_verdicts(store, name, variant))
     if name == "shifted":
         sorts = columns.sort_names(columns.supported(store, variant))
         sort = link.read("sort", sorts, next(iter(sorts)))
@@ -127,11 +155,11 @@ def reviewers_sorts(store: Store, domain: str) -> dict[str, str]:
 
 def picked(store: Store, variant: str, domain: str) -> FeatureList | None:
     """The features that the URL names one by one (`picked`), in the usual order; None where it names none that fires."""
-    asked = re.findall(r"L(\d{1,4}):(\d{1,9})(?:,|$)", link.read_text("picked"))
+    asked = [key for name in link.read_text("picked").split(",") if (key := words.named_feature(name))]
     focus = harmful.domains(store) if domain == ALL else ()
     chosen = Filter.claimed(
         variant, False, domain=domain, kinds=None, dense=True, contributions=store.has_contributions, focus=focus,
-        picked=tuple((int(layer), int(feature)) for layer, feature in asked),
+        picked=tuple(asked),
     )  # fmt: skip
     found = data.ask(store, Store.feature_keys, **asdict(chosen))
     keys = {words.feature_name(*key): key for key in found.itertuples(index=False, name=None)}
@@ -140,14 +168,21 @@ def picked(store: Store, variant: str, domain: str) -> FeatureList | None:
 
 
 def summary(features: FeatureList, total: int) -> str:
-    """'12 features: 2 suppressed, 10 steady'; of a variant without verdicts, of kinds."""
-    verdicts = features.verdicts().set_index("verdict")["count"]
-    chosen = [name for name in VERDICTS if name in verdicts and name in (features.filter.verdicts or VERDICTS)]
-    counted = {name: verdicts[name] for name in chosen}
-    if not badges.has_twins(features.store, features.filter.variant):
-        counted = {kind_name(kind): count for kind, count in features.kinds().itertuples(index=False)}
-    parts = [f"{count:,} {words.plain(name)}" for name, count in counted.items()]
-    return f"{words.counted(total, 'feature')}: {', '.join(parts)}"
+    """'12 claimed: 2 suppressed, 10 amplified; 3 dense ones hidden'; of a variant without verdicts, of kinds.
+
+    Dense features count, whether the list hides them or not, so that every page says one number for one thing.
+    """
+    chosen, hidden = features.filter, features.hidden()
+    every = replace(features, filter=replace(chosen, dense=True))
+    if badges.has_twins(features.store, chosen.variant):
+        verdicts = every.verdicts().set_index("verdict")["count"]
+        counted = {name: verdicts[name] for name in chosen.verdicts or VERDICTS if name in verdicts}
+    else:
+        counted = {kind_name(kind): count for kind, count in every.kinds().itertuples(index=False)}
+    claimed = chosen.verdicts is not None and set(chosen.verdicts) == set(CLAIMED)
+    what = f"{total + hidden:,} claimed" if claimed else words.counted(total + hidden, "feature")
+    said = f"{what}: {', '.join(f'{count:,} {words.plain(name)}' for name, count in counted.items())}"
+    return f"{said}; {words.counted(hidden, 'dense one')} hidden" if hidden else said
 
 
 def empty_hint(features: FeatureList) -> str:
@@ -170,15 +205,19 @@ def pager(total: int, size: int | None = None) -> tables.Pager:
     return tables.Pager(total, size or PAGE_SIZE)
 
 
-def page_buttons(features: FeatureList, pager: tables.Pager) -> None:
-    """Which rows are shown, buttons to the previous and next page, and the whole list as a file."""
+def page_buttons(features: FeatureList, pager: tables.Pager, picked: Sequence[tuple[int, int]] = ()) -> None:
+    """Which rows are shown, buttons to the previous and next page, the whole list as a file, and what is picked as one."""
     line = pager.buttons(f"{pager.rows()} · page {pager.page:,} of {pager.last:,}")
     stem = words.file_name(features.name, features.filter.variant, features.filter.domain)
-    for title, make, ending, kind in (
-        (f"{words.counted(pager.total, 'row')} as CSV", features.csv, "csv", "text/csv"),
-        ("as Parquet", features.parquet, "parquet", "application/vnd.apache.parquet"),
-    ):
-        line.download_button(title, make, f"{stem}.{ending}", kind, on_click="ignore", icon=":material/download:")
+    files = [
+        (f"{words.counted(pager.total, 'row')} as CSV", features.csv, f"{stem}.csv", "text/csv"),
+        ("as Parquet", features.parquet, f"{stem}.parquet", "application/vnd.apache.parquet"),
+    ]
+    if picked:
+        title = f"{len(picked):,} picked as CSV"
+        files.append((title, lambda: tables.csv(features.named(picked)), f"{stem}_picked.csv", "text/csv"))
+    for title, make, file, kind in files:
+        line.download_button(title, make, file, kind, on_click="ignore", icon=":material/download:")
 
 
 def step_button(place: Any, side: str, layer: float | None, feature: float | None, **params: Any) -> None:

@@ -216,13 +216,15 @@ def _by_domain(store: Store, layer: int, feature: int, variant: str) -> dict | N
     return contribution_charts.by_domain(rows.assign(domain=[domain_name(name) for name in rows["domain"]])).to_dict()
 
 
-def where_it_acts(store: Store, layer: int, feature: int, variant: str) -> None:
-    """The passages in which one feature's change contributes most, their tokens coloured by it; nothing where none was kept."""
+def acting_passages(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:
+    """The passages in which one feature's change contributes most: of Store.acting_passages; empty where none was kept."""
     if not store.has_contributions:
-        return
-    found = data.ask(store, Store.acting_passages, variant=variant, layer=layer, feature=feature)
-    if found.empty:
-        return
+        return pd.DataFrame()
+    return data.ask(store, Store.acting_passages, variant=variant, layer=layer, feature=feature)
+
+
+def where_it_acts(store: Store, found: pd.DataFrame) -> None:
+    """Passages of :func:`acting_passages`, their tokens coloured by what the feature's change adds there."""
     st.markdown("**Where its change acts**", help=ACTS)
     top = max(abs(gain) for gains in found["gains"] for gain in gains)
     passages = (contexts.acting(feature_evidence.with_cover(store, record), top) for record in found.to_dict("records"))

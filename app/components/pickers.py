@@ -159,12 +159,16 @@ def pick_verdicts(options: Sequence[str], default: Sequence[str] = ()) -> tuple[
     """Some of the verdicts `options`; without a choice in the URL those of `default`, none chosen means all of them (None)."""
     chosen = chosen_verdicts(default)
     st.session_state["pick_verdicts"] = [name for name in options if name in (chosen or ())]
-    st.pills(
-        "Verdict", options, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
-        format_func=lambda name: f"{meanings.VERDICTS[name].mark} {name}",
-        help="Of all domains together. None chosen: all. "
-        + "; ".join(f"**{name}**: {meanings.VERDICTS[name].meaning}" for name in options) + ".",
-    )  # fmt: skip
+    with st.container(**ROW):
+        st.pills(
+            "Verdict", options, selection_mode="multi", key="pick_verdicts", on_change=_keep_verdicts, args=(tuple(default),),
+            format_func=lambda name: f"{meanings.VERDICTS[name].mark} {name}",
+            help="Of all domains together. None chosen: all. "
+            + "; ".join(f"**{name}**: {meanings.VERDICTS[name].meaning}" for name in options) + ".",
+        )  # fmt: skip
+        if chosen is not None:
+            every = {"verdicts": ALL if default else None, "p": None, "selected": None}
+            st.button("Any verdict", on_click=link.write, kwargs=every, key="any_verdict")
     return chosen
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,9 @@ import streamlit as st
 from app import link, words
 from app.components.columns import COLUMNS
 from store.metrics.feature_columns import share
+
+LABEL_LENGTH = 32
+"""Letters of a label in a table."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs the text of a cell that begins so."""
@@ -61,27 +65,70 @@ def features(
     selected: name of the feature that the URL says is chosen, for a list that keeps its choice: the table shows it, a
     click writes another into the URL, and nothing is given back. widths: pixels of columns that are not to have their usual.
     """
-    shown = printed(rows)[columns]
-    if "label" in shown and not shown["label"].any():
-        shown = shown.drop(columns="label")
-    wide = widths or {}
-    config = {name: COLUMNS[name].config(**({"width": wide[name]} if name in wide else {})) for name in shown}
+    shown, config = _chosen(rows, columns, widths or {})
     key = f"{key}_{selected}"
     if selected is None:
         at = clicked_row(shown, key, config, height="content")
         return None if at is None else rows.iloc[at]
-    names = shown["name"].to_list()
+    named = shown["name"].to_list()
     clicked_row(
-        shown, key, config, lambda at: link.write(selected=names[at]), selected=names.index(selected), height="content"
+        shown, key, config, lambda at: link.write(selected=named[at]), selected=named.index(selected), height="content"
     )  # fmt: skip
     return None
 
 
+def pickable(
+    rows: pd.DataFrame, key: str, columns: list[str], picked: Collection[str], keep: Callable[[list[str], list[str]], None]
+) -> pd.Series | None:
+    """As :func:`features`, with a box before each row that picks it; a click on a row itself gives that row.
+
+    Args:
+        picked: names of the features whose boxes are ticked.
+        keep: gets the names on this page, and those that are ticked, before the page is drawn again.
+    """
+    shown, config = _chosen(rows, columns)
+    named = names(rows)
+    event = st.session_state.get(key)
+    cells = event["selection"]["cells"] if event else []
+    at = [place for place, name in enumerate(named) if name in picked]
+    st.session_state[key] = {"selection": {"rows": at, "columns": [], "cells": []}}
+    st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=config,
+        on_select=lambda: keep(named, [named[row] for row in st.session_state[key]["selection"]["rows"] if row < len(named)]),
+        selection_mode=["multi-row", "single-cell"],
+        key=key,
+        placeholder="",
+        height="content",
+    )
+    return rows.iloc[cells[0][0]] if cells and cells[0][0] < len(rows) else None
+
+
+def _chosen(
+    rows: pd.DataFrame, columns: list[str], widths: Mapping[str, int] = MappingProxyType({})
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The columns of a table of features that say something, as text, and their settings; widths: as of :func:`features`."""
+    shown = printed(rows)[columns]
+    if "label" in shown and not shown["label"].any():
+        shown = shown.drop(columns="label")
+    other = {name: {"width": width} for name, width in widths.items()}
+    return shown, {name: COLUMNS[name].config(**other.get(name, {})) for name in shown}
+
+
+def names(rows: pd.DataFrame) -> list[str]:
+    """What the features of rows are called."""
+    return [words.feature_name(*key) for key in zip(rows["layer"], rows["feature"], strict=True)]
+
+
 def printed(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a list of features as a person reads them: the columns of COLUMNS that the rows have, as text."""
+    sources = rows["label_source"] if "label_source" in rows else [None] * len(rows)
     out = pd.DataFrame(
-        {"name": [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]}
-        | {"label": rows["label"].fillna("").to_list()}
+        {
+            "name": names(rows),
+            "label": [words.label(*one, LABEL_LENGTH) for one in zip(rows["label"], sources, strict=True)],
+        }
     )
     for name, column in COLUMNS.items():
         if name in rows and column.write is not None:

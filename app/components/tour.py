@@ -165,7 +165,7 @@ def _one_offset(store: Store) -> Step | None:
         return None
     row = rows.loc[rows["value"].idxmax()]
     said = f"{words.percent(row['value'])} of what changed {_where(row)} is one offset, the same at every token."
-    return Step("words", "What one constant offset moved", said, _place(row))
+    return Step("words", "What one constant offset moved", said, _place(row) | {"open": "shape"})
 
 
 def _prediction(store: Store) -> Step | None:

@@ -127,8 +127,20 @@ def series_legend(series: Sequence[tuple[str, str, str, int]]) -> Markup:
 
 
 def chips(tokens: Sequence[str], values: Sequence[float]) -> Markup:
-    """Tokens in a row, each with its number: the output tokens that a feature promotes or suppresses."""
-    return HTML.chips(zip(tokens, map(float, values), strict=True))
+    """Tokens in a row, each with its number: the output tokens that a feature promotes or suppresses.
+
+    The title of one beyond ASCII has its characters' numbers, for whom no font shows it.
+    """
+    titles = ("" if token.isascii() else " ".join(f"U+{ord(character):04X}" for character in token) for token in tokens)
+    return HTML.chips(zip(titles, tokens, map(float, values), strict=True))
+
+
+def terms(meanings: Sequence[tuple[str, str]]) -> Markup:
+    """Terms in one line, each of which shows its meaning when it is pointed at or reached with the keyboard.
+
+    meanings: (term, what it means).
+    """
+    return HTML.terms(meanings)
 
 
 class Text(NamedTuple):

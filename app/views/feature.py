@@ -14,7 +14,9 @@ from app.components import (
     learning,
     pickers,
     runs,
+    sections,
     tables,
+    terms,
 )
 from app.components.columns import COLUMNS
 from app.markup import contexts
@@ -29,6 +31,8 @@ ICON = ":material/search_insights:"
 GROUP = "Explore"
 ORDER = 60
 
+EVIDENCE_WIDTH, PASSAGES_WIDTH = 470, 610  # pixels: side by side at 1440, under each other at 1024
+TERMS = ("feature", "activation", "suppressed", "amplified", "twin", "run", "contribution", "nats", "cluster", "fit")
 AROUND = {"5": 5, "10": 10, ALL: None}  # tokens shown on either side of a context's peak
 
 
@@ -44,24 +48,26 @@ def list_links(store: Store, layer: int, feature: int, domain: str) -> None:
         for side in ("previous", "next"):
             feature_list.step_button(place, side, at[f"{side}_layer"], at[f"{side}_feature"], list=name, list_layer=list_layer)
         place.caption(f"{int(at['position']):,} of {int(at['total']):,} in {page.title}", width="content")
+    else:
+        place.caption(f"Not in {page.title} as that list is filtered", width="content")
     back = link.query(layer=None if list_layer == ALL else list_layer, feature=None, list=None, list_layer=None, ranking=None)
     place.page_link(page.file, label=f"Back to {page.title}", icon=":material/list:", query_params=back)
 
 
 def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None, pooled: pd.Series | None) -> None:
-    """Name, label, badges (the verdict is of all domains together), link and file, what the dictionary says of the feature."""
-    label = about["label"] if isinstance(about["label"], str) and about["label"] else ""
+    """What it is, its number, badges (the verdict is of all domains together), link and file."""
+    place = {"layer": int(about["layer"]), "feature": int(about["feature"]), "variant": variant}
+    name, label = words.feature_name(place["layer"], place["feature"]), words.label(about["label"], None, 200)
     line = st.container(horizontal=True, vertical_alignment="center")
-    line.markdown(
-        f"#### {words.feature_name(about['layer'], about['feature'])}" + (f" · {words.plain(label)}" if label else ""),
-        width="content",
-    )
+    line.markdown(f"#### {words.plain(label or name)}", width="content")
+    if label:
+        line.markdown(name, width="content")
+        badges.automatic(about["label_source"], line)
     if here is not None:
         feature_evidence.badge_line(here.where(here.index != "verdict", pooled["verdict"]), line)
     if isinstance(about["neuronpedia"], str):
-        url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{int(about['feature'])}"
+        url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{place['feature']}"
         line.page_link(url, label="Neuronpedia", icon=":material/open_in_new:")
-    place = {"layer": int(about["layer"]), "feature": int(about["feature"]), "variant": variant}
     pickers.copy_link(line, **place)
     line.download_button(
         "Evidence (JSON)",
@@ -71,10 +77,69 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
         on_click="ignore",
         icon=":material/download:",
     )
-    source = f", label {words.plain(about['label_source'])}" if label and isinstance(about["label_source"], str) else ""
+
+
+def evidence(store: Store, pooled: pd.Series) -> None:
+    """Why its verdict in this variant, all domains together; what it contributes; its change beside other runs and twins."""
+    layer, feature, variant = int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]
+    badges.no_twins(store, variant)
+    st.markdown(feature_evidence.why(store, layer, feature, variant))
+    learning.of_feature(store, layer, feature, variant)
+    feature_evidence.change_chart(store, pooled)
+    st.caption("All domains together. " + " ".join(feature_evidence.facts(pooled)))
+    further_evidence.moved_to(pooled)
+    further_evidence.prediction_and_replica(store, pooled)
+    causal_check.section(store, layer, feature, variant)
+
+
+def passages(store: Store, about: pd.Series, pooled: pd.Series, acting: pd.DataFrame) -> None:
+    """Its contexts; where none is kept, the passages in which its change acts, if there are any.
+
+    acting: of learning.acting_passages.
+    """
+    layer, feature, variant = int(about["layer"]), int(about["feature"]), pooled["variant"]
+    if len(acting) and not has_contexts(store, layer, feature, variant):
+        feature_evidence.blur_button(acting["domain"].unique())
+        learning.where_it_acts(store, acting)
+        kept = "This store keeps no contexts of this feature."
+        st.caption(kept if store.keeps_codes(variant) else feature_evidence.statistics_only(variant))
+        return
+    telling = "decrease" if pooled["shift"] < 0 else "increase"
+    with st.container(**pickers.ROW):
+        ranking = pickers.pick(
+            "Contexts", "ranking", list(meanings.RANKING_NAMES), telling, show=meanings.RANKING_NAMES.get, few=0
+        )
+        shown = pickers.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"up to {n}", few=0, width=105)
+        around = pickers.pick(
+            "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
+            help="Tokens on either side. Windows that show the same are folded into one.", few=0, width=140,
+        )  # fmt: skip
+        feature_evidence.blur_button(store.domains)
+    feature_evidence.top_contexts(store, about, variant, ranking, domain, limit=shown, around=AROUND[around])
+
+
+def has_contexts(store: Store, layer: int, feature: int, variant: str) -> bool:
+    """Whether any context is kept of the feature in a variant."""
+    return not data.ask(store, Store.count_contexts, layer=layer, feature=feature, variant=variant).empty
+
+
+def by_domain_and_segment(store: Store, about: pd.Series, pooled: pd.Series, stats: pd.DataFrame, domain: str) -> None:
+    """The feature's numbers domain by domain, its change in other variants, its shift by segment, what the dictionary says."""
+    variant = pooled["variant"]
+    left, right = st.columns([1.25, 1])
+    with left:
+        st.markdown(f"**{words.plain(variant)} against base, by domain**")
+        numbers(stats[stats["variant"] == variant])
+        others = stats[(stats["domain"] == domain) & (stats["variant"] != variant)]
+        if len(others):
+            named = [words.plain(runs.name(store, other)) for other in others["variant"]]
+            changes = [f"{name} {share(change)}" for name, change in zip(named, others["change"], strict=True)]
+            st.caption(f"Change in the other variants, domain {words.plain(domain)}: " + ", ".join(changes))
+    with right:
+        further_evidence.segments(store, pooled)
     st.caption(
         f"{words.plain(about['sae'])} · {words.plain(about['architecture'])} · {int(about['d_sae']):,} features · "
-        f"density in base {words.percent(about['density'])} · decoder norm {words.number(about['decoder_norm'])}{source}"
+        f"density in base {words.percent(about['density'])} · decoder norm {words.number(about['decoder_norm'])}"
     )
 
 
@@ -88,18 +153,19 @@ def numbers(stats: pd.DataFrame) -> None:
     st.dataframe(shown, hide_index=True, column_config={"domain": "Domain", "kind": "Kind"} | config, height="content")
 
 
-def evidence(store: Store, pooled: pd.Series) -> None:
-    """Why its verdict in this variant, all domains together; its change beside other runs and twins; facts beside it."""
-    badges.no_twins(store, pooled["variant"])
-    left, right = st.columns([1, 1.25])
-    with left:
-        st.markdown(feature_evidence.why(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"]))
-        st.caption("All domains together. " + " ".join(feature_evidence.facts(pooled)))
-        further_evidence.moved_to(pooled)
-        further_evidence.prediction_and_replica(store, pooled)
-    with right:
-        feature_evidence.change_chart(store, pooled)
-        learning.of_feature(store, int(pooled["layer"]), int(pooled["feature"]), pooled["variant"])
+def strengths(store: Store, layer: int, feature: int, variant: str) -> None:
+    """How strong it is where it fires, in base and variant."""
+    drawn = data.ask(store, histogram, layer=layer, feature=feature, variant=variant)
+    if drawn is None:
+        st.info("No histogram of this feature.", icon=":material/search_off:")
+    else:
+        st.vega_lite_chart(spec=drawn, key="histogram", alt=f"Histogram of activations in base and {variant}")
+
+
+def directions(store: Store, about: pd.Series, pooled: pd.Series) -> None:
+    """The features whose decoder rows lie nearest, and the output tokens that its own raises and lowers."""
+    further_evidence.neighbours(store, pooled)
+    output_tokens(about)
 
 
 def token_by_token(store: Store, layer: int, feature: int, variant: str, domain: str) -> None:
@@ -137,10 +203,10 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
 # What altair takes some 20 ms to make is made once: charts as Vega-Lite.
 
 
-def histogram(store: Store, layer: int, feature: int, variant: str, height: int) -> dict | None:
+def histogram(store: Store, layer: int, feature: int, variant: str) -> dict | None:
     """Activations of base and variant; None where the store has no histogram of the feature."""
     bins = store.histogram(layer=layer, feature=feature)
-    return None if bins.empty else activations.histogram(bins, variant, height=height).to_dict()
+    return None if bins.empty else activations.histogram(bins, variant).to_dict()
 
 
 def density(store: Store, layer: int, feature: int, variant: str, domain: str) -> dict:
@@ -173,13 +239,10 @@ def output_tokens(about: pd.Series) -> None:
 
 def start(store: Store) -> tuple[int, int, dict[int, int]]:
     """The layer and feature to show where the link names none (the first of its list), and each layer's number of features."""
-    variant = link.read("variant", store.variants, store.variants[0])
     named = link.read("layer", store.layers, None) if "layer" in st.query_params else None
-    first = data.ask(store, Store.shifted_features, variant=variant, layer=named, limit=1)
+    first = feature_list.from_link(store, "shifted", named, ALL).first()
     sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"].to_dict()
-    if first.empty:
-        return named or store.layers[0], 0, sizes
-    return int(first["layer"].iloc[0]), int(first["feature"].iloc[0]), sizes
+    return (*(first or (named or store.layers[0], 0)), sizes)
 
 
 store = data.current()
@@ -198,48 +261,26 @@ about = data.ask(store, Store.feature, layer=layer, feature=number)
 if about.empty:
     st.info(f"This store says nothing about feature {number} of layer {layer}.", icon=":material/search_off:")
     st.stop()
+about = about.iloc[0]
 stats = data.ask(store, Store.feature_stats, layer=layer, feature=number)
 mine = stats[stats["variant"] == variant]
 in_domain = mine[mine["domain"] == domain]
 pooled = mine[mine["domain"] == ALL].iloc[0] if len(mine) else None
-header(store, about.iloc[0], variant, in_domain.iloc[0] if len(in_domain) else None, pooled)
+header(store, about, variant, in_domain.iloc[0] if len(in_domain) else None, pooled)
 if pooled is None:
     st.info("It never fired on this corpus, neither in the base nor in this variant.", icon=":material/search_off:")
     st.stop()
-evidence(store, pooled)
+terms.line(*TERMS)
+acting = learning.acting_passages(store, layer, number, variant)
+sides = st.container(horizontal=True)
+with sides.container(width=EVIDENCE_WIDTH):
+    evidence(store, pooled)
+with sides.container(width=PASSAGES_WIDTH):
+    passages(store, about, pooled, acting)
 
-left, right = st.columns([1, 1.25])
-with left:
-    drawn = data.ask(store, histogram, layer=layer, feature=number, variant=variant, height=max(300, 35 * len(mine) + 60))
-    if drawn is None:
-        st.info("No histogram of this feature.", icon=":material/search_off:")
-    else:
-        st.vega_lite_chart(spec=drawn, key="histogram", alt=f"Histogram of activations in base and {variant}")
-with right:
-    st.markdown(f"**{words.plain(variant)} against base, by domain**")
-    numbers(mine)
-    others = stats[(stats["domain"] == domain) & (stats["variant"] != variant)]
-    if len(others):
-        named = [words.plain(runs.name(store, other)) for other in others["variant"]]
-        changes = [f"{name} {share(change)}" for name, change in zip(named, others["change"], strict=True)]
-        st.caption(f"Change in the other variants, domain {words.plain(domain)}: " + ", ".join(changes))
-
-left, right = st.columns([1, 1.25])
-with left:
-    further_evidence.neighbours(store, pooled)
-with right:
-    further_evidence.segments(store, pooled)
-output_tokens(about.iloc[0])
-learning.where_it_acts(store, layer, number, variant)
-token_by_token(store, layer, number, variant, domain)
-causal_check.section(store, layer, number, variant)
-telling = "decrease" if mine.iloc[0]["shift"] < 0 else "increase"
-with st.container(**pickers.ROW):
-    ranking = pickers.pick("Contexts", "ranking", list(meanings.RANKING_NAMES), telling, show=meanings.RANKING_NAMES.get)
-    shown = pickers.pick("Show", "n", [5, 10, 20], 5, show=lambda n: f"{n} contexts", few=0, width=130)
-    around = pickers.pick(
-        "Around the peak", "around", list(AROUND), ALL, show=lambda name: "all kept" if name == ALL else f"±{name}",
-        help="Tokens on either side. Windows that show the same are folded into one.",
-    )  # fmt: skip
-    feature_evidence.blur_button(store.domains)
-feature_evidence.top_contexts(store, about.iloc[0], variant, ranking, domain, limit=shown, around=AROUND[around])
+if len(acting) and has_contexts(store, layer, number, variant):
+    learning.where_it_acts(store, acting)
+sections.section("numbers", "By domain and segment", by_domain_and_segment, store, about, pooled, stats, domain)
+sections.section("strengths", "How strong it is where it fires", strengths, store, layer, number, variant)
+sections.section("directions", "Nearest decoder directions and output tokens", directions, store, about, pooled)
+sections.section("tokens", "Token by token, and by place", token_by_token, store, layer, number, variant, domain)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import data, link, words
 from app.charts import axes, feature_scatter
-from app.components import badges, columns, feature_list, pickers, tables
+from app.components import badges, columns, feature_list, picked_table, pickers, selection, tables, terms
 from store.metrics.thresholds import MATERIAL
 from store.names import ALL, KINDS, VERDICTS
 
@@ -15,8 +15,9 @@ GROUP = "Explore"
 ORDER = 50
 
 CONTRIBUTED = ["contribution"]
-SHOWN = ["name", "label", "kind", "change", "interval", "freq_base", "freq_variant", "n_clusters", "gate"]
-WITH_TWINS = ["name", "label", "verdict", "change", "interval", "runs", "twins", "freq_base", "freq_variant", "gate"]
+SHOWN = ["label", "name", "kind", "change", "interval", "freq_base", "freq_variant", "n_clusters", "gate"]
+WITH_TWINS = ["label", "name", "verdict", "change", "interval", "runs", "twins", "freq_base", "freq_variant", "gate"]
+TERMS = ("feature", "claimed", "suppressed", "amplified", "change", "contribution", "twin", "run", "cluster", "dense", "fit")
 ORDERS = {"down": "Usual", "up": "Reversed"}
 CHARTS = {"change": "Change against frequency", "frequency": "Base against variant"}
 
@@ -35,7 +36,7 @@ with st.container(**pickers.ROW):
     pickers.pick("Sort by", "sort", list(sorts), next(iter(sorts)), show=sorts.get, forget=("p",), few=0, width=220)
     pickers.pick("Order", "order", list(ORDERS), "down", show=ORDERS.get, forget=("p",))
 if twins:
-    pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS["shifted"])
+    pickers.pick_verdicts(VERDICTS, feature_list.usual_verdicts(store, "shifted", variant))
 with st.container(**pickers.ROW):
     pickers.pick_kinds(KINDS)
     pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("p",))
@@ -55,26 +56,35 @@ if total == 0:
 
 pager = feature_list.pager(total)
 rows = features.rows(pager)
-st.caption(f"{feature_list.summary(features, total)}. Click a row to open the feature.")
-picked = tables.features(rows, key=f"features_{link.query()}", columns=shown)
-feature_list.page_buttons(features, pager)
+keys = selection.picked(store)
+ticked = {words.feature_name(*key) for key in keys}
+said = "Click a row to open the feature; tick boxes to compare, download or review several."
+st.caption(f"{feature_list.summary(features, total)}. {said}")
+terms.line(*TERMS)
+opened = tables.pickable(
+    rows, f"features_{link.query(picked=None)}", shown, ticked, lambda *named: selection.keep_ticked(keys, *named)
+)
+feature_list.page_buttons(features, pager, keys)
+if keys:
+    selection.buttons(store, keys)
+    picked_table.compare(features, keys)
 
 chart = pickers.pick("Chart", "chart", list(CHARTS), "change", show=CHARTS.get)
 points = pd.concat([features.foremost(axes.MOST_POINTS), rows]).drop_duplicates(["layer", "feature"])
-listed = set(zip(rows["layer"], rows["feature"], strict=True))
-keys = list(zip(points["layer"], points["feature"], strict=True))
-points = points.assign(name=[words.feature_name(*key) for key in keys], listed=[key in listed for key in keys])
+listed = tables.names(rows)
+points = points.assign(name=tables.names(points), listed=lambda of: of["name"].isin(listed))
 if chart == "change":
     drawn = feature_scatter.change_scatter(points, total, float(store.manifest.settings.get("material", MATERIAL)))
     alternative = "Share of each feature lost or new against how often it fires"
 else:
     drawn = feature_scatter.frequency_scatter(points, total)
     alternative = "Frequency of each feature in the variant against its frequency in the base"
+key = f"scatter_{link.query()}"
 clicked = st.altair_chart(
-    drawn, on_select="rerun", selection_mode="point", key=f"scatter_{link.query()}", alt=alternative
+    drawn, on_select=lambda: selection.keep_marked(keys, points, key), key=key, alt=alternative
 )  # fmt: skip
 st.caption("Ringed: the rows of the table above, as far as they can be drawn here.")
 if clicked.selection.get("point"):
-    picked = pd.Series(clicked.selection["point"][0])
-if picked is not None:
-    st.switch_page("views/feature.py", query_params=feature_list.feature_link(picked, "shifted", layer))
+    opened = pd.Series(clicked.selection["point"][0])
+if opened is not None:
+    st.switch_page("views/feature.py", query_params=feature_list.feature_link(opened, "shifted", layer))

@@ -30,7 +30,7 @@ def filters(store: Store, twins: bool) -> tuple[str, int | None]:
         name = pickers.pick("Out of", "list", list(LISTS), "claimed", show=LISTS.get, forget=forget)
         layer = pickers.pick_layer(store, ALL, every=True)
         if twins:
-            pickers.pick_verdicts(VERDICTS, feature_list.DEFAULT_VERDICTS[name])
+            pickers.pick_verdicts(VERDICTS, feature_list.usual_verdicts(store, name, harmful.variant(store)))
         pickers.pick_kinds(feature_list.LISTED_KINDS[name])
         with st.container(**pickers.ROW):
             pickers.pick_number("Min. firings", "min", 0, 0, None, forget=("selected",))

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import data, link, words
 from app.charts import contribution_charts, layer_charts
-from app.components import badges, learning, pickers
+from app.components import badges, learning, pickers, sections, terms
 from app.markup import contexts
 from store.names import ALL, NEUTRAL, OBSERVED, SLOTS, TASK
 from store.read.store import Store
@@ -29,6 +29,11 @@ READ = (
 )
 READ_TWINS = " Only tokens beyond what a random change of the weights of that size raises any token by."
 NO_TWINS = " There are no twins, so that nothing tells them from what a random change of the weights would say."
+SHAPE = (
+    "The change δ = variant − base of every token, all domains together: its mean, and the principal directions about it. "
+    "Their order is by size, not by what they do."
+)
+TERMS = ("token", "layer", "residual stream", "twin", "feature", "cosine", "fit")
 AGAINST = {"others": "against the other fine-tunes", "nothing": "alone"}
 
 
@@ -103,10 +108,11 @@ def summary(store: Store, variant: str, layer: int, rows: pd.DataFrame) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def nearest(row: pd.Series, labels: dict[int, str], variant: str, said: pd.DataFrame) -> None:
+def nearest(row: pd.Series, labels: dict[int, tuple[str, str]], variant: str, said: pd.DataFrame) -> None:
     """One direction: its share, the features whose decoder rows lie nearest to it, and what it says either way.
 
     Args:
+        labels: feature -> label and where it is from.
         said: its rows of the table change_words; empty without contributions.
     """
     st.markdown(f"**{row['name'].capitalize()}** · {words.percent(row['share'])} of the change")
@@ -120,11 +126,11 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str, said: pd.DataF
         f"the nearest reaches {words.number(row['chance'])} in 1 of 20.",
     )
     for feature, cosine in list(zip(row["features"], row["cosines"], strict=True))[:NEAREST]:
-        label = labels.get(int(feature))
-        named = f" · {words.plain(words.short(label, 15))}" if label else ""
+        name = words.feature_name(row["layer"], feature)
+        label = words.label(*labels.get(int(feature), (None, None)), 18)
         st.page_link(
             "views/feature.py",
-            label=f"{words.feature_name(row['layer'], feature)} · {words.number(cosine, signed=True)}{named}",
+            label=" · ".join([words.plain(label), name] if label else [name]) + f" · {words.number(cosine, signed=True)}",
             icon=":material/north_east:" if cosine > 0 else ":material/south_west:",
             query_params=link.query(variant=variant, layer=int(row["layer"]), feature=int(feature)),
         )
@@ -137,8 +143,7 @@ def nearest(row: pd.Series, labels: dict[int, str], variant: str, said: pd.DataF
 
 def shape(store: Store, variant: str, layer: int, said: pd.DataFrame) -> None:
     """Along how few directions the change runs, and what points the same way."""
-    st.markdown("#### Its shape", help="The change δ = variant − base of every token, all domains together: its mean, and the "
-                "principal directions about it. Their order is by size, not by what they do.")  # fmt: skip
+    st.caption(SHAPE)
     rows = data.ask(store, Store.spectrum, variant=variant, layer=layer)
     if rows.empty:
         st.info("This store holds no spectrum: the run was made with spectrum: 0.", icon=":material/search_off:")
@@ -149,10 +154,11 @@ def shape(store: Store, variant: str, layer: int, said: pd.DataFrame) -> None:
         layer_charts.spectrum(rows), key="spectrum", alt="Share of the change along its mean and its principal directions"
     )
     st.caption("The mean of the change, and the principal directions about it, largest first.")
-    labels = data.ask(store, Store.labels, layer=layer).set_index("feature")["label"].to_dict()
+    labelled = data.ask(store, Store.labels, layer=layer)
+    labels = dict(zip(labelled["feature"], zip(labelled["label"], labelled["label_source"], strict=True), strict=True))
     panel = st.container(horizontal=True)
     for _, row in rows.iterrows():
-        with panel.container(width=262, border=True):
+        with panel.container(width=337, border=True):
             nearest(row, labels, variant, said[said["component"] == row["component"]] if row["component"] else said[:0])
 
 
@@ -166,6 +172,7 @@ with st.container(**pickers.ROW):
     gate = data.ask(store, Store.fit, variant=variant, layer=layer, domain=ALL)["gate"]
     if len(gate):
         badges.gate(gate.iloc[0])
+terms.line(*TERMS)
 
 said = pd.DataFrame(columns=["component", "way"])
 if store.has_contributions:
@@ -174,4 +181,4 @@ if store.has_contributions:
     through_the_head(said)
 else:
     st.info(f"No words: {learning.NONE}", icon=":material/search_off:")
-shape(store, variant, layer, said)
+sections.section("shape", "Along how few directions it runs: its shape", shape, store, variant, layer, said)

@@ -18,9 +18,21 @@ HIDDEN = "[hidden: may be harmful]"
 """What is said in the place of a text that is covered until asked for."""
 
 
+NAMED_FEATURE = re.compile(r"L([0-9]{1,4}):([0-9]{1,9})")
+
+AUTOMATIC = "automatic"
+"""The label_source of labels that were worked out of where a feature fires."""
+
+
 def feature_name(layer: int, feature: int) -> str:
     """How a feature is written everywhere: 'L12:431'; the search box understands it too."""
     return f"L{int(layer)}:{int(feature)}"
+
+
+def named_feature(text: str) -> tuple[int, int] | None:
+    """The layer and number that a name of :func:`feature_name` says; None for anything else."""
+    found = NAMED_FEATURE.fullmatch(text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def file_name(*parts: str) -> str:
@@ -30,8 +42,27 @@ def file_name(*parts: str) -> str:
 
 
 def short(text: str, length: int) -> str:
-    """Text cut to a length, the cut marked."""
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    """Text of at most `length` letters, the cut marked by an ellipsis: between words, and never inside a token in quotes.
+
+    Only where that would leave less than half, as of one long word, it is cut where it has to be.
+    """
+    if len(text) <= length:
+        return text
+    kept = text[: length - 1]
+    ends = [at for at in range(1, length) if text[at].isspace() and not _is_quoted(text[:at])]
+    if ends and ends[-1] >= length / 2:
+        kept = kept[: ends[-1]]
+    return kept.rstrip(" ,;:·→(“") + "…"
+
+
+def label(text: str | None, source: str | None, length: int = 80) -> str:
+    """What a feature is taken to stand for, shortened; one that no person gave is marked. Empty where there is none.
+
+    source: the store's label_source.
+    """
+    if not isinstance(text, str) or not text:
+        return ""
+    return f"{short(text, length)} (auto)" if source == AUTOMATIC else short(text, length)
 
 
 def span(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
@@ -51,3 +82,8 @@ def sentence(text: str) -> str:
     """A sentence of ours for a place that reads Markdown: as :func:`plain`, but what it says to type is code, to be copied."""
     parts = COMMAND.split(on_one_line(text))
     return "".join(f"`{part}`" if at % 2 else plain(part) for at, part in enumerate(parts))
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether what follows a text stands in quotes that it opened."""
+    return before.count("“") > before.count("”")

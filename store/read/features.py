@@ -142,9 +142,9 @@ class Features(Connection):
         )
 
     def labels(self, layer: int) -> pd.DataFrame:
-        """What the features of a layer are called: feature, label; only of those that have one."""
+        """What the features of a layer are called: feature, label, label_source; only of those that have one."""
         return self.sql(
-            "SELECT feature, label FROM features WHERE layer = $layer AND label IS NOT NULL ORDER BY feature",
+            "SELECT feature, label, label_source FROM features WHERE layer = $layer AND label IS NOT NULL ORDER BY feature",
             {"layer": int(layer)},
         )
 

@@ -22,6 +22,9 @@ VIEWS = (
     "overview", "layers", "layers?view=metrics", "layers?view=template", "features", "suppressed", "review", "feature",
     "compare", "words", "documents", "answers", "query", "about",
 )  # fmt: skip
+OPEN = "numbers,strengths,directions,tokens,shape"
+"""The parts of pages that are drawn only while they are open."""
+
 MARKDOWN = ("body", "label", "help", "text", "delta")
 """Fields of Streamlit's elements that it reads as Markdown; of an `html` the body is HTML, and of a picker all options."""
 
@@ -76,7 +79,7 @@ class Elements(HTMLParser):
 def test_no_text_of_a_page_is_read_as_more_than_text(store, monkeypatch, view):
     monkeypatch.setenv(data.VARIABLE, str(store))
     path, _, query = view.partition("?")
-    app = pages.open_page(path, **dict(parse_qsl(query)), text="shown", reviewer=f"Ada{hostile('')}")
+    app = pages.open_page(path, **dict(parse_qsl(query)), text="shown", open=OPEN, reviewer=f"Ada{hostile('')}")
     assert not app.exception and not app.error, (app.exception, app.error)
     seen = 0
     for kind, proto in protos(app._tree):
@@ -165,7 +168,7 @@ def test_in_a_browser_nothing_leaves_and_nothing_is_made_of_the_texts(store, tmp
             "request", lambda asked: elsewhere.append(asked.url) if not asked.url.startswith((address, "data:", "blob:")) else 0
         )
         for view in VIEWS:
-            page.goto(f"{address}/{view}{'&' if '?' in view else '?'}text=shown")
+            page.goto(f"{address}/{view}{'&' if '?' in view else '?'}text=shown&open={OPEN}")
             page.get_by_role("heading", level=2).first.wait_for()
             page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
             for chart in page.locator("[data-testid=stVegaLiteChart] svg.marks").all()[:4]:

@@ -10,6 +10,7 @@ import pytest
 
 from app import pages
 from app.words import meanings, palette
+from app.words.glossary import TERMS
 from tests.support.browser import click_row, served, settle, visit
 from tests.support.pace import agreed_seconds
 
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.browser
 PAGES = {
     "": (pages.every()["overview"].title, "nothing claimed"),
     "layers": (pages.every()["layers"].title, "overlap is explained by the size"),
-    "features": (pages.every()["features"].title, "8 features"),
-    "suppressed": (pages.every()["suppressed"].title, "2 features: 2 suppressed"),
+    "features": (pages.every()["features"].title, "4 claimed"),
+    "suppressed": (pages.every()["suppressed"].title, "3 features: 3 suppressed; 1 dense one hidden"),
     "review": (pages.every()["review"].title, "0 of 3 reviewed"),
     "feature": (pages.every()["feature"].title, "L5:1"),
     "compare": (pages.every()["compare"].title, "In one recipe, in several, in all"),
-    "words": (pages.every()["words"].title, "One constant offset"),
+    "words": (pages.every()["words"].title, "Along how few directions it runs: its shape"),
     "documents": (pages.every()["documents"].title, "All tokens, the most changed first"),
     "answers": (pages.every()["answers"].title, "What is two plus two"),
     "query": (pages.every()["query"].title, "SELECT"),
@@ -224,11 +225,38 @@ def test_a_click_on_a_row_opens_the_feature_and_back_returns(server, page):
 
 
 @pytest.mark.thorough
+def test_features_are_picked_by_their_boxes_and_in_the_chart(server, page):
+    visit(page, f"{server}/features?variant=maths&layer=12", "Features")
+    box = page.locator("[data-testid=stDataFrame]").first.bounding_box()
+    page.mouse.click(box["x"] + 17, box["y"] + 35 + 17)
+    page.wait_for_url(re.compile("picked=L12%3A1$"))
+    page.get_by_text("1 feature picked").wait_for()
+    settle(page, "Features")
+    chart = page.locator("[data-testid=stVegaLiteChart]").first
+    amplified = chart.locator(f"svg g.mark-symbol.role-mark path[fill='{meanings.VERDICTS['amplified'].colour}']").first
+    amplified.scroll_into_view_if_needed()
+    amplified.click(modifiers=["Shift"])
+    page.wait_for_url(re.compile("picked=L12%3A1%2CL12%3A0$"))
+    page.get_by_role("button", name="2 picked as CSV").wait_for()
+
+
+@pytest.mark.thorough
+def test_a_term_reached_by_the_keyboard_shows_what_it_means(server, page):
+    visit(page, f"{server}/features", "Features")
+    meaning = page.get_by_text(TERMS["dense"])
+    assert not meaning.is_visible()
+    page.locator(".fs-term", has_text="dense").first.focus()
+    meaning.wait_for()
+    end = meaning.bounding_box()
+    assert end["x"] >= 0 and end["x"] + end["width"] <= 1440
+
+
+@pytest.mark.thorough
 def test_previous_and_next_walk_through_the_list(server, page):
     visit(page, f"{server}/feature?variant=maths&layer=12&feature=1&list=shifted&list_layer=12", "Feature")
     page.get_by_role("button", name="Next").click()
     page.wait_for_url(re.compile("feature=0"))
-    page.get_by_text("2 of 4 in Features").wait_for()
+    page.get_by_text("2 of 2 in Features").wait_for()
 
 
 @pytest.mark.thorough
@@ -270,7 +298,7 @@ def test_a_click_on_a_point_lists_the_features_behind_it(server, page, view, cha
     settle(page, "Features")
     assert "variant=safety" in page.url
     assert "layer=5" in page.url
-    page.get_by_text("4 features: 1 this run only, 1 steady, 2 could not be seen").wait_for()
+    page.get_by_text("5 features: 1 this run only, 2 steady, 2 could not be seen; 1 dense one hidden").wait_for()
 
 
 @pytest.mark.thorough
@@ -290,7 +318,7 @@ def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
     page.get_by_role("button", name="Filters").click()
     page.get_by_text("● steady").click()
     page.wait_for_url(re.compile("verdicts=suppressed%2Csteady"))
-    page.get_by_text("3 features: 2 suppressed, 1 steady").wait_for()
+    page.get_by_text("4 features: 3 suppressed, 1 steady; 1 dense one hidden").wait_for()
     page.get_by_text("● steady").click()
     page.wait_for_url(lambda url: "verdicts=" not in url)
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 SCHEMES = ("light", "dark")
 QUICK = {
     "review": "?reviewer=Ada",
-    "feature": "?text=shown",
+    "feature": "?text=shown&open=numbers,strengths,directions,tokens",
     "documents": "?document=2",
     "query": "",
 }

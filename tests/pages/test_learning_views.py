@@ -82,11 +82,12 @@ def test_layers_tell_what_sets_of_features_do(open_view, store: Path, tmp_path: 
 
 
 def test_features_are_in_the_order_of_their_contribution(open_view):
-    app = open_view("features", variant="maths")
+    app = open_view("features", variant="maths", verdicts="all")
     shown = app.dataframe[0].value
     assert shown["contribution"].tolist()[:3] == ["+0.080", "-0.030", "+0.010"]
     assert shown["name"].tolist()[:3] == ["L12:0", "L12:1", "L12:5"]
-    assert open_view("features", variant="maths", sort="change").dataframe[0].value["name"].tolist() != shown["name"].tolist()
+    by_change = open_view("features", variant="maths", verdicts="all", sort="change")
+    assert by_change.dataframe[0].value["name"].tolist() != shown["name"].tolist()
 
 
 def test_suppressed_ones_by_what_their_loss_does(open_view):
@@ -111,6 +112,15 @@ def test_a_feature_shows_where_it_acts(open_view):
     shown = said[said.index("likelier: 0 to") :]
     assert "+0.300 nats" in shown and "+0.500 nats" in shown and "-0.200 nats" in shown
     assert "Where its change acts" not in text(open_view("feature", variant="maths", layer="12", feature="5"))
+
+
+def test_where_no_context_is_kept_the_passages_in_which_its_change_acts_stand_in_their_place(open_view, monkeypatch):
+    real = Store.count_contexts
+    monkeypatch.setattr(Store, "count_contexts", lambda store, **asked: real(store, **asked)[:0])
+    app = open_view("feature", variant="maths", layer="12", feature="0")
+    said = text(app)
+    assert "Where its change acts" in said and "keeps no contexts of this feature" in said
+    assert "pick_ranking" not in {box.key for box in app.selectbox} and not app.info
 
 
 def test_every_example_of_contributions_answers(store: Path):

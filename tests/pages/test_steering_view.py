@@ -105,3 +105,11 @@ def test_the_chart_of_few_contexts_has_no_interval_and_says_what_was_done():
     assert not [row for row in rows if "low" in row]
     assert len(layers) == 3
     assert "feature ablated" in {row["what"] for row in rows}
+
+
+@pytest.mark.parametrize(("before", "after", "other", "from_zero"), [(7.1, 6.9, 7.0, False), (7.1, 2.0, 7.0, True)])
+def test_the_axis_is_around_what_there_is_and_begins_at_zero_only_near_it(before, after, other, from_zero):
+    """2.0 is below 35 % of 7.1, 6.9 is not."""
+    layers, _ = chart(Steering(12, 1, "safety", "restore", 10, 212, before, after, None, None, {0: other}, 0))
+    scales = [layer["encoding"]["x"]["scale"]["zero"] for layer in layers if "scale" in layer["encoding"]["x"]]
+    assert scales and set(scales) == {from_zero}

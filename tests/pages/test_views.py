@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from app import data, words
-from app.components import feature_evidence, feature_list, runs, tables, tour
+from app.components import feature_evidence, feature_list, runs, selection, tables, tour
 from app.words import meanings
 from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
@@ -136,7 +136,7 @@ def test_overview_has_both_headline_numbers_of_each_recipe(open_view):
 
 
 def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(open_view):
-    app = open_view("features")
+    app = open_view("features", verdicts="all")
     assert column(app, "name") == ["L5:1", "L12:1", "L12:0", "L5:0", "L5:2", "L5:5", "L12:5", "L12:2"]
     assert column(app, "verdict") == [
         "▼ suppressed", "▼ suppressed", "▲ amplified", "≈ as in a random change", "● steady", *["? could not be seen"] * 3,
@@ -145,19 +145,86 @@ def test_features_have_claimed_changes_first_and_what_could_not_be_seen_last(ope
     assert column(app, "interval")[0] == "-100 % to -90 %"
     assert column(app, "runs")[2:6] == ["+50 % to +60 %", "+50 % to +60 %", "-60 % to -33 %", "+100 %"]
     assert column(app, "twins")[:2] == ["-20 % to +10 %", "-20 % to +10 %"]
-    said = "8 features: 2 suppressed, 1 amplified, 1 as in a random change, 1 steady, 3 could not be seen"
-    assert said in text(app)
+    counted = "3 suppressed, 1 amplified, 1 as in a random change, 1 change of norm, 1 steady, 3 could not be seen"
+    assert f"10 features: {counted}; 2 dense ones hidden" in text(app)
+
+
+def test_features_open_on_the_claimed_ones_and_all_are_a_click_away(open_view):
+    app = open_view("features")
+    assert column(app, "name") == ["L5:1", "L12:1", "L12:0"]
+    assert app.pills(key="pick_verdicts").value == ["suppressed", "amplified"]
+    assert "4 claimed: 3 suppressed, 1 amplified; 1 dense one hidden." in text(app)
+    app.button(key="any_verdict").click().run()
+    assert app.query_params == {"verdicts": "all"}
+    assert len(column(app, "name")) == 8
+    unclaimed = open_view("features", variant="safety")  # one run of its recipe, so that nothing of it is claimed
+    assert len(column(unclaimed, "name")) == 8 and unclaimed.pills(key="pick_verdicts").value == []
+    assert column(open_view("features", q="L5:2"), "verdict") == ["● steady"]
+    of_list = text(open_view("feature", variant="maths", layer="12", feature="0", list_layer="all"))
+    assert "3 of 3 in Features" in of_list
+
+
+def test_a_label_is_first_and_marked_where_no_person_gave_it(open_view):
+    shown = open_view("features", layer="12").dataframe[0].value
+    assert list(shown)[:2] == ["label", "name"]
+    assert shown["label"].tolist() == ["small words (auto)", "sums (auto)"]
+
+
+def test_picked_features_are_in_the_link_and_side_by_side(open_view, tiny_store):
+    app = open_view("features", picked="L12:1,L5:0,L12:99,x")
+    assert [warning.value.split("“")[1].split("”")[0] for warning in app.warning] == ["L12·99", "x"]
+    said = text(app)
+    assert "#### 2 features picked" in said
+    (table,) = [element.value for element in app.html if "fs-side" in str(element.value) and "<table>" in str(element.value)]
+    first, second = table.split("<tbody>")[1].split("</tr>")[:2]
+    assert "small words (auto)</a><small>L12:1</small>" in first and "<b>-95 %</b><small>-100 % to -90 %</small>" in first
+    assert "▼ suppressed" in first and "<td>-20 % to +10 %</td>" in first and "<td>-55 %</td>" in first  # the last in safety
+    assert "feature=1" in first and "L5:0" in second
+    review = next(query for label, query in links(app).items() if label == "Send to Review")
+    assert parse_qs(review) == {"variant": ["maths"], "picked": ["L12:1,L5:0,L12:99,x"]}
+    with open_store(tiny_store) as store:
+        rows = feature_list.FeatureList(store, "shifted", Filter("maths")).named([(12, 5), (12, 4), (12, 3)])
+    assert rows[["layer", "feature"]].values.tolist() == [[12, 5], [12, 4]]  # 4 is dense, 3 never fires
+    next(button for button in app.button if button.label == "Let go of all").click().run()
+    assert "picked" not in app.query_params and "picked" not in text(app)
+
+
+def test_a_hostile_label_that_is_picked_is_only_text(open_view):
+    (name,) = column(open_view("features", layer="5", q="<script>"), "name")
+    said = text(open_view("features", picked=name))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in said.split('class="fs-side"')[1] and "<script" not in said
+
+
+def test_what_is_ticked_or_marked_is_picked_and_what_was_picked_elsewhere_stays(open_view, monkeypatch):
+    written = {}
+    monkeypatch.setattr(selection.link, "write", lambda **values: written.update(values))
+    selection.keep_ticked([(5, 1), (12, 0)], on_page=["L12:0", "L12:1"], ticked=["L12:1"])
+    assert written["picked"] == "L5:1,L12:1"
+    points = pd.DataFrame(
+        {"layer": 12, "feature": [0, 1, 2], "change": [0.6, -0.95, -0.3], "freq_base": [0.02, 0.07, 0.0],
+         "freq_variant": [0.03, 0.01, 0.02], "listed": False}
+    )  # fmt: skip
+    state = {"chart": {"selection": {"point": [], "pick": [{"layer": 12, "feature": 0}], "box": {}}}}
+    monkeypatch.setattr(selection.st, "session_state", state)
+    selection.keep_marked([(12, 0), (5, 1)], points, "chart")
+    assert written["picked"] == "L5:1"
+    state["chart"] = {"selection": {"box": {"often": [0.01, 0.08], "change": [-0.2, -1.0]}}}
+    selection.keep_marked([], points, "chart")
+    assert written["picked"] == "L12:1,L12:2"
+    state["chart"] = {"selection": {"box": {"x": [0.0001, 0.005], "y": [0.01, 0.03]}}}  # x: the lane of those that never fire
+    selection.keep_marked([], points, "chart")
+    assert written["picked"] == "L12:2"
 
 
 def test_dense_features_are_hidden_and_counted_until_asked_for(open_view):
-    app = open_view("features")
+    app = open_view("features", verdicts="all")
     assert app.toggle(key="pick_dense").label == "2 dense features hidden: firing on more than 10 % of tokens"
     app.toggle(key="pick_dense").set_value(True).run()
-    assert app.query_params == {"dense": "shown"}
+    assert app.query_params == {"dense": "shown", "verdicts": "all"}
     assert [name for name in column(app, "name") if name.endswith(":4")] == ["L12:4", "L5:4"]
     assert "10 features: 3 suppressed" in text(app)
     app.toggle(key="pick_dense").set_value(False).run()
-    assert app.query_params == {}
+    assert app.query_params == {"verdicts": "all"}
     assert not open_view("features", q="sums").toggle  # nothing of this search is hidden
     assert column(open_view("features", q="L12:4"), "name") == ["L12:4"]  # asked for by name
 
@@ -177,7 +244,7 @@ def test_features_are_filtered_by_verdict(open_view):
     assert app.pills(key="pick_verdicts").value == ["amplified", "steady"]
     assert "2 features: 1 amplified, 1 steady" in text(app)
     app.pills(key="pick_verdicts").set_value([]).run()
-    assert "verdicts" not in app.query_params
+    assert app.query_params["verdicts"] == "all"
     assert len(column(app, "name")) == 8
 
 
@@ -187,14 +254,15 @@ def test_without_twins_a_list_has_kinds_and_the_largest_change_that_could_be_see
     assert column(app, "kind") == ["vanished", "strengthened", "no material change", "appeared"]
     assert "verdict" not in app.dataframe[0].value
     assert "pick_verdicts" not in [pills.key for pills in app.pills]
-    assert "4 features: 1 appeared, 1 no material change, 1 strengthened, 1 vanished" in text(app)
+    counted = "1 appeared, 1 no material change, 1 strengthened, 1 vanished, 1 weakened"
+    assert f"5 features: {counted}; 1 dense one hidden" in text(app)
     fell = open_view("suppressed", stores=[bare_store], layer="12")
     assert column(fell, "name") == ["L12:1"]
     assert "A list to check, not a finding: there are no twins" in text(fell)
 
 
 def test_features_are_sorted_by_absolute_shift(open_view):
-    app = open_view("features", layer="12", sort="abs_shift", columns="name,shift,freq_base")
+    app = open_view("features", layer="12", sort="abs_shift", columns="name,shift,freq_base", verdicts="all")
     assert column(app, "name") == ["L12:1", "L12:0", "L12:2", "L12:5"]
     assert column(app, "shift") == ["-0.136", "+0.086", "-0.014", "+0.003"]  # of 14,000 tokens: -1900, +1200, -200, +40
     assert column(app, "freq_base") == ["7.1 %", "2.9 %", "2.9 %", "0 %"]
@@ -214,7 +282,7 @@ def test_a_search_finds_a_hostile_label(open_view):
 
 def test_pages_are_turned_in_the_link(open_view, monkeypatch):
     monkeypatch.setattr(feature_list, "PAGE_SIZE", 3)
-    app = open_view("features", p="2")
+    app = open_view("features", p="2", verdicts="all")
     assert column(app, "name") == ["L5:0", "L5:2", "L5:5"]
     app.button[1].click().run()
     assert app.query_params["p"] == "3"
@@ -311,9 +379,9 @@ def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
 
 
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
-    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
+    app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease", open="numbers,directions")
     said = text(app)
-    assert "#### L12:1 · small words" in said
+    assert "#### small words\nL12:1\n" in said and "automatic label" in badges(app)
     assert app.dataframe[0].value["change"].tolist() == ["-55 %"] * 3
     assert app.dataframe[0].value["shift"].tolist() == ["-0.079", "-0.275", "-0.110"]  # -1100 of 14,000, 4,000, 10,000 tokens
     assert "4.00 → 0 (-4.00)" in said
@@ -323,7 +391,7 @@ def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
 
 
 def test_feature_page_has_the_verdict_and_why(open_view):
-    app = open_view("feature", variant="maths", layer="12", feature="1")
+    app = open_view("feature", variant="maths", layer="12", feature="1", open="numbers")
     said = text(app).replace("\\", "")
     assert {"suppressed", "vanished", "strained"} <= set(badges(app))
     assert "It lost 95 % of its activation [-100 % to -90 %], in every run (-95 % to -80 %), and beyond what recurs" in said
@@ -366,14 +434,15 @@ def links(app):
 
 
 def test_a_feature_links_to_the_neighbour_that_changed_the_other_way_and_to_all(open_view):
-    found = links(open_view("feature", variant="maths", layer="5", feature="1"))
+    found = links(open_view("feature", variant="maths", layer="5", feature="1", open="directions"))
     assert "feature=0" in found["L5:0, a decoder neighbour, changed the other way"]
-    neighbour = next(label for label in found if label.startswith("L5:2 · cosine 0.820 · change -33 %, steady"))
+    neighbour = next(label for label in found if label.endswith("L5:2 · cosine 0.820 · change -33 %, steady"))
     assert "layer=5" in found[neighbour] and "feature=2" in found[neighbour]
 
 
 def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
-    app = open_view("words", layer="12")
+    assert "constant offset" not in text(open_view("words", layer="12"))
+    app = open_view("words", layer="12", open="shape")
     said = text(app)
     assert "One constant offset, the mean change, holds **30 %** of it" in said
     assert "the 2 leading directions about it hold 50 %" in said
@@ -381,12 +450,12 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
     assert [badge for badge in badges(app) if "chance" in badge] == [
         "nearer than chance", "no nearer than chance", "no nearer than chance",
     ]  # fmt: skip
-    assert "feature=1" in links(app)["L12:1 · -0.800 · small words"]
-    assert "holds no spectrum" in text(open_view("words", stores=[bare_store]))
+    assert "feature=1" in links(app)["small words \\(auto\\) · L12:1 · -0.800"]
+    assert "holds no spectrum" in text(open_view("words", stores=[bare_store], open="shape"))
 
 
 def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
-    assert "#### L12:1" in text(open_view("feature", variant="safety", layer="12"))
+    assert "#### small words\nL12:1\n" in text(open_view("feature", variant="safety", layer="12"))
 
 
 def test_a_feature_that_never_fired_says_so(open_view):
@@ -569,7 +638,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert f"It is lowest in maths at layer 5: 0.450; {beside}." in said
     press(app, "Next step")
     assert "## Feature" in text(app)
-    assert "#### L5:1 · small words" in text(app)
+    assert "#### small words\nL5:1\n" in text(app)
     assert {name: app.query_params[name] for name in ("tour", "variant", "present")} == {
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
@@ -729,17 +798,30 @@ def test_contexts_are_cut_around_their_peak_and_folded(tiny_store):
     assert folded[0]["tokens"] == near["tokens"]
 
 
+def test_how_many_contexts_there_are_is_said_with_those_that_read_the_same():
+    assert feature_evidence._how_many(shown=4, different=4, alike=1) == "4 contexts; 1 more reads the same"
+    assert feature_evidence._how_many(shown=5, different=12, alike=3) == "5 of 12 contexts; 3 more read the same"
+    assert feature_evidence._how_many(shown=1, different=1, alike=0) == "1 context"
+
+
+def test_a_part_that_is_opened_is_in_the_link_and_only_then_drawn(open_view):
+    app = open_view("feature", variant="maths", layer="12", feature="1", open="elsewhere,directions")
+    assert "Promotes these output tokens" in text(app) and not app.dataframe
+    closed = {part.label: part for part in app.expander}["By domain and segment"]
+    assert not closed.children
+
+
 def test_context_length_is_in_the_link(open_view):
-    app = open_view("feature", variant="maths", layer="12", feature="0", ranking="base")
-    app.segmented_control(key="pick_around").set_value("5").run()
+    app = open_view("feature", variant="maths", layer="12", feature="1", ranking="base")
+    app.selectbox(key="pick_around").set_value("5").run()
     assert app.query_params["around"] == "5"
     assert not app.exception
 
 
 def test_feature_page_lays_base_over_variant(open_view, bare_store):
-    app = open_view("feature", variant="maths", layer="12", feature="0")
+    app = open_view("feature", variant="maths", layer="12", feature="0", open="tokens")
     assert "From 3 documents (of 3 in all) whose codes this store keeps: 4 tokens where it fires in either" in text(app)
-    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful")
+    app = open_view("feature", variant="maths", layer="12", feature="1", domain="harmful", open="tokens")
     assert "From 1 document of domain harmful whose codes this store keeps: it fires in none of them" in text(app)
 
 

@@ -6,6 +6,7 @@ import pytest
 from app import words
 from app.components import further_evidence
 from app.words import comparison, meanings
+from app.words.glossary import TERMS
 from store.metrics.feature_columns import share
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import ALL, kind_name
@@ -25,6 +26,34 @@ def test_only_the_kind_that_a_verdict_is_called_too_has_another_name():
 
 def test_few_clusters_are_said_with_their_number():
     assert f"below {MIN_CLUSTERS} clusters" in meanings.SMALL_MEANING
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "written"),
+    [
+        ("end of a turn", 13, "end of a turn"),
+        ("end of a turn", 12, "end of a…"),
+        ("“two”, “three”, “3” → “ co”, “ sum”", 24, "“two”, “three”, “3”…"),
+        ("“two”, “three words in one token”", 12, "“two”…"),
+        ("incomprehensibilities", 10, "incompreh…"),
+        ("a incomprehensibilities", 10, "a incompr…"),
+    ],
+)
+def test_text_is_cut_between_words_or_quoted_tokens_unless_that_leaves_little(text, length, written):
+    assert words.short(text, length) == written
+    assert len(written) <= length
+
+
+def test_a_label_that_no_person_gave_is_marked_even_where_it_is_cut():
+    assert words.label("end of a turn", "automatic", 12) == "end of a… (auto)"
+    assert words.label("end of a turn", "reviewer", 12) == "end of a…"
+    assert words.label(None, None) == ""
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_is_explained_in_one_sentence_that_needs_no_escaping(term):
+    meaning = TERMS[term]
+    assert meaning.endswith(".") and ". " not in meaning and not set(meaning) & set("`*_[]<>#~$&|\\")
 
 
 def test_the_rule_that_is_no_evidence_says_so():

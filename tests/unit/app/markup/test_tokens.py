@@ -48,6 +48,12 @@ def test_hostile_tokens_are_inert(token):
     assert token in outline.text
 
 
+def test_a_chip_names_the_characters_for_which_a_reader_may_have_no_font():
+    chips = contexts.chips(["abc", " é𒀀"], [1.0, 2.0])
+    assert chips.count("title=") == 1 and 'title="U+0020 U+00E9 U+12000"' in chips
+    assert "⟨U+0378⟩" in contexts.chips(["\u0378"], [1.0])  # unassigned
+
+
 def test_chips_and_legends_escape_too():
     outline = Outline(contexts.chips([HOSTILE[0]], [1.0]) + contexts.legend(1.0, ("base", HOSTILE[2])))
     assert "script" not in outline.tags
