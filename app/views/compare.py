@@ -204,7 +204,7 @@ with st.container(**pickers.ROW):
     badges.small(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
-st.markdown("#### In one task, in several, in all")
+st.markdown("### In one task, in several, in all")
 sets = data.ask(store, Store.change_sets, **asked, runs=of_runs)
 if sets.empty:
     st.info(
@@ -236,7 +236,7 @@ else:
     )
     one_feature(store, selected, variant)
 
-st.markdown("#### How alike are the changes")
+st.markdown("### How alike are the changes")
 pairs = None if layer is None else data.ask(store, Store.variant_pairs, **asked)
 one_layer = "Choose one layer above: features of different layers cannot be ranked together."
 left, right = st.columns([1, 1.3], gap="medium")
@@ -248,14 +248,14 @@ with left:
 with right:
     scatter(store, variant, against, asked)
 
-st.markdown("#### What another training run reproduces")
+st.markdown("### What another training run reproduces")
 if pairs is None:
     st.info(one_layer, icon=":material/layers:")
 else:
     repeated = data.ask(store, Store.variant_pairs, **(asked | {"rule": "material"}))  # a claim repeats by definition
     reproduction.repeats(repeated, domain)
 
-st.markdown("#### What another dictionary shows")
+st.markdown("### What another dictionary shows")
 replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()
 if layer in replica_layers:
     reproduction.second_dictionary(store, variant, layer, rule if domain == ALL else None)

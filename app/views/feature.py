@@ -52,7 +52,7 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
     label = about["label"] if isinstance(about["label"], str) and about["label"] else ""
     line = st.container(horizontal=True, vertical_alignment="center")
     line.markdown(
-        f"#### {words.feature_name(about['layer'], about['feature'])}" + (f" · {words.plain(label)}" if label else ""),
+        f"### {words.feature_name(about['layer'], about['feature'])}" + (f" · {words.plain(label)}" if label else ""),
         width="content",
     )
     if here is not None:

@@ -102,7 +102,7 @@ for heading, names in (panels | {"More": others}).items():
     shown = [name for name in names if name in measured]
     if not shown:
         continue
-    st.markdown(f"#### {heading}")
+    st.markdown(f"### {heading}")
     panel = st.container(horizontal=True)
     for name in shown:
         with panel.container(width=WIDTH):

@@ -155,7 +155,7 @@ def answers(store: Store) -> None:
     tasks = telling["task"].to_list()
     first = next((task for task in tasks if not blur.may_be_harmful(task)), tasks[0])
     with st.container(**pickers.ROW):
-        st.markdown("#### The same prompt, answered by each")
+        st.markdown("### The same prompt, answered by each")
         task = pickers.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
     rows = data.ask(store, Store.answers, task=task)
@@ -180,7 +180,7 @@ if stops.open:
         tour.links(store)
 
 of_all = summaries(store, ALL)
-st.markdown("#### What each fine-tune amounts to")
+st.markdown("### What each fine-tune amounts to")
 amounts(store, of_all)
 badges.no_twins_notice(store)
 
@@ -208,7 +208,7 @@ st.caption(
 )
 
 with st.container(**pickers.ROW):
-    st.markdown("#### Where the change sits")
+    st.markdown("### Where the change sits")
     mapped = ["claimed"] if badges.has_twins(store) else []
     mapped += [name for name in MAPPED if table[name].notna().any()]
     metric = pickers.pick("Metric", "metric", mapped, mapped[0], show=lambda name: metrics.metric(name).label, few=0, width=260)

@@ -325,7 +325,7 @@ def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
     app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease")
     said = text(app)
-    assert "#### L12:1 · small words" in said
+    assert "### L12:1 · small words" in said
     assert app.dataframe[0].value["change"].tolist() == ["-55 %"] * 3
     assert app.dataframe[0].value["shift"].tolist() == ["-0.079", "-0.275", "-0.110"]  # -1100 of 14,000, 4,000, 10,000 tokens
     assert "4.00 → 0 (-4.00)" in said
@@ -426,7 +426,7 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
 
 
 def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
-    assert "#### L12:1" in text(open_view("feature", variant="safety", layer="12"))
+    assert "### L12:1" in text(open_view("feature", variant="safety", layer="12"))
 
 
 def test_a_feature_that_never_fired_says_so(open_view):
@@ -609,7 +609,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert f"It is lowest in maths at layer 5: 0.450; {beside}." in said
     press(app, "Next step")
     assert "## Feature" in text(app)
-    assert "#### L5:1 · small words" in text(app)
+    assert "### L5:1 · small words" in text(app)
     assert {name: app.query_params[name] for name in ("tour", "variant", "present")} == {
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
