@@ -20,7 +20,7 @@ RUNS_A_PAGE = __name__ == "__main__"
 
 if RUNS_A_PAGE:
     from app import data, link, pages, words
-    from app.components import chart_pictures, pickers, runs, tour
+    from app.components import pickers, runs, scripts, tour
     from app.markup import contexts
 
 STYLE = """<style>
@@ -32,12 +32,16 @@ h2 { padding-top: 0; }
 [data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
+[data-testid="stPageLink"] a:focus-visible, .stDataFrame:has(canvas:focus-visible, td:focus-visible) {
+  outline: 2px solid light-dark(#2a6f97, #85c1da); }
 [data-testid="stElementToolbar"] button[aria-label^="Download as"] svg { display: none; }
-[data-testid="stElementToolbar"] button[aria-label^="Download as"]::after { content: "SVG"; font-size: 0.75rem; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as"]::after { font-size: 0.75rem; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as CSV"]::after { content: "CSV"; }
 [data-testid="stElementToolbar"] button[aria-label^="Download as PNG"]::after { content: "PNG"; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as SVG"]::after { content: "SVG"; }
 </style>"""
 # Below the margins: what Streamlit draws paler than 4.5:1 (test_contrast.py), and palette.QUIET_COLOUR, which no one grey
-# can be on both a white and a dark page.
+# can be on both a white and a dark page; then what would show no focus, and files by their kind.
 
 PRINT, PRINT_DARK = (style(Path(__file__).parent / "markup" / file) for file in ("print.css", "print_dark.css"))
 
@@ -82,7 +86,7 @@ def main() -> None:
             _facts(facts, store)
         tour.banner(store, page.url_path or home)
         page.run()
-        chart_pictures.offer([page.title, _base(store), *link.subject()])
+        scripts.place([page.title, _base(store), *link.subject()])
     except (UserError, OSError, duckdb.Error) as error:
         st.error(_sentence(error), icon=":material/error:")
 

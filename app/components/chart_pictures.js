@@ -102,7 +102,7 @@
 
   const save = async (chart, kind) => {
     const title = chart.closest("[aria-label]").ariaLabel;
-    const subtitle = document.querySelector(".fs-picture-of").textContent;
+    const subtitle = document.querySelector(".fs-subject").textContent;
     const svg = picture(chart, title, subtitle);
     const link = document.createElement("a");
     link.download = `${`${title} ${subtitle}`.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 150)}.${kind}`;
