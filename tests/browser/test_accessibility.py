@@ -63,15 +63,13 @@ def test_axe_finds_nothing_grave_in_either_scheme(address, page, path):
         assert breaches(page) == [], scheme
 
 
-def test_axe_sees_what_is_wrong_and_what_is_excepted(page):
+def test_axe_sees_what_is_wrong(page):
     page.set_content(
         """<html lang="en"><title>Page</title><main><h2>Two</h2><h4>Four</h4><img src="data:,">
-        <p style="color: #000">Plain text of several words and <a href="#" style="color: #000; text-decoration: none">a link</a>
-        </p></main></html>"""
+        <p style="color: #bbb">Pale</p></main></html>"""
     )
-    assert [line.split(":")[0] for line in breaches(page)] == [
-        "moderate heading-order", "critical image-alt", "serious link-in-text-block",
-    ]  # fmt: skip
+    found = {line.split(":")[0] for line in breaches(page)}
+    assert found == {"moderate heading-order", "critical image-alt", "serious color-contrast"}
 
 
 @pytest.mark.parametrize("path", PAGES)
