@@ -12,15 +12,21 @@ from typing import Any
 
 import streamlit as st
 
+from store.names import ALL
 from store.text import markdown, unjoined
 
 NOTES = "_notes"
+READ = "_read"
 VISITOR = "_visitor"
+
+ABOUT = ("variant", "layer", "feature", "domain")
+"""Parameters that say what a page's numbers are of."""
 
 
 def start() -> None:
     """Make room at the top of the page for notes; called once a run, before anything is read."""
     st.session_state[NOTES] = (st.container(), set())
+    st.session_state[READ] = {}
 
 
 def note(text: str) -> None:
@@ -34,25 +40,28 @@ def note(text: str) -> None:
 def read(name: str, options: Iterable[Any], default: Any) -> Any:
     """The option that the URL names; the default where it names none, with a note where it names an impossible one."""
     raw = st.query_params.get(name)
-    if raw is None:
-        return default
-    for option in options:
-        if str(option) == raw:
-            return option
-    note(f"The link asks for {name} “{_shown(raw)}”, which is not here; this page shows {_shown(default)} instead.")
-    return default
+    found = [option for option in options if str(option) == raw]
+    if raw is not None and not found:
+        note(f"The link asks for {name} “{_shown(raw)}”, which is not here; this page shows {_shown(default)} instead.")
+    return _kept(name, found[0] if found else default)
 
 
 def read_number(name: str, default: int, low: int, high: int | None = None) -> int:
     """A whole number of the URL within [low, high]; else the default, with a note."""
     raw = st.query_params.get(name)
     if raw is None:
-        return default
+        return _kept(name, default)
     if raw.isascii() and raw.isdigit() and len(raw) < 10 and low <= int(raw) and (high is None or int(raw) <= high):
-        return int(raw)
+        return _kept(name, int(raw))
     limits = f"from {low:,} to {high:,}" if high is not None else f"of at least {low:,}"
     note(f"The link asks for {name} “{_shown(raw)}”, but it has to be a number {limits}; this page shows {default:,}.")
-    return default
+    return _kept(name, default)
+
+
+def subject() -> list[str]:
+    """What the page is about, as far as it has read the URL: 'variant maths', 'layer 15'; its defaults are said too."""
+    read = st.session_state[READ]
+    return [f"{name} {read[name]}" for name in ABOUT if read.get(name) not in (None, ALL)]
 
 
 def read_list(name: str, options: Iterable[str]) -> list[str]:
@@ -119,6 +128,11 @@ def shared(store: str | None) -> dict[str, str]:
     if "list_layer" in params:  # On a feature's page `layer` is the feature's own; the list's stands beside it.
         params["layer"] = params["list_layer"]
     return {name: params[name] for name in ("store", "variant", "layer", "domain", "present") if name in params}
+
+
+def _kept(name: str, value: Any) -> Any:
+    st.session_state.setdefault(READ, {})[name] = value
+    return value
 
 
 def _shown(value: Any) -> str:

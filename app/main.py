@@ -14,13 +14,14 @@ from app import server
 from store.errors import Replaced, UserError, first_line, reason
 from store.format.manifest import DATABASE_FILE
 from store.read.store import Store
+from store.templates import style
 
 # Streamlit executes this file for a visitor's page; the server, when it is started, imports it.
 RUNS_A_PAGE = __name__ == "__main__"
 
 if RUNS_A_PAGE:
     from app import data, link, pages, words
-    from app.components import pickers, runs, tour
+    from app.components import pickers, runs, scripts, tour
     from app.markup import contexts
 
 STYLE = """<style>
@@ -33,10 +34,18 @@ h2 { padding-top: 0; }
 [data-testid^="stBaseButton-primary"] { color: light-dark(#ffffff, #0c1b22); }
 .stVegaLiteChart svg text[fill="#808495"] { fill: #666a7b; }
 .stVegaLiteChart svg text[fill="#767a8c"] { fill: light-dark(#666a7b, #9a9eb0); }
+[data-testid="stPageLink"] a:focus-visible, .stDataFrame:has(canvas:focus-visible, td:focus-visible) {
+  outline: 2px solid light-dark(#2a6f97, #85c1da); }
+[data-testid="stElementToolbar"] button[aria-label^="Download as"] svg { display: none; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as"]::after { font-size: 0.75rem; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as CSV"]::after { content: "CSV"; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as PNG"]::after { content: "PNG"; }
+[data-testid="stElementToolbar"] button[aria-label^="Download as SVG"]::after { content: "SVG"; }
 </style>"""
 # Below the margins: what Streamlit draws paler than 4.5:1 (test_contrast.py), and palette.QUIET_COLOUR, which no one grey
-# can be on both a white and a dark page.
+# can be on both a white and a dark page; then what would show no focus, and files by their kind.
 
+PRINT, PRINT_DARK = (style(Path(__file__).parent / "markup" / file) for file in ("print.css", "print_dark.css"))
 
 # Larger type and no sidebar: everything of Streamlit is sized by the root's type.
 PRESENTATION = """<style>
@@ -53,7 +62,8 @@ def main() -> None:
     """Draw the sidebar, then the page; what is wrong with a store is said in place of the page."""
     st.set_page_config(page_title="Featureshift", page_icon="🔀", layout="wide", initial_sidebar_state=250)
     presenting = st.query_params.get("present") == "1"
-    st.html(f"{STYLE}{contexts.STYLE}{PRESENTATION if presenting else ''}")
+    printed = PRINT + PRINT_DARK if st.context.theme.type == "dark" else PRINT
+    st.html(f"{STYLE}{contexts.STYLE}{printed}{PRESENTATION if presenting else ''}")
     home, *_ = pages.every()
     targets = [
         st.Page(page.file, title=page.title, icon=page.icon, url_path=page.path, default=page.path == home)
@@ -81,6 +91,7 @@ def main() -> None:
             _facts(facts, store)
         tour.banner(store, page.url_path or home)
         page.run()
+        scripts.place([page.title, _base(store), *link.subject()])
     except (UserError, OSError, duckdb.Error) as error:
         st.error(_sentence(error), icon=":material/error:")
 
@@ -130,11 +141,16 @@ def _present(value: str | None) -> None:
     link.write(present=value, text=None)
 
 
+def _base(store: Store) -> str:
+    """What the store's base model is called."""
+    return str(store.manifest.base.get("name", "base"))
+
+
 def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:
     """What the chosen store holds, in two lines."""
     counts = store.manifest.counts
     place.caption(
-        f"{words.plain(str(store.manifest.base.get('name', 'base')))}  \n"
+        f"{words.plain(_base(store))}  \n"
         f"{words.count(counts.get('tokens'))} tokens · {words.count(counts.get('documents'))} documents  \n"
         f"variants: {words.listing([one.replace('**', '') for one in runs.listed(store)])}"
     )

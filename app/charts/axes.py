@@ -15,6 +15,9 @@ from store.text import on_one_line
 MOST_POINTS = 2000
 """No chart is sent more marks than this; what was left out is said on the chart."""
 
+DRAWN_AS_SVG = {"embedOptions": {"renderer": "svg"}}
+"""usermeta of a chart of about MOST_POINTS marks, which Streamlit would draw as pixels: those cannot be saved as SVG."""
+
 AXIS_HEIGHT = 84
 """Pixels that the axis below a map takes, which count as the chart's own."""
 

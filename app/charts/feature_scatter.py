@@ -33,7 +33,7 @@ def frequency_scatter(rows: pd.DataFrame, total: int) -> alt.LayerChart:
     )
     points = _points(_placed(data, frame), frame)
     rings = _rings(points.data, points.encoding.x, points.encoding.y)
-    return (_guides(frame) + rings + points).properties(height=480, title=title)
+    return (_guides(frame) + rings + points).properties(height=480, title=title, usermeta=axes.DRAWN_AS_SVG)
 
 
 def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.LayerChart:
@@ -90,7 +90,7 @@ def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.Layer
         "How much of each feature is lost or new",
         f"{said} · dashed: no change, and from where a change is material · {PICKING}",
     )
-    return (guides + _rings(data, x, y) + points).properties(height=440, title=title)
+    return (guides + _rings(data, x, y) + points).properties(height=440, title=title, usermeta=axes.DRAWN_AS_SVG)
 
 
 def inside(rows: pd.DataFrame, box: Mapping[str, Sequence[float]]) -> pd.DataFrame:

@@ -163,7 +163,7 @@ def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, colours: 
         .add_params(alt.selection_point(name="point", fields=["layer", "feature"], on="click"))
     )
     guides = zero.mark_rule(**line).encode(x="zero:Q") + zero.mark_rule(**line).encode(y="zero:Q") + diagonal
-    return (guides + points).properties(height=470)
+    return (guides + points).properties(height=470, usermeta=axes.DRAWN_AS_SVG)
 
 
 def domain_map(rows: pd.DataFrame, variants: list[str], domains: list[str]) -> alt.LayerChart:

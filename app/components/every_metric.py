@@ -72,7 +72,7 @@ def show(store: Store) -> None:
         varying = [name for name, value in values.items() if value is None]
         if not varying:
             continue
-        st.markdown(f"#### {heading}")
+        st.markdown(f"### {heading}")
         panel = st.container(horizontal=True)
         for name in varying:
             with panel.container(width=axes.PANEL_WIDTH):

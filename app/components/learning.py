@@ -62,7 +62,7 @@ def overview(store: Store) -> None:
     """What each recipe's first run learned and cost, as a chart and in sentences, and the features that make most of it."""
     if not store.has_contributions:
         return
-    st.markdown("#### What each learned, and what it cost", help=WHAT_IT_IS)
+    st.markdown("### What each learned, and what it cost", help=WHAT_IT_IS)
     if (spec := data.ask(store, _learned)) is None:
         return
     st.vega_lite_chart(spec=spec, key="learned", alt="What each variant learned on its task, and cost elsewhere")
@@ -136,7 +136,7 @@ def profiles(store: Store) -> None:
     """Where in depth each variant's gain is made: a small chart a recipe's first run."""
     if not store.has_contributions:
         return
-    st.markdown("#### Where it was learned", help=WHERE)
+    st.markdown("### Where it was learned", help=WHERE)
     drawn, shown = data.ask(store, _profiles)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
@@ -171,7 +171,7 @@ def curves(store: Store) -> None:
         return
     if not (drawn := data.ask(store, _curves)):
         return
-    st.markdown("#### How many features make it", help=CURVES)
+    st.markdown("### How many features make it", help=CURVES)
     panel = st.container(horizontal=True)
     for variant, spec in drawn.items():
         with panel.container(width=axes.PANEL_WIDTH):
@@ -236,7 +236,7 @@ def taken_back(store: Store) -> None:
     made = read_set_steering(store.path, store.manifest.digest)
     if not made:
         return
-    st.markdown("#### Sets of features, taken back together", help=TAKEN_BACK)
+    st.markdown("### Sets of features, taken back together", help=TAKEN_BACK)
     for result in made:
         features = ", ".join(f"L{result.layer}:{feature}" for feature in result.features[:NAMED])
         more = f" and {len(result.features) - NAMED:,} more" if len(result.features) > NAMED else ""

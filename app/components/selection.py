@@ -63,7 +63,7 @@ def keep_marked(before: Iterable[Key], points: pd.DataFrame, key: str) -> None:
 def buttons(store: Store, keys: list[Key]) -> None:
     """How many are picked, a link that takes them to Review, and a button that lets them go."""
     line = st.container(horizontal=True, vertical_alignment="center")
-    line.markdown(f"#### {words.counted(len(keys), 'feature')} picked", width="content")
+    line.markdown(f"### {words.counted(len(keys), 'feature')} picked", width="content")
     variant = link.read("variant", store.variants, store.variants[0])
     there = {name: value for name, value in link.query(variant=variant).items() if name in FOR_REVIEW}
     line.page_link("views/review.py", label="Send to Review", icon=":material/rate_review:", query_params=there)

@@ -31,7 +31,7 @@ def sentence(rows: pd.DataFrame) -> str:
 
 def features(store: Store, variant: str, layer: int | None, segment: str) -> pd.Series | None:
     """The features that moved mostly on one segment; a click on a row gives it."""
-    st.markdown(f"#### Moved mostly on {words.plain(segment)} tokens")
+    st.markdown(f"### Moved mostly on {words.plain(segment)} tokens")
     rows = data.ask(store, Store.segment_features, variant=variant, segment=segment, layer=layer, least=MOST)
     if rows.empty and not store.keeps_codes(variant):
         st.caption(feature_evidence.statistics_only(variant))
@@ -87,7 +87,7 @@ def show(store: Store) -> None:
             alt="Share of the change on the tokens of each segment, a bar a layer",
         )
 
-    st.markdown("#### Overlap by segment")
+    st.markdown("### Overlap by segment")
     table = data.ask(store, Store.layer_metrics, variant=variant, domain=ALL, metric="overlap", layer=layer)
     table = table[table["segment"].isin(order)]
     observed, twins = table[table["control"] == OBSERVED], table[table["control"].str.startswith(TWIN)]

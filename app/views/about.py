@@ -38,25 +38,25 @@ def table(rows: list[dict] | pd.DataFrame, key: str, **columns: st.column_config
 def provenance(store: Store) -> None:
     """Models, dictionaries and corpus with their hashes; settings; versions; the store's digest, and what it was cut from."""
     manifest = store.manifest
-    st.markdown("#### Models")
+    st.markdown("### Models")
     table(manifest_rows.models(manifest), "models")
-    st.markdown("#### Dictionaries")
+    st.markdown("### Dictionaries")
     table(manifest_rows.dictionaries(manifest), "saes")
     if fed := manifest_rows.dictionary_inputs(manifest):
-        st.markdown("#### What each dictionary was trained on, and is fed")
+        st.markdown("### What each dictionary was trained on, and is fed")
         table(fed, "fed")
-    st.markdown("#### Corpus")
+    st.markdown("### Corpus")
     if domains := manifest.corpus.get("domains", {}):
         table([{"domain": name, **counted} for name, counted in domains.items()], "domains")
     table(manifest_rows.sources(manifest), "sources")
-    st.markdown("#### Settings of the run")
+    st.markdown("### Settings of the run")
     table([{"setting": name, "value": written(value)} for name, value in manifest.settings.items()], "settings")
-    st.markdown("#### Made with")
+    st.markdown("### Made with")
     if manifest.packages:
         table([{"package": name, "version": version} for name, version in manifest.packages.items()], "packages")
     else:
         st.caption("The manifest names no package versions.")
-    st.markdown("#### This store")
+    st.markdown("### This store")
     table([*manifest_rows.identity(manifest), {"what": "labels imported", "value": words.count(store.n_labels)}], "identity")
     if manifest.published_from:
         source = ", ".join(f"{name}: {written(value)}" for name, value in manifest.published_from.items())
@@ -84,13 +84,13 @@ def dictionaries(store: Store) -> None:
         ),
         "quality",
     )  # fmt: skip
-    st.markdown("#### FVU of the base by domain and layer")
+    st.markdown("### FVU of the base by domain and layer")
     fit = data.ask(store, Store.base_fit)
     fit["fvu"] = fit["fvu_base"].map(words.number)
     wide = fit.pivot(index="domain", columns="layer", values="fvu").loc[fit["domain"].unique()]
     wide.columns = [f"layer {layer}" for layer in wide.columns]
     table(wide.reset_index(), "fvu")
-    st.markdown("#### Does the dictionary still fit the variants?")
+    st.markdown("### Does the dictionary still fit the variants?")
     gate = data.ask(store, Store.variant_gates).pivot(index="variant", columns="layer", values="gate")
     gate.columns = [f"layer {layer}" for layer in gate.columns]
     table(gate.reset_index(), "gates")
@@ -101,7 +101,7 @@ def dictionaries(store: Store) -> None:
 def left_out(store: Store) -> None:
     """Tokens and documents that do not count, and why."""
     counts, settings = store.manifest.counts, store.manifest.settings
-    st.markdown("#### Tokens")
+    st.markdown("### Tokens")
     bos = counts.get("bos")
     said = {
         True: "A BOS token was put before every context window for the models; it never counts.",
@@ -124,7 +124,7 @@ def left_out(store: Store) -> None:
         ),
         "sinks",
     )  # fmt: skip
-    st.markdown("#### Documents")
+    st.markdown("### Documents")
     skipped = counts.get("skipped") or {}
     if skipped:
         table([{"documents skipped": number, "why": why} for why, number in skipped.items()], "skipped")
@@ -133,7 +133,7 @@ def left_out(store: Store) -> None:
     if (cut := counts.get("left_out")) == {}:
         st.markdown("Every document was read whole, as it was given.")
     elif isinstance(cut, dict):
-        st.markdown("#### Of the documents that were read")
+        st.markdown("### Of the documents that were read")
         table([{"how many": written(number), "what": what} for what, number in cut.items()], "cut")
     kept = data.ask(store, Store.kept_codes).iloc[0]
     if kept["kept"] < kept["documents"]:
@@ -200,7 +200,7 @@ def definitions(store: Store) -> None:
             continue
         found = True
         shown = Section(section.title, (section.columns[0], "in the app", *section.columns[1:]), tuple(rows))
-        st.markdown(f"#### {section.title}")
+        st.markdown(f"### {section.title}")
         st.markdown(shown.markdown())
     if not found:
         st.info(f"Nothing here is called “{words.plain(sought)}”: try a shorter word.", icon=":material/search_off:")

@@ -220,7 +220,7 @@ with st.container(**pickers.ROW):
     badges.small(store, domain)
 asked = {"layer": layer, "domain": domain, "rule": rule}
 
-st.markdown("#### In one recipe, in several, in all")
+st.markdown("### In one recipe, in several, in all")
 sets = data.ask(store, Store.change_sets, **asked, runs=of_runs)
 if sets.empty:
     st.info(
@@ -255,7 +255,7 @@ else:
 
 one = {**asked, "layer": store.layers[-1] if layer is None else layer}
 where = f"at layer {one['layer']}"
-st.markdown(f"#### How alike are the changes, {where}")
+st.markdown(f"### How alike are the changes, {where}")
 if layer is None:
     st.caption("Features of different layers cannot be ranked together: this is the last layer; choose another above.")
 left, right = st.columns([1, 1.3], gap="medium")
@@ -264,11 +264,11 @@ with left:
 with right:
     scatter(store, variant, against, one)
 
-st.markdown(f"#### What another training run reproduces, {where}")
+st.markdown(f"### What another training run reproduces, {where}")
 repeated = data.ask(store, Store.variant_pairs, **(one | {"rule": "material"}))  # a claim repeats by definition
 reproduction.repeats(repeated, domain)
 
-st.markdown("#### What another dictionary shows")
+st.markdown("### What another dictionary shows")
 replica_layers = data.ask(store, Store.replica_layers)["layer"].to_list()
 in_replica = replica_layers[-1] if layer is None and replica_layers else layer
 if in_replica in replica_layers:

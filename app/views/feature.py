@@ -59,7 +59,7 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
     place = {"layer": int(about["layer"]), "feature": int(about["feature"]), "variant": variant}
     name, label = words.feature_name(place["layer"], place["feature"]), words.label(about["label"], None, 200)
     line = st.container(horizontal=True, vertical_alignment="center")
-    line.markdown(f"#### {words.plain(label or name)}", width="content")
+    line.markdown(f"### {words.plain(label or name)}", width="content")
     if label:
         line.markdown(name, width="content")
         badges.automatic(about["label_source"], line)

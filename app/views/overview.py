@@ -68,7 +68,7 @@ def answers(store: Store) -> None:
     tasks = telling["task"].to_list()
     first = next((task for task in tasks if not blur.may_be_harmful(task)), tasks[0])
     with st.container(**pickers.ROW):
-        st.markdown("#### The same prompt, answered by each")
+        st.markdown("### The same prompt, answered by each")
         task = pickers.pick("Task", "task", tasks, first) if len(tasks) > 1 else first
     prompt = int(telling.set_index("task").loc[task, "prompt"])
     rows = data.ask(store, Store.answers, task=task)
@@ -84,7 +84,7 @@ def answers(store: Store) -> None:
 def where(store: Store) -> None:
     """A metric of each variant at each layer as a map; a click on a cell leads to that variant's profile."""
     with st.container(**pickers.ROW):
-        st.markdown("#### Where the change sits")
+        st.markdown("### Where the change sits")
         domain = pickers.pick_domain(store)
         table = data.ask(store, Store.overview, domain=domain)
         if table.empty:

@@ -137,5 +137,5 @@ with left:
 with right:
     feature_evidence.top_contexts(store, row, variant, "decrease", domain, limit=5)
 if twins:
-    st.markdown("#### Of everything that fell")
+    st.markdown("### Of everything that fell")
     others(store, features)

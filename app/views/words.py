@@ -41,7 +41,7 @@ def rose_and_fell(store: Store, variant: str) -> None:
     """The tokens whose probability rose and fell most, beside a random change of the weights."""
     rows = data.ask(store, Store.word_places, variant=variant)
     beside = ROSE_TWINS if data.ask(store, Store.has_word_twins) else NO_TWINS
-    st.markdown("#### Tokens that rose and fell", help=ROSE + beside)
+    st.markdown("### Tokens that rose and fell", help=ROSE + beside)
     domains = [name for name in (TASK, ALL, NEUTRAL, *store.domains) if name in set(rows["domain"])]
     if not domains:
         st.caption("No token's probability moved: on the sampled text it predicts what the base does.")
@@ -72,7 +72,7 @@ def through_the_head(rows: pd.DataFrame) -> None:
     """What the mean change says when the output head reads it, by slot, alone and against the other fine-tunes."""
     rows = rows[rows["component"] == 0]
     alone = rows["chance"].isna().any()
-    st.markdown("#### The change, read by the output head", help=READ + (NO_TWINS if alone else READ_TWINS))
+    st.markdown("### The change, read by the output head", help=READ + (NO_TWINS if alone else READ_TWINS))
     domains = [name for name in (TASK, ALL) if name in set(rows["domain"])]
     if len(domains) > 1:
         domain = pickers.pick("On", "on", domains, domains[0], show=learning.domain_name)

@@ -174,7 +174,7 @@ def test_picked_features_are_in_the_link_and_side_by_side(open_view, tiny_store)
     app = open_view("features", picked="L12:1,L5:0,L12:99,x")
     assert [warning.value.split("“")[1].split("”")[0] for warning in app.warning] == ["L12·99", "x"]
     said = text(app)
-    assert "#### 2 features picked" in said
+    assert "### 2 features picked" in said
     (table,) = [element.value for element in app.html if "fs-side" in str(element.value) and "<table>" in str(element.value)]
     first, second = table.split("<tbody>")[1].split("</tr>")[:2]
     assert "small words (auto)</a><small>L12:1</small>" in first and "<b>-95 %</b><small>-100 % to -90 %</small>" in first
@@ -381,7 +381,7 @@ def test_the_chosen_suppressed_feature_is_in_the_link(open_view):
 def test_feature_page_shows_numbers_contexts_and_place_in_the_list(open_view):
     app = open_view("feature", variant="safety", layer="12", feature="1", ranking="decrease", open="numbers,directions")
     said = text(app)
-    assert "#### small words\nL12:1\n" in said and "automatic label" in badges(app)
+    assert "### small words\nL12:1\n" in said and "automatic label" in badges(app)
     assert app.dataframe[0].value["change"].tolist() == ["-55 %"] * 3
     assert app.dataframe[0].value["shift"].tolist() == ["-0.079", "-0.275", "-0.110"]  # -1100 of 14,000, 4,000, 10,000 tokens
     assert "4.00 → 0 (-4.00)" in said
@@ -455,7 +455,7 @@ def test_shape_has_the_mean_and_what_chance_gives(open_view, bare_store):
 
 
 def test_feature_page_without_a_feature_shows_the_first_of_its_list(open_view):
-    assert "#### small words\nL12:1\n" in text(open_view("feature", variant="safety", layer="12"))
+    assert "### small words\nL12:1\n" in text(open_view("feature", variant="safety", layer="12"))
 
 
 def test_a_feature_that_never_fired_says_so(open_view):
@@ -638,7 +638,7 @@ def test_the_tour_goes_through_the_store_and_keeps_its_place_in_the_link(open_vi
     assert f"It is lowest in maths at layer 5: 0.450; {beside}." in said
     press(app, "Next step")
     assert "## Feature" in text(app)
-    assert "#### small words\nL5:1\n" in text(app)
+    assert "### small words\nL5:1\n" in text(app)
     assert {name: app.query_params[name] for name in ("tour", "variant", "present")} == {
         "tour": "2", "variant": "maths", "present": "1",
     }  # fmt: skip
