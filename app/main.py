@@ -25,7 +25,7 @@ if RUNS_A_PAGE:
     from app.markup import contexts
 
 STYLE = """<style>
-.stMainBlockContainer { padding: 2.6rem 2.6rem 3rem 2.6rem; }
+.stMainBlockContainer { padding: 1.8rem 2.6rem 3rem 2.6rem; }
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
 [data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, feature_evidence, runs
+from app.components import badges, feature_evidence, runs, terms
 from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
@@ -25,8 +25,10 @@ def rows(store: Store) -> None:
     told = data.ask(store, stories)
     shared, colours = story.scales(told), runs.colours(store)
     st.html(story.STYLE)
+    terms.line("feature", "run", "nats", "cosine", "overlap", "random change", "contribution")
     with st.container(key="recipes", gap="xsmall"):
-        headings()
+        with st.container(key="headings"):
+            headings()
         for at, one in enumerate(told):
             with st.container(border=True, gap=None, key=f"recipe_{at}"):
                 said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="center")
@@ -60,9 +62,10 @@ def headings() -> None:
         "weights do, by layer.",
     )  # fmt: skip
     features.page_link(
-        "views/features.py", label="Features that carry most", query_params=link.query(),
-        help="Those whose change adds most to the likelihood of the task's text, by the gradient, at the layer whose features "
-        "carry most. Below each the passage where it acts most, coloured by what it adds.",
+        "views/features.py", label="Features that contribute most", query_params=link.query(),
+        help="Those whose change adds most to the likelihood of the task's text, by its gradient, at the layer whose features "
+        "make most of it, in nats. Below each the passage where it acts most, coloured by what it adds. That is no proof: what "
+        "comes of undoing them in the model stands below.",
     )  # fmt: skip
 
 

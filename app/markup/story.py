@@ -119,7 +119,8 @@ def profiles(story: Story, shared: Scales, colour: str) -> Markup:
         drawn.append({"line": _joined(points(found.values)), "band": _joined(band)})
         said.append(f"{name} {_listed(found.values)}")
     picture = _picture(HTML.lines(drawn, LINES, colour), f"by layer: {'; '.join(said)}")
-    return HTML.profiles(picture, [(name, fixed(story.profiles[name].values[-1], 2)) for name in COMPARED], story.layers)
+    lasts = [(mark, name, fixed(story.profiles[name].values[-1], 2)) for mark, name in zip("─╌", COMPARED, strict=True)]
+    return HTML.profiles(picture, lasts, story.layers)
 
 
 def claims(story: Story, shared: Scales) -> Markup:

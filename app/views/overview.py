@@ -146,9 +146,12 @@ with st.container(horizontal=True, vertical_alignment="center"):
 if stops.open:
     with stops:
         tour.links(store)
-st.caption(compared(store, data.ask(store, Store.dictionaries)))
 badges.no_twins_notice(store)
 recipe_rows.rows(store)
+st.caption(
+    "Grey: random changes of the weights of that size; what they do too is no finding. Lines on bars: 95 % intervals. "
+    + compared(store, data.ask(store, Store.dictionaries))
+)
 
 answers(store)
 where(store)

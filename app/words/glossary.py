@@ -26,6 +26,7 @@ TERMS: Mapping[str, str] = {
     "layer": "One step of the model, counted from 0: each adds to the residual stream that the next one reads.",
     "nats": "The unit of log-likelihood: 0.69 more is twice as likely, 0.1 more a tenth likelier.",
     "overlap": "The share of the features on in base or variant that are on in both: 1 is the same set.",
+    "random change": "Of the weights: the variant's own, shuffled until it means nothing and made as large (a twin).",
     "recipe": "One way of fine-tuning the base; its runs differ only in their seed.",
     "replicate": "Another run of the same recipe, with another seed.",
     "residual stream": "The list of numbers that the model keeps for each token, and that every layer reads and adds to.",

@@ -17,6 +17,7 @@ from store.reports.learning import foremost_layer, of_learned
 from store.sidecar.entries import read_set_steering
 from store.sidecar.sets import in_short
 
+NOT_TRIED = "Whether undoing them takes that back was not tried."
 COMPARED = ("cosine", "overlap")
 
 
@@ -47,7 +48,7 @@ class Story:
         profiles: of each of COMPARED that the store has.
         verdicts: verdict -> how many features of each layer have it; None without twins.
         main: the domain and the layer whose features make most of what it learned; None without contributions.
-        check: what came of undoing the features that carry most, on new text, a sentence; '' where nobody tried.
+        check: what came of undoing the features that contribute most, on new text, a sentence; '' without contributions.
         misfits: fit gate -> the layers where it is not 'fits', all domains together.
         of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
     """
@@ -88,7 +89,7 @@ class Story:
         """How sure that is, and what is not known, in one plain sentence; '' where there is nothing to say."""
         said = [_agreement(self.runs, self.of_runs, self.of_twins)] if self.of_runs else []
         if self.verdicts is not None:
-            said.append(f"{count(self.n(NOT_SEEN))} of {count(self.n())} features could not be judged")
+            said.append(f"{count(self.n(NOT_SEEN))} of {count(self.n())} features could not be judged here")
         for gate, layers in self.misfits.items():
             where = f"at layer{'s' if len(layers) > 1 else ''} {listing(list(map(str, layers)))}"
             said.append(f"the dictionary {gate} {where}" if gate == GATES[-1] else f"the dictionary is {gate} {where}")
@@ -102,13 +103,13 @@ def every_run(runs: int) -> str:
 
 
 def _agreement(n: int, runs: Sequence[float], twins: Sequence[float]) -> str:
-    """'Both runs work through the same features (correlation 0.93; random changes 0.04)', or how far they do."""
-    same = "work through the same features" if min(runs) >= MUCH else "work only in part through the same features"
+    """'Both runs agree on the features (correlation 0.93; random changes 0.04)', or how far they do."""
+    how = "agree on the features" if min(runs) >= MUCH else "agree only in part on the features"
     if twins and max(twins) >= min(runs):
-        same = "agree on features no more than random changes do"
+        how = "agree on the features no more than random changes do"
     beside = f"; random changes {_ends(twins)}" if twins else ""
     who = every_run(n)
-    return f"{who[0].upper()}{who[1:]} {same} (correlation {_ends(runs)}{beside})"
+    return f"{who[0].upper()}{who[1:]} {how} (correlation {_ends(runs)}{beside})"
 
 
 def stories(store: Store) -> list[Story]:
@@ -166,7 +167,7 @@ def _verdicts(counts: pd.DataFrame, layers: Sequence[int]) -> dict[str, list[int
 def _check(store: Store, variant: str, main: tuple[str, Through] | None) -> str:
     made = read_set_steering(store.path, store.manifest.digest) if main else []
     mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (variant, main[0], "contribution")]
-    return in_short(mine[0]) if mine else ""
+    return in_short(mine[0]) if mine else NOT_TRIED if main else ""
 
 
 def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from store.names import ALL, TASK
-from store.numbers import counted, significant
+from store.numbers import counted, fixed, significant
 from store.value_types import Index, Number, Whole, Word
 
 CHOSEN = {
@@ -107,13 +107,12 @@ def in_words(result: SetSteering) -> str:
 
 
 def in_short(result: SetSteering) -> str:
-    """The same in one line: 'Undone on new text, 20 of them take back +0.08 of +2.35: no more than random ones do.'"""
+    """In one line: 'On new text, undoing the first 20 takes back 0.08 of 2.35 nats, no more than undoing random ones.'"""
     gain = result.gain
     more, less = gain.more_low is not None and gain.more_low > 0, gain.more_high is not None and gain.more_high < 0
-    beside = "more than random ones do" if more else "less than random ones do" if less else "no more than random ones do"
-    return (
-        f"Undone on new text, {len(result.features):,} of them take back {signed(gain.gone)} of {signed(gain.whole)}: {beside}."
-    )
+    beside = "more than" if more else "less than" if less else "no more than"
+    undone = f"undoing the first {len(result.features):,} takes back {fixed(gain.gone, 2)} of {fixed(gain.whole, 2)} nats"
+    return f"On new text, {undone}, {beside} undoing random ones."
 
 
 def _is_ahead(gain: Gone) -> bool:
