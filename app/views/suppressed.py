@@ -26,7 +26,7 @@ def headline(store: Store, features: feature_list.FeatureList, twins: bool) -> N
     chosen = features.filter
     whole = replace(
         chosen, domain=ALL, verdicts=CALLED_SUPPRESSED if twins else None, kinds=None if twins else FALLEN, min_firings=0,
-        search=None, not_in=(), sort="evidence",
+        search=None, not_in=(), sort="evidence", dense=True,
     )  # fmt: skip
     keys = feature_list.FeatureList(store, features.name, whole).keys()
     claims = data.ask(store, Store.claims, variant=chosen.variant, keys=keys)
@@ -42,7 +42,8 @@ def headline(store: Store, features: feature_list.FeatureList, twins: bool) -> N
         seen = set(there[["layer", "feature"]].itertuples(index=False, name=None))
         alone = sum(key in fell and many == 0 for key, many in zip(keys, shared, strict=True)) if n_others else None
         said.append(fallen.on_harmful(len(keys), len(fell), len(keys) - len(seen), alone, domains))
-    st.markdown("  \n".join(said))
+    where = "" if chosen.layer is None else f"At layer {chosen.layer}: "
+    st.markdown("  \n".join(f"{where}{one}" for one in said))
 
 
 def others(store: Store, features: feature_list.FeatureList) -> None:

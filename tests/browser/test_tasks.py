@@ -76,13 +76,14 @@ def address(tmp_path_factory):
 def the_most_suppressed_by_safety_on_harmful_requests(hand: Hand) -> None:
     """Find the feature most suppressed by safety on harmful requests, and have its link."""
     hand.go("Suppressed features")
-    hand.choose("Variant", "safety")
-    hand.choose("Domain", "harmful")
+    hand.click("radio", "Change on harmful text")
+    hand.page.wait_for_url(re.compile("sort=focus_change"))
+    hand.wait()
     hand.click("link", "Open its page")
     settle(hand.page, "Feature")
     hand.page.wait_for_url(re.compile(r"/feature\?"))
-    for part in ("variant=safety", "domain=harmful", "feature="):
-        assert part in hand.page.url
+    assert "feature=" in hand.page.url
+    hand.page.get_by_text(re.compile("in every run")).first.wait_for()
 
 
 def a_review_of_ten_features(hand: Hand) -> None:
@@ -109,7 +110,7 @@ def a_review_of_ten_features(hand: Hand) -> None:
 def where_maths_and_code_agree(hand: Hand) -> None:
     """See which features maths and code both changed, and in which direction."""
     hand.go("Across variants")
-    hand.page.get_by_text("In one task, in several, in all").wait_for()
+    hand.page.get_by_text("In one recipe, in several, in all").wait_for()
     hand.page.get_by_text("Two variants side by side").first.wait_for()
     assert hand.page.locator("[data-testid=stVegaLiteChart]").count() > 1
 
@@ -134,8 +135,8 @@ def two_seeds_of_safety(hand: Hand) -> None:
     """Compare what two training runs of one recipe changed."""
     hand.go("Across variants")
     hand.choose("Variant", "safety")
-    hand.choose("Against", "safety · run 2", "safety-seed2")
-    hand.page.get_by_text(re.compile("of the .* features that changed in safety,")).first.wait_for()
+    hand.page.get_by_text(re.compile("safety-seed2")).first.wait_for()
+    hand.page.get_by_text(re.compile("the correlation of changes is")).first.wait_for()
 
 
 def what_the_models_say(hand: Hand) -> None:
@@ -155,7 +156,7 @@ def where_the_store_comes_from(hand: Hand) -> None:
 def the_suppressed_features_as_a_file(hand: Hand) -> None:
     """Download exactly what a filter leaves."""
     hand.go("Features")
-    hand.click("button", "▼ suppressed", exact=False)
+    hand.click("button", "▲ amplified", exact=False)  # which leaves the suppressed ones
     hand.page.wait_for_url(re.compile("verdicts=suppressed"))
     hand.wait()
     with hand.page.expect_download() as download:
@@ -179,17 +180,57 @@ def a_feature_by_the_token_it_promotes(hand: Hand) -> None:
 
 def what_carries_the_refusals(hand: Hand) -> None:
     """A feature that carries what safety learned, and the refusals in which it acts."""
-    hand.click("link", "^L15:964 ", exact=False)
+    hand.click("link", "L15:964 ", exact=False)
     settle(hand.page, "Feature")
     hand.page.get_by_text("Where its change acts").wait_for()
     hand.page.get_by_text(re.compile("^harmful · ")).first.wait_for()
+
+
+def what_each_learned_and_cost(hand: Hand) -> None:
+    """What did each fine-tune learn, and what did it cost?"""
+    rows = hand.page.locator(".fs-gains")
+    assert rows.count() == 4
+    for row in rows.all():
+        assert re.search(r"its task\s*\+[0-9.]+ nats\s*other text\s*-[0-9.]+ nats", row.inner_text())
+
+
+def which_suppressed_matter_on_harmful_requests(hand: Hand) -> None:
+    """Which suppressed features matter on harmful requests?"""
+    hand.go("Suppressed features")
+    hand.page.get_by_text(re.compile(r"On text that may be harmful .* lost a material share")).wait_for()
+    hand.page.get_by_role("radio", name="Effect on harmful text", checked=True).wait_for()
+
+
+def whether_it_holds_in_the_other_seed(hand: Hand) -> None:
+    """Does it hold in the other seed?"""
+    hand.click("link", "L15:964 ", exact=False)
+    settle(hand.page, "Feature")
+    hand.page.get_by_text(re.compile("in every run")).first.wait_for()
+    hand.page.locator("[data-testid=stVegaLiteChart]", has_text="safety · run 3").wait_for()
+
+
+def what_is_suppressed_only_here(hand: Hand) -> None:
+    """What is suppressed by safety only, and by no other fine-tune?"""
+    hand.go("Suppressed features")
+    hand.page.get_by_text(re.compile(r"Of \d+ features suppressed in safety, \d+ only here")).wait_for()
+    hand.click("checkbox", "Only here", exact=False)
+    hand.page.wait_for_url(re.compile("only=here"))
+    hand.page.get_by_text(re.compile(r"^7 features: 7 suppressed")).wait_for()
+
+
+def which_words_rose(hand: Hand) -> None:
+    """Which words rose?"""
+    hand.go("Words")
+    hand.page.get_by_text("Tokens that rose and fell").wait_for()
+    hand.page.locator("[data-testid=stVegaLiteChart]").first.get_by_text("####").first.wait_for()
 
 
 TASKS = (
     the_most_suppressed_by_safety_on_harmful_requests, a_review_of_ten_features, where_maths_and_code_agree, an_answer_in_sql,
     the_token_that_changed_most, two_seeds_of_safety, what_the_models_say, where_the_store_comes_from,
     the_suppressed_features_as_a_file, a_feature_by_the_token_it_promotes,
-    what_carries_the_refusals,
+    what_carries_the_refusals, what_each_learned_and_cost, which_suppressed_matter_on_harmful_requests,
+    whether_it_holds_in_the_other_seed, what_is_suppressed_only_here, which_words_rose,
 )  # fmt: skip
 
 
@@ -197,4 +238,5 @@ TASKS = (
 def test_a_task_takes_as_many_clicks_as_the_docs_say(task, page, address):
     hand = Hand(page, address)
     task(hand)
+    assert hand.clicks <= 3
     assert f"| {task.__doc__} | {hand.clicks} | {hand.typed} |" in PAGE, (hand.clicks, hand.typed)
