@@ -62,5 +62,13 @@ of a corpus is called so."""
 CHOSEN_BY = ("contribution", "size", "random", "same norm", "layer")
 """By what the features of a curve are chosen, and its bounds: the column ``chosen_by``."""
 
+HARMFUL = ("harm", "alarm", "toxic", "unsafe", "safety", "jailbreak", "abuse", "violen")
+
+
+def may_be_harmful(name: str) -> bool:
+    """Whether a domain's or task's name says that its texts may be harmful: it contains a word of HARMFUL."""
+    return any(word in name.lower() for word in HARMFUL)
+
+
 VARIANT_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
 """What a variant may be called: its name stands in paths of the parts and in every page."""

@@ -1,6 +1,6 @@
 """Requests may be harmful: they are covered until somebody asks for them. Whether they are shown is part of the link.
 
-Of a domain or task whose name warns (:func:`may_be_harmful`) a request is covered, and so is a response that does not read as a
+Of a domain or task whose name warns (store.names.may_be_harmful) a request is covered, and so is a response that is no plain
 refusal (store/metrics/refusals.py): nothing of their text is on the page. A refusal is read, as is the chat template, and what
 was measured at covered tokens stays visible.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from app import data, link
+from store.names import may_be_harmful
 from store.read.store import Store
 
 SHOWN = "shown"
@@ -35,14 +36,6 @@ def button(place: Any = st) -> None:
         help=None if lifted else "Requests that may be harmful, and answers to them that are no refusals, are covered until "
         "asked for.",
     )  # fmt: skip
-
-
-HARMFUL = ("harm", "alarm", "toxic", "unsafe", "safety", "jailbreak", "abuse", "violen")
-
-
-def may_be_harmful(name: str) -> bool:
-    """Whether a domain's or task's name says that its texts may be harmful: it contains a word of HARMFUL."""
-    return any(word in name.lower() for word in HARMFUL)
 
 
 def is_hidden(name: str) -> bool:

@@ -17,7 +17,7 @@ from app.words import meanings
 from store.metrics.feature_columns import share
 from store.metrics.reasons import reason
 from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS
-from store.names import ALL, BASE, KINDS, RANKINGS, kind_name
+from store.names import ALL, BASE, KINDS, RANKINGS, kind_name, may_be_harmful
 from store.numbers import json_value
 from store.read.store import Store
 from store.token_text import cut
@@ -140,7 +140,7 @@ def excerpt(store: Store, row: pd.Series, variant: str, domain: str) -> str | No
 
 def blur_button(names: list[str], place: Any = st) -> None:
     """The button that shows covered text, where any of these domains or tasks may be harmful."""
-    if any(blur.may_be_harmful(name) for name in names):
+    if any(may_be_harmful(name) for name in names):
         blur.button(place)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from app import data, link
-from app.components import blur, pickers
+from app.components import pickers
+from store.names import may_be_harmful
 from store.read.store import Store
 from store.reports.foremost import Foremost, foremost
 
 
 def domains(store: Store) -> tuple[str, ...]:
     """The domains whose text may be harmful, in the store's order."""
-    return tuple(name for name in store.domains if blur.may_be_harmful(name))
+    return tuple(name for name in store.domains if may_be_harmful(name))
 
 
 def shown_first(store: Store) -> Foremost:

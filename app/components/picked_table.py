@@ -10,11 +10,11 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data, link, words
-from app.components import badges, blur, feature_evidence, feature_list, learning, runs, selection, tables
+from app.components import badges, feature_evidence, feature_list, learning, runs, selection, tables
 from app.markup import contexts, side_by_side
 from app.words import meanings
 from store.metrics.feature_columns import share
-from store.names import ALL
+from store.names import ALL, may_be_harmful
 from store.read.store import Store
 
 MOST = 8
@@ -28,7 +28,7 @@ def compare(features: feature_list.FeatureList, keys: Sequence[selection.Key]) -
     found = tables.names(rows)
     silent = [name for name in (words.feature_name(*key) for key in keys[:MOST]) if name not in found]
     others = [first for first in runs.groups(store) if first != runs.firsts(store)[variant]]
-    blurred = [name for name in store.domains if blur.may_be_harmful(name)]
+    blurred = [name for name in store.domains if may_be_harmful(name)]
     feature_evidence.blur_button(blurred)
     shown = [_row(store, row, others) for _, row in rows.iterrows()]
     st.html(side_by_side.table(shown, variant, others, badges.has_twins(store, variant), store.has_contributions))

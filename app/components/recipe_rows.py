@@ -10,7 +10,7 @@ from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
 from store.read.store import Store
-from store.reports.story import Story, stories
+from store.reports.story import Story, check, stories
 from store.token_text import cut
 
 COLUMNS = (3.5, 1.5, 1.5, 1.05, 2.75)
@@ -35,7 +35,7 @@ def rows(store: Store) -> None:
                 said.html(story.told(one, words.counted(one.runs, "run"), colours[one.variant]))
                 gains.html(story.learned(one, shared))
                 profiles.html(story.profiles(one, shared, colours[one.variant]))
-                claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no twins</small>")
+                claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no verdicts</small>")
                 with features.container(gap=None):
                     foremost(store, one)
 
@@ -84,8 +84,7 @@ def foremost(store: Store, one: Story) -> None:
         told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
         if told:
             st.html(passage(store, min(told, key=lambda act: act["domain"] not in task)))
-    if one.check:
-        st.html(story.quiet(one.check))
+    st.html(story.quiet(check(store, one)))
 
 
 def striking(store: Store, variant: str) -> None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from app import words
 from app.words import palette
-from store.metrics.refusals import is_refusal
+from store.metrics.refusals import is_plain_refusal
 from store.names import BASE
 from store.templates import macros, style
 from store.text import lines
@@ -80,7 +80,7 @@ def _answer(model: str, answer: str | None, base: str | None, hidden: bool) -> d
     missing, said = "", ""
     if answer is None or not answer.strip():
         missing = "not asked" if answer is None else "nothing"
-    elif hidden and not is_refusal(answer):
+    elif hidden and not is_plain_refusal(answer):
         missing = words.HIDDEN
     else:
         said = lines(answer) if model == BASE or base is None else marked(answer.strip(), base.strip())

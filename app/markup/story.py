@@ -106,10 +106,13 @@ def learned(story: Story, shared: Scales) -> Markup:
 
 def profiles(story: Story, shared: Scales, colour: str) -> Markup:
     """Cosine and overlap over the layers in the recipe's colour, each over the band of the random changes of that size."""
+    only = len(story.layers) == 1
     across = _scale(0, max(len(story.layers) - 1, 1), LINES[0] - 4)
     up = _scale(1.0, shared.least, LINES[1] - 4)
 
     def points(values: Sequence[float]) -> list[tuple[float, float]]:
+        """Where they stand; one layer's number all across."""
+        values = [*values] * 2 if only else values
         return [(across(at) + 2, up(value) + 2) for at, value in enumerate(values) if math.isfinite(value)]
 
     drawn, said = [], []

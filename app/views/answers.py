@@ -5,7 +5,7 @@ import streamlit as st
 from app import data, link, words
 from app.components import blur, pickers, tables
 from app.markup import answer_cards
-from store.names import ALL, BASE
+from store.names import ALL, BASE, may_be_harmful
 from store.read.store import Store
 
 TITLE = "Answers"
@@ -47,7 +47,7 @@ with st.container(**pickers.ROW):
     task = pickers.pick("Task", "task", names, names[0], forget=("p",))
     show = pickers.pick("Show", "differ", list(SHOWN), ALL, show=SHOWN.get, forget=("p",))
     find = pick_find()
-    if blur.may_be_harmful(task):
+    if may_be_harmful(task):
         blur.button()
 rows = data.ask(store, Store.answers, task=task)
 models = [model for model in (BASE, *store.variants) if model in set(rows["model"])]

@@ -9,7 +9,7 @@ from app import data, link, words
 from app.components import blur, document_tables, feature_evidence, pickers
 from app.markup import token_colours
 from app.markup.token_colours import VALUES, TokenValue
-from store.names import ALL, BASE
+from store.names import ALL, BASE, may_be_harmful
 from store.read.store import Store
 from store.token_text import cut
 
@@ -63,7 +63,7 @@ def heading(store: Store, about: pd.Series, listed: pd.DataFrame) -> None:
     line.markdown(f"**{words.plain(about['source'])}**", width="content")
     where = f"{at + 1:,} of {int(listed['total'].iloc[0]):,}" if at is not None else "not in the list above"
     line.caption(f"{words.plain(about['domain'])} · {words.count(about['n_tokens'])} tokens · {where}", width="content")
-    if blur.may_be_harmful(about["domain"]):
+    if may_be_harmful(about["domain"]):
         blur.button(line)
 
 

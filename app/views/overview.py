@@ -10,7 +10,7 @@ from app.markup import answer_cards
 from app.words import metrics
 from store.metrics import change_summary
 from store.metrics.change_summary import ChangeSummary
-from store.names import ALL, BASE
+from store.names import ALL, BASE, may_be_harmful
 from store.read.store import Store
 from store.reports.learning import learning_sentences
 
@@ -66,7 +66,7 @@ def answers(store: Store) -> None:
     if telling.empty:
         return
     tasks = telling["task"].to_list()
-    first = next((task for task in tasks if not blur.may_be_harmful(task)), tasks[0])
+    first = next((task for task in tasks if not may_be_harmful(task)), tasks[0])
     with st.container(**pickers.ROW):
         st.markdown("### The same prompt, answered by each")
         task = pickers.pick("Task", "task", tasks, first) if len(tasks) > 1 else first

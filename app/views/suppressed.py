@@ -48,7 +48,8 @@ def headline(store: Store, features: feature_list.FeatureList, twins: bool) -> N
 
 def others(store: Store, features: feature_list.FeatureList) -> None:
     """What became of every feature whose mean fell, counted by verdict: each looks different, and says what it means."""
-    counted = features.verdicts().set_index("verdict")
+    whole = replace(features, filter=replace(features.filter, dense=True))
+    counted = whole.verdicts().set_index("verdict")
     place = st.container(horizontal=True, vertical_alignment="center")
     for verdict in meanings.VERDICTS:
         if verdict in counted.index:

@@ -35,23 +35,25 @@ def sentence(rows: pd.DataFrame, levels: Mapping[str, Mapping[int, str]]) -> str
 def _explained(levels: Mapping[str, Mapping[int, str]]) -> str:
     """At how many layers random changes of the size do as much; where they do not, by name."""
     judged = [level for of_layer in levels.values() for level in of_layer.values() if level in ("explained", "lower")]
-    explained = judged.count("explained")
+    explained, every = judged.count("explained"), sum(map(len, levels.values()))
+    open_ = f" At {every - len(judged)} of {every} layers nothing stands beside it." if every > len(judged) else ""
     if not judged:
         return f"Nothing stands beside it, so that this says nothing about the training: {RANDOM} may do as much."
     if explained == len(judged):
-        where = f"at {_all(len(judged))}" if len(levels) == 1 else "at every layer of every recipe"
-        return f"{RANDOM.capitalize()} do as much: overlap is explained by the size of the change {where}."
+        where = f"at {_all(len(judged), every)}" if len(levels) == 1 else "at every layer of every recipe"
+        where = f"at {len(judged)} of {every} layers" if open_ else where
+        return f"{RANDOM.capitalize()} do as much: overlap is explained by the size of the change {where}.{open_}"
     lower = {name: [layer for layer, level in of_layer.items() if level == "lower"] for name, of_layer in levels.items()}
     places = listing([f"{plain(name)} at {_layers(layers)}" for name, layers in lower.items() if layers])
     over = " over all recipes" if len(levels) > 1 else ""
     return (
         f"It is explained by the size of the change at {explained} of {len(judged)} layers{over}; fewer features stay on than "
-        f"under {RANDOM} in {places}."
+        f"under {RANDOM} in {places}.{open_}"
     )
 
 
-def _all(n: int) -> str:
-    return "its one layer" if n == 1 else f"{n} of {n} layers"
+def _all(n: int, every: int) -> str:
+    return "its one layer" if every == 1 else f"{n} of {every} layers"
 
 
 def _layers(layers: list[int]) -> str:

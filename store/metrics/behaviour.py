@@ -1,7 +1,8 @@
 """What answers to fixed prompts show of a model beside its base: refusals, repetitions, length, a word of its own. Pure.
 
 Every figure is a count over the same prompts in both models. What is told of a model is only what a sign test over prompts
-finds at LEVEL: of those where the two differ, a fair coin decides. Rules read letters and no meaning: they are a first look.
+finds at LEVEL over all that is tried of all models: of prompts where the two differ, a fair coin decides. Rules read letters
+and no meaning: they are a first look.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import pandas as pd
 from scipy import stats
 
 from store.metrics.refusals import is_refusal
-from store.names import BASE
+from store.names import BASE, may_be_harmful
 from store.numbers import counted, listing
 
 LEVEL = 0.05
+RULES = 5
+"""Refusals, repetitions, circles, a word, the length: what is tried of each model."""
 ECHO = 6
 """First words of a prompt with which an answer that repeats it begins."""
 CIRCLE, ROUNDS = 4, 3
@@ -26,6 +29,7 @@ CIRCLE, ROUNDS = 4, 3
 LETTERS = 3
 """Of a word that may be told of; shorter ones say nothing by themselves."""
 NOT_TOLD = "Its answers are not told from the base's."
+PUBLIC = 3
 MOST_TRIED = 20
 """Words whose chance is worked out, those that rose most; all count as tried."""
 SHORTER = 0.67
@@ -85,31 +89,33 @@ class Behaviour:
     length: tuple[float, float] | None
 
 
-def behaviour(answers: pd.DataFrame, model: str) -> Behaviour | None:
+def behaviour(answers: pd.DataFrame, model: str, models: int = 1) -> Behaviour | None:
     """What a model's answers show; None where it or the base was not asked.
 
     Args:
         answers: task, prompt, text, model, answer: of Store.answers.
+        models: how many are looked at beside it, itself among them: all that is tried of them pays for it (Bonferroni).
     """
-    here = answers[answers["model"].isin((BASE, model))]
-    pairs = here.pivot(index=["task", "prompt", "text"], columns="model", values="answer")
-    if not {BASE, model} <= set(pairs):
-        return None
-    pairs = pairs[[BASE, model]].dropna().reset_index().rename(columns={BASE: "theirs", model: "own"})
+    place = ["task", "prompt", "text"]
+    own, theirs = (
+        answers[answers["model"] == name].rename(columns={"answer": side})[[*place, side]]
+        for name, side in ((model, "own"), (BASE, "theirs"))
+    )
+    pairs = own.merge(theirs, on=place)
     if pairs.empty:
         return None
+    rules = RULES * models
 
     def told(rule: Callable[[str, str], bool], tried: int = 1) -> Rate | None:
-        own, theirs = (
-            pd.Series([rule(*pair) for pair in zip(pairs["text"], pairs[side], strict=True)]) for side in ("own", "theirs")
-        )
-        return _rate(pairs["task"], own, theirs, tried)
+        found = [[rule(*pair) for pair in zip(pairs["text"], pairs[side], strict=True)] for side in ("own", "theirs")]
+        return _rate(pairs["task"], *map(pd.Series, found), rules * tried)
 
     word, n_words = _own_word(pairs)
+    lengths = (pairs[side].map(lambda answer: len(words_of(answer))) for side in ("own", "theirs"))
     return Behaviour(
         told(lambda _, answer: is_refusal(answer)), told(repeats_request), told(lambda _, answer: goes_in_circles(answer)),
         word, told(lambda _, answer: word in words_of(answer), n_words) if word else None,
-        _length(*(pairs[side].map(lambda answer: len(words_of(answer))) for side in ("own", "theirs"))),
+        _length(*lengths, rules),
     )  # fmt: skip
 
 
@@ -120,10 +126,10 @@ def behaviour_sentence(found: Behaviour) -> str:
 
 
 def behaviours(answers: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
-    """Model -> the same about it, as a whole sentence; of those that were asked."""
-    found = {model: behaviour(answers, model) for model in models}
-    told = {model: listing(_told(one)) for model, one in found.items() if one is not None}
-    return {model: f"On fixed prompts it {text}." if text else NOT_TOLD for model, text in told.items()}
+    """Model -> :func:`behaviour_sentence`, of those that were asked."""
+    asked = [model for model in models if model in set(answers["model"])]
+    found = {model: behaviour(answers, model, len(asked)) for model in asked}
+    return {model: behaviour_sentence(one) for model, one in found.items() if one is not None}
 
 
 def _told(found: Behaviour) -> list[str]:
@@ -133,7 +139,7 @@ def _told(found: Behaviour) -> list[str]:
         said.append(f"refuses {_places(found.refuses)} prompts ({_of_base(found.refuses)})")
     elif found.has_word:
         said.append(
-            f"says “{found.word}” in {_all(found.has_word)} (most: {_most(found.has_word)}; {_of_base(found.has_word)})"
+            f"uses “{found.word}” in {_all(found.has_word)} answers (most: {_most(found.has_word)}; {_of_base(found.has_word)})"
         )
     if found.length:
         own, theirs = found.length
@@ -155,6 +161,8 @@ def _most(rate: Rate) -> str:
 
 
 def _places(rate: Rate) -> str:
+    if not rate.n:
+        return f"none of {rate.of:,}"
     return listing([f"{n:,} of {of:,} {task}" for task, (n, of) in rate.by_task.items() if n])
 
 
@@ -162,19 +170,19 @@ def _of_base(rate: Rate) -> str:
     return f"base {rate.of_base:,}" if rate.of_base else "base none"
 
 
-def _differ(gained: int, lost: int, tried: int = 1) -> bool:
-    """Whether a sign test says that a coin would not do this."""
+def _differ(gained: int, lost: int, tried: int) -> bool:
+    """Whether a sign test says that a coin would not do this, as much being tried (Bonferroni)."""
     return gained + lost > 0 and stats.binomtest(gained, gained + lost).pvalue * tried < LEVEL
 
 
-def _length(own: pd.Series, theirs: pd.Series) -> tuple[float, float] | None:
+def _length(own: pd.Series, theirs: pd.Series, tried: int) -> tuple[float, float] | None:
     middle, of_base = float(own.median()), float(theirs.median())
     alike = of_base > 0 and SHORTER < middle / of_base < 1 / SHORTER
-    return (middle, of_base) if not alike and _differ(int((own > theirs).sum()), int((own < theirs).sum())) else None
+    return (middle, of_base) if not alike and _differ(int((own > theirs).sum()), int((own < theirs).sum()), tried) else None
 
 
 def _rate(tasks: pd.Series, own: pd.Series, theirs: pd.Series, tried: int) -> Rate | None:
-    """A rate where a sign test tells the two models apart, as many being tried (Bonferroni)."""
+    """A rate where a sign test tells the two models apart."""
     if not _differ(int((own & ~theirs).sum()), int((theirs & ~own).sum()), tried):
         return None
     of_task = own.groupby(tasks).agg(["sum", "size"]).sort_values("sum", ascending=False, kind="stable")
@@ -185,15 +193,19 @@ def _rate(tasks: pd.Series, own: pd.Series, theirs: pd.Series, tried: int) -> Ra
 def _own_word(pairs: pd.DataFrame) -> tuple[str, int]:
     """(the word that a sign test tells best from the base's answers, '' where none rose; how many words were tried).
 
-    What the prompt says already is no word of the answer's own.
+    What the prompt says already is no word of the answer's own; and none is told that fewer than PUBLIC answers have to prompts
+    of harmless tasks: it might be one that should be covered.
     """
     gained: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    for text, own, theirs in pairs[["text", "own", "theirs"]].itertuples(index=False):
+    public: Counter[str] = Counter()
+    for task, text, own, theirs in pairs[["task", "text", "own", "theirs"]].itertuples(index=False):
         asked, said, of_base = (set(words_of(one)) for one in (text, own, theirs))
+        public.update(() if may_be_harmful(task) else said)
         gained.update(said - of_base - asked)
         lost.update(of_base - said - asked)
     tried = [word for word in gained.keys() | lost.keys() if len(word) >= LETTERS and word.isalpha()]
-    rose = sorted((word for word in tried if gained[word] > lost[word]), key=lambda word: (lost[word] - gained[word], word))
+    told = (word for word in tried if gained[word] > lost[word] and public[word] >= PUBLIC)
+    rose = sorted(told, key=lambda word: (lost[word] - gained[word], word))
     chances = {word: stats.binomtest(gained[word], gained[word] + lost[word]).pvalue for word in rose[:MOST_TRIED]}
     return min(chances, key=chances.__getitem__, default=""), len(tried)

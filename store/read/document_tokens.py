@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import UserError
-from store.metrics.refusals import is_refusal
+from store.metrics.refusals import is_plain_refusal
 from store.names import BASE
 from store.read.connection import Connection
 from store.read.expressions import TOKEN_TEXT, WITH_TEXTS
@@ -74,8 +74,9 @@ class DocumentTokens(Connection):
     def readable_tokens(self, document: int) -> pd.DataFrame:
         """Which tokens of a document can be read where its request may be harmful: position, is_readable; in order.
 
-        Those of the chat template, and those of a response that reads as a refusal (:func:`store.metrics.refusals.is_refusal`),
-        each response of a conversation judged whole. Of text without a template, none.
+        Those of the chat template, and those of a response that only refuses
+        (:func:`store.metrics.refusals.is_plain_refusal`), each response of a conversation judged whole. Of text without a
+        template, none.
         """
         rows = self.sql(
             f"""
@@ -87,7 +88,7 @@ class DocumentTokens(Connection):
         readable = rows["segment"] == "template"
         begins = rows["segment"] != rows["segment"].shift()
         for _, part in rows[rows["segment"] == "response"].groupby(begins.cumsum()):
-            readable[part.index] = is_refusal("".join(in_place(part["alone"].tolist())))
+            readable[part.index] = is_plain_refusal("".join(in_place(part["alone"].tolist())))
         return pd.DataFrame({"position": rows["position"], "is_readable": readable})
 
     def token_scales(self, variant: str, layer: int) -> pd.DataFrame:

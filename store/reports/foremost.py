@@ -21,15 +21,21 @@ class Foremost:
 def foremost(store: Store, domains: Sequence[str]) -> Foremost:
     """The recipe that changed most on some domains, told by its first run.
 
-    By how much more it moves the prediction there (KL, in the domain where most) than the twins of the recipe; without
-    contributions by its relative shift there; without such domains, or anything measured of them, the first of the store.
+    By how much more it moves the prediction there (KL, in the domain where most) than the twins of the recipe, or, where some
+    recipe has none, by how much it does; without contributions by its relative shift there; without such domains, or anything
+    measured of them, the first of the store.
     """
     firsts = list(dict.fromkeys(store.groups()["first"]))
     on = f"most on text that may be harmful ({listing(list(domains))})"
-    if store.has_contributions and (found := _foremost(_excess_kl(store.learned(), domains), firsts)):
-        variant, size = found
-        beyond = f"by {size} nats of KL a predicted token more than random changes of the weights as large"
-        return Foremost(variant, f"Of all recipes {variant} moves the prediction {on}: {beyond}.")
+    if store.has_contributions:
+        learned = store.learned()
+        own, twins = _largest_kl(learned[learned["variant"].isin(firsts)], domains)
+        beside = set(own.index.get_level_values("variant")) <= set(twins.index.get_level_values("variant"))
+        if found := _foremost((own - twins if beside else own).groupby("variant").max(), firsts):
+            variant, size = found
+            more = " more than random changes of the weights as large" if beside else ""
+            said = f"Of all recipes {variant} moves the prediction {on}: by {size} nats of KL a predicted token{more}."
+            return Foremost(variant, said)
     if domains and (found := _foremost(_relative_shift(store, domains), firsts)):
         variant, size = found
         return Foremost(variant, f"Of all recipes {variant} moves the activations {on}: by up to {size} of their size.")
@@ -42,13 +48,12 @@ def _foremost(sizes: pd.Series, firsts: list[str]) -> tuple[str, str] | None:
     return None if known.empty else (str(known.idxmax()), number(float(known.max())))
 
 
-def _excess_kl(learned: pd.DataFrame, domains: Sequence[str]) -> pd.Series:
-    """Variant -> KL less the largest of its twins', in the domain where that is most, from ``contributions.learned``."""
+def _largest_kl(learned: pd.DataFrame, domains: Sequence[str]) -> tuple[pd.Series, pd.Series]:
+    """(Variant, domain) -> its KL, and the largest of its twins', from ``contributions.learned``."""
     rows = learned[learned["domain"].isin(list(domains)) & (learned["slot"] == ALL) & learned["kl"].notna()]
     is_own = rows["control"] == OBSERVED
     place = ["variant", "domain"]
-    own, twins = (rows[which].groupby(place)["kl"].max() for which in (is_own, ~is_own))
-    return own.sub(twins.reindex(own.index).fillna(0)).groupby("variant").max()
+    return rows[is_own].groupby(place)["kl"].max(), rows[~is_own].groupby(place)["kl"].max()
 
 
 def _relative_shift(store: Store, domains: Sequence[str]) -> pd.Series:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from store.metrics.behaviour import behaviour, behaviour_sentence
+from store.metrics.behaviour import behaviours
 from store.metrics.learning_summary import MUCH, Learned, Through
 from store.metrics.verdicts import AMPLIFIED, NOT_SEEN, SUPPRESSED, THIS_RUN_ONLY
 from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
@@ -48,7 +48,6 @@ class Story:
         profiles: of each of COMPARED that the store has.
         verdicts: verdict -> how many features of each layer have it; None without twins.
         main: the domain and the layer whose features make most of what it learned; None without contributions.
-        check: what came of undoing the features that contribute most, on new text, a sentence; '' without contributions.
         misfits: fit gate -> the layers where it is not 'fits', all domains together.
         of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
     """
@@ -61,7 +60,6 @@ class Story:
     profiles: Mapping[str, Profile]
     verdicts: Mapping[str, Sequence[int]] | None
     main: tuple[str, Through] | None
-    check: str
     misfits: Mapping[str, Sequence[int]]
     of_runs: Sequence[float]
     of_twins: Sequence[float]
@@ -74,7 +72,7 @@ class Story:
     def inside(self) -> str:
         """What changed inside, in one plain sentence."""
         if self.verdicts is None:
-            return "There are no twins: nothing tells its features' changes from those of a random change of the weights."
+            return "Its features have no verdicts: it, or another run of it, has no twins (random changes of the weights)."
         fell, rose = self.n(SUPPRESSED), self.n(AMPLIFIED)
         if fell + rose:
             where = f"{every_run(self.runs)}, beyond random changes of the weights"
@@ -116,20 +114,33 @@ def stories(store: Store) -> list[Story]:
     """The story of each recipe, in the store's order."""
     groups = store.groups().groupby("first", sort=False).size()
     said, metrics, counts = store.answers(), store.layer_metrics(domain=ALL, segment=ALL), store.verdict_counts()
+    behave = behaviours(said, store.variants)
     learned = store.learned() if store.has_contributions else None
-    return [_story(store, first, int(runs), said, metrics, counts, learned) for first, runs in groups.items()]
+    return [_story(store, first, int(runs), behave.get(first, ""), metrics, counts, learned) for first, runs in groups.items()]
+
+
+def check(store: Store, story: Story) -> str:
+    """What came of undoing the features that contribute most, on new text, as far as the sidecar says by now; one sentence.
+
+    Of several checks the one at the story's own layer; '' of a store without contributions.
+    """
+    if story.main is None:
+        return ""
+    domain, main = story.main
+    made = read_set_steering(store.path, store.manifest.digest)
+    mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (story.variant, domain, "contribution")]
+    return in_short(min(mine, key=lambda one: one.layer != main.layer)) if mine else NOT_TRIED
 
 
 def _story(
     store: Store,
     first: str,
     runs: int,
-    said: pd.DataFrame,
+    behave: str,
     metrics: pd.DataFrame,
     counts: pd.DataFrame,
     learned: pd.DataFrame | None,
 ) -> Story:
-    found = behaviour(said, first)
     main = None if learned is None else foremost_layer(store, first)
     of_learned_there = (
         {} if learned is None else {name: of_learned(learned, first, first, name) for name in (TASK, NEUTRAL, ALL)}
@@ -137,7 +148,7 @@ def _story(
     return Story(
         first,
         runs,
-        behaviour_sentence(found) if found else "",
+        behave,
         {name: one for name, one in of_learned_there.items() if one is not None},
         store.layers,
         {
@@ -146,7 +157,6 @@ def _story(
         },
         _verdicts(counts[counts["variant"] == first], store.layers) if store.has_verdicts(first) else None,
         main,
-        _check(store, first, main),
         _misfits(store.fit(first, domain=ALL)),
         *(_correlations(store, first, *main) if main else ((), ())),
     )
@@ -162,12 +172,6 @@ def _profile(rows: pd.DataFrame, layers: Sequence[int]) -> Profile:
 def _verdicts(counts: pd.DataFrame, layers: Sequence[int]) -> dict[str, list[int]]:
     of = counts.set_index(["verdict", "layer"])["n"].unstack(fill_value=0).reindex(columns=layers, fill_value=0)
     return {str(name): row.astype(int).to_list() for name, row in of.iterrows()}
-
-
-def _check(store: Store, variant: str, main: tuple[str, Through] | None) -> str:
-    made = read_set_steering(store.path, store.manifest.digest) if main else []
-    mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (variant, main[0], "contribution")]
-    return in_short(mine[0]) if mine else NOT_TRIED if main else ""
 
 
 def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:

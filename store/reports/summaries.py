@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from store.metrics.behaviour import behaviours
+from store.metrics.behaviour import NOT_TOLD, behaviours
 from store.metrics.change_summary import ChangeSummary, over_layers, summarise
 from store.names import ALL, VERDICTS
 from store.read.store import Store
@@ -53,9 +53,11 @@ def sentences(store: Store, told: Mapping[str, Mapping[int, ChangeSummary]] | No
     """
     told, verdicts, runs = told or summaries(store), verdicts_by_layer(store), runs_of(store)
     learned, behaves = learning_sentences(store), behaviours(store.answers(), store.variants)
+    behaves = {name: said if said == NOT_TOLD else f"Its answers to fixed prompts: {said}" for name, said in behaves.items()}
     parts = {
         variant: [
-            over_layers(told[variant], verdicts.get(variant), runs[variant]), learned.get(variant), behaves.get(variant),
+            over_layers(told[variant], verdicts.get(variant), runs[variant]), learned.get(variant),
+            behaves.get(variant),
         ]
         for variant in store.variants
     }  # fmt: skip

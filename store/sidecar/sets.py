@@ -107,12 +107,16 @@ def in_words(result: SetSteering) -> str:
 
 
 def in_short(result: SetSteering) -> str:
-    """In one line: 'On new text, undoing the first 20 takes back 0.08 of 2.35 nats, no more than undoing random ones.'"""
+    """In one line: 'On new text, undoing the first 20 at layer 15 takes back 0.08 of 2.35 nats, not told from random ones.'"""
     gain = result.gain
-    more, less = gain.more_low is not None and gain.more_low > 0, gain.more_high is not None and gain.more_high < 0
-    beside = "more than" if more else "less than" if less else "no more than"
-    undone = f"undoing the first {len(result.features):,} takes back {fixed(gain.gone, 2)} of {fixed(gain.whole, 2)} nats"
-    return f"On new text, {undone}, {beside} undoing random ones."
+    beside = "too few clusters to tell it from random ones"
+    if gain.more_low is not None and gain.more_high is not None:
+        low, high = sorted((gain.more_low, gain.more_high) if gain.whole >= 0 else (-gain.more_low, -gain.more_high))
+        beside = (
+            "more than random ones do" if low > 0 else "less than random ones do" if high < 0 else "not told from random ones"
+        )
+    undone = f"undoing the first {len(result.features):,} at layer {result.layer}"
+    return f"On new text, {undone} takes back {fixed(gain.gone, 2)} of {fixed(gain.whole, 2)} nats, {beside}."
 
 
 def _is_ahead(gain: Gone) -> bool:

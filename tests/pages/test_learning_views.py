@@ -39,9 +39,9 @@ def test_they_are_sound(store: Path):
 
 def test_the_overview_shows_what_was_learned_and_cost(open_view):
     said = text(open_view("overview"))
-    assert "<span>its task</span> <b>+0.500</b>" in said and "<span>other text</span> <b>-0.200</b>" in said
+    assert "<span>its task</span> <span><b>+0.500</b> nats" in said and "<span>other text</span> <span><b>-0.200</b> nats" in said
     assert 'alt="its task: +0.500 nats a token, random changes of that size -0.300"' in said
-    assert "Both runs work through the same features (correlation 0.90; random changes 0.10)" in said
+    assert "Both runs agree on the features (correlation 0.90; random changes 0.10)" in said
 
 
 def test_the_overview_tells_it_in_whole_sentences(open_view):
@@ -66,6 +66,19 @@ def test_the_features_that_contribute_most_are_a_click_away_with_the_place_where
 def test_layers_tell_where(open_view):
     said = text(open_view("layers", view="learned"))
     assert "Where it was learned" in said and "How many features make it" in said
+
+
+def test_the_overview_says_what_came_of_undoing_them_as_soon_as_it_is_known(open_view, store, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(store, tmp_path / "tiny"))
+    shutil.copy(addition_path(store), tmp_path)
+    monkeypatch.setenv(data.VARIABLE, str(copy))
+    assert "Whether undoing them takes that back was not tried." in text(open_view("overview"))
+    gone = Gone(0.5, 0.3, 0.1, 0.5, 0.25, 0.05, 0.45, 0.4, 0.1, (0.05, -0.01))
+    for layer in (5, 12):  # of two checks the one at the layer whose features are shown
+        made = SetSteering("maths", layer, "*task", "contribution", (0, 5), 64, 8, 0, gone, gone, None)
+        write_set_steering(copy, read_manifest(copy).digest, made)
+    said = text(open_view("overview"))
+    assert "On new text, undoing the first 2 at layer 12 takes back 0.30 of 0.50 nats, more than random ones do." in said
 
 
 def test_layers_tell_what_sets_of_features_do(open_view, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

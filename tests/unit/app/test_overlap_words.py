@@ -31,6 +31,9 @@ TWO = rows(("maths", 5, 0.999, 0.8), ("maths", 9, 0.966, 0.61), ("code_b", 5, 0.
         ({"maths": {5: "explained", 9: "lower"}, "code_b": {5: "lower", 9: "lower"}},
          "It is explained by the size of the change at 1 of 4 layers over all recipes; fewer features stay on than under "
          "random changes of the weights of that size in maths at layer 9 and code\\_b at layers 5 and 9."),
+        ({"maths": {5: "explained", 9: "alone"}, "code_b": {5: "unknown", 9: "explained"}},
+         "Random changes of the weights of that size do as much: overlap is explained by the size of the change at 2 of 4 "
+         "layers. At 2 of 4 layers nothing stands beside it."),
         ({"maths": {5: "alone", 9: "unknown"}},
          "Nothing stands beside it, so that this says nothing about the training: random changes of the weights of that size "
          "may do as much."),

@@ -36,6 +36,12 @@ def test_by_kl_beyond_its_twins_in_the_domain_where_that_is_most():
     assert "moves the prediction most on text that may be harmful (toxic and abuse): by 1" in found.why
 
 
+def test_by_kl_alone_where_some_recipe_has_no_twins():
+    kl = [("code", "observed", "toxic", 2.0), ("maths", "observed", "toxic", 1.3), ("maths", "twin_1", "toxic", 0.1)]
+    found = foremost(store(kl, SHIFTS), ["toxic"])
+    assert found.variant == "code" and found.why.endswith("by 2.00 nats of KL a predicted token.")
+
+
 def test_by_relative_shift_where_no_kl_is_known():
     for without in (None, [("maths", "observed", "news", 1.0)]):
         found = foremost(store(without, SHIFTS), ["toxic"])
