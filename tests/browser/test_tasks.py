@@ -45,6 +45,11 @@ class Hand:
         heading = self.page.get_by_role("heading", level=2).first.inner_text()
         settle(self.page, heading)
 
+    def switch(self, label: str) -> None:
+        """Turn a switch, by its label: the switch itself lies under it."""
+        self.page.get_by_text(label, exact=True).click()
+        self.clicks += 1
+
     def row(self, number: int, table: int = 0) -> None:
         """Click into a row of a table."""
         click_row(self.page, number, table)
@@ -83,7 +88,7 @@ def the_most_suppressed_by_safety_on_harmful_requests(hand: Hand) -> None:
     settle(hand.page, "Feature")
     hand.page.wait_for_url(re.compile(r"/feature\?"))
     assert "feature=" in hand.page.url
-    hand.page.get_by_text(re.compile("in every run")).first.wait_for()
+    hand.page.get_by_text(re.compile("^It lost .* in every run")).wait_for()
 
 
 def a_review_of_ten_features(hand: Hand) -> None:
@@ -135,7 +140,7 @@ def two_seeds_of_safety(hand: Hand) -> None:
     """Compare what two training runs of one recipe changed."""
     hand.go("Across variants")
     hand.choose("Variant", "safety")
-    hand.page.get_by_text(re.compile("safety-seed2")).first.wait_for()
+    hand.page.get_by_text("safety and safety-seed2").first.wait_for()
     hand.page.get_by_text(re.compile("the correlation of changes is")).first.wait_for()
 
 
@@ -205,7 +210,7 @@ def whether_it_holds_in_the_other_seed(hand: Hand) -> None:
     """Does it hold in the other seed?"""
     hand.click("link", "L15:964 ", exact=False)
     settle(hand.page, "Feature")
-    hand.page.get_by_text(re.compile("in every run")).first.wait_for()
+    hand.page.get_by_text(re.compile("^It rose .* in every run")).wait_for()
     hand.page.locator("[data-testid=stVegaLiteChart]", has_text="safety · run 3").wait_for()
 
 
@@ -213,7 +218,7 @@ def what_is_suppressed_only_here(hand: Hand) -> None:
     """What is suppressed by safety only, and by no other fine-tune?"""
     hand.go("Suppressed features")
     hand.page.get_by_text(re.compile(r"Of \d+ features suppressed in safety, \d+ only here")).wait_for()
-    hand.click("checkbox", "Only here", exact=False)
+    hand.switch("Only here")
     hand.page.wait_for_url(re.compile("only=here"))
     hand.page.get_by_text(re.compile(r"^7 features: 7 suppressed")).wait_for()
 

@@ -39,7 +39,8 @@ def test_they_are_sound(store: Path):
 
 def test_the_overview_shows_what_was_learned_and_cost(open_view):
     said = text(open_view("overview"))
-    assert "<span>its task</span> <span><b>+0.500</b> nats" in said and "<span>other text</span> <span><b>-0.200</b> nats" in said
+    assert "<span>its task</span> <span><b>+0.500</b> nats" in said
+    assert "<span>other text</span> <span><b>-0.200</b> nats" in said
     assert 'alt="its task: +0.500 nats a token, random changes of that size -0.300"' in said
     assert "Both runs agree on the features (correlation 0.90; random changes 0.10)" in said
 
