@@ -1,5 +1,6 @@
 // Pictures of charts for slides and papers. Streamlit's own button saves the bare chart under the time of day: its click is
-// answered here, and the same is offered as SVG. A picture has a background and says what it shows; so does its name.
+// answered here, and the same is offered as SVG. A picture has a background and says what it shows; so does its name. And
+// what is no picture of anything is kept from screen readers.
 (() => {
   const MARGIN = 16, LINE = 20, SCALE = 2;
   const BUTTON = "button[aria-label^='Download as PNG'], button[aria-label^='Download as SVG']";
@@ -14,6 +15,10 @@
       button.ariaLabel = button.title = png.ariaLabel.replace("PNG", "SVG");
       place.after(svg);
     }
+  };
+
+  const hideBrushes = () => {  // Vega calls the box that a mouse draws an image and gives it no name: it says nothing
+    for (const brush of document.querySelectorAll("svg.marks g[class*='_brush']:not([aria-hidden])")) brush.ariaHidden = "true";
   };
 
   const element = (name, attributes, ...children) => {
@@ -119,9 +124,14 @@
     save(chart, button.ariaLabel.includes("SVG") ? "svg" : "png");
   };
 
+  const complete = () => {
+    offerSvg();
+    hideBrushes();
+  };
+
   if (window.featureshiftPictures) return;  // Streamlit runs this again when what the pictures are of has changed
-  window.featureshiftPictures = new MutationObserver(offerSvg);
+  window.featureshiftPictures = new MutationObserver(complete);
   window.featureshiftPictures.observe(document.body, { childList: true, subtree: true });
   document.addEventListener("click", answer, true);
-  offerSvg();
+  complete();
 })();

@@ -20,7 +20,7 @@ SECONDS = float(os.environ.get("FEATURESHIFT_VIEW_SECONDS", "1.0"))
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "": (pages.every()["overview"].title, "nothing claimed"),
+    "": (pages.every()["overview"].title, "1 feature changed beyond random changes of the weights"),
     "layers": (pages.every()["layers"].title, "overlap is explained by the size"),
     "features": (pages.every()["features"].title, "4 claimed"),
     "suppressed": (pages.every()["suppressed"].title, "3 features: 3 suppressed; 1 dense one hidden"),
@@ -129,7 +129,7 @@ def test_the_old_addresses_still_work(server, page):
     visit(page, f"{server}/shifted?variant=safety&layer=12", "Features")
     page.wait_for_url(re.compile("/features?"))
     assert "variant=safety" in page.url
-    page.get_by_text("4 features: 1 does not fit").wait_for()
+    page.get_by_text("5 features: 1 does not fit, 2 steady, 2 could not be seen").wait_for()
     visit(page, f"{server}/template?variant=safety&layer=12", "Layers")
     page.wait_for_url(re.compile("/layers?"))
     assert {"variant=safety", "layer=12", "view=template"} <= set(page.url.split("?")[1].split("&"))
@@ -138,7 +138,7 @@ def test_the_old_addresses_still_work(server, page):
 
 def test_the_tour_walks_from_page_to_page_and_back(server, page):
     visit(page, server, "Overview")
-    page.get_by_text("Guided tour: a few places to look at").click()
+    page.get_by_role("button", name="Guided tour").click()
     page.get_by_role("link", name=re.compile("^1 · ")).click()
     for number, heading in enumerate(("Layers", "Feature", "Layers", "Documents", "Across variants"), start=1):
         settle(page, heading)
