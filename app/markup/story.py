@@ -28,6 +28,8 @@ PLACES = {TASK: "its task", NEUTRAL: "other text", ALL: "all text"}
 
 GAIN, LINES, CLAIMS = (150, 16), (150, 56), (100, 56)
 """Width and height of the pictures, in pixels."""
+ROOMY = 6
+"""Up to so many layers each bar of claimed features has its name below."""
 
 
 @dataclass(frozen=True)
@@ -167,5 +169,5 @@ def _picture(drawing: Markup, said: str) -> Markup:
 
 HTML = macros(
     Path(__file__).with_name("story.html.j2"), ROSE=palette.INCREASE_COLOUR, FELL=palette.DECREASE_COLOUR,
-    CONTROL=palette.CONTROL_COLOUR, INK=palette.QUIET_COLOUR,
+    CONTROL=palette.CONTROL_COLOUR, INK=palette.QUIET_COLOUR, ROOMY=ROOMY,
 )  # fmt: skip
