@@ -26,6 +26,7 @@ if RUNS_A_PAGE:
 
 STYLE = """<style>
 .stMainBlockContainer { padding: 1.8rem 2.6rem 3rem 2.6rem; }
+@media (max-width: 768px) { .stMainBlockContainer { padding: 3.6rem 1.2rem 3rem 1.2rem; } }
 [data-testid="stSidebarHeader"] { height: 2.6rem; margin-bottom: 0; }
 h2 { padding-top: 0; }
 [data-testid="stCaptionContainer"], .stApp kbd { opacity: 0.8; }
