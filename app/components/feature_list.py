@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from app import data, link, words
-from app.components import badges, columns, harmful, pickers, runs, tables
+from app.components import badges, columns, harmful, pickers, runs, selection, tables
 from store.names import ALL, CLAIMED, KINDS, VERDICTS, kind_name
 from store.read.feature_filter import FALLEN, RISEN, Filter
 from store.read.store import Store
@@ -53,6 +53,7 @@ class FeatureList:
         """(layer, feature) of the list's features in its order; limit: of the first, None for all."""
         found = data.ask(self.store, Store.feature_keys, **asdict(self.filter), limit=limit)
         return list(found.itertuples(index=False, name=None))
+
     def first(self) -> tuple[int, int] | None:
         """The layer and number of its first feature; of the variant's, where the list is empty; None where nothing fired."""
         for filters in (asdict(self.filter), {"variant": self.filter.variant, "layer": self.filter.layer}):
@@ -136,7 +137,7 @@ def from_link(store: Store, name: str, layer: int | None, domain: str, variant: 
     sorts = reviewers_sorts(store, domain)
     chosen["sort"] = link.read("sort", sorts, next(iter(sorts)))
     if name == "suppressed":
-        others = tuple(data.ask(store, Store.other_runs, variant=variant))
+        others = tuple(data.ask(store, Store.of_other_recipes, variant=variant))
         chosen["not_in"] = others if link.read("only", (ONLY_HERE,), None) else ()
     make = Filter.suppressed if name == "suppressed" else Filter.claimed
     return FeatureList(store, name, make(has_verdicts=twins, **chosen))
@@ -154,17 +155,15 @@ def reviewers_sorts(store: Store, domain: str) -> dict[str, str]:
 
 
 def picked(store: Store, variant: str, domain: str) -> FeatureList | None:
-    """The features that the URL names one by one (`picked`), in the usual order; None where it names none that fires."""
-    asked = [key for name in link.read_text("picked").split(",") if (key := words.named_feature(name))]
+    """Of the features that the URL names one by one those that fire, in the usual order; None where it names none."""
+    if not (keys := selection.picked(store)):
+        return None
     focus = harmful.domains(store) if domain == ALL else ()
     chosen = Filter.claimed(
         variant, False, domain=domain, kinds=None, dense=True, contributions=store.has_contributions, focus=focus,
-        picked=tuple(asked),
+        picked=tuple(keys),
     )  # fmt: skip
-    found = data.ask(store, Store.feature_keys, **asdict(chosen))
-    keys = {words.feature_name(*key): key for key in found.itertuples(index=False, name=None)}
-    named = link.read_list("picked", keys)
-    return FeatureList(store, "claimed", replace(chosen, picked=tuple(keys[name] for name in named))) if named else None
+    return FeatureList(store, "claimed", chosen)
 
 
 def summary(features: FeatureList, total: int) -> str:

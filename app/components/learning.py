@@ -53,6 +53,11 @@ NONE = "what was learned, and through which features, was not measured for this 
 DOMAIN_NAMES = {TASK: "its own task", NEUTRAL: "text of no task", ALL: "all text"}
 
 
+def is_told(store: Store) -> bool:
+    """Whether there is anything to tell of what was learned: contributions, or causal checks of sets."""
+    return store.has_contributions or bool(read_set_steering(store.path, store.manifest.digest))
+
+
 def domain_name(domain: str) -> str:
     """How a page calls a domain of the contributions."""
     return DOMAIN_NAMES.get(domain, domain)

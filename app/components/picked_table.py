@@ -10,7 +10,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from app import data, link, words
-from app.components import badges, feature_evidence, feature_list, learning, runs, selection, tables
+from app.components import badges, feature_evidence, feature_list, learning, runs, selection
 from app.markup import contexts, side_by_side
 from app.words import meanings
 from store.metrics.feature_columns import share
@@ -25,15 +25,13 @@ def compare(features: feature_list.FeatureList, keys: Sequence[selection.Key]) -
     """The first of the picked features in the list's variant and domain, a row each with one passage."""
     store, variant = features.store, features.filter.variant
     rows = features.named(keys[:MOST])
-    found = tables.names(rows)
-    silent = [name for name in (words.feature_name(*key) for key in keys[:MOST]) if name not in found]
     others = [first for first in runs.groups(store) if first != runs.firsts(store)[variant]]
     blurred = [name for name in store.domains if may_be_harmful(name)]
     feature_evidence.blur_button(blurred)
     shown = [_row(store, row, others) for _, row in rows.iterrows()]
     st.html(side_by_side.table(shown, variant, others, badges.has_twins(store, variant), store.has_contributions))
     said = [f"Only the first {MOST} are shown."] if len(keys) > MOST else []
-    said += [f"Never firing in {words.plain(variant)} on this text: {', '.join(silent)}."] if silent else []
+    said += selection.never_firing(keys[:MOST], zip(rows["layer"], rows["feature"], strict=True), variant)
     if said:
         st.caption(" ".join(said))
 
@@ -75,5 +73,5 @@ def _passage(store: Store, row: pd.Series) -> Markup:
     acting = learning.acting_passages(store, int(row["layer"]), int(row["feature"]), row["variant"])
     if acting.empty:
         return Markup("")
-    record = acting.iloc[0].to_dict()
-    return contexts.acting(record, max(map(abs, record["gains"])), feature_evidence.is_blurred(record))
+    record = feature_evidence.with_cover(store, acting.iloc[0].to_dict())
+    return contexts.acting(record, max(map(abs, record["gains"])))

@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from app import data, link, words
-from app.components import runs
-from app.components.columns import COLUMNS
+from app.components import badges, runs
+from app.components.columns import COLUMNS, TWINS
 from app.words import meanings
 from store.metrics.thresholds import DENSE
 from store.names import ALL, VERDICTS, kind_name
+from store.read.feature_filter import FOCUSED
 from store.read.store import Store
 from store.text import on_one_line
 
@@ -67,7 +68,8 @@ def pick_variant(store: Store, pin: dict[str, Any] | None = None, default: str |
     """
     chosen = pick(
         "Variant", "variant", list(runs.firsts(store)), default or store.variants[0], lambda name: runs.name(store, name),
-        forget=("p", "selected"), pin=pin, always=default is not None, help=help and words.plain(help),
+        forget=("p", "selected", *_resting_on_twins(store)), pin=pin, always=default is not None,
+        help=help and words.plain(help),
     )  # fmt: skip
     runs.badge(store, chosen)
     return chosen
@@ -81,8 +83,9 @@ def pick_layer(store: Store, default: int | str, every: bool = False) -> int | N
 
 
 def pick_domain(store: Store, help: str | None = None) -> str:
-    """One of the store's domains, or 'all'."""
-    return pick("Domain", "domain", [ALL, *store.domains], ALL, forget=("p", "selected"), few=0, help=help)
+    """One of the store's domains, or 'all'; a sort by several domains together is forgotten with the choice."""
+    forget = ("p", "selected", *(["sort"] if link.read_text("sort") in FOCUSED else []))
+    return pick("Domain", "domain", [ALL, *store.domains], ALL, forget=forget, few=0, help=help)
 
 
 def pick_search() -> str:
@@ -178,6 +181,14 @@ def chosen_verdicts(default: Sequence[str] = ()) -> tuple[str, ...] | None:
     if ALL in named:
         return None
     return named or tuple(default) or None
+
+
+def _resting_on_twins(store: Store) -> list[str]:
+    """What of the URL a variant without twins cannot show, in a store where some variants have twins and others none."""
+    if len({badges.has_twins(store, variant) for variant in store.variants}) == 1:
+        return []
+    columns = {end for column in COLUMNS.values() if column.needs == TWINS for end in (column.name, *column.ends)}
+    return [name for name in ("sort", "columns") if columns & set(link.read_text(name).split(","))]
 
 
 def _keep(name: str, default: Any, forget: tuple[str, ...] = (), pin: dict[str, Any] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, feature_evidence, runs, terms
+from app.components import badges, feature_evidence, learning, runs, terms
 from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
@@ -28,7 +28,7 @@ def rows(store: Store) -> None:
     terms.line("feature", "run", "nats", "cosine", "overlap", "random change", "contribution")
     with st.container(key="recipes", gap="xsmall"):
         with st.container(key="headings"):
-            headings()
+            headings(store)
         for at, one in enumerate(told):
             with st.container(border=True, gap=None, key=f"recipe_{at}"):
                 said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="center")
@@ -40,14 +40,15 @@ def rows(store: Store) -> None:
                     foremost(store, one)
 
 
-def headings() -> None:
+def headings(store: Store) -> None:
     """What the columns are, each a link to the page that shows it whole."""
     said, gains, profiles, claimed, features = st.columns(COLUMNS, vertical_alignment="bottom")
     said.page_link(
         "views/answers.py", label="What it does", query_params=link.query(), help="All answers to the fixed prompts."
     )
+    part = "learned" if learning.is_told(store) else None
     gains.page_link(
-        "views/layers.py", label="Learned, and cost", query_params=link.query(view="learned"),
+        "views/layers.py", label="Learned, and cost", query_params=link.query(view=part),
         help="How much likelier it makes each token of the text, in nats (0.69: twice as likely), on its own task and on text "
         "that no fine-tune was trained for. Line: 95 % interval. Grey ticks: random changes of the weights of that size.",
     )  # fmt: skip

@@ -28,6 +28,8 @@ FOR_REVIEW = ("store", "present", "variant", "domain", PICKED)
 
 def picked(store: Store) -> list[Key]:
     """The features that the URL names, in its order; one that no dictionary of the store has gives a note."""
+    if not link.read_text(PICKED):
+        return []
     sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"].to_dict()
 
     def known(name: str) -> Key | None:
@@ -35,6 +37,13 @@ def picked(store: Store) -> list[Key]:
         return key if key and key[1] < sizes.get(key[0], 0) else None
 
     return link.read_each(PICKED, known, MOST)
+
+
+def never_firing(keys: Iterable[Key], firing: Iterable[Key], variant: str) -> list[str]:
+    """A sentence that names those of `keys` that are not among `firing`, as safe Markdown; no sentence where all are."""
+    firing = set(firing)
+    silent = [words.feature_name(*key) for key in keys if key not in firing]
+    return [f"Never firing in {words.plain(variant)} on this text: {', '.join(silent)}."] if silent else []
 
 
 def keep_ticked(before: Iterable[Key], on_page: list[str], ticked: list[str]) -> None:

@@ -237,23 +237,23 @@ def output_tokens(about: pd.Series) -> None:
         place.html(contexts.chips(about[f"{name}_tokens"], about[f"{name}_logits"]))
 
 
-def start(store: Store) -> tuple[int, int, dict[int, int]]:
-    """The layer and feature to show where the link names none (the first of its list), and each layer's number of features."""
-    named = link.read("layer", store.layers, None) if "layer" in st.query_params else None
-    first = feature_list.from_link(store, "shifted", named, ALL).first()
-    sizes = data.ask(store, Store.dictionaries).set_index("layer")["d_sae"].to_dict()
-    return (*(first or (named or store.layers[0], 0)), sizes)
+def chosen(store: Store) -> tuple[int, int, int]:
+    """The layer and feature that the link names, else the first of the list one came from; the number of the layer's last."""
+    named = {str(layer): layer for layer in store.layers}.get(link.read_text("layer"))
+    first = feature_list.from_link(store, link.read("list", feature_list.PAGES, "shifted"), named, ALL).first()
+    first_layer, first_feature = first or (named or store.layers[0], 0)
+    layer = link.read("layer", store.layers, first_layer)
+    last = int(data.ask(store, Store.dictionaries).set_index("layer").loc[layer, "d_sae"]) - 1
+    return layer, link.read_number("feature", first_feature, 0, last), last
 
 
 store = data.current()
 st.markdown(f"## {TITLE}")
-first_layer, first_feature, sizes = start(store)
-layer = link.read("layer", store.layers, first_layer)
-number = link.read_number("feature", first_feature, 0, sizes[layer] - 1)
+layer, number, last = chosen(store)
 with st.container(**pickers.ROW):
     variant = pickers.pick_variant(store, pin={"layer": layer, "feature": number})
-    pickers.pick_layer(store, first_layer)
-    pickers.pick_number("Feature", "feature", first_feature, 0, sizes[layer] - 1)
+    pickers.pick_layer(store, layer)
+    pickers.pick_number("Feature", "feature", number, 0, last)
     domain = pickers.pick_domain(store, help="Of the contexts, and of the list that Previous and Next walk through.")
 list_links(store, layer, number, domain)
 

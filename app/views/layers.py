@@ -5,7 +5,6 @@ import streamlit as st
 from app import data, link
 from app.components import cosine_overlap, every_metric, learning, pickers, template
 from store.read.store import Store
-from store.sidecar.entries import read_set_steering
 
 TITLE = "Layers"
 ICON = ":material/stacked_line_chart:"
@@ -28,8 +27,7 @@ SHOWN = {OVERLAP: cosine_overlap.show, LEARNED: learned, METRICS: every_metric.s
 store = data.current()
 st.markdown(f"## {TITLE}")
 st.caption("How far each variant is from the base, layer by layer. The same tokens in both; sinks and padding left out.")
-has_learned = store.has_contributions or bool(read_set_steering(store.path, store.manifest.digest))
-offered = [view for view in VIEWS if view != LEARNED or has_learned]
+offered = [view for view in VIEWS if view != LEARNED or learning.is_told(store)]
 default = METRICS if any(name in link.query() for name in every_metric.OWN) else OVERLAP  # links from before there were parts
 view = pickers.pick("Show", "view", offered, default, show=NAMES.get)
 SHOWN[view](store)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, feature_evidence, feature_list, harmful, pickers, review_list, review_panel
+from app.components import badges, feature_evidence, feature_list, harmful, pickers, review_list, review_panel, selection
 from app.words import meanings
 from store.names import ALL, VERDICTS
 from store.read.store import Store
@@ -70,10 +70,10 @@ with st.container(**pickers.ROW):
     domain = pickers.pick_domain(store, help="Of the changes and contexts shown; verdicts are of all domains together.")
     reviewer = review_panel.pick_reviewer()
 with st.container(horizontal=True, vertical_alignment="center"):
-    is_picked = feature_list.picked(store, variant, domain) is not None
-    name, layer = ("claimed", None) if is_picked else filters(store, twins)
+    picked = selection.picked(store)
+    name, layer = ("claimed", None) if picked else filters(store, twins)
     features = feature_list.from_link(store, name, layer, domain, variant)
-    if is_picked:
+    if picked:
         back = {"picked": None, "selected": None}
         st.button("Back to the usual list", icon=":material/undo:", on_click=link.write, kwargs=back)
     else:
@@ -83,7 +83,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
     badges.small(store, domain, variant)
     badges.no_twins(store, variant)
 chosen = asdict(features.filter)
-st.caption(words.plain(f"{list_in_words(chosen)}; {order_in_words(chosen)}."))
+silent = selection.never_firing(picked, features.keys(), variant) if picked else []
+st.caption(" ".join([words.plain(f"{list_in_words(chosen)}; {order_in_words(chosen)}."), *silent]))
 
 writable = can_write(store.path)
 if not writable:
@@ -96,9 +97,9 @@ history = read_reviews(store.path, store.manifest.digest, variant)
 by = link.read("by", (review_list.ME, review_list.ANYONE), review_list.ME)
 work = review_list.work_list(features, standing(history), reviewer, by)
 if not work.keys:
+    hint = "Go back to the usual list." if picked else feature_list.empty_hint(features)
     st.info(
-        f"No feature to review under these filters. {feature_list.empty_hint(features)}",
-        icon=":material/search_off:",
+        f"No feature to review {'of those picked' if picked else 'under these filters'}. {hint}", icon=":material/search_off:"
     )
     st.stop()
 review_list.progress_bar(work)

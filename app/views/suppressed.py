@@ -77,7 +77,7 @@ def never_firing(store: Store, features: feature_list.FeatureList) -> int:
 
 def pick_only_here(store: Store, variant: str) -> None:
     """Whether the list has only what no other recipe is claimed to share; nothing where no other has verdicts."""
-    if data.ask(store, Store.other_runs, variant=variant):
+    if data.ask(store, Store.of_other_recipes, variant=variant):
         pickers.pick_switch("Only here", "only", feature_list.ONLY_HERE, "Suppressed in no other recipe of this store.")
 
 

@@ -16,7 +16,7 @@ Keys = Sequence[tuple[int, int]]
 class Recurrence(Connection):
     """Questions about some features of a variant, named by their keys: a row each, in the order given."""
 
-    def other_runs(self, variant: str) -> list[str]:
+    def of_other_recipes(self, variant: str) -> list[str]:
         """Every variant of another recipe that has verdicts, in the store's order; replicates are no others."""
         rows = self.sql("SELECT DISTINCT variant FROM feature_stats WHERE domain = 'all' AND verdict IS NOT NULL")
         judged = set(rows["variant"])
@@ -31,7 +31,7 @@ class Recurrence(Connection):
             materially the way this variant did; n_others, other recipes with verdicts, and claimed_in, the names of those
             that are claimed to have changed it the same way (list, in the store's order).
         """
-        groups, others = self.groups().set_index("variant"), self.other_runs(variant)
+        groups, others = self.groups().set_index("variant"), self.of_other_recipes(variant)
         runs = groups.index[groups["first"] == groups.loc[variant, "first"]].to_list()
         recipes = list(dict.fromkeys(groups.loc[others, "first"]))
         found = self.sql(

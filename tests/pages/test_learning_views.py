@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from app import data
@@ -135,6 +136,15 @@ def test_where_no_context_is_kept_the_passages_in_which_its_change_acts_stand_in
     said = text(app)
     assert "Where its change acts" in said and "keeps no contexts of this feature" in said
     assert "pick_ranking" not in {box.key for box in app.selectbox} and not app.info
+
+
+def test_the_passage_of_a_picked_feature_without_contexts_is_where_its_change_acts_covered_as_any(open_view, monkeypatch):
+    """safety's L12:1 acts at “ <img …>” of refusal-1, a request; around it a template's token and a response."""
+    monkeypatch.setattr(Store, "best_context", lambda store, **asked: pd.DataFrame())
+    table = text(open_view("features", variant="safety", verdicts="all", picked="L12:1")).split('class="fs-side"')[1]
+    assert "+0.300 nats" in table and "fs-covered" in table and "onerror" not in table
+    shown = text(open_view("features", variant="safety", verdicts="all", picked="L12:1", text="shown"))
+    assert "onerror" in shown and 'class="fs-covered"' not in shown
 
 
 def test_every_example_of_contributions_answers(store: Path):

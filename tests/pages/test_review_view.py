@@ -201,11 +201,19 @@ def test_the_usual_list_is_of_both_directions_the_largest_change_first_without_c
 def test_features_picked_elsewhere_are_the_list_until_one_goes_back(review_page):
     app = review_page(picked="L12:2,L5:4,L5:3,nothing", verdicts="amplified", layer="12", min="99999")
     assert app.dataframe[0].value["feature"].tolist() == ["L5:4", "L12:2"]  # seen before not seen; a dense one too
-    assert "2 picked features" in text(app)
-    assert [name in text(app) for name in ("“L5·3”", "“nothing”")] == [True, True]  # 3 never fires
+    assert "3 picked features; the largest change first. Never firing in maths on this text: L5:3." in text(app).replace(
+        "\\", ""
+    )
+    assert [warning.value.split("“")[1].split("”")[0] for warning in app.warning] == ["nothing"]
     assert "picked=L12%3A2" in str([link.proto.query_string for link in app.get("page_link")])
     press(app, "Back to the usual list")
     assert "picked" not in app.query_params
+
+
+def test_where_no_picked_feature_fires_the_page_says_so(review_page):
+    app = review_page(picked="L5:3")
+    assert "Never firing in maths on this text: L5:3." in text(app) and not app.warning
+    assert app.info[-1].value == "No feature to review of those picked. Go back to the usual list."
 
 
 def test_without_a_feature_that_can_be_picked_the_list_is_the_usual_one(review_page):

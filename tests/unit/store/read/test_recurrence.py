@@ -16,8 +16,8 @@ KEYS = [(7, 5), (7, 0), (7, 2), (7, 3), (7, 4), (7, 9)]
 
 
 def test_replicates_are_runs_of_one_recipe_and_never_others(store):
-    assert store.other_runs("safety") == store.other_runs("safety-seed2") == ["maths", "code"]
-    assert store.other_runs("maths") == ["code", "safety", "safety-seed2"]
+    assert store.of_other_recipes("safety") == store.of_other_recipes("safety-seed2") == ["maths", "code"]
+    assert store.of_other_recipes("maths") == ["code", "safety", "safety-seed2"]
 
 
 def test_a_claim_is_shared_by_the_recipes_that_claim_a_change_the_same_way(store):
@@ -47,7 +47,7 @@ def test_changes_on_single_domains(store):
 
 
 def test_a_list_of_what_is_claimed_here_alone(store):
-    fell = {"verdicts": ("suppressed",), "not_in": tuple(store.other_runs("safety"))}
+    fell = {"verdicts": ("suppressed",), "not_in": tuple(store.of_other_recipes("safety"))}
     assert store.feature_keys("safety", **fell)["feature"].to_list() == [2, 3]
     rose = fell | {"verdicts": ("amplified",)}
     assert store.feature_keys("safety", **rose)["feature"].to_list() == [5]  # 6 rose in maths too
