@@ -98,8 +98,8 @@ def where(store: Store) -> None:
         badges.small(store, domain)
     table = table.assign(claimed=table["n_suppressed"] + table["n_amplified"])
     cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
-    clicked = st.altair_chart(
-        layer_charts.heat_map(cells, metric, list(runs.firsts(store))),
+    clicked = st.vega_lite_chart(
+        spec=data.chart(layer_charts.heat_map, cells, metric, list(runs.firsts(store))),
         on_select="rerun",
         selection_mode="cell",
         key="overview_map",
