@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import streamlit as st
+from altair.utils import schemapi
 
 from app import ROOT, link
 from store.errors import UserError, unavailable
@@ -65,12 +66,24 @@ def ask(store: Store, question: Callable[..., Answer], **filters: Any) -> Answer
 
     Cached by the store's content, the question's name and its filters.
     """
-    return _answer(store.content, str(store.path), question.__qualname__, filters, store, question)
+    return _answer(store.content, str(store.path), _name(question), filters, store, question)
+
+
+def chart(draw: Callable[..., Any], *what: Any, **how: Any) -> dict[str, Any] | None:
+    """The chart that a function of app/charts makes of its arguments, as Vega-Lite; None where it draws nothing.
+
+    Cached by the function's name and its arguments, frames by their content: altair takes some 20 ms to make one.
+    """
+    return _drawn(_name(draw), what, how, draw)
 
 
 def query(store: Store, sql: str) -> sandbox.Answer:
     """A reader's own SQL, within the limits of store/sandbox/run.py. Errors are not kept: the same query may pass next time."""
     return _queried(store.content, str(store.path), sql, store, link.visitor())
+
+
+def _name(function: Callable) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _given() -> list[Path]:
@@ -143,6 +156,13 @@ def _open(path: str, labels: tuple[int, str | None]) -> Store:
 @st.cache_data(show_spinner=False, max_entries=1000)
 def _answer(content: str, path: str, name: str, filters: dict, _store: Store, _question: Callable[..., Answer]) -> Answer:
     return _question(_store, **filters)
+
+
+@st.cache_data(show_spinner=False, max_entries=300)
+def _drawn(name: str, what: tuple, how: dict[str, Any], _draw: Callable[..., Any]) -> dict[str, Any] | None:
+    with schemapi.debug_mode(False):  # altair's checks of every part, half of its time, are made by the tests
+        drawn = _draw(*what, **how)
+        return None if drawn is None else drawn.to_dict(validate=False)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

@@ -1,21 +1,18 @@
 """Profiles: one layer metric over depth as Vega-Lite, beside its controls and twins; no Streamlit in here.
 
 A page shows some twenty of them, and altair takes 30 ms for one. What a profile looks like depends on little of its data, so
-that the look is made once by altair, kept, and given the data of the moment.
+that a look can be drawn once, kept, and given the data of the moment.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import altair as alt
 import pandas as pd
-from altair.utils import schemapi
 
 from app.charts import axes
 from app.words import meanings, metrics, palette
@@ -70,6 +67,7 @@ def profile(
     focus: str | None = None,
     is_relative: bool = False,
     looks: Mapping[str, axes.Look] | None = None,
+    drawn: Callable[..., dict[str, Any]] = lambda draw, look: draw(look).to_dict(),
 ) -> dict[str, Any]:
     """One metric over depth, one line a series (variant, domain or segment), with its interval where there is one.
 
@@ -77,7 +75,8 @@ def profile(
     variant's place, drawn beside: in grey, or in the series' colour where there are several, or as a band where there are
     many; twins are a band anyway, from the lowest of them to the highest. focus: the series that stands out, the others
     pale; None for all alike. is_relative: the values are those of :func:`relative`. looks: of every series; neutral ones else.
-    Click on a point selects 'point'. Returns a Vega-Lite specification, data included.
+    drawn: what makes Vega-Lite of a function and what it draws, a copy where it keeps it. Click on a point selects 'point'.
+    Returns a Vega-Lite specification, data included.
     """
     word = metrics.relative_metric(metric) if is_relative else metrics.metric(metric)
     columns = ["layer", series, "value", "low", "high", "n_tokens", "n_clusters"]
@@ -98,7 +97,7 @@ def profile(
         focus=focus,
         looks=tuple((looks or axes.series_looks(order))[name] for name in order),
     )
-    specification = copy.deepcopy(_unchecked(look))
+    specification = drawn(_draw, look)
     specification["datasets"] = {name: json.loads(frame.to_json(orient="records")) for name, frame in data.items()}
     return specification
 
@@ -145,14 +144,7 @@ class _Look:
     looks: tuple[axes.Look, ...]
 
 
-@lru_cache(maxsize=512)
-def _unchecked(look: _Look) -> dict[str, Any]:
-    """The specification of a look, in half the time: altair's checks of every part are made by the tests, on the whole."""
-    with schemapi.debug_mode(False):
-        return _drawn(look).to_dict(validate=False)
-
-
-def _drawn(look: _Look) -> alt.LayerChart:
+def _draw(look: _Look) -> alt.LayerChart:
     """A look as a chart; its data are datasets by name."""
     word = metrics.relative_metric(look.metric) if look.is_relative else metrics.metric(look.metric)
     series, order = look.series, list(look.order)

@@ -23,9 +23,8 @@ def section(store: Store, layer: int, feature: int, variant: str) -> None:
     made = [r for r in read_steering(store.path, store.manifest.digest) if (r.layer, r.feature, r.variant) == wanted]
     if made:
         st.markdown("**Causal check**")
-        st.altair_chart(
-            causal_strip.strip(made[0]), key="steering", alt="KL of the next token before and after, beside random features"
-        )
+        alternative = "KL of the next token before and after, beside random features"
+        st.vega_lite_chart(spec=data.chart(causal_strip.strip, made[0]), key="steering", alt=alternative)
         st.markdown(words.plain(in_words(made[0])))
         return
     kept = data.ask(store, Store.count_contexts, layer=layer, feature=feature, variant=variant)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from app import data, link
@@ -21,16 +20,19 @@ def show(store: Store) -> None:
         domain = pickers.pick_domain(store)
         badges.small(store, domain)
         badges.no_twins(store)
-    said, panels = data.ask(store, _panels, domain=domain)
+    rows = data.ask(store, Store.layer_metrics, domain=domain, segment=ALL)
+    compared = rows[rows["metric"].isin(overlap_panel.METRICS)]
+    groups, colours = runs.groups(store), runs.colours(store)
+    panels = {first: mine for first, members in groups.items() if len(mine := compared[compared["variant"].isin(members)])}
     if not panels:
         st.info("No token counts here: choose another domain.", icon=":material/search_off:")
         return
-    st.markdown(said)
-    row = st.container(horizontal=True)
-    for first, chart in panels.items():
+    st.markdown(data.ask(store, _said, domain=domain))
+    row, lowest = st.container(horizontal=True), float(compared["value"].min())  # which the panels share an axis by
+    for first, mine in panels.items():
         with row.container(width=axes.PANEL_WIDTH):
             clicked = st.vega_lite_chart(
-                spec=chart,
+                spec=data.chart(overlap_panel.panel, mine, first, first, colours[first], lowest=lowest),
                 on_select="rerun",
                 selection_mode="point",
                 key=f"overlap_{first}_{link.query()}",
@@ -55,8 +57,8 @@ def show(store: Store) -> None:
     )
 
 
-def _panels(store: Store, domain: str) -> tuple[str, dict[str, dict]]:
-    """(what is seen, each recipe's first run -> its chart as Vega-Lite)."""
+def _said(store: Store, domain: str) -> str:
+    """What is seen, in a sentence."""
     rows = store.layer_metrics(domain=domain, segment=ALL)
     groups, levels = runs.groups(store), {}
     for first in groups:
@@ -64,15 +66,4 @@ def _panels(store: Store, domain: str) -> tuple[str, dict[str, dict]]:
         levels[first] = {int(layer): change_summary.summarise(found, None).overlap.level for layer, found in by_layer}
     rows = rows[rows["metric"].isin(overlap_panel.METRICS)]
     observed = rows[(rows["control"] == OBSERVED) & rows["variant"].isin(groups)]
-    said = overlap_words.sentence(observed, {first: of_layer for first, of_layer in levels.items() if of_layer})
-    colours = runs.colours(store)
-    return said, {
-        first: overlap_panel.panel(mine, first, first, colours[first], lowest=_lowest(rows)).to_dict()
-        for first, members in groups.items()
-        if len(mine := rows[rows["variant"].isin(members)])
-    }
-
-
-def _lowest(rows: pd.DataFrame) -> float:
-    """The lowest value of all panels, which they share an axis by."""
-    return float(rows["value"].min())
+    return overlap_words.sentence(observed, {first: of_layer for first, of_layer in levels.items() if of_layer})

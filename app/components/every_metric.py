@@ -80,7 +80,7 @@ def show(store: Store) -> None:
                 is_observed = here["control"] == OBSERVED
                 chart = profiles.profile(
                     here[is_observed], name, by, order, here[~is_observed],
-                    None if focus == EVERY else focus, scale == RELATIVE, looks,
+                    None if focus == EVERY else focus, scale == RELATIVE, looks, data.chart,
                 )  # fmt: skip
                 _draw(chart, name, by, variant)
     for value, labels in constant.items():

@@ -70,19 +70,11 @@ def facts(row: pd.Series) -> list[str]:
 
 def change_chart(store: Store, pooled: pd.Series) -> None:
     """The feature's change beside its other runs, its twins and the norm."""
-    asked = {"layer": int(pooled["layer"]), "feature": int(pooled["feature"]), "variant": pooled["variant"]}
-    spec = data.ask(store, _change_chart, **asked)
+    material = float(store.manifest.settings.get("material", MATERIAL))
+    spec = data.chart(change_strip.strip, pooled, runs.changes(store, pooled), material)
     if spec is not None:
         alt = "Share of the feature lost or new, in each run and under random changes"
         st.vega_lite_chart(spec=spec, key="change", alt=alt)
-
-
-def _change_chart(store: Store, layer: int, feature: int, variant: str) -> dict | None:
-    """The change as Vega-Lite, which altair takes long to make; None where it fires in neither."""
-    stats = store.feature_stats(layer, feature, variant)
-    pooled = stats[stats["domain"] == ALL].iloc[0]
-    chart = change_strip.strip(pooled, runs.changes(store, pooled), float(store.manifest.settings.get("material", MATERIAL)))
-    return None if chart is None else chart.to_dict()
 
 
 def why(store: Store, layer: int, feature: int, variant: str) -> str:

@@ -68,23 +68,19 @@ def overview(store: Store) -> None:
     if not store.has_contributions:
         return
     st.markdown("### What each learned, and what it cost", help=WHAT_IT_IS)
-    if (spec := data.ask(store, _learned)) is None:
-        return
-    st.vega_lite_chart(spec=spec, key="learned", alt="What each variant learned on its task, and cost elsewhere")
     order, told = list(runs.groups(store)), data.ask(store, learning_sentences)
+    rows = data.ask(store, Store.learned)
+    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
+    if rows.empty:
+        return
+    spec = data.chart(contribution_charts.learned, rows, order, runs.colours(store))
+    st.vega_lite_chart(spec=spec, key="learned", alt="What each variant learned on its task, and cost elsewhere")
     cards = st.container(horizontal=True)
     for variant in order:
         with cards.container(width=PROFILE_WIDTH, border=True):
             st.markdown(f"**{words.plain(variant)}**")
             st.caption(words.plain(told[variant]))
             foremost(store, variant)
-
-
-def _learned(store: Store) -> dict | None:
-    """What each recipe's first run learned and cost, as Vega-Lite; None where nothing was sampled of any."""
-    rows, order = store.learned(), list(runs.groups(store))
-    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
-    return None if rows.empty else contribution_charts.learned(rows, order, runs.colours(store)).to_dict()
 
 
 def with_places(rows: pd.DataFrame) -> pd.DataFrame:
@@ -142,10 +138,14 @@ def profiles(store: Store) -> None:
     if not store.has_contributions:
         return
     st.markdown("### Where it was learned", help=WHERE)
-    drawn, shown = data.ask(store, _profiles)
-    panel = st.container(horizontal=True)
-    for variant, spec in drawn.items():
+    rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
+    rows = with_places(rows[rows["variant"].isin(runs.groups(store))])
+    panel, colours, shown = st.container(horizontal=True), runs.colours(store), set(rows["place"])
+    for variant in runs.groups(store):
+        if (mine := rows[rows["variant"] == variant]).empty:
+            continue
         with panel.container(width=axes.PANEL_WIDTH):
+            spec = data.chart(contribution_charts.gain_profile, mine, variant, colours[variant])
             st.vega_lite_chart(spec=spec, key=f"gain_{variant}", alt=f"What of {variant}'s gain passes through each layer")
     legend = [
         (contribution_charts.PLACES[place], ANY_RECIPE, style, 3)
@@ -158,28 +158,20 @@ def profiles(store: Store) -> None:
     st.caption("Nats a predicted token. Bands: 95 % intervals over clusters.")
 
 
-def _profiles(store: Store) -> tuple[dict[str, dict], set[str]]:
-    """(each recipe's first run -> its chart as Vega-Lite, which altair takes long to make; the places that they show)."""
-    rows = pd.concat([store.layer_gains(domain=domain) for domain in PLACES])
-    of_variants = {variant: with_places(rows[rows["variant"] == variant]) for variant in runs.groups(store)}
-    known = {variant: mine for variant, mine in of_variants.items() if len(mine)}
-    colours = runs.colours(store)
-    drawn = {
-        variant: contribution_charts.gain_profile(mine, variant, colours[variant]).to_dict() for variant, mine in known.items()
-    }
-    return drawn, {place for mine in known.values() for place in mine["place"]}
-
-
 def curves(store: Store) -> None:
     """How many features make it: a small chart a recipe's first run."""
     if not store.has_contributions:
         return
-    if not (drawn := data.ask(store, _curves)):
+    rows, colours = data.ask(store, Store.curves), runs.colours(store)
+    of_firsts = {variant: mine for variant in runs.groups(store) if len(mine := rows[rows["variant"] == variant])}
+    if not of_firsts:
         return
     st.markdown("### How many features make it", help=CURVES)
     panel = st.container(horizontal=True)
-    for variant, spec in drawn.items():
+    for variant, mine in of_firsts.items():
+        where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
         with panel.container(width=axes.PANEL_WIDTH):
+            spec = data.chart(contribution_charts.curve, mine, where, colours[variant])
             st.vega_lite_chart(spec=spec, key=f"curve_{variant}", alt=f"How much of {variant}'s gain so many features make")
     orders = contribution_charts.ORDERS.items()
     legend = [(called, *contribution_charts.order_look(name, ANY_RECIPE), 3) for name, called in orders]
@@ -187,38 +179,20 @@ def curves(store: Store) -> None:
     st.caption("Nats a predicted token that go where the change of so many features is undone.")
 
 
-def _curves(store: Store) -> dict[str, dict]:
-    """Each recipe's first run that has one -> its chart as Vega-Lite."""
-    rows, colours, drawn = store.curves(), runs.colours(store), {}
-    for variant in runs.groups(store):
-        mine = rows[rows["variant"] == variant]
-        if len(mine):
-            where = f"{variant}, layer {int(mine['layer'].iloc[0])}, {domain_name(mine['domain'].iloc[0])}"
-            drawn[variant] = contribution_charts.curve(mine, where, colours[variant]).to_dict()
-    return drawn
-
-
 def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
     """What one feature contributes in each domain; a word where it is not among the largest."""
     if not store.has_contributions:
         return
-    spec = data.ask(store, _by_domain, layer=layer, feature=feature, variant=variant)
-    if spec is None:
-        st.caption("Its change is not among those that contribute most to what this variant learned or lost.")
-        return
-    st.vega_lite_chart(spec=spec, key="contribution", alt="What this feature's change adds to the log-likelihood")
-    st.caption("Below 0: takes from it. Only domains where it is among the features that contribute most.")
-
-
-def _by_domain(store: Store, layer: int, feature: int, variant: str) -> dict | None:
-    """What one feature contributes in each domain, as Vega-Lite; None where it is among the largest of none."""
-    rows = store.feature_contributions(layer=layer, feature=feature)
+    rows = data.ask(store, Store.feature_contributions, layer=layer, feature=feature)
     rows = rows[rows["variant"] == variant]
     if rows.empty:
-        return None
+        st.caption("Its change is not among those that contribute most to what this variant learned or lost.")
+        return
     order = {name: place for place, name in enumerate([ALL, TASK, NEUTRAL, *store.domains])}
     rows = rows.sort_values("domain", key=lambda column: column.map(order))
-    return contribution_charts.by_domain(rows.assign(domain=[domain_name(name) for name in rows["domain"]])).to_dict()
+    spec = data.chart(contribution_charts.by_domain, rows.assign(domain=[domain_name(name) for name in rows["domain"]]))
+    st.vega_lite_chart(spec=spec, key="contribution", alt="What this feature's change adds to the log-likelihood")
+    st.caption("Below 0: takes from it. Only domains where it is among the features that contribute most.")
 
 
 def acting_passages(store: Store, layer: int, feature: int, variant: str) -> pd.DataFrame:

@@ -70,8 +70,8 @@ def second_dictionary(store: Store, variant: str, layer: int, rule: str | None) 
         changed, others = (summary[(summary["variant"] == variant) & (summary["changed"] == c)].iloc[0] for c in (True, False))
         left.markdown(comparison.replica(changed, others))
         left.caption(f"Layer {layer}. {comparison.COUNTERPART}")
-        chart = variant_charts.cosine_profile(variant_charts.cosine_shares(pairs), SAME_DIRECTION)
-        right.altair_chart(chart, key="replica_cosines", alt="How near each feature's nearest counterpart is")
+        drawn = data.chart(variant_charts.cosine_profile, variant_charts.cosine_shares(pairs), SAME_DIRECTION)
+        right.vega_lite_chart(spec=drawn, key="replica_cosines", alt="How near each feature's nearest counterpart is")
         right.caption(f"Features of {words.plain(variant)}. Dashed: {SAME_DIRECTION}, from which one has a counterpart.")
     shown = pd.DataFrame(
         {

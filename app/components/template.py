@@ -81,8 +81,8 @@ def show(store: Store) -> None:
     shares = data.ask(store, Store.shift_by_segment, variant=variant, layer=layer)
     if len(shares):
         st.markdown(sentence(shares))
-        st.altair_chart(
-            layer_charts.segment_shares(shares, order),
+        st.vega_lite_chart(
+            spec=data.chart(layer_charts.segment_shares, shares, order),
             key="segment_shares",
             alt="Share of the change on the tokens of each segment, a bar a layer",
         )
@@ -98,7 +98,7 @@ def show(store: Store) -> None:
         legend.append((f"{meanings.CONTROL_NAMES[meanings.TWINS]}, in each line's colour", palette.CONTROL_COLOUR, "solid", 8))
     st.html(contexts.series_legend(legend))
     st.vega_lite_chart(
-        spec=profiles.profile(observed, "overlap", "segment", present, twins, looks=looks),
+        spec=profiles.profile(observed, "overlap", "segment", present, twins, looks=looks, drawn=data.chart),
         key="overlap_by_segment",
         alt="Overlap by layer, a line a segment, beside random changes of the weights of that size",
     )

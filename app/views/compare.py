@@ -30,8 +30,8 @@ def set_chart(sets: pd.DataFrame, n_recipes: int) -> tuple[str, ...]:
     largest = rows["set"].iloc[int(rows["count"].to_numpy().argmax())]
     chosen = link.read("set", rows["set"].to_list(), largest)
     key = f"sets_{link.query()}"
-    st.altair_chart(
-        variant_charts.set_bars(rows.drop(columns="tasks"), chosen),
+    st.vega_lite_chart(
+        spec=data.chart(variant_charts.set_bars, rows.drop(columns="tasks"), chosen),
         on_select=lambda: keep_set(key),
         selection_mode="set",
         key=key,
@@ -91,8 +91,10 @@ def one_feature(store: Store, row: pd.Series, variant: str) -> None:
     found = data.ask(store, Store.feature_across, layer=layer, feature=feature)
     cells = found.assign(written=[share(value) for value in found["change"]])
     cells = cells[["variant", "domain", "change", "written", "freq_base", "freq_variant"]]
-    chart = variant_charts.domain_map(cells, store.variants, [ALL, *store.domains])
-    st.altair_chart(chart, key="across", alt=f"Change of {words.feature_name(layer, feature)} in every variant and domain")
+    drawn = data.chart(variant_charts.domain_map, cells, store.variants, [ALL, *store.domains])
+    st.vega_lite_chart(
+        spec=drawn, key="across", alt=f"Change of {words.feature_name(layer, feature)} in every variant and domain"
+    )
     lean = " Of replicates this copy may keep the row of all domains alone." if store.manifest.published_from else ""
     st.caption(
         "Share of its activation on the domain's tokens that is lost (below 0) or new. Empty: it fires there in neither "
@@ -114,8 +116,8 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     cells = pd.concat([half, half.rename(columns={"variant_a": "variant_b", "variant_b": "variant_a"})], ignore_index=True)
     key = f"pairs_{link.query()}"
     title, meaning = comparison.MEASURES[measure]
-    st.altair_chart(
-        variant_charts.pair_map(cells, store.variants, title, -1 if values.min() < 0 else 0, 1),
+    st.vega_lite_chart(
+        spec=data.chart(variant_charts.pair_map, cells, store.variants, title, -1 if values.min() < 0 else 0, 1),
         on_select=lambda: keep_pair(key),
         selection_mode="pair",
         key=key,
@@ -147,8 +149,8 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
     shown = f"of the {len(found):,} that moved furthest" if is_cut else f"of {len(found):,} that fire"
     st.markdown(f"**Side by side**: {shown} in either, the {seen_here} in one of the two")
     colours = runs.colours(store)
-    clicked = st.altair_chart(
-        variant_charts.change_scatter(points, variant, against, (colours[variant], colours[against])),
+    clicked = st.vega_lite_chart(
+        spec=data.chart(variant_charts.change_scatter, points, variant, against, (colours[variant], colours[against])),
         on_select="rerun",
         selection_mode="point",
         key=f"side_by_side_{link.query()}",

@@ -155,10 +155,11 @@ def numbers(stats: pd.DataFrame) -> None:
 
 def strengths(store: Store, layer: int, feature: int, variant: str) -> None:
     """How strong it is where it fires, in base and variant."""
-    drawn = data.ask(store, histogram, layer=layer, feature=feature, variant=variant)
-    if drawn is None:
+    bins = data.ask(store, Store.histogram, layer=layer, feature=feature)
+    if bins.empty:
         st.info("No histogram of this feature.", icon=":material/search_off:")
     else:
+        drawn = data.chart(activations.histogram, bins, variant)
         st.vega_lite_chart(spec=drawn, key="histogram", alt=f"Histogram of activations in base and {variant}")
 
 
@@ -188,43 +189,20 @@ def token_by_token(store: Store, layer: int, feature: int, variant: str, domain:
         if here.empty:
             st.caption(f"{said} whose codes this store keeps: it fires in none of them.")
         else:
-            asked = {"layer": layer, "feature": feature, "variant": variant, "domain": domain}
+            drawn = data.chart(activations.density, firings.density(here), variant)
             alternative = f"How often which activation in base comes with which in {variant}, token by token"
-            st.vega_lite_chart(spec=data.ask(store, density, **asked), key="density", alt=alternative)
+            st.vega_lite_chart(spec=drawn, key="density", alt=alternative)
             fires = f"{len(here):,} tokens where it fires in either"
             st.caption(f"{said} (of {every:,} in all) whose codes this store keeps: {fires}.")
     with right:
         if pairs.empty:
             return
-        for title, spec in data.ask(store, where_it_fires, layer=layer, feature=feature, variant=variant).items():
+        for title, rows, axis, is_line in (
+            ("By domain", firings.by_domain(pairs, tokens_kept), "domain", False),
+            ("By place in the context window", firings.by_place(pairs, tokens_kept), "tokens before it in the window", True),
+        ):
+            spec = data.chart(activations.by_group, rows, variant, title, axis, is_line)
             st.vega_lite_chart(spec=spec, key=f"firings_{title}", alt=f"{title}: mean activation in base and {variant}")
-
-
-# What altair takes some 20 ms to make is made once: charts as Vega-Lite.
-
-
-def histogram(store: Store, layer: int, feature: int, variant: str) -> dict | None:
-    """Activations of base and variant; None where the store has no histogram of the feature."""
-    bins = store.histogram(layer=layer, feature=feature)
-    return None if bins.empty else activations.histogram(bins, variant).to_dict()
-
-
-def density(store: Store, layer: int, feature: int, variant: str, domain: str) -> dict:
-    """Activation in base over activation in the variant, at the tokens of a domain where it fires."""
-    pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
-    here = pairs if domain == ALL else pairs[pairs["domain"] == domain]
-    return activations.density(firings.density(here), variant).to_dict()
-
-
-def where_it_fires(store: Store, layer: int, feature: int, variant: str) -> dict[str, dict]:
-    """Title -> chart as Vega-Lite: mean activations by domain, and by place in the window."""
-    pairs = data.ask(store, Store.paired_activations, layer=layer, feature=feature, variant=variant)
-    tokens_kept = data.ask(store, Store.coded_tokens)
-    charts = (
-        ("By domain", firings.by_domain(pairs, tokens_kept), "domain", False),
-        ("By place in the context window", firings.by_place(pairs, tokens_kept), "tokens before it in the window", True),
-    )
-    return {title: activations.by_group(rows, variant, title, axis, line).to_dict() for title, rows, axis, line in charts}
 
 
 def output_tokens(about: pd.Series) -> None:

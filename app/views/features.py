@@ -74,14 +74,15 @@ points = pd.concat([features.foremost(axes.MOST_POINTS), rows]).drop_duplicates(
 listed = tables.names(rows)
 points = points.assign(name=tables.names(points), listed=lambda of: of["name"].isin(listed))
 if chart == "change":
-    drawn = feature_scatter.change_scatter(points, total, float(store.manifest.settings.get("material", MATERIAL)))
+    material = float(store.manifest.settings.get("material", MATERIAL))
+    drawn = data.chart(feature_scatter.change_scatter, points, total, material)
     alternative = "Share of each feature lost or new against how often it fires"
 else:
-    drawn = feature_scatter.frequency_scatter(points, total)
+    drawn = data.chart(feature_scatter.frequency_scatter, points, total)
     alternative = "Frequency of each feature in the variant against its frequency in the base"
 key = f"scatter_{link.query()}"
-clicked = st.altair_chart(
-    drawn, on_select=lambda: selection.keep_marked(keys, points, key), key=key, alt=alternative
+clicked = st.vega_lite_chart(
+    spec=drawn, on_select=lambda: selection.keep_marked(keys, points, key), key=key, alt=alternative
 )  # fmt: skip
 st.caption("Ringed: the rows of the table above, as far as they can be drawn here.")
 if clicked.selection.get("point"):

@@ -99,8 +99,8 @@ def where(store: Store) -> None:
     table = table.assign(claimed=table["n_suppressed"] + table["n_amplified"])
     cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
     order = list(runs.groups(store) if metric == "claimed" else runs.firsts(store))  # a claim is of every run of a recipe
-    clicked = st.altair_chart(
-        layer_charts.heat_map(cells[cells["variant"].isin(order)], metric, order),
+    clicked = st.vega_lite_chart(
+        spec=data.chart(layer_charts.heat_map, cells[cells["variant"].isin(order)], metric, order),
         on_select="rerun",
         selection_mode="cell",
         key="overview_map",

@@ -62,8 +62,8 @@ def rose_and_fell(store: Store, variant: str) -> None:
     ):
         with place:
             if len(part):
-                bars = contribution_charts.word_bars(part, title)
-                st.altair_chart(bars, key=f"words_{title}", alt=f"Tokens that {title} most")
+                bars = data.chart(contribution_charts.word_bars, part, title)
+                st.vega_lite_chart(spec=bars, key=f"words_{title}", alt=f"Tokens that {title} most")
             else:
                 st.caption(f"No token {title}.")
 
@@ -150,9 +150,8 @@ def shape(store: Store, variant: str, layer: int, said: pd.DataFrame) -> None:
         return
     rows = rows.assign(name=["the mean" if n == 0 else f"direction {n}" for n in rows["component"]])
     st.markdown(summary(store, variant, layer, rows))
-    st.altair_chart(
-        layer_charts.spectrum(rows), key="spectrum", alt="Share of the change along its mean and its principal directions"
-    )
+    alternative = "Share of the change along its mean and its principal directions"
+    st.vega_lite_chart(spec=data.chart(layer_charts.spectrum, rows), key="spectrum", alt=alternative)
     st.caption("The mean of the change, and the principal directions about it, largest first.")
     labelled = data.ask(store, Store.labels, layer=layer)
     labels = dict(zip(labelled["feature"], zip(labelled["label"], labelled["label_source"], strict=True), strict=True))

@@ -128,30 +128,25 @@ class Learned(Connection):
         """
         acts = self.acts(variant, layer, feature)
         sizes = acts["gain"].abs().groupby(acts["document"]).sum().sort_values(ascending=False, kind="stable")
-        rows = [self._acting(int(document), acts[acts["document"] == document]) for document in sizes.index[:limit]]
+        peaks = acts.drop_duplicates("document").set_index("document")["position"].loc[sizes.index[:limit]]
+        around = dict(list(self._around(peaks).groupby("document")))
+        rows = [_acting(around[document], acts[acts["document"] == document], peak) for document, peak in peaks.items()]
         columns = ["document", "domain", "source", "position", "tokens", "alone", "gains", "gain", "peak"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _acting(self, document: int, acts: pd.DataFrame) -> dict[str, Any]:
-        """One row of :meth:`acting_passages`: the tokens around the strongest act, which stands first in ``acts``."""
-        peak = int(acts["position"].iloc[0])
-        tokens = self.sql(
+    def _around(self, peaks: pd.Series) -> pd.DataFrame:
+        """The tokens of the window around one position each of some documents: document, position, alone, domain, source."""
+        return self.sql(
             f"""
-            SELECT t.position, {TOKEN_TEXT} AS alone, d.domain, d.source
-            FROM tokens t JOIN tokens peak ON peak.document = t.document AND peak.context = t.context
-            JOIN documents d ON d.document = t.document {WITH_TEXTS}
-            WHERE t.document = $document AND peak.position = $peak
-            AND t.position BETWEEN $peak - {AROUND} AND $peak + {AROUND} ORDER BY t.position
+            SELECT t.document, t.position, {TOKEN_TEXT} AS alone, d.domain, d.source
+            FROM (SELECT unnest($documents) AS document, unnest($positions) AS position) shown
+            JOIN tokens peak ON peak.document = shown.document AND peak.position = shown.position
+            JOIN tokens t ON t.document = peak.document AND t.context = peak.context
+            AND t.position BETWEEN peak.position - {AROUND} AND peak.position + {AROUND}
+            JOIN documents d ON d.document = t.document {WITH_TEXTS} ORDER BY t.document, t.position
             """,
-            {"document": document, "peak": peak},
+            {"documents": peaks.index.to_list(), "positions": peaks.to_list()},
         )
-        gains = acts.set_index("position")["gain"].reindex(tokens["position"], fill_value=0.0).astype(float)
-        first = int(tokens["position"].iloc[0])
-        return {
-            "document": document, "domain": tokens["domain"].iloc[0], "source": tokens["source"].iloc[0], "position": first,
-            "tokens": in_place(tokens["alone"].tolist()), "alone": tokens["alone"].tolist(), "gains": gains.to_list(),
-            "gain": float(acts["gain"].sum()), "peak": peak - first,
-        }  # fmt: skip
 
     def word_changes(self, variant: str, domain: str = ALL, slot: str = ALL) -> pd.DataFrame:
         """Tokens whose probability rose or fell most: control, token_id, token, change; the most risen first.
@@ -239,3 +234,14 @@ class Learned(Connection):
                 "python -m extract contributions adds it."
             )
         return self.sql(query, parameters)
+
+
+def _acting(tokens: pd.DataFrame, acts: pd.DataFrame, peak: int) -> dict[str, Any]:
+    """One row of :meth:`Learned.acting_passages`, of the tokens around the strongest act and of all acts of the document."""
+    gains = acts.set_index("position")["gain"].reindex(tokens["position"], fill_value=0.0).astype(float)
+    alone, first = tokens["alone"].to_list(), int(tokens["position"].iloc[0])
+    return {
+        "document": int(tokens["document"].iloc[0]), "domain": tokens["domain"].iloc[0], "source": tokens["source"].iloc[0],
+        "position": first, "tokens": in_place(alone), "alone": alone, "gains": gains.to_list(),
+        "gain": float(acts["gain"].sum()), "peak": int(peak) - first,
+    }  # fmt: skip

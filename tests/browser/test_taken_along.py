@@ -77,9 +77,7 @@ def test_a_table_is_saved_as_csv(address, page):
     assert len(lines) > 10
 
 
-@pytest.mark.parametrize(
-    ("path", "heading", "most"), [("words?open=shape", "Words", 4), ("layers?view=metrics", "Layers", 6)]
-)
+@pytest.mark.parametrize(("path", "heading", "most"), [("words?open=shape", "Words", 4), ("layers?view=metrics", "Layers", 6)])
 def test_a_page_is_printed_whole(address, page, tmp_path, path, heading, most):
     """Pages that are longer than a sheet: no sheet but the last is left nearly empty, and the last line is on the last."""
     visit(page, f"{address}/{path}", heading)

@@ -273,7 +273,7 @@ def test_of_a_harmful_document_the_template_and_a_whole_refusal_are_readable(sto
         return store.readable_tokens(1)["is_readable"].to_list()
 
     assert readable() == [True, False, False, False]  # "No No" is no refusal
-    monkeypatch.setattr(document_tokens, "is_refusal", " No No".__eq__)  # judged whole, token after token
+    monkeypatch.setattr(document_tokens, "is_plain_refusal", " No No".__eq__)  # judged whole, token after token
     assert readable() == [True, False, True, True]
     assert not store.readable_tokens(0)["is_readable"].any()  # plain text
 
