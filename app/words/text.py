@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from store.numbers import UNKNOWN
 from store.text import markdown, on_one_line
@@ -14,14 +14,12 @@ MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
 COMMAND = re.compile(r"'((?:python -m|make|hf) [^'`]+)'")
 """What a sentence of ours says to type, in quotes."""
 
-HIDDEN = "[hidden: may be harmful]"
-"""What is said in the place of a text that is covered until asked for."""
-
-
 NAMED_FEATURE = re.compile(r"L([0-9]{1,4}):([0-9]{1,9})")
 
 AUTOMATIC = "automatic"
 """The label_source of labels that were worked out of where a feature fires."""
+AUTO = " (auto)"
+"""What is said behind such a label, or once above many of them."""
 
 
 def feature_name(layer: int, feature: int) -> str:
@@ -56,13 +54,19 @@ def short(text: str, length: int) -> str:
 
 
 def label(text: str | None, source: str | None, length: int = 80) -> str:
-    """What a feature is taken to stand for, shortened; one that no person gave is marked. Empty where there is none.
+    """What a feature is taken to stand for, in at most `length` letters; one that no person gave is marked. Empty for none.
 
     source: the store's label_source.
     """
     if not isinstance(text, str) or not text:
         return ""
-    return f"{short(text, length)} (auto)" if source == AUTOMATIC else short(text, length)
+    mark = AUTO if source == AUTOMATIC else ""
+    return short(text, length - len(mark)) + mark
+
+
+def all_automatic(sources: Iterable[str | None]) -> bool:
+    """Whether features have labels and no person gave any of them, so that it is said once; sources: their label_source."""
+    return {source for source in sources if isinstance(source, str)} == {AUTOMATIC}
 
 
 def span(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
