@@ -42,13 +42,13 @@ def file_name(*parts: str) -> str:
 def short(text: str, length: int) -> str:
     """Text of at most `length` letters, the cut marked by an ellipsis: between words, and never inside a token in quotes.
 
-    Only where that would leave less than half, as of one long word, it is cut where it has to be.
+    Only where that would leave less than a third, as of one long word, it is cut where it has to be.
     """
     if len(text) <= length:
         return text
     kept = text[: length - 1]
     ends = [at for at in range(1, length) if text[at].isspace() and not _is_quoted(text[:at])]
-    if ends and ends[-1] >= length / 2:
+    if ends and ends[-1] >= length / 3:
         kept = kept[: ends[-1]]
     return kept.rstrip(" ,;:·→(“") + "…"
 
