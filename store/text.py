@@ -12,6 +12,9 @@ from markupsafe import Markup, escape
 VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "⟨U+200B⟩"}
 REST = Markup('<span style="display:inline-block;width:0.3em;height:0.55em;border-bottom:1px dotted"></span>')
 MARK = Markup('<span class="fs-mark">{}</span>')
+HIDDEN = "[hidden: may be harmful]"
+"""What is said in the place of a text that is covered until asked for."""
+
 JOINER = "\u2060"
 _READ_ON = re.compile(r":(?=[A-Za-z/])|@(?=\S)|www(?=\.)|<(?=[-=])|-(?=[->])|[>~](?==)", re.IGNORECASE)
 """Where an address, an icon or an arrow would begin that a second reader finds in plain text."""

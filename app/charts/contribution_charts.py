@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -26,50 +25,6 @@ ORDERS = {
 """By what a curve's features are chosen -> what a chart calls it."""
 ORDER_STYLES = {CONTRIBUTION: "solid", SIZE: "dashed", RANDOM: "solid", SAME_NORM: "dotted"}
 """The style of a curve's line, in the colour of its recipe; what is drawn at random is grey."""
-ROW = 44
-"""Pixels of a variant."""
-
-
-def learned(rows: pd.DataFrame, order: list[str], colours: Mapping[str, str]) -> alt.LayerChart:
-    """What each variant learned on its task and what it cost elsewhere, a row a variant; a grey tick for each twin.
-
-    Args:
-        rows: variant, place (of PLACES), control, gain, low, high.
-        order: the variants.
-        colours: variant -> the colour of its recipe.
-    """
-    axis = alt.Axis(tickCount=6, labelExpr=_signed(), labelFlush=True)
-    x = alt.X("gain:Q", title=f"change of the text's log-likelihood, {NATS}", axis=axis)
-    y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelFontSize=13, labelLimit=180, labelOverlap=False))
-    known = _known(rows)
-    offset = alt.YOffset("place:N", scale=alt.Scale(domain=known))
-    scale = alt.Scale(domain=order, range=[colours[variant] for variant in order])
-    quiet = {"symbolFillColor": palette.QUIET_COLOUR, "symbolStrokeColor": palette.QUIET_COLOUR}
-    legend = alt.Legend(orient="top", labelLimit=260, **quiet)
-    rows = rows.assign(called=rows["place"].map(PLACES))
-    is_twin = rows["control"] != "observed"
-    zero = alt.Chart(pd.DataFrame({"gain": [0.0]})).mark_rule(color=axes.GUIDE_COLOUR, strokeDash=[4, 4]).encode(x="gain:Q")
-    tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("called:N", title="text")]
-    number = [alt.Tooltip("gain:Q", title="gain", format="+.3f")]
-    ends = [alt.Tooltip("low:Q", title="95 % from", format="+.3f"), alt.Tooltip("high:Q", title="to", format="+.3f")]
-    twins = alt.Chart(rows[is_twin]).mark_tick(color=palette.CONTROL_COLOUR, thickness=3, size=ROW / 3)
-    observed = alt.Chart(rows[~is_twin])
-    place = {"y": y, "yOffset": offset}
-    return alt.layer(
-        zero,
-        twins.encode(x=x, **place, tooltip=[alt.Tooltip("control:N", title="random change"), *tooltip, *number]),
-        observed.mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q"), x2="high:Q", **place, color=alt.Color("variant:N", legend=None, scale=scale)
-        ),
-        observed.mark_point(size=80, opacity=1, strokeWidth=2).encode(
-            x=x,
-            **place,
-            **_marked(known, legend),
-            fill=alt.Fill("variant:N", legend=None, scale=scale),
-            stroke=alt.Stroke("variant:N", legend=None, scale=scale),
-            tooltip=[*tooltip, *number, *ends],
-        ),
-    ).properties(height=ROW * len(order) + axes.AXIS_HEIGHT + axes.LEGEND_HEIGHT)
 
 
 def _known(rows: pd.DataFrame) -> list[str]:
@@ -77,13 +32,13 @@ def _known(rows: pd.DataFrame) -> list[str]:
     return [name for name in PLACES if name in set(rows["place"])]
 
 
-def _marked(known: list[str], legend: alt.Legend | None) -> dict[str, Any]:
+def _marked(known: list[str]) -> dict[str, Any]:
     """The channels that tell places apart: shape, and filled or hollow."""
     names = [PLACES[name] for name in known]
     shapes = alt.Scale(domain=names, range=[PLACE_LOOKS[name][0] for name in known])
     filled = alt.Scale(domain=names, range=[0 if name == "neutral" else 1 for name in known])
     return {
-        "shape": alt.Shape("called:N", title=None, legend=legend, scale=shapes),
+        "shape": alt.Shape("called:N", legend=None, scale=shapes),
         "fillOpacity": alt.FillOpacity("called:N", legend=None, scale=filled),
     }
 
@@ -119,7 +74,7 @@ def gain_profile(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
         lines.mark_area(opacity=0.15, color=colour).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", detail=one),
         lines.mark_line(strokeWidth=2, color=colour).encode(x=x, y=y, strokeDash=dash),
         lines.mark_point(size=45, opacity=1, fill=colour, stroke=colour).encode(
-            x=x, y=y, **_marked(known, None),
+            x=x, y=y, **_marked(known),
             tooltip=[
                 alt.Tooltip("called:N", title="text"), alt.Tooltip("layer:O"),
                 alt.Tooltip("gain:Q", title="through the layer", format="+.3f"), *_ends("95 % from", "to"),

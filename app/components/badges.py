@@ -9,9 +9,7 @@ import streamlit as st
 
 from app import data, words
 from app.words import meanings
-from app.words.text import AUTOMATIC
 from store.metrics import thresholds
-from store.metrics.change_summary import HEADLINES
 from store.read.store import Store
 
 NO_TWINS = (
@@ -37,13 +35,8 @@ def verdict(verdict: str | None, place: Any = st, count: int | None = None) -> N
 
 def automatic(source: str | None, place: Any = st) -> None:
     """A badge that no person gave a feature its label; source: the store's label_source."""
-    if source == AUTOMATIC:
+    if source == words.AUTOMATIC:
         place.badge("automatic label", color="gray", icon=":material/smart_toy:", help=AUTOMATIC_MEANING.capitalize())
-
-
-def headline(headline: str, place: Any = st) -> None:
-    """What a change comes down to, as a badge."""
-    place.badge(headline, color="gray", icon=meanings.HEADLINE_ICONS[headline], help=HEADLINES[headline].capitalize() + ".")
 
 
 def has_twins(store: Store, variant: str | None = None) -> bool:

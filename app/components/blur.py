@@ -7,6 +7,7 @@ was measured at covered tokens stays visible.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ import streamlit as st
 from app import data, link
 from store.names import may_be_harmful
 from store.read.store import Store
+from store.reports.covering import covered_tokens
 
 SHOWN = "shown"
 
@@ -38,15 +40,23 @@ def button(place: Any = st) -> None:
     )  # fmt: skip
 
 
+COVERED = ", covered"
+"""On the button of a download in which text that may be harmful is covered, as it is on the page."""
+DOWNLOADED = "Text that may be harmful is covered in the file as it is on the page: show it first to have it in the file."
+
+
 def is_hidden(name: str) -> bool:
     """Whether texts of a domain or task that may be harmful are covered: nobody asked for them."""
     return may_be_harmful(name) and not is_shown()
+
+
+def hidden(names: Iterable[str]) -> list[str]:
+    """Those of some domains whose texts are covered."""
+    return [name for name in names if is_hidden(name)]
 
 
 def covered(store: Store, domain: str, document: int, first: int, count: int) -> list[bool]:
     """Of ``count`` tokens of a document of that domain, from its token ``first``: whether each is covered."""
     if not is_hidden(domain):
         return [False] * count
-    rows = data.ask(store, Store.readable_tokens, document=document)
-    readable = set(rows.loc[rows["is_readable"], "position"])
-    return [position not in readable for position in range(first, first + count)]
+    return data.ask(store, covered_tokens, document=document, first=first, count=count)

@@ -13,6 +13,9 @@ from app.markup.token_colours import VALUES, TokenValue
 from store.read.store import Store
 from store.text import marked
 
+LABEL_WIDTH = 160
+"""Pixels."""
+
 
 def documents(listed: pd.DataFrame, value: TokenValue) -> None:
     """The documents to choose from; where a request may be harmful, how it begins is covered until asked for."""
@@ -87,7 +90,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
         {
             "name": written["name"],
             "change": [words.number(v, signed=True) for v in changed["change"]],
-            "label": written["label"],
+            "label": tables.labels(changed, LABEL_WIDTH),
             "base": [words.number(v) for v in changed["base"]],
             "variant": [words.number(v) for v in changed["variant"]],
             "verdict": written["verdict"],
@@ -99,7 +102,7 @@ def features_there(store: Store, about: pd.Series, token: pd.Series, variant: st
     right = {"alignment": "right", "width": 68}
     config = {
         "name": COLUMNS["name"].config(help=None),
-        "label": COLUMNS["label"].config(help=None, width=160),
+        "label": COLUMNS["label"].config(help=None, width=LABEL_WIDTH),
         "base": st.column_config.TextColumn("Base", help="Scaled activation here.", **right),
         "variant": st.column_config.TextColumn("Variant", help="Scaled activation here.", **right),
         "change": st.column_config.TextColumn("Difference", help="Variant − base, here.", alignment="right", width=80),

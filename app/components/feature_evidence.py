@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS
 from store.names import ALL, BASE, KINDS, RANKINGS, kind_name, may_be_harmful
 from store.numbers import json_value
 from store.read.store import Store
+from store.reports.covering import covered_context
 from store.token_text import cut
 
 STEADY = KINDS[2]
@@ -32,9 +34,8 @@ def summary(store: Store, row: pd.Series, target: dict[str, str]) -> None:
     """A row of shifted_features in words: name, label, badges, the way to its own page, its numbers, why its verdict."""
     line = st.container(horizontal=True, vertical_alignment="center")
     called = words.feature_name(row["layer"], row["feature"])
-    if isinstance(row["label"], str) and row["label"]:
-        automatic = " (automatic label)" if row["label_source"] == "automatic" else ""
-        called = f"{words.plain(row['label'])}**{automatic} · **{called}"
+    if label := words.label(row["label"], row["label_source"]):
+        called = f"{words.plain(label)}** · **{called}"
     line.markdown(f"**{called}**", width="content")
     badge_line(row, line)
     line.page_link("views/feature.py", label="Open its page", icon=":material/arrow_forward:", query_params=target)
@@ -136,9 +137,10 @@ def blur_button(names: list[str], place: Any = st) -> None:
         blur.button(place)
 
 
-def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
+def as_json(store: Store, layer: int, feature: int, variant: str, hidden: Collection[str] = ()) -> str:
     """What stands behind a feature's change in a variant, as JSON: the store, numbers by domain, verdict, reason, contexts.
 
+    hidden: domains in whose contexts HIDDEN stands in place of each token that a page covers.
     ASCII only, so that no text in it can turn writing around or hide.
     """
     about = store.feature(layer, feature).iloc[0]
@@ -161,7 +163,9 @@ def as_json(store: Store, layer: int, feature: int, variant: str) -> str:
         "verdict": pooled["verdict"].iloc[0] if len(pooled) else None,
         "reason": reason(pooled.iloc[0] if len(pooled) else None),
         "numbers": stats.drop(columns=["variant", "layer", "feature"]).to_dict("records"),
-        "contexts": {ranking: rows.to_dict("records") for ranking, rows in kept.items()},
+        "contexts": {
+            ranking: [covered_context(store, row, hidden) for row in rows.to_dict("records")] for ranking, rows in kept.items()
+        },
     }
     return json.dumps(json_value(content), indent=1, ensure_ascii=True, allow_nan=False)
 

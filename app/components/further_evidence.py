@@ -91,13 +91,13 @@ def neighbours(store: Store, pooled: pd.Series) -> None:
         return
     st.markdown("**Nearest decoder directions**")
     for _, row in rows.iterrows():
-        label = f"{words.plain(words.label(row['label'], None, 40))} · " if isinstance(row["label"], str) else ""
+        label = words.label(row["label"], row["label_source"], 40)
         name = words.feature_name(row["layer"], row["feature"])
         fate = f"change {share(row['change'])}" if pd.notna(row["change"]) else "never fires"
         said = f", {words.plain(row['verdict'])}" if isinstance(row["verdict"], str) else ""
         st.page_link(
             "views/feature.py",
-            label=f"{label}{name} · cosine {words.number(row['cosine'])} · {fate}{said}",
+            label=f"{words.plain(label)}{' · ' * bool(label)}{name} · cosine {words.number(row['cosine'])} · {fate}{said}",
             icon=":material/near_me:",
             query_params=link.query(layer=int(row["layer"]), feature=int(row["feature"])),
         )

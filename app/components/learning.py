@@ -6,30 +6,21 @@ import pandas as pd
 import streamlit as st
 from markupsafe import Markup
 
-from app import data, link, words
+from app import data, words
 from app.charts import axes, contribution_charts
 from app.components import feature_evidence, runs
 from app.markup import contexts
 from app.words import palette
-from store.names import ALL, NEUTRAL, OBSERVED, TASK
+from store.names import ALL, NEUTRAL, TASK
 from store.read.store import Store
-from store.reports.learning import foremost_layer, learning_sentences
 from store.sidecar.entries import read_set_steering
 from store.sidecar.sets import in_words
 
 PLACES = {TASK: "task", NEUTRAL: "neutral", ALL: "all"}
 """Domain of the contributions -> what charts call it."""
-FOREMOST = 3
-PROFILE_WIDTH = 337
 ANY_RECIPE = "currentcolor"
 """In a legend that stands for charts of several recipes, each in its own colour."""
 
-WHAT_IT_IS = (
-    "How much more likely the variant makes the text than the base does, in nats a token: 0.69 is twice as likely. On its own "
-    "task that is what was learned; on text that no variant was trained for, below 0, what it cost. Means over the text, "
-    "from a sample: beginnings of answers, drawn more often, count only as much as they are. Grey: random changes of "
-    "the weights of that size."
-)
 WHERE = (
     "With the variant's blocks above a layer kept and the base's activation put there, so much of the gain is gone: the part "
     "made at or below that layer, in nats a predicted token. Measured on an eighth of the predictions of the Overview."
@@ -63,74 +54,11 @@ def domain_name(domain: str) -> str:
     return DOMAIN_NAMES.get(domain, domain)
 
 
-def overview(store: Store) -> None:
-    """What each recipe's first run learned and cost, as a chart and in sentences, and the features that make most of it."""
-    if not store.has_contributions:
-        return
-    st.markdown("### What each learned, and what it cost", help=WHAT_IT_IS)
-    order, told = list(runs.groups(store)), data.ask(store, learning_sentences)
-    rows = data.ask(store, Store.learned)
-    rows = with_places(rows[(rows["slot"] == ALL) & rows["variant"].isin(order)])
-    if rows.empty:
-        return
-    spec = data.chart(contribution_charts.learned, rows, order, runs.colours(store))
-    st.vega_lite_chart(spec=spec, key="learned", alt="What each variant learned on its task, and cost elsewhere")
-    cards = st.container(horizontal=True)
-    for variant in order:
-        with cards.container(width=PROFILE_WIDTH, border=True):
-            st.markdown(f"**{words.plain(variant)}**")
-            st.caption(words.plain(told[variant]))
-            foremost(store, variant)
-
-
 def with_places(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of domains that charts show, with ``place``: of a variant with a task its task and neutral text, else all text."""
     rows = rows.assign(place=rows["domain"].map(PLACES)).dropna(subset="place")
     with_task = set(rows.loc[rows["domain"] == TASK, "variant"])
     return rows[(rows["domain"] != ALL) | ~rows["variant"].isin(with_task)]
-
-
-def foremost(store: Store, variant: str) -> None:
-    """The features that make most of what a variant learned, at the layer whose features make most, a passage each."""
-    told = data.ask(store, foremost_layer, variant=variant)
-    if told is None:
-        return
-    domain, main = told
-    asked = {"variant": variant, "layer": main.layer, "domain": domain}
-    found = data.ask(store, Store.contributions, **asked, order=main.order, limit=FOREMOST)
-    for _, row in found.iterrows():
-        stats = data.ask(store, Store.feature_stats, layer=main.layer, feature=int(row["feature"]), variant=variant)
-        pooled = stats[stats["domain"] == ALL]
-        name = words.feature_name(main.layer, row["feature"])
-        label = f" · {words.plain(words.short(row['label'], 40))}" if isinstance(row["label"], str) and row["label"] else ""
-        st.page_link(
-            "views/feature.py",
-            label=f"{name} · {words.number(row['gain'], signed=True)} nats{_ends(row)}{label}",
-            icon=":material/arrow_upward:" if row["gain"] > 0 else ":material/arrow_downward:",
-            query_params=link.query(variant=variant, layer=main.layer, feature=int(row["feature"]), list_layer=main.layer),
-        )
-        shown = feature_evidence.excerpt(store, pooled.iloc[0], variant, ALL) if len(pooled) else None
-        if shown:
-            st.html(shown)
-    if floor := _floor(store, variant, main.layer, domain):
-        st.caption(floor)
-
-
-def _ends(row: pd.Series) -> str:
-    """' (+0.01 to +0.05)', a contribution's interval; nothing where there is none."""
-    if pd.isna(row["low"]):
-        return ""
-    return f" ({words.number(row['low'], signed=True)} to {words.number(row['high'], signed=True)})"
-
-
-def _floor(store: Store, variant: str, layer: int, domain: str) -> str:
-    """What single features of a random change contribute at a layer; nothing without twins."""
-    rows = data.ask(store, Store.layer_gains, variant=variant, domain=domain)
-    twins = rows[(rows["layer"] == layer) & (rows["control"] != OBSERVED)]
-    if twins.empty:
-        return ""
-    ends = [words.number(value, signed=True) for value in (twins["smallest"].min(), twins["largest"].max())]
-    return f"Single features of a random change of that size, there: {ends[0]} to {ends[1]}."
 
 
 def profiles(store: Store) -> None:

@@ -66,8 +66,14 @@ def headings(store: Store) -> None:
         "views/features.py", label="Features that contribute most", query_params=link.query(),
         help="Those whose change adds most to the likelihood of the task's text, by its gradient, at the layer whose features "
         "make most of it, in nats. Below each the passage where it acts most, coloured by what it adds. That is no proof: what "
-        "comes of undoing them in the model stands below.",
+        "comes of undoing them in the model stands below."
+        + f" Their names are automatic: {badges.AUTOMATIC_MEANING}" * names_are_automatic(store),
     )  # fmt: skip
+
+
+def names_are_automatic(store: Store) -> bool:
+    """Whether no person gave any label of the store, which the heading then says once."""
+    return words.all_automatic(data.ask(store, Store.label_sources)["label_source"])
 
 
 def foremost(store: Store, one: Story) -> None:
@@ -79,8 +85,9 @@ def foremost(store: Store, one: Story) -> None:
     asked = {"variant": one.variant, "layer": main.layer, "domain": domain}
     task = store.manifest.settings.get("tasks", {}).get(one.variant, ())
     found = data.ask(store, Store.contributions, **asked, order=main.order, limit=FOREMOST)
+    marked = not names_are_automatic(store)
     for row in found.to_dict("records"):
-        feature_link(row, f"{words.number(row['gain'], signed=True)}", one.variant)
+        feature_link(row, words.number(row["gain"], signed=True), one.variant, marked)
         acts = data.ask(store, Store.acting_passages, variant=one.variant, layer=main.layer, feature=int(row["feature"]))
         told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
         if told:
@@ -98,19 +105,21 @@ def striking(store: Store, variant: str) -> None:
     elif not twins:
         st.caption("Changed most, no evidence:")
     for _, row in found.iterrows():
-        feature_link(row.to_dict(), share(row["change"]), variant)
+        feature_link(row.to_dict(), share(row["change"]), variant, not names_are_automatic(store))
         if shown := feature_evidence.excerpt(store, row, variant, ALL):
             st.html(shown)
 
 
-def feature_link(row: dict, number: str, variant: str) -> None:
-    """A link to a feature's page: what it stands for first, then its number and its name."""
+def feature_link(row: dict, number: str, variant: str, marked: bool) -> None:
+    """A link to a feature's page: what it stands for first, then its number and its name.
+
+    marked: whether an automatic label says that it is one; not where the heading does.
+    """
     layer, feature = int(row["layer"]), int(row["feature"])
-    named = isinstance(row["label"], str) and row["label"]
-    label = f"{words.plain(words.short(row['label'], 22))} · " if named else ""
+    label = words.label(row["label"], row["label_source"] if marked else None, 22)
     st.page_link(
         "views/feature.py",
-        label=f"{label}{words.feature_name(layer, feature)} · {number}",
+        label=f"{words.plain(label)}{' · ' * bool(label)}{words.feature_name(layer, feature)} · {number}",
         query_params=link.query(variant=variant, layer=layer, feature=feature, list_layer=layer),
     )
 

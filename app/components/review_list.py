@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,8 @@ LONGEST = 2000
 """Features that a work list holds at most, the first of its order."""
 
 MARKS = {CONCERN: "⚑", "benign": "✓", "unclear": "?"}
+LABEL_WIDTH = 128
+"""Pixels."""
 ME, ANYONE = "me", "anyone"
 
 
@@ -93,18 +95,19 @@ def table(store: Store, variant: str, work: WorkList, selected: Key) -> None:
     names = [name(key) for key in work.keys]
     claims = data.ask(store, Store.claims, variant=variant, keys=work.keys)
     marks = {verdict: shown.mark for verdict, shown in meanings.VERDICTS.items()}
+    automatic = words.all_automatic(claims["label_source"])
     judged = [work.found.get(key, ()) for key in work.keys]
     shown = pd.DataFrame(
         {
             "verdict": claims["verdict"].map(marks).fillna(""),
-            "label": claims["label"].fillna(""),
+            "label": tables.labels(claims, LABEL_WIDTH, marked=not automatic),
             "feature": names,
             "said": [_marks(reviews) for reviews in judged],
         }
     )
     config = {
         "verdict": st.column_config.TextColumn("", help="▼ suppressed, ▲ amplified, or another verdict.", width=30),
-        "label": st.column_config.TextColumn("Label", help=COLUMNS["label"].help, width=128),
+        "label": replace(COLUMNS["label"], title=f"Label{words.AUTO * automatic}", width=LABEL_WIDTH).config(),
         "feature": st.column_config.TextColumn("Feature", width=74),
         "said": st.column_config.TextColumn(
             "Said", help="⚑ concern, ✓ benign, ? unclear, a mark a reviewer; ≠ where reviewers disagree.", width=50

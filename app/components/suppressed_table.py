@@ -22,8 +22,7 @@ Keys = Sequence[tuple[int, int]]
 MOST_DOMAINS = 2
 """So many domains that may be harmful have a column each; more share one."""
 
-AUTOMATIC = "automatic"
-LABEL = Column("label", "Label", f"{COLUMNS['label'].help} {AUTOMATIC.capitalize()}: of tokens that it fires on.", width=200)
+LABEL = replace(COLUMNS["label"], width=200)
 VERDICT = replace(COLUMNS["verdict"], width=116)
 CHANGE = replace(COLUMNS["change"], width=70)
 CHANGE_THERE = Column(
@@ -56,18 +55,16 @@ def draw(store: Store, rows: pd.DataFrame, variant: str, domain: str, said: str,
     shown, columns = _cells(store, rows, claims, variant, domain)
     same = [name for name in shown if name not in ALWAYS and len(shown) > 1 and shown[name].nunique() == 1]
     values = {columns[name].title: shown[name].iloc[0] for name in same if shown[name].iloc[0] != UNKNOWN}
-    automatic = claims["label_source"] == AUTOMATIC
-    if automatic.all():
-        values[LABEL.title] = AUTOMATIC
-    else:
-        shown["label"] += automatic.map({True: f" ({AUTOMATIC})", False: ""})
+    automatic = words.all_automatic(rows["label_source"])
+    if automatic:
+        values[LABEL.title] = words.AUTOMATIC
     told = [f"{words.plain(title)} **{words.plain(value)}**" for title, value in values.items()]
     in_every = [f"in every row: {', '.join(told)}"] if told else []
     st.caption(" · ".join([said, *in_every, "click a row for its evidence below"]) + ".")
     shown = shown.drop(columns=same)
-    config = {name: columns[name].config() for name in shown}
-    if "verdict" in shown:
-        config["label"] = LABEL.config(width=LABEL.width - VERDICT.width)
+    width = LABEL.width - 60 * ("verdict" in shown)
+    shown["label"] = tables.labels(rows, width, marked=not automatic)
+    config = {name: columns[name].config() for name in shown} | {"label": LABEL.config(width=width)}
     names = shown["name"].to_list()
     tables.clicked_row(
         shown, f"{key}_{selected}", config, lambda at: link.write(selected=names[at]), selected=names.index(selected),

@@ -14,8 +14,8 @@ from app import link, words
 from app.components.columns import COLUMNS
 from store.metrics.feature_columns import share
 
-LABEL_LENGTH = 32
-"""Letters of a label in a table."""
+LETTER, MARGINS = 6.5, 16
+"""Pixels of a letter in a table, and of the margins of its cell."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs the text of a cell that begins so."""
@@ -121,15 +121,21 @@ def names(rows: pd.DataFrame) -> list[str]:
     return [words.feature_name(*key) for key in zip(rows["layer"], rows["feature"], strict=True)]
 
 
+def labels(rows: pd.DataFrame, width: int = COLUMNS["label"].width, marked: bool = True) -> list[str]:
+    """The labels of features, each cut so that it fits a column of so many pixels.
+
+    Args:
+        rows: label; label_source, unless no label is marked.
+        marked: whether each that no person gave says so; not where that is said once above.
+    """
+    sources = rows["label_source"] if marked else [None] * len(rows)
+    length = int((width - MARGINS) / LETTER)
+    return [words.label(*one, length) for one in zip(rows["label"], sources, strict=True)]
+
+
 def printed(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a list of features as a person reads them: the columns of COLUMNS that the rows have, as text."""
-    sources = rows["label_source"] if "label_source" in rows else [None] * len(rows)
-    out = pd.DataFrame(
-        {
-            "name": names(rows),
-            "label": [words.label(*one, LABEL_LENGTH) for one in zip(rows["label"], sources, strict=True)],
-        }
-    )
+    out = pd.DataFrame({"name": names(rows), "label": labels(rows, marked="label_source" in rows)})
     for name, column in COLUMNS.items():
         if name in rows and column.write is not None:
             out[name] = [column.write(value) for value in rows[name]]

@@ -43,6 +43,13 @@ def found(rows: pd.DataFrame, search: str = "", differing: bool = False) -> pd.D
     return rows
 
 
+def covered(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with HIDDEN in place of what :func:`cards` covers."""
+    said = rows["answer"].fillna("")
+    shown = said.map(is_plain_refusal) | (said.str.strip() == "")
+    return rows.assign(text=words.HIDDEN, answer=rows["answer"].where(shown, words.HIDDEN))
+
+
 def cards(rows: pd.DataFrame, models: Sequence[str], hidden: bool = False) -> Markup:
     """Every prompt of the rows with its answers, the models in one order.
 

@@ -43,27 +43,6 @@ def scale(contexts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
     return max((float(v) for pair in contexts for values in pair for v in values), default=0.0)
 
 
-def window(
-    tokens: Sequence[str],
-    base: Sequence[float],
-    variant: Sequence[float],
-    peak: int,
-    top: float,
-    names: tuple[str, str],
-    alone: Sequence[str] | None = None,
-) -> Markup:
-    """One window as HTML, a column a token: its text on the base's activation, on the variant's, and the difference.
-
-    Args:
-        tokens, base, variant: lists of one length; tokens are texts where they stand, activations are scaled and not negative.
-        peak: index of the outlined token.
-        top: the activation of the strongest colour, shared by both models.
-        names: what to call base and variant.
-        alone: the text of each token by itself, for the titles.
-    """
-    return HTML.window(_columns(tokens, base, variant, peak, top, names, alone), names)
-
-
 def context(row: dict, top: float, names: tuple[str, str], alike: int = 1) -> Markup:
     """One row of Store.contexts as HTML: where it stands, then its window; ``covered`` of the row is as of :func:`texts`.
 

@@ -59,12 +59,14 @@ prompts = sorted(found["prompt"].unique())
 pager = tables.Pager(len(prompts), PAGE_SIZE)
 chosen = prompts[pager.offset : pager.offset + PAGE_SIZE]
 line = pager.buttons(f"{words.counted(len(prompts), 'prompt')} · page {pager.page:,} of {pager.last:,}")
+hidden = blur.is_hidden(task)
 line.download_button(
-    f"Download {words.counted(len(prompts), 'prompt')} (CSV)",
-    data=lambda: tables.csv(found),
+    f"Download {words.counted(len(prompts), 'prompt')} (CSV{blur.COVERED * hidden})",
+    data=lambda: tables.csv(answer_cards.covered(found) if hidden else found),
+    help=blur.DOWNLOADED if hidden else None,
     file_name=f"{words.file_name('answers', task)}.csv",
     mime="text/csv",
     on_click="ignore",
     icon=":material/download:",
 )
-st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, blur.is_hidden(task)))
+st.html(answer_cards.STYLE + answer_cards.cards(found[found["prompt"].isin(chosen)], models, hidden))

@@ -1,5 +1,7 @@
 """Across variants: what changed in one recipe or in several, how alike two variants' changes are, and what repeats."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -7,6 +9,7 @@ import streamlit as st
 from app import data, link, words
 from app.charts import axes, variant_charts
 from app.components import badges, pickers, reproduction, runs, tables
+from app.components.columns import COLUMNS
 from app.words import comparison
 from store.metrics.feature_columns import share
 from store.names import ALL
@@ -20,6 +23,7 @@ GROUP = "Explore"
 ORDER = 70
 
 PAGE_SIZE = 10
+LABEL_WIDTH = 180  # pixels
 
 
 def set_chart(sets: pd.DataFrame, n_recipes: int) -> tuple[str, ...]:
@@ -58,7 +62,9 @@ def shared_table(sets: pd.DataFrame, recipes: list[str]) -> None:
 def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     """One page of changed_features; gives the row that the URL has selected, or the first."""
     names = [words.feature_name(*pair) for pair in zip(rows["layer"], rows["feature"], strict=True)]
-    shown = pd.DataFrame({"Label": rows["label"].fillna("").to_list(), "Feature": names})
+    automatic = words.all_automatic(rows["label_source"])
+    label = f"Label{words.AUTO * automatic}"
+    shown = pd.DataFrame({label: tables.labels(rows, LABEL_WIDTH, marked=not automatic), "Feature": names})
     for variant in store.variants:
         shown[variant] = [
             share(change) + (" ●" if changed else "")
@@ -68,7 +74,7 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     tables.clicked_row(
         shown,
         f"changed_{link.query()}",
-        tables.right_aligned(store.variants) | {"Label": st.column_config.TextColumn(width=180)},
+        tables.right_aligned(store.variants) | {label: replace(COLUMNS["label"], title=label, width=LABEL_WIDTH).config()},
         lambda at: link.write(selected=names[at]),
         selected=names.index(selected),
         height="content",
@@ -79,9 +85,9 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
 def one_feature(store: Store, row: pd.Series, variant: str) -> None:
     """The selected feature in every variant and domain."""
     layer, feature = int(row["layer"]), int(row["feature"])
-    label = f" · {words.plain(row['label'])}" if isinstance(row["label"], str) and row["label"] else ""
+    label = words.label(row["label"], row["label_source"])
     line = st.container(horizontal=True, vertical_alignment="center")
-    line.markdown(f"**{words.feature_name(layer, feature)}**{label}", width="content")
+    line.markdown(f"**{words.feature_name(layer, feature)}**{' · ' * bool(label)}{words.plain(label)}", width="content")
     line.page_link(
         "views/feature.py",
         label="Open its page",
@@ -141,7 +147,8 @@ def scatter(store: Store, variant: str, against: str, asked: dict) -> None:
         st.info("No feature fires here in either: choose another domain.", icon=":material/search_off:")
         return
     seen = found[found["seen_a"] | found["seen_b"]]
-    points = seen[["layer", "feature", "label", "change_a", "change_b", "changed_a", "changed_b"]].assign(
+    points = seen[["layer", "feature", "change_a", "change_b", "changed_a", "changed_b"]].assign(
+        label=tables.labels(seen),
         name=[words.feature_name(*pair) for pair in zip(seen["layer"], seen["feature"], strict=True)],
         **{f"said_{side}": comparison.said(seen[f"verdict_{side}"], seen[f"changed_{side}"]) for side in "ab"},
     )

@@ -7,6 +7,7 @@ from app import data, link, pages, words
 from app.charts import activations
 from app.components import (
     badges,
+    blur,
     causal_check,
     feature_evidence,
     feature_list,
@@ -69,11 +70,13 @@ def header(store: Store, about: pd.Series, variant: str, here: pd.Series | None,
         url = f"https://www.neuronpedia.org/{about['neuronpedia']}/{place['feature']}"
         line.page_link(url, label="Neuronpedia", icon=":material/open_in_new:")
     pickers.copy_link(line, **place)
+    hidden = blur.hidden(store.domains)
     line.download_button(
-        "Evidence (JSON)",
-        lambda: feature_evidence.as_json(store, **place),
+        f"Evidence (JSON{blur.COVERED * bool(hidden)})",
+        lambda: feature_evidence.as_json(store, **place, hidden=hidden),
         f"evidence_{variant}_L{place['layer']}_{place['feature']}.json",
         "application/json",
+        help=blur.DOWNLOADED if hidden else None,
         on_click="ignore",
         icon=":material/download:",
     )
@@ -145,7 +148,7 @@ def by_domain_and_segment(store: Store, about: pd.Series, pooled: pd.Series, sta
 
 def numbers(stats: pd.DataFrame) -> None:
     """One variant's numbers, a row a domain."""
-    printed = tables.printed(stats.assign(label=""))
+    printed = tables.printed(stats.assign(label="", label_source=None))
     lost_or_new = "suppression" if stats.iloc[0]["shift"] < 0 else "emergence"  # of firings; the other would not fit
     columns = ["kind", "change", "shift", "freq_base", "freq_variant", lost_or_new]
     shown = pd.concat([stats["domain"].reset_index(drop=True), printed[columns]], axis=1)

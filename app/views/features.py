@@ -72,7 +72,7 @@ if keys:
 chart = pickers.pick("Chart", "chart", list(CHARTS), "change", show=CHARTS.get)
 points = pd.concat([features.foremost(axes.MOST_POINTS), rows]).drop_duplicates(["layer", "feature"])
 listed = tables.names(rows)
-points = points.assign(name=tables.names(points), listed=lambda of: of["name"].isin(listed))
+points = points.assign(name=tables.names(points), label=tables.labels(points), listed=lambda of: of["name"].isin(listed))
 if chart == "change":
     material = float(store.manifest.settings.get("material", MATERIAL))
     drawn = data.chart(feature_scatter.change_scatter, points, total, material)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from app import data, link, words
-from app.components import badges, feature_evidence, feature_list, harmful, pickers, review_list, review_panel, selection
+from app.components import badges, blur, feature_evidence, feature_list, harmful, pickers, review_list, review_panel, selection
 from app.words import meanings
 from store.names import ALL, VERDICTS
 from store.read.store import Store
@@ -46,8 +46,11 @@ def exports(store: Store, features: feature_list.FeatureList) -> None:
     """The report as a page and as JSON, made when somebody asks."""
     variant = features.filter.variant
 
+    hidden = blur.hidden(store.domains)
+
     def content() -> dict:
-        return collect(store, read_reviews(store.path, store.manifest.digest, variant), features.filter, datetime.now(UTC))
+        history = read_reviews(store.path, store.manifest.digest, variant)
+        return collect(store, history, features.filter, datetime.now(UTC), hidden)
 
     with st.popover("Report", icon=":material/summarize:"):
         st.caption(
@@ -59,7 +62,9 @@ def exports(store: Store, features: feature_list.FeatureList) -> None:
             ("Page to read and print (HTML)", f"{stem}.html", "text/html", lambda: as_html(content())),
             ("The same as data (JSON)", f"{stem}.json", "application/json", lambda: as_json(content())),
         ):
-            st.download_button(title, make, file, kind, on_click="ignore", icon=":material/download:")
+            title += blur.COVERED * bool(hidden)
+            help = blur.DOWNLOADED if hidden else None
+            st.download_button(title, make, file, kind, help=help, on_click="ignore", icon=":material/download:")
 
 
 store = data.current()

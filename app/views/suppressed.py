@@ -40,8 +40,8 @@ def headline(store: Store, features: feature_list.FeatureList, twins: bool) -> N
         there = there[there["seen"]]
         fell = set(there[there["kind"].isin(FALLEN)][["layer", "feature"]].itertuples(index=False, name=None))
         seen = set(there[["layer", "feature"]].itertuples(index=False, name=None))
-        alone = sum(key in fell and many == 0 for key, many in zip(keys, shared, strict=True)) if n_others else None
-        said.append(fallen.on_harmful(len(keys), len(fell), len(keys) - len(seen), alone, domains))
+        alone = sum(key in fell and many == 0 for key, many in zip(keys, shared, strict=True)) if twins and n_others else None
+        said.append(fallen.on_harmful(len(keys), len(fell), len(keys) - len(seen), alone, domains, twins))
     where = "" if chosen.layer is None else f"At layer {chosen.layer}: "
     st.markdown("  \n".join(f"{where}{one}" for one in said))
 
@@ -62,7 +62,8 @@ def others(store: Store, features: feature_list.FeatureList) -> None:
         said.append(f"“{NOT_SEEN.capitalize()}” is not “steady”: of these nothing is known")
     silent = never_firing(store, features)
     if silent:
-        said.append(f"{silent:,} more features never fire on this corpus, in base or variant: nothing can be said of them")
+        never = f"{words.counted(silent, 'more feature')} never {'fires' if silent == 1 else 'fire'} on this corpus"
+        said.append(f"{never}, in base or variant: nothing can be said of {'it' if silent == 1 else 'them'}")
     if said:
         st.caption(" ".join(f"{text}." for text in said))
 

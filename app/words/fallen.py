@@ -27,15 +27,19 @@ def here_alone(variant: str, n: int, alone: int, in_all: int, n_others: int) -> 
     return f"Of {features} suppressed in {name}, **{alone:,} only here**; {elsewhere}."
 
 
-def on_harmful(n: int, material: int, unseen: int, alone: int | None, domains: Sequence[str]) -> str:
+def on_harmful(n: int, material: int, unseen: int, alone: int | None, domains: Sequence[str], judged: bool = True) -> str:
     """How many of n features lost a material share on text that may be harmful.
 
     Args:
         material: lost as much there; unseen: could not be seen to, as they fire too seldom there.
         alone: of the material ones, suppressed in no other recipe; None where nothing says so.
         domains: whose text may be harmful.
+        judged: whether the variant has verdicts: then a sentence before this one says what the n are.
     """
-    where = f"On text that may be harmful ({plain(listing(list(domains)))})"
+    where = f"text that may be harmful ({plain(listing(list(domains)))})"
     only = "" if alone is None or material == 0 else f", {alone:,} of them only here"
     seldom = f"; for {unseen:,}, too few firings there to tell" if unseen else ""
-    return f"{where} {material:,} of the {n:,} lost a material share{only}{seldom}."
+    if judged:
+        return f"On {where} {material:,} of the {n:,} lost a material share{only}{seldom}."
+    of = f"Of {counted(n, 'feature')} that fell materially (no verdicts)"
+    return f"{of}, {material:,} lost a material share on {where}{only}{seldom}."

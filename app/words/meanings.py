@@ -87,16 +87,6 @@ CONTROL_NAMES = {
     "shuffled": "another token's change, at that size",
     "mean_shift": "the mean change alone",
 }
-HEADLINE_ICONS = {
-    "in every run": ":material/done_all:",
-    "in this run only": ":material/looks_one:",
-    "nothing claimed": ":material/shuffle:",
-    "could not be seen": ":material/visibility_off:",
-    "no change": ":material/horizontal_rule:",
-    "no twins": ":material/content_copy:",
-    "unknown": ":material/question_mark:",
-}
-"""What a change comes down to is no direction: its badge is grey, whatever it says."""
 SMALL = "small: few clusters"
 SMALL_MEANING = (
     f"Another sample of texts could change these numbers much: below {MIN_CLUSTERS} clusters (templates, articles, works) "

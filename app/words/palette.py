@@ -19,7 +19,7 @@ DECREASE_COLOUR = "#8e4fa8"
 INCREASE_COLOUR = "#2a9d4e"
 CONTROL_COLOUR = "#808080"
 CHANCE_COLOUR = "#666666"
-"""Of ticks on coloured bars: darker than the controls' bands."""
+"""Of what chance alone would give, as ticks on coloured bars: darker than the controls' bands."""
 
 RECIPE_COLOURS = ("#279ea2", "#bc3294", "#a88822", "#63691a", "#c4666a", "#875a64", "#d02b34", "#e961a0")
 """Teal, magenta, gold, olive, rose, mauve, crimson, pink: at least 3.1 to 1 on a white page and on Streamlit's dark one, and
@@ -54,9 +54,6 @@ KIND_SHAPES = {
     "strengthened": "triangle-up",
     "appeared": "triangle-up",
 }
-
-CHANCE_COLOUR = "#6b6b6b"
-"""Of what chance alone would give, on coloured bars."""
 
 CONTROL_LINES = {
     "isotropic": ("dashed", 2), "rescaled": ("dotted", 3), "rerun": ("dotted", 1), "shuffled": ("dotted", 2),

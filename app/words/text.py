@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from store.numbers import UNKNOWN
 from store.text import markdown, on_one_line
@@ -14,14 +14,12 @@ MARKS = "\\`*_{}[]()<>#+-.!|~$:^=&"
 COMMAND = re.compile(r"'((?:python -m|make|hf) [^'`]+)'")
 """What a sentence of ours says to type, in quotes."""
 
-HIDDEN = "[hidden: may be harmful]"
-"""What is said in the place of a text that is covered until asked for."""
-
-
 NAMED_FEATURE = re.compile(r"L([0-9]{1,4}):([0-9]{1,9})")
 
 AUTOMATIC = "automatic"
 """The label_source of labels that were worked out of where a feature fires."""
+AUTO = " (auto)"
+"""What is said behind such a label, or once above many of them."""
 
 
 def feature_name(layer: int, feature: int) -> str:
@@ -44,25 +42,31 @@ def file_name(*parts: str) -> str:
 def short(text: str, length: int) -> str:
     """Text of at most `length` letters, the cut marked by an ellipsis: between words, and never inside a token in quotes.
 
-    Only where that would leave less than half, as of one long word, it is cut where it has to be.
+    Only where that would leave less than a third, as of one long word, it is cut where it has to be.
     """
     if len(text) <= length:
         return text
     kept = text[: length - 1]
     ends = [at for at in range(1, length) if text[at].isspace() and not _is_quoted(text[:at])]
-    if ends and ends[-1] >= length / 2:
+    if ends and ends[-1] >= length / 3:
         kept = kept[: ends[-1]]
     return kept.rstrip(" ,;:·→(“") + "…"
 
 
 def label(text: str | None, source: str | None, length: int = 80) -> str:
-    """What a feature is taken to stand for, shortened; one that no person gave is marked. Empty where there is none.
+    """What a feature is taken to stand for, in at most `length` letters; one that no person gave is marked. Empty for none.
 
     source: the store's label_source.
     """
     if not isinstance(text, str) or not text:
         return ""
-    return f"{short(text, length)} (auto)" if source == AUTOMATIC else short(text, length)
+    mark = AUTO if source == AUTOMATIC else ""
+    return short(text, length - len(mark)) + mark
+
+
+def all_automatic(sources: Iterable[str | None]) -> bool:
+    """Whether features have labels and no person gave any of them, so that it is said once; sources: their label_source."""
+    return {source for source in sources if isinstance(source, str)} == {AUTOMATIC}
 
 
 def span(low: float | None, high: float | None, write: Callable[[float], str]) -> str:

@@ -77,9 +77,9 @@ class Changes(Connection):
             change: fields of :class:`ChangeRule`.
 
         Returns:
-            layer, feature, label, direction ('down', 'up' or 'opposite', over the variants where it changed), n_changed
-            (variants where it changed), and for each variant V: change_V and changed_V; rule, share. Ties by layer and
-            feature.
+            layer, feature, label, label_source, direction ('down', 'up' or 'opposite', over the variants where it changed),
+            n_changed (variants where it changed), and for each variant V: change_V and changed_V; rule, share. Ties by layer
+            and feature.
 
         Raises:
             UserError: as change_sets.
@@ -92,7 +92,7 @@ class Changes(Connection):
                 SELECT * FROM sets WHERE list_sort(tasks) = list_sort($wanted::VARCHAR[])
                 ORDER BY size DESC, layer, feature LIMIT $limit OFFSET $offset
             )
-            SELECT p.layer, p.feature, f.label, p.size,
+            SELECT p.layer, p.feature, f.label, f.label_source, p.size,
                    CASE WHEN p.rises AND p.falls THEN 'opposite' WHEN p.rises THEN 'up' ELSE 'down' END AS direction,
                    s.variant, s.change, c.variant IS NOT NULL AS changed
             FROM page p JOIN feature_stats s ON s.layer = p.layer AND s.feature = p.feature AND s.domain = $domain
@@ -103,7 +103,7 @@ class Changes(Connection):
         )
         key = ["layer", "feature"]
         table = rows.drop_duplicates(key).sort_values(["size", *key], ascending=[False, True, True])
-        table = table[[*key, "label", "direction"]].assign(n_changed=0).reset_index(drop=True)
+        table = table[[*key, "label", "label_source", "direction"]].assign(n_changed=0).reset_index(drop=True)
         for variant in self.variants:
             mine = rows.loc[rows["variant"] == variant, [*key, "change", "changed"]]
             table = table.merge(

@@ -122,9 +122,9 @@ class DocumentTokens(Connection):
         """The features that are on at one token in base or variant, the largest |change| first.
 
         Returns:
-            DataFrame: layer, feature, label, base, variant (scaled activations there, from float16 codes), change (variant −
-            base); and of all domains together kind, shift and verdict, null where the statistics lack it. No row for an
-            attention sink, whose codes are not stored.
+            DataFrame: layer, feature, label, label_source, base, variant (scaled activations there, from float16 codes), change
+            (variant − base); and of all domains together kind, shift and verdict, null where the statistics lack it. No row
+            for an attention sink, whose codes are not stored.
 
         Raises:
             UserError: no such document or token, or the store did not keep the document's codes.
@@ -141,8 +141,8 @@ class DocumentTokens(Connection):
             """
             WITH here AS (SELECT unnest($features::INTEGER[]) AS feature, unnest($base::DOUBLE[]) AS base,
                                  unnest($variant::DOUBLE[]) AS variant)
-            SELECT $layer::INTEGER AS layer, h.feature, f.label, h.base, h.variant, h.variant - h.base AS change,
-                   s.kind, s.shift, s.verdict
+            SELECT $layer::INTEGER AS layer, h.feature, f.label, f.label_source, h.base, h.variant,
+                   h.variant - h.base AS change, s.kind, s.shift, s.verdict
             FROM here h LEFT JOIN features f ON f.layer = $layer AND f.feature = h.feature
             LEFT JOIN (
                 SELECT feature, kind, shift, verdict FROM feature_stats

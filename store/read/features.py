@@ -81,8 +81,8 @@ class Features(Connection):
     def decoder_neighbours(self, layer: int, feature: int, variant: str) -> pd.DataFrame:
         """The features of the same dictionary with the most similar decoder rows, nearest first.
 
-        Columns: layer, feature, cosine, label, and in the variant, all domains together, shift, change and verdict (null where
-        it never fired).
+        Columns: layer, feature, cosine, label, label_source, and in the variant, all domains together, shift, change and
+        verdict (null where it never fired).
         """
         return self.sql(
             """
@@ -91,7 +91,7 @@ class Features(Connection):
                        generate_subscripts(neighbours, 1) AS place
                 FROM features WHERE layer = $layer AND feature = $feature
             )
-            SELECT n.layer, n.feature, n.cosine, f.label, s.shift, s.change, s.verdict
+            SELECT n.layer, n.feature, n.cosine, f.label, f.label_source, s.shift, s.change, s.verdict
             FROM near n LEFT JOIN features f ON f.layer = n.layer AND f.feature = n.feature
             LEFT JOIN feature_stats s
                 ON s.variant = $variant AND s.layer = n.layer AND s.feature = n.feature AND s.domain = 'all'
@@ -121,13 +121,13 @@ class Features(Connection):
 
         From `least` 0.5 on no feature is on the list of two segments.
 
-        Columns: layer, feature, label, moved (as of :meth:`feature_segments`), segment_shift (mean over the segment's tokens),
-        and of all domains and segments together kind, shift, change, did_shift, verdict and gate.
+        Columns: layer, feature, label, label_source, moved (as of :meth:`feature_segments`), segment_shift (mean over the
+        segment's tokens), and of all domains and segments together kind, shift, change, did_shift, verdict and gate.
         """
         return self.sql(
             f"""
-            SELECT g.layer, g.feature, f.label, g.moved, g.shift AS segment_shift, s.kind, s.shift, s.change, s.did_shift,
-                   s.verdict, fit.gate
+            SELECT g.layer, g.feature, f.label, f.label_source, g.moved, g.shift AS segment_shift, s.kind, s.shift, s.change,
+                   s.did_shift, s.verdict, fit.gate
             FROM (
                 SELECT *, {_MOVED} AS moved FROM feature_segments g
                 WHERE variant = $variant AND ($layer::INTEGER IS NULL OR layer = $layer)
@@ -140,6 +140,10 @@ class Features(Connection):
             """,
             {"variant": variant, "segment": segment, "layer": layer, "least": least, "limit": int(limit)},
         )
+
+    def label_sources(self) -> pd.DataFrame:
+        """Who gave labels: label_source, each once."""
+        return self.sql("SELECT DISTINCT label_source FROM features WHERE label IS NOT NULL ORDER BY label_source")
 
     def labels(self, layer: int) -> pd.DataFrame:
         """What the features of a layer are called: feature, label, label_source; only of those that have one."""

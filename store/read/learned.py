@@ -53,14 +53,15 @@ class Learned(Connection):
             order: 'gain': what helped most first; 'loss': what harmed most; 'kl': what moved the prediction most.
 
         Returns:
-            The table ``contributions.features`` with ``label``; of all layers together where none is given.
+            The table ``contributions.features`` with ``label`` and ``label_source``; of all layers together where none is
+            given.
 
         Raises:
             UserError: the store has no contributions.
         """
         return self._ask(
             f"""
-            SELECT c.*, f.label FROM contributions.features c JOIN features f USING (layer, feature)
+            SELECT c.*, f.label, f.label_source FROM contributions.features c JOIN features f USING (layer, feature)
             WHERE variant = $variant AND domain = $domain AND ($layer IS NULL OR layer = $layer)
             ORDER BY {_ORDERS[order]}, layer, feature LIMIT $limit
             """,

@@ -59,9 +59,9 @@ class VariantPairs(Changes):
             change: fields of :class:`ChangeRule` (layer, domain, rule, share); its runs make no difference.
 
         Returns:
-            layer, feature, label, shift_a, shift_b, std_shift_a, std_shift_b, change_a, change_b, verdict_a, verdict_b (null
-            where the store has none), seen_a, seen_b (whether a material change could have been seen), changed_a, changed_b;
-            rule, share. Ties by layer and feature.
+            layer, feature, label, label_source, shift_a, shift_b, std_shift_a, std_shift_b, change_a, change_b, verdict_a,
+            verdict_b (null where the store has none), seen_a, seen_b (whether a material change could have been
+            seen), changed_a, changed_b; rule, share. Ties by layer and feature.
 
         Raises:
             UserError: as change_sets.
@@ -80,7 +80,7 @@ class VariantPairs(Changes):
                 FROM a FULL JOIN b USING (layer, feature)
                 ORDER BY greatest(abs(shift_a), abs(shift_b)) DESC, layer, feature LIMIT $limit
             )
-            SELECT m.layer, m.feature, f.label, m.* EXCLUDE (layer, feature),
+            SELECT m.layer, m.feature, f.label, f.label_source, m.* EXCLUDE (layer, feature),
                    ca.variant IS NOT NULL AS changed_a, cb.variant IS NOT NULL AS changed_b
             FROM most m LEFT JOIN features f ON f.layer = m.layer AND f.feature = m.feature
             LEFT JOIN called ca ON ca.variant = $a AND ca.layer = m.layer AND ca.feature = m.feature

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from store.names import ALL, VERDICTS, kind_name
 from store.numbers import counted, json_value, listing, percent
 from store.read.feature_filter import SORTS_BY_CONTRIBUTION, Filter
 from store.read.store import Store
+from store.reports.covering import covered_context
 from store.reports.summaries import sentences
 from store.sidecar.reviews import CONCERN, SEVERITIES, Review, disagree, standing
 
@@ -35,13 +36,16 @@ NUMBERS = (
 _ORDER = {CONCERN: 0, "unclear": 1, "benign": 2}
 
 
-def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datetime) -> dict[str, Any]:
+def collect(
+    store: Store, history: Iterable[Review], chosen: Filter, made: datetime, hidden: Collection[str] = ()
+) -> dict[str, Any]:
     """Everything that a report of one work list says, as plain values that JSON knows.
 
     Args:
         history: every judgement of the variant's features, in the order of writing.
         chosen: the work list.
         made: the time of the report.
+        hidden: domains of whose contexts HIDDEN stands in place of what a page covers.
 
     Returns:
         report, made, store (hashes of all that it was made from), work_list (its filters, `total`, and `hidden_dense`: how
@@ -63,7 +67,7 @@ def collect(store: Store, history: Iterable[Review], chosen: Filter, made: datet
         "store": _provenance(store, chosen.variant),
         "work_list": asdict(chosen) | {"total": len(keys), "hidden_dense": store.hidden_dense(**asdict(chosen))},
         "progress": progress({key: found[key] for key in reviewed}) | {"total": len(keys)},
-        "reviewed": [_feature(store, chosen, key, found[key]) for key in reviewed],
+        "reviewed": [_feature(store, chosen, key, found[key], hidden) for key in reviewed],
         "not_reviewed": {"count": len(left), "features": left},
         "reviewed_elsewhere": [
             {"layer": key[0], "feature": key[1], "judgements": [_judgement(review) for review in found[key]]}
@@ -150,7 +154,9 @@ def as_json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False)
 
 
-def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[Review]) -> dict[str, Any]:
+def _feature(
+    store: Store, chosen: Filter, key: tuple[int, int], reviews: list[Review], hidden: Collection[str]
+) -> dict[str, Any]:
     """One feature that was judged: judgements, numbers of all domains together, why, its change in every run, contexts."""
     layer, feature = key
     label = store.feature(layer, feature)["label"].iloc[0]
@@ -168,7 +174,7 @@ def _feature(store: Store, chosen: Filter, key: tuple[int, int], reviews: list[R
         "runs": _records(store.replicate_changes(layer, feature, chosen.variant)),
         "numbers": {name: json_value(pooled[name]) for name in NUMBERS},
         "ranking": ranking,
-        "contexts": [_context(row) for row in contexts.to_dict("records")],
+        "contexts": [_context(covered_context(store, row, hidden)) for row in contexts.to_dict("records")],
     }
 
 

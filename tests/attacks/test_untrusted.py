@@ -503,8 +503,9 @@ def test_visible_text_is_text(given_text):
 def test_a_window_of_tokens_is_text(given_tokens, name):
     """Titles, which hold tokens too, stay titles."""
     values = [1.0] * len(given_tokens)
-    found = Tags(contexts.window(given_tokens, values, values, 0, 1.0, (name, "sft")))
-    assert found.elements <= {"div", "span"} and found.attributes <= {"class", "style", "title", "aria-hidden"}
+    row = {"rank": 1, "domain": name, "source": name, "position": 0, "tokens": given_tokens, "peak": 0}
+    found = Tags(contexts.context(row | {"base_values": values, "variant_values": values}, 1.0, (name, "sft")))
+    assert found.elements <= {"div", "span", "b"} and found.attributes <= {"class", "style", "title", "aria-hidden"}
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)

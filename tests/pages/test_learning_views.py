@@ -60,7 +60,7 @@ def test_the_overview_tells_it_in_whole_sentences(open_view):
 def test_the_features_that_contribute_most_are_a_click_away_with_the_place_where_they_act(open_view):
     app = open_view("overview")
     links = [link.label for link in app.get("page_link") if " · +" in link.label]
-    assert links[0] == "sums · L12:0 · +0.080" and not [label for label in links if "L5" in label]
+    assert links[0] == "sums \\(auto\\) · L12:0 · +0.080" and not [label for label in links if "L5" in label]
     passages = [str(element.value) for element in app.html if 'class="fs-line-of' in str(element.value)]
     assert len(passages) == 2 and "+0.500 nats" in passages[0]  # of safety in its own
 

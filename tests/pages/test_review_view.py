@@ -57,7 +57,7 @@ def on_disk(own, digest):
 
 def test_a_verdict_is_on_disk_at_once_and_a_reload_shows_it(review_page, own, digest):
     app = review_page(reviewer="Ada")
-    assert "**small words** (automatic label) · **L5:1**" in text(app)
+    assert "**small words (auto)** · **L5:1**" in text(app)
     assert "**0 of 3 reviewed** by Ada, 0 concerns" in text(app)
     assert "every layer; every domain; verdict suppressed, amplified; none that fires" in text(app)
     assert "Not judged yet by Ada." in text(app)

@@ -22,6 +22,7 @@ from store import open_store
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE
 from store.metrics import thresholds
 from store.read.feature_filter import Filter
+from store.read.store import Store
 from tests.support import ROOT, compare_store, pages
 from tests.support.forged import forge_statistics_only, forge_without_twins, rewrite_manifest
 from tests.support.tiny_store import HOSTILE
@@ -332,11 +333,49 @@ def test_what_is_no_claim_and_what_could_not_be_seen_are_counted_beside_the_clai
 
 
 def test_the_suppressed_list_says_first_what_is_only_here_and_what_fell_on_harmful_text(open_view):
-    """Feature 1 of both layers, on every domain alike, and the dense 4; safety, which has one run, claims nothing."""
+    """Feature 1 of both layers and the dense 4 of one, on every domain alike; safety, which has one run, claims nothing."""
     said = text(open_view("suppressed"))
     assert "Of 3 features suppressed in **maths**, **3 only here**; none in another recipe." in said
     assert "On text that may be harmful (harmful) 3 of the 3 lost a material share, 3 of them only here." in said
     assert "in every row: Verdict **▼ suppressed**, On harmful **-95 %**" in said.replace("\\", "")
+
+
+def test_without_twins_the_suppressed_list_says_first_what_it_counts(open_view, bare_store):
+    """Feature 1 of both layers lost 95 % and the dense 4 of both 60 %; a third, which 2 lost, is not material."""
+    app = open_view("suppressed", stores=[bare_store])
+    said = "Of 4 features that fell materially (no verdicts), 4 lost a material share on text that may be harmful (harmful)."
+    assert said in text(app) and "only here" not in text(app)
+
+
+def test_what_never_fires_is_counted_in_words(open_view):
+    assert "1 more feature never fires on this corpus, in base or variant: nothing can be said of it." in text(
+        open_view("suppressed", layer="12")
+    )
+
+
+def test_automatic_labels_are_marked_once_where_all_of_a_table_are(open_view):
+    automatic = open_view("suppressed")
+    assert "in every row:" in text(automatic) and "Label **automatic**" in text(automatic)
+    assert column(automatic, "label") == ["small words", "small words"]
+    assert column(open_view("review", verdicts="suppressed"), "label") == ["small words", "small words"]
+    mixed = column(open_view("suppressed", verdicts="all"), "label")
+    assert mixed.count("small words (auto)") == 2 and not all(label.endswith("(auto)") for label in mixed)
+
+
+def test_the_overview_says_once_that_all_names_are_automatic(open_view, monkeypatch):
+    sources = pd.DataFrame({"label_source": ["automatic"]})
+    monkeypatch.setattr(Store, "label_sources", lambda store: sources)
+    app = open_view()
+    (heading,) = [link for link in app.get("page_link") if link.proto.label == "Features that contribute most"]
+    assert "Their names are automatic: worked out of the tokens" in heading.proto.help
+    assert "small words · L12:1 · -95 %" in links(app)
+
+
+def test_where_nothing_is_picked_the_store_is_asked_nothing(tiny_store, monkeypatch):
+    monkeypatch.setattr(selection.link, "read_text", lambda name: "")
+    monkeypatch.setattr(selection.data, "ask", lambda *_args, **_filters: pytest.fail("asked"))
+    with open_store(tiny_store) as store:
+        assert selection.picked(store) == [] and feature_list.picked(store, "maths", "all") is None
 
 
 def test_the_suppressed_list_holds_only_what_is_suppressed_in_no_other_recipe_where_asked(open_view, tmp_path):
@@ -738,9 +777,12 @@ def test_a_damaged_store_gives_one_sentence(open_view, tiny_store, tmp_path, dam
 
 def test_overview_has_striking_features_with_a_passage_each(open_view):
     app = open_view(text="shown")
-    found = links(app)
-    assert "feature=1" in found["small words · L12:1 · -95 %"] and "variant=maths" in found["small words · L12:1 · -95 %"]
-    assert "feature=0" in found["sums · L12:0 · +60 %"] and "layer=5" in found["small words · L5:1 · -95 %"]
+    found = {label.replace("\\", ""): query for label, query in links(app).items()}
+    assert (
+        "feature=1" in found["small words (auto) · L12:1 · -95 %"]
+        and "variant=maths" in found["small words (auto) · L12:1 · -95 %"]
+    )
+    assert "feature=0" in found["sums (auto) · L12:0 · +60 %"] and "layer=5" in found["small words (auto) · L5:1 · -95 %"]
     passages = [element.value for element in app.html if "fs-duo" in str(element.value) and "<style>" not in element.value]
     assert len(passages) == 3  # of safety no feature is claimed
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in passages[0] and "<script>" not in passages[0]
@@ -750,7 +792,9 @@ def test_overview_has_striking_features_with_a_passage_each(open_view):
 def test_overview_without_twins_sells_no_feature_as_a_finding(open_view, bare_store):
     app = open_view(stores=[bare_store])
     assert "Changed most, no evidence:" in text(app)
-    assert {"small words · L5:1 · -95 %", "new here · L5:5 · +100 %"} <= set(links(app))
+    assert {"small words (auto) · L5:1 · -95 %", "new here (auto) · L5:5 · +100 %"} <= {
+        label.replace("\\", "") for label in links(app)
+    }
 
 
 def test_overview_shows_the_answers_to_one_prompt(open_view, bare_store):
@@ -837,6 +881,19 @@ def test_evidence_is_downloaded_as_json(tiny_store):
     assert content["contexts"]["decrease"][0]["tokens"][3] == HOSTILE
     assert content["contexts"]["decrease"][0]["base_values"] == [0.0, 0.0, 1.0, 4.0]
     assert content["contexts"]["increase"] == []
+
+
+def test_files_cover_what_the_page_covers_and_their_buttons_say_so(open_view, tiny_store):
+    with open_store(tiny_store) as store:
+        covered, whole = (
+            json.loads(feature_evidence.as_json(store, 12, 1, "maths", hidden))["contexts"] for hidden in (["harmful"], [])
+        )
+    (refusal,) = [row for row in covered["base"] if row["domain"] == "harmful"]  # template, prompt, response, response
+    assert refusal["tokens"] == refusal["alone"] == [" no", words.HIDDEN, words.HIDDEN, words.HIDDEN]
+    assert covered["decrease"] == whole["decrease"] and covered["base"] != whole["base"]
+    for params, label in (({}, "Evidence (JSON, covered)"), ({"text": "shown"}, "Evidence (JSON)")):
+        app = open_view("feature", layer="12", feature="1", **params)
+        assert label in [button.proto.label for button in app.get("download_button")]
 
 
 def test_the_link_of_a_feature_names_all_that_a_default_would(open_view, bare_store, tiny_store):

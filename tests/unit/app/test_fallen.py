@@ -27,3 +27,5 @@ def test_how_many_fell_on_harmful_text():
     said = "On text that may be harmful (x and y) 3 of the 5 lost a material share"
     assert fallen.on_harmful(5, 3, 1, 2, ["x", "y"]) == f"{said}, 2 of them only here; for 1, too few firings there to tell."
     assert fallen.on_harmful(5, 3, 0, None, ["x", "y"]) == f"{said}."
+    unjudged = "Of 5 features that fell materially (no verdicts), 3 lost a material share on text that may be harmful (x)"
+    assert fallen.on_harmful(5, 3, 1, None, ["x"], judged=False) == f"{unjudged}; for 1, too few firings there to tell."

@@ -45,7 +45,8 @@ def test_text_is_cut_between_words_or_quoted_tokens_unless_that_leaves_little(te
 
 
 def test_a_label_that_no_person_gave_is_marked_even_where_it_is_cut():
-    assert words.label("end of a turn", "automatic", 12) == "end of a… (auto)"
+    assert words.label("end of a turn", "automatic", 19) == "end of a… (auto)"
+    assert words.label("“trust”, “someone”, “rely”", None, 17) == "“trust”…"
     assert words.label("end of a turn", "reviewer", 12) == "end of a…"
     assert words.label(None, None) == ""
 

@@ -4,7 +4,6 @@ import pandas as pd
 
 from app.charts import activations, answer_chart, axes, layer_charts
 from app.words import meanings, metrics, palette
-from store.metrics.change_summary import HEADLINES
 from store.names import CLAIMED, CONTROLS, KINDS, RANKINGS, VERDICTS
 from tests.unit.app.charts.parts import inner, layer_rows, marks, values
 
@@ -21,8 +20,6 @@ def test_every_verdict_and_control_has_its_words_and_no_two_look_alike():
         assert len(set(looks)) == len(looks), look
     assert set(meanings.CONTROL_NAMES) - {meanings.TWINS} == set(palette.CONTROL_LINES) == set(CONTROLS)
     assert len(set(palette.CONTROL_LINES.values())) == len(CONTROLS)
-    assert set(meanings.HEADLINE_ICONS) == set(HEADLINES)
-    assert len(set(meanings.HEADLINE_ICONS.values())) == len(HEADLINES)
 
 
 def test_what_is_no_claim_says_so_in_its_badge():

@@ -15,19 +15,6 @@ ROWS = pd.DataFrame(
 COLOURS = {"maths": "#111111", "safety": "#222222"}
 
 
-def test_what_was_learned_has_an_interval_and_the_twins_none():
-    spec = charts.learned(ROWS, ["maths", "safety"], COLOURS).to_dict()
-    marks = [layer["mark"]["type"] for layer in spec["layer"]]
-    assert marks == ["rule", "tick", "rule", "point"]
-    twins, observed = (spec["layer"][place]["data"]["name"] for place in (1, 3))
-    assert [row["gain"] for row in spec["datasets"][twins]] == [-0.3]
-    assert sorted(row["gain"] for row in spec["datasets"][observed]) == [-0.2, 0.3, 0.5]
-    point = spec["layer"][3]["encoding"]
-    assert point["fill"]["scale"] == point["stroke"]["scale"] == {"domain": list(COLOURS), "range": list(COLOURS.values())}
-    assert point["shape"]["scale"] == {"domain": list(charts.PLACES.values()), "range": ["circle", "diamond", "square"]}
-    assert point["fillOpacity"]["scale"]["range"] == [1, 0, 1]  # hollow: of text of no task
-
-
 def test_a_profile_has_zero_on_its_axis_and_the_twins_as_a_span():
     rows = pd.concat([ROWS, ROWS[ROWS["control"] == "twin_1"].assign(control="twin_2", gain=-0.1)])
     spec = charts.gain_profile(rows[rows["variant"] == "maths"], "maths", "#111111").to_dict()

@@ -97,8 +97,16 @@ def test_the_scale_is_shared_by_models_and_windows():
     assert contexts.scale([]) == 0.0
 
 
+def window(tokens, base, variant, peak, top, names):
+    """A context as HTML, whose place is of no matter."""
+    place = {"rank": 1, "domain": "d", "source": "s", "position": 0}
+    return contexts.context(
+        place | {"tokens": tokens, "base_values": base, "variant_values": variant, "peak": peak}, top, names
+    )
+
+
 def test_a_window_has_the_peak_outlined_and_the_signed_difference():
-    text = contexts.window([" a", " b"], [4.0, 0.0], [1.0, 2.0], 0, 4.0, ("base", "maths"))
+    text = window([" a", " b"], [4.0, 0.0], [1.0, 2.0], 0, 4.0, ("base", "maths"))
     first, second = text.split('<div class="fs-token')[1:]
     assert first.startswith(" fs-peak")
     assert not second.startswith(" fs-peak")
@@ -110,13 +118,13 @@ def test_a_window_has_the_peak_outlined_and_the_signed_difference():
 
 
 def test_a_small_difference_is_coloured_but_not_written():
-    text = contexts.window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
+    text = window([" a"], [4.0], [3.9], 0, 4.0, ("base", "maths"))
     assert contexts.colour(0.1, 4.0, palette.DECREASE_COLOUR) in text
     assert ">-0.100</span>" not in text
 
 
 def test_what_is_small_beside_another_window_is_still_written_in_its_own():
-    assert ">-1.00</span>" in contexts.window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
+    assert ">-1.00</span>" in window([" a"], [2.0], [1.0], 0, 4000.0, ("base", "maths"))
 
 
 def test_text_for_markdown_is_escaped():

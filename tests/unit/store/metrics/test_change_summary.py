@@ -3,8 +3,6 @@
 import pandas as pd
 import pytest
 
-from app.words.meanings import HEADLINE_ICONS
-from store.metrics import change_summary
 from store.metrics.change_summary import over_layers, summarise
 from store.names import VERDICTS
 
@@ -140,10 +138,6 @@ def test_a_variant_over_its_layers() -> None:
         "layers; "
         "of 88 a change could not have been seen."
     )
-
-
-def test_every_headline_has_its_badge() -> None:
-    assert set(HEADLINE_ICONS) == set(change_summary.HEADLINES)
 
 
 def test_the_verdicts_counted_are_those_there_are() -> None:

@@ -356,7 +356,7 @@ def test_parts_of_opposite_sign_do_not_cancel_out_and_no_feature_is_on_two_lists
     parts = [(1, "template", 3.0, 6.0), (1, "response", -2.0, -4.0), (2, "template", None, 5.0), (2, "response", None, -5.0)]
     parts += [(3, "template", 0.5, 1.0), (3, "response", 0.5, 1.0), (4, "template", -0.5, -1.0), (4, "response", 1.5, 3.0)]
     segments = pd.DataFrame(parts, columns=["feature", "segment", "share", "shift"]).assign(variant="v", layer=1)
-    features = pd.DataFrame({"feature": [1, 2, 3, 4], "layer": 1, "label": ""})
+    features = pd.DataFrame({"feature": [1, 2, 3, 4], "layer": 1, "label": "", "label_source": None})
     stats = features.assign(variant="v", domain="all", kind="steady", shift=1.0, change=0.1, did_shift=None, verdict=None)
     fit = pd.DataFrame({"variant": ["v"], "layer": 1, "domain": "all", "gate": "fits"})
     store = FromFrame(feature_segments=segments, feature_stats=stats, features=features, fit=fit)

@@ -35,6 +35,7 @@ from store.sidecar.entries import (
 from store.sidecar.reviews import MAX_NOTE, Review, disagree, standing, step
 from store.sidecar.schema import VERSION
 from store.sidecar.steering import Steering
+from store.text import HIDDEN
 from tests.support import ROOT
 from tests.support.tiny_store import HOSTILE
 
@@ -331,6 +332,14 @@ def test_a_report_tells_what_was_judged_from_what_was_not(shown):
     assert [one["disagreement"] for one in content["reviewed"]] == [False, True, False]
     assert content["not_reviewed"] == {"count": 1, "features": [[12, 2]]}
     assert [(one["layer"], one["feature"]) for one in content["reviewed_elsewhere"]] == [(5, 0)]
+
+
+def test_a_report_covers_what_the_page_covers(own):
+    with open_store(own) as store:
+        chosen = Filter("maths", verdicts=("suppressed",), layer=12)
+        told = [collect(store, [at(12, 1)], chosen, NOW, hidden) for hidden in ((), ("maths",))]
+    whole, covered = ([context["tokens"] for context in one["reviewed"][0]["contexts"]] for one in told)
+    assert whole and covered == [[HIDDEN] * len(tokens) for tokens in whole]  # of text without a template none is readable
 
 
 def test_a_judged_feature_comes_with_its_evidence(shown):
