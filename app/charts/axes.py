@@ -18,6 +18,9 @@ MOST_POINTS = 2000
 DRAWN_AS_SVG = {"embedOptions": {"renderer": "svg"}}
 """usermeta of a chart of about MOST_POINTS marks, which Streamlit would draw as pixels: those cannot be saved as SVG."""
 
+ONE_OF_MANY = {"cursor": "pointer", "aria": False}
+"""Of a mark that is one of so many: thousands of names would slow a page, and who hears it has the table beside the chart."""
+
 AXIS_HEIGHT = 84
 """Pixels that the axis below a map takes, which count as the chart's own."""
 

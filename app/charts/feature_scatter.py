@@ -64,7 +64,7 @@ def change_scatter(rows: pd.DataFrame, total: int, material: float) -> alt.Layer
     )  # fmt: skip
     points = (
         alt.Chart(data)
-        .mark_point(size=42, opacity=0.75, strokeWidth=1.3, cursor="pointer")
+        .mark_point(size=42, opacity=0.75, strokeWidth=1.3, **axes.ONE_OF_MANY)
         .encode(
             x=x,
             y=y,
@@ -194,7 +194,7 @@ def _points(placed: pd.DataFrame, frame: _Frame) -> alt.Chart:
     shapes = alt.Scale(domain=kinds, range=list(palette.KIND_SHAPES.values()))
     return (
         alt.Chart(placed)
-        .mark_point(filled=True, size=38, opacity=0.7, cursor="pointer")
+        .mark_point(filled=True, size=38, opacity=0.7, **axes.ONE_OF_MANY)
         .encode(
             x=alt.X("x:Q", title="frequency in base (share of tokens, log scale)", scale=scale, axis=axis),
             y=alt.Y("y:Q", title="frequency in variant (share of tokens, log scale)", scale=scale, axis=axis),

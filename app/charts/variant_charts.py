@@ -137,7 +137,7 @@ def change_scatter(rows: pd.DataFrame, variant_a: str, variant_b: str, colours: 
     zero = alt.Chart(corners.head(1))
     points = (
         alt.Chart(data.sort_values("rank", kind="stable"))
-        .mark_point(filled=True, size=42, cursor="pointer")
+        .mark_point(filled=True, size=42, **axes.ONE_OF_MANY)
         .encode(
             x=alt.X("change_a:Q", title=f"lost or new in {axes.printed(variant_a)}", scale=scale, axis=axis),
             y=alt.Y("change_b:Q", title=f"lost or new in {axes.printed(variant_b)}", scale=scale, axis=axis),
