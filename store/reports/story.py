@@ -11,7 +11,7 @@ from store.metrics.behaviour import behaviours
 from store.metrics.learning_summary import MUCH, Learned, Through
 from store.metrics.verdicts import AMPLIFIED, NOT_SEEN, SUPPRESSED, THIS_RUN_ONLY
 from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
-from store.numbers import count, counted, fixed, listing
+from store.numbers import count, counted, fixed, listing, number
 from store.read.store import Store
 from store.reports.learning import foremost_layer, of_learned
 from store.sidecar.entries import read_set_steering
@@ -48,6 +48,7 @@ class Story:
         profiles: of each of COMPARED that the store has.
         verdicts: verdict -> how many features of each layer have it; None without twins.
         main: the domain and the layer whose features make most of what it learned; None without contributions.
+        floor: what the largest single feature of its twins contributes there, nats; None without twins.
         misfits: fit gate -> the layers where it is not 'fits', all domains together.
         of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
     """
@@ -60,6 +61,7 @@ class Story:
     profiles: Mapping[str, Profile]
     verdicts: Mapping[str, Sequence[int]] | None
     main: tuple[str, Through] | None
+    floor: float | None
     misfits: Mapping[str, Sequence[int]]
     of_runs: Sequence[float]
     of_twins: Sequence[float]
@@ -120,16 +122,17 @@ def stories(store: Store) -> list[Story]:
 
 
 def check(store: Store, story: Story) -> str:
-    """What came of undoing the features that contribute most, on new text, as far as the sidecar says by now; one sentence.
+    """What the features that contribute most stand against: a random change's, and what came of undoing them on new text.
 
-    Of several checks the one at the story's own layer; '' of a store without contributions.
+    As far as the sidecar says by now; of several checks the one at the story's own layer. '' without contributions.
     """
     if story.main is None:
         return ""
     domain, main = story.main
+    floor = "" if story.floor is None else f"Of a random change at most {number(story.floor, signed=True)}. "
     made = read_set_steering(store.path, store.manifest.digest)
     mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (story.variant, domain, "contribution")]
-    return in_short(min(mine, key=lambda one: one.layer != main.layer)) if mine else NOT_TRIED
+    return floor + (in_short(min(mine, key=lambda one: one.layer != main.layer)) if mine else NOT_TRIED)
 
 
 def _story(
@@ -157,6 +160,7 @@ def _story(
         },
         _verdicts(counts[counts["variant"] == first], store.layers) if store.has_verdicts(first) else None,
         main,
+        _floor(store, first, *main) if main else None,
         _misfits(store.fit(first, domain=ALL)),
         *(_correlations(store, first, *main) if main else ((), ())),
     )
@@ -172,6 +176,14 @@ def _profile(rows: pd.DataFrame, layers: Sequence[int]) -> Profile:
 def _verdicts(counts: pd.DataFrame, layers: Sequence[int]) -> dict[str, list[int]]:
     of = counts.set_index(["verdict", "layer"])["n"].unstack(fill_value=0).reindex(columns=layers, fill_value=0)
     return {str(name): row.astype(int).to_list() for name, row in of.iterrows()}
+
+
+def _floor(store: Store, variant: str, domain: str, main: Through) -> float | None:
+    rows = store.layer_gains(variant, domain)
+    twins = rows[(rows["layer"] == main.layer) & (rows["control"] != OBSERVED)]
+    if twins.empty:
+        return None
+    return float(twins["largest"].max() if main.order == "gain" else twins["smallest"].min())
 
 
 def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:

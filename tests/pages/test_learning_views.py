@@ -74,7 +74,8 @@ def test_the_overview_says_what_came_of_undoing_them_as_soon_as_it_is_known(open
     copy = Path(shutil.copytree(store, tmp_path / "tiny"))
     shutil.copy(addition_path(store), tmp_path)
     monkeypatch.setenv(data.VARIABLE, str(copy))
-    assert "Whether undoing them takes that back was not tried." in text(open_view("overview"))
+    before = text(open_view("overview"))
+    assert "Of a random change at most +0.080. Whether undoing them takes that back was not tried." in before
     gone = Gone(0.5, 0.3, 0.1, 0.5, 0.25, 0.05, 0.45, 0.4, 0.1, (0.05, -0.01))
     for layer in (5, 12):  # of two checks the one at the layer whose features are shown
         made = SetSteering("maths", layer, "*task", "contribution", (0, 5), 64, 8, 0, gone, gone, None)

@@ -20,7 +20,7 @@ def made(layers=(5, 12), verdicts=True, learned=None, values=(0.9, 0.5), twins=(
     counts = {"suppressed": [2] * len(layers), "amplified": [4] * len(layers), "could not be seen": [3] * len(layers)}
     return Story(
         "maths", 2, "", learned or {}, list(layers), {"cosine": profile, "overlap": profile}, counts if verdicts else None,
-        None, {}, (), (),
+        None, None, {}, (), (),
     )  # fmt: skip
 
 
