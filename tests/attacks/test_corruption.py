@@ -146,6 +146,7 @@ def test_the_app_says_which_file_is_damaged(own, monkeypatch, name, view):
         content[place] ^= 0xFF
     file.write_bytes(bytes(content))
     monkeypatch.setenv(data.VARIABLE, str(own))
-    app = pages.open_page(view, **({"layer": "12", "feature": "1", "variant": "maths"} if view == "feature" else {}))
+    one = {"layer": "12", "feature": "1", "variant": "maths", "open": "tokens"}
+    app = pages.open_page(view, **(one if view == "feature" else {}))
     assert not app.exception
     assert len(app.error) == 1 and Path(name).name in app.error[0].value.replace("\\", "")
