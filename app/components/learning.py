@@ -14,7 +14,7 @@ from app.words import palette
 from store.names import ALL, NEUTRAL, TASK
 from store.read.store import Store
 from store.sidecar.entries import read_set_steering
-from store.sidecar.sets import in_words
+from store.sidecar.sets import in_short, in_words
 
 PLACES = {TASK: "task", NEUTRAL: "neutral", ALL: "all"}
 """Domain of the contributions -> what charts call it."""
@@ -145,6 +145,9 @@ def taken_back(store: Store) -> None:
         return
     st.markdown("### Sets of features, taken back together", help=TAKEN_BACK)
     for result in made:
-        features = ", ".join(f"L{result.layer}:{feature}" for feature in result.features[:NAMED])
-        more = f" and {len(result.features) - NAMED:,} more" if len(result.features) > NAMED else ""
-        st.markdown(f"**{words.plain(result.variant)}**, {features}{more}: {words.plain(in_words(result))}")
+        st.markdown(f"- **{words.plain(result.variant)}**: {words.plain(in_short(result))}")
+    with st.expander("In full: intervals, random sets, the way straight back, KL"):
+        for result in made:
+            features = ", ".join(f"L{result.layer}:{feature}" for feature in result.features[:NAMED])
+            more = f" and {len(result.features) - NAMED:,} more" if len(result.features) > NAMED else ""
+            st.markdown(f"**{words.plain(result.variant)}**, {features}{more}: {words.plain(in_words(result))}")

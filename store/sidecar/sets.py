@@ -19,6 +19,15 @@ CHOSEN = {
 }
 """How the features of a set were chosen -> the same in words."""
 
+BRIEFLY = {
+    "listed": "the {n} that were named", "contribution": "the first {n}", "gain": "the {n} that add most",
+    "loss": "the {n} that take most", "claimed": "the {n} that are claimed",
+}  # fmt: skip
+"""The same in few words, with how many there are."""
+
+ON_NEW_TEXT = ("contribution", "gain", "loss")
+"""Chosen so, they are undone in other documents than chose them."""
+
 signed = partial(significant, signed=True)
 
 
@@ -115,8 +124,10 @@ def in_short(result: SetSteering) -> str:
         beside = (
             "more than random ones do" if low > 0 else "less than random ones do" if high < 0 else "not told from random ones"
         )
-    undone = f"undoing the first {len(result.features):,} at layer {result.layer}"
-    return f"On new text, {undone} takes back {fixed(gain.gone, 2)} of {fixed(gain.whole, 2)} nats, {beside}."
+    which = BRIEFLY.get(result.chosen_by, BRIEFLY["listed"]).format(n=f"{len(result.features):,}")
+    text = "On new text" if result.chosen_by in ON_NEW_TEXT else "On sampled text"
+    amount = f"{fixed(gain.gone, 2)} of {fixed(gain.whole, 2)} nats"
+    return f"{text}, undoing {which} at layer {result.layer} takes back {amount}, {beside}."
 
 
 def _is_ahead(gain: Gone) -> bool:

@@ -5,8 +5,8 @@ import pytest
 from store.sidecar.sets import Gone, SetSteering, in_short
 
 
-def made(gain: Gone) -> SetSteering:
-    return SetSteering("maths", 12, "*task", "contribution", (0, 5), 64, 8, 0, gain, gain, None)
+def made(gain: Gone, chosen_by: str = "contribution") -> SetSteering:
+    return SetSteering("maths", 12, "*task", chosen_by, (0, 5), 64, 8, 0, gain, gain, None)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,9 @@ def test_in_short(whole, gone, more, low, high, beside):
     gain = Gone(whole, gone, None, None, more, low, high, 0.4, 0.1, (0.05,))
     said = f"On new text, undoing the first 2 at layer 12 takes back {gone:.2f} of {whole:.2f} nats, {beside}."
     assert in_short(made(gain)) == said
+
+
+def test_what_chose_its_features_is_no_new_text():
+    gain = Gone(0.5, 0.3, None, None, 0.25, 0.1, 0.4, 0.4, 0.1, (0.05,))
+    said = "On sampled text, undoing the 2 that are claimed at layer 12 takes back 0.30 of 0.50 nats, more than random ones do."
+    assert in_short(made(gain, "claimed")) == said
