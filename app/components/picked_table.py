@@ -14,7 +14,7 @@ from app.components import badges, feature_evidence, feature_list, learning, run
 from app.markup import contexts, side_by_side
 from app.words import meanings
 from store.metrics.feature_columns import share
-from store.names import ALL, may_be_harmful
+from store.names import ALL
 from store.read.store import Store
 
 MOST = 8
@@ -26,8 +26,7 @@ def compare(features: feature_list.FeatureList, keys: Sequence[selection.Key]) -
     store, variant = features.store, features.filter.variant
     rows = features.named(keys[:MOST])
     others = [first for first in runs.groups(store) if first != runs.firsts(store)[variant]]
-    blurred = [name for name in store.domains if may_be_harmful(name)]
-    feature_evidence.blur_button(blurred)
+    feature_evidence.blur_button(store.domains)
     shown = [_row(store, row, others) for _, row in rows.iterrows()]
     st.html(side_by_side.table(shown, variant, others, badges.has_twins(store, variant), store.has_contributions))
     said = [f"Only the first {MOST} are shown."] if len(keys) > MOST else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import data, link, words
@@ -11,6 +13,8 @@ from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
 from store.read.store import Store
 from store.reports.story import Story, check, stories
+from store.sidecar.entries import read_set_steering
+from store.sidecar.sets import SetSteering
 from store.token_text import cut
 
 COLUMNS = (3.5, 1.5, 1.5, 1.05, 2.75)
@@ -24,6 +28,7 @@ def rows(store: Store) -> None:
     """Every recipe; the headings lead to the pages that show more of their column."""
     told = data.ask(store, stories)
     shared, colours = story.scales(told), runs.colours(store)
+    made = read_set_steering(store.path, store.manifest.digest)
     st.html(story.STYLE)
     terms.line("feature", "run", "nats", "cosine", "overlap", "random change", "contribution")
     with st.container(key="recipes", gap="xsmall"):
@@ -37,7 +42,7 @@ def rows(store: Store) -> None:
                 profiles.html(story.profiles(one, shared, colours[one.variant]))
                 claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no verdicts</small>")
                 with features.container(gap=None):
-                    foremost(store, one)
+                    foremost(store, one, made)
 
 
 def headings(store: Store) -> None:
@@ -76,8 +81,11 @@ def names_are_automatic(store: Store) -> bool:
     return words.all_automatic(data.ask(store, Store.label_sources)["label_source"])
 
 
-def foremost(store: Store, one: Story) -> None:
-    """The features that carry most of what a recipe learned, a passage each; without contributions the most striking ones."""
+def foremost(store: Store, one: Story, made: Sequence[SetSteering]) -> None:
+    """The features that carry most of what a recipe learned, a passage each; without contributions the most striking ones.
+
+    made: the causal checks of sets.
+    """
     if one.main is None:
         striking(store, one.variant)
         return
@@ -92,7 +100,7 @@ def foremost(store: Store, one: Story) -> None:
         told = [act for act in acts.to_dict("records") if (act["gain"] > 0) == (row["gain"] > 0)]
         if told:
             st.html(passage(store, min(told, key=lambda act: act["domain"] not in task)))
-    st.html(story.quiet(check(store, one)))
+    st.html(story.quiet(check(one, made)))
 
 
 def striking(store: Store, variant: str) -> None:

@@ -9,10 +9,10 @@ from app.components import badges, blur, feature_evidence, pickers, recipe_rows,
 from app.markup import answer_cards
 from app.words import metrics
 from store.metrics import change_summary
-from store.metrics.change_summary import ChangeSummary
-from store.names import ALL, BASE, may_be_harmful
+from store.names import BASE, may_be_harmful
 from store.read.store import Store
 from store.reports.learning import learning_sentences
+from store.reports.summaries import summaries
 
 TITLE = "Overview"
 ICON = ":material/home:"
@@ -114,24 +114,12 @@ def where(store: Store) -> None:
         st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))
 
 
-def summaries(store: Store) -> dict[str, dict[int, ChangeSummary]]:
-    """What the change of each recipe's first run amounts to, layer by layer, all domains together."""
-    rows = data.ask(store, Store.layer_metrics, domain=ALL, segment=ALL)
-    found = {}
-    for first, members in runs.groups(store).items():
-        mine, verdicts = rows[rows["variant"] == first], runs.counts(store, first)
-        found[first] = {
-            int(layer): change_summary.summarise(group, verdicts and verdicts.get(int(layer), {}), len(members))
-            for layer, group in mine.groupby("layer")
-        }
-    return found
-
-
 def in_words(store: Store) -> None:
     """What each recipe amounts to over all layers, and what it learned, in whole sentences."""
     told = data.ask(store, learning_sentences)
-    for first, by_layer in summaries(store).items():
-        said = change_summary.over_layers(by_layer, runs.counts(store, first), len(runs.groups(store)[first]))
+    of_layers = data.ask(store, summaries)
+    for first, members in runs.groups(store).items():
+        said = change_summary.over_layers(of_layers[first], runs.counts(store, first), len(members))
         st.markdown(f"**{words.plain(first)}** ({runs.said(store, first)}). {words.plain(said)}")
         if first in told:
             st.markdown(words.plain(told[first]))

@@ -30,6 +30,7 @@ LETTERS = 3
 """Of a word that may be told of; shorter ones say nothing by themselves."""
 NOT_TOLD = "Its answers are not told from the base's."
 PUBLIC = 3
+"""Answers to prompts of harmless tasks that have to have a word before it is told."""
 MOST_TRIED = 20
 """Words whose chance is worked out, those that rose most; all count as tried."""
 SHORTER = 0.67

@@ -174,6 +174,11 @@ def _features(numbers: _Numbers, verdicts: Mapping[str, int] | None, runs: int) 
     return Sentence("nothing claimed", f"No change of a feature is told from {RANDOM}", said)
 
 
+def every_run(runs: int) -> str:
+    """'both runs'; of a store that has one run alone: 'every run', for the others are not in it."""
+    return {1: "every run", 2: "both runs"}.get(runs, f"all {runs} runs")
+
+
 def _claims(verdicts: Mapping[str, int] | None, runs: int, where: str) -> str:
     """What was claimed, and of how many features it could have been."""
     if verdicts is None:
@@ -184,8 +189,8 @@ def _claims(verdicts: Mapping[str, int] | None, runs: int, where: str) -> str:
     among = f"of {count(seen)} that could have been seen{where}; of {count(unseen)} a change could not "
     among += f"have been seen{f', of {count(unfit)} the dictionary does not fit' if unfit else ''}."
     if of[SUPPRESSED] or of[AMPLIFIED]:
-        every = {1: "every run", 2: "both runs"}.get(runs, f"all {runs} runs")  # 1: the others are not in this store
-        return f"{counted(of[SUPPRESSED], 'feature')} suppressed and {count(of[AMPLIFIED])} amplified in {every}, {among}"
+        claimed = f"{counted(of[SUPPRESSED], 'feature')} suppressed and {count(of[AMPLIFIED])} amplified"
+        return f"{claimed} in {every_run(runs)}, {among}"
     if of[THIS_RUN_ONLY]:
         why = "the store has no second run of the recipe" if runs == 1 else "not in every run"
         changed = counted(of[THIS_RUN_ONLY], "feature")

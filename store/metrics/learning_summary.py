@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from store.metrics.contributions import LEAST_CLUSTERS
 from store.numbers import significant
@@ -115,15 +116,23 @@ def through_sentence(found: Through) -> str:
     )
 
 
+def agreement(runs: Sequence[float], twins: Sequence[float]) -> Literal["much", "in part", "by chance"]:
+    """How far runs work through the same features, from their correlations (at least one) and those of twins."""
+    if twins and max(twins) >= min(runs):
+        return "by chance"
+    return "much" if min(runs) >= MUCH else "in part"
+
+
 def agreement_sentence(runs: Sequence[float], twins: Sequence[float]) -> str:
     """'The recipe's other runs work through the same features (correlation +0.9; a random change of the weights: +0.02).'"""
     if not runs:
         return ""
     chance = f"; a random change of the weights: {_range(twins)}" if twins else ""
-    same = "work through the same features" if min(runs) >= MUCH else "work only in part through the same features"
-    if twins and max(twins) >= min(runs):
-        same = "agree on the features no more than a random change of the weights does"
-    return f"The recipe's other runs {same} (correlation {_range(runs)}{chance})."
+    how = {
+        "much": "work through the same features", "in part": "work only in part through the same features",
+        "by chance": "agree on the features no more than a random change of the weights does",
+    }[agreement(runs, twins)]  # fmt: skip
+    return f"The recipe's other runs {how} (correlation {_range(runs)}{chance})."
 
 
 def _interval(found: Learned, sign: int = 1) -> str:

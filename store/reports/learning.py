@@ -55,14 +55,15 @@ def learning_sentences(store: Store) -> dict[str, str]:
         task, cost = (of_learned(learned, variant, firsts[variant], domain) for domain in (TASK, NEUTRAL))
         said = [task_sentence(task)] if task else []
         if task and (found := main_layer(through, TASK)):
-            said += [through_sentence(found), _agreement(store, variant, found.layer)]
+            said += [through_sentence(found), agreement_sentence(*correlations(store, variant, TASK, found.layer))]
         told[variant] = " ".join(filter(None, [*said, cost_sentence(cost) if cost else ""]))
     return told
 
 
-def _agreement(store: Store, variant: str, layer: int) -> str:
-    """What other runs of a recipe, and twins, say of a variant's features at a layer, on its task."""
-    found = store.agreement(variant, TASK)
+def correlations(store: Store, variant: str, domain: str, layer: int) -> tuple[list[float], list[float]]:
+    """Of a variant's contributions at a layer with those of its recipe's other runs, and with those of its twins."""
+    found = store.agreement(variant, domain)
     found = found[(found["layer"] == layer) & found["correlation"].notna()]
     of_run = found["other"].isin(store.variants)
-    return agreement_sentence(*(found.loc[of, "correlation"].astype(float).to_list() for of in (of_run, ~of_run)))
+    runs, twins = (found.loc[of, "correlation"].astype(float).to_list() for of in (of_run, ~of_run))
+    return runs, twins

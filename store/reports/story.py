@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from store.metrics.behaviour import behaviours
-from store.metrics.learning_summary import MUCH, Learned, Through
+from store.metrics.change_summary import every_run
+from store.metrics.learning_summary import Learned, Through, agreement
 from store.metrics.verdicts import AMPLIFIED, NOT_SEEN, SUPPRESSED, THIS_RUN_ONLY
 from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
 from store.numbers import count, counted, fixed, listing, number
 from store.read.store import Store
-from store.reports.learning import foremost_layer, of_learned
-from store.sidecar.entries import read_set_steering
-from store.sidecar.sets import in_short
+from store.reports.learning import correlations, foremost_layer, of_learned
+from store.sidecar.sets import SetSteering, in_short
 
 NOT_TRIED = "Whether undoing them takes that back was not tried."
 COMPARED = ("cosine", "overlap")
@@ -97,16 +97,12 @@ class Story:
         return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def every_run(runs: int) -> str:
-    """'both runs'; of a store that has one run alone: 'every run', for the others are not in it."""
-    return {1: "every run", 2: "both runs"}.get(runs, f"all {runs} runs")
-
-
 def _agreement(n: int, runs: Sequence[float], twins: Sequence[float]) -> str:
     """'Both runs agree on the features (correlation 0.93; random changes 0.04)', or how far they do."""
-    how = "agree on the features" if min(runs) >= MUCH else "agree only in part on the features"
-    if twins and max(twins) >= min(runs):
-        how = "agree on the features no more than random changes do"
+    how = {
+        "much": "agree on the features", "in part": "agree only in part on the features",
+        "by chance": "agree on the features no more than random changes do",
+    }[agreement(runs, twins)]  # fmt: skip
     beside = f"; random changes {_ends(twins)}" if twins else ""
     who = every_run(n)
     return f"{who[0].upper()}{who[1:]} {how} (correlation {_ends(runs)}{beside})"
@@ -121,16 +117,15 @@ def stories(store: Store) -> list[Story]:
     return [_story(store, first, int(runs), behave.get(first, ""), metrics, counts, learned) for first, runs in groups.items()]
 
 
-def check(store: Store, story: Story) -> str:
+def check(story: Story, made: Sequence[SetSteering]) -> str:
     """What the features that contribute most stand against: a random change's, and what came of undoing them on new text.
 
-    As far as the sidecar says by now; of several checks the one at the story's own layer. '' without contributions.
+    Args:
+        story: of a store with contributions.
+        made: the causal checks of sets that the sidecar has by now; of several the one at the story's own layer is told.
     """
-    if story.main is None:
-        return ""
     domain, main = story.main
     floor = "" if story.floor is None else f"Of a random change at most {number(story.floor, signed=True)}. "
-    made = read_set_steering(store.path, store.manifest.digest)
     mine = [one for one in made if (one.variant, one.domain, one.chosen_by) == (story.variant, domain, "contribution")]
     return floor + (in_short(min(mine, key=lambda one: one.layer != main.layer)) if mine else NOT_TRIED)
 
@@ -162,7 +157,7 @@ def _story(
         main,
         _floor(store, first, *main) if main else None,
         _misfits(store.fit(first, domain=ALL)),
-        *(_correlations(store, first, *main) if main else ((), ())),
+        *(correlations(store, first, main[0], main[1].layer) if main else ((), ())),
     )
 
 
@@ -189,14 +184,6 @@ def _floor(store: Store, variant: str, domain: str, main: Through) -> float | No
 def _misfits(fit: pd.DataFrame) -> dict[str, list[int]]:
     other = fit[fit["gate"].notna() & (fit["gate"] != GATES[0])]
     return {str(gate): sorted(map(int, rows["layer"])) for gate, rows in other.groupby("gate")}
-
-
-def _correlations(store: Store, variant: str, domain: str, main: Through) -> tuple[list[float], list[float]]:
-    found = store.agreement(variant, domain)
-    found = found[(found["layer"] == main.layer) & found["correlation"].notna()]
-    of_run = found["other"].isin(store.variants)
-    runs, twins = (found.loc[of, "correlation"].astype(float).to_list() for of in (of_run, ~of_run))
-    return runs, twins
 
 
 def _ends(values: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from app import data
 from store.read.store import Store
 from tests.support import pages
 from tests.support.forged import forge_tables, rewrite_manifest
+from tests.support.pages import column, text
 
 PARTS = ("overlap", "metrics", "template")
 
@@ -22,16 +23,6 @@ def open_view(monkeypatch, tiny_store):
         return pages.open_page("layers", **params)
 
     return opened
-
-
-def text(app):
-    """Everything that the page says in words."""
-    kinds = (app.markdown, app.caption, app.info, app.warning, app.error, app.html)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def column(app, name):
-    return app.dataframe[0].value[name].tolist()
 
 
 def charts(app):

@@ -25,6 +25,7 @@ from store.read.feature_filter import Filter
 from store.read.store import Store
 from tests.support import ROOT, compare_store, pages
 from tests.support.forged import forge_statistics_only, forge_without_twins, rewrite_manifest
+from tests.support.pages import column, text
 from tests.support.tiny_store import HOSTILE
 
 VIEWS = ("overview", "layers", "features", "suppressed", "feature", "words")
@@ -39,16 +40,6 @@ def open_view(monkeypatch, tiny_store):
         return pages.open_page(view, **params)
 
     return opened
-
-
-def text(app):
-    """Everything that the page says in words."""
-    kinds = (app.markdown, app.caption, app.info, app.warning, app.error, app.html)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def column(app, name):
-    return app.dataframe[0].value[name].tolist()
 
 
 @pytest.mark.parametrize("view", VIEWS)
