@@ -316,10 +316,10 @@ def test_a_click_on_a_mark_of_the_change_chart_opens_the_feature(server, page):
 def test_a_verdict_chosen_is_in_the_link_and_the_default_is_not(server, page):
     visit(page, f"{server}/suppressed", "Suppressed features")
     page.get_by_role("button", name="Filters").click()
-    page.get_by_text("● steady").click()
+    page.get_by_role("button", name="● steady").click()
     page.wait_for_url(re.compile("verdicts=suppressed%2Csteady"))
     page.get_by_text("4 features: 3 suppressed, 1 steady; 1 dense one hidden").wait_for()
-    page.get_by_text("● steady").click()
+    page.get_by_role("button", name="● steady").click()
     page.wait_for_url(lambda url: "verdicts=" not in url)
 
 
