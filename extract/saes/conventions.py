@@ -16,13 +16,12 @@ from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
 from extract.models.sites import Site
+from extract.saes.architectures import TRANSCODERS, check_architecture
 from store.errors import UserError
 from store.text import on_one_line
 
 Settings = Mapping[str, Any]
 
-ARCHITECTURES = ("standard", "gated", "topk", "jumprelu", "matching_pursuit")
-"""Those of sae-lens that are read: one layer's residual in, codes of at least 0, codes x W_dec + b_dec out."""
 NORMS_OF_A_TOKEN = ("layer_norm", "constant_norm_rescale")
 """``normalize_activations`` that sae-lens does itself, token by token: codes are in units of each token's own norm."""
 FOLDED = ("expected_average_only_in", "covariance_whitening")
@@ -30,6 +29,12 @@ FOLDED = ("expected_average_only_in", "covariance_whitening")
 CENTRED_FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "gptj")
 """Models with LayerNorm before each sublayer, whose residual TransformerLens' center_writing_weights turns into the residual
 less its mean over d_model, exactly."""
+ATTN_Z = "attn_z"
+"""The point of :mod:`extract.models.sites` where the heads' outputs stand, laid flat."""
+HEADS = "hook_z"
+"""``reshape_activations`` of one that reads the heads' outputs, which are read here as the output projection is: laid flat."""
+MLP_IN = ".hook_mlp_in"
+"""So sae-lens calls an MLP's input in releases that name the module too, and TransformerLens what the norm before it reads."""
 MOST_NAME = 200
 """Characters that are kept of the name of a model."""
 NO_EFFECT = {
@@ -87,44 +92,17 @@ def check_settings(name: str, settings: Settings) -> list[str]:
     _check_hooks(name, settings)
     _check_normalisation(name, settings)
     _check_activation(name, settings)
-    if said(settings, "hook_head_index") is not None:
-        raise UserError(f"The dictionary '{name}' reads a single attention head; use one trained on resid_post.")
-    if (shape := settings.get("reshape_activations")) not in (None, "none"):
-        raise UserError(f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}); use one of resid_post.")
+    if any(said(settings, key) is not None for key in ("hook_head_index", "hook_head_index_out")):
+        raise UserError(f"The dictionary '{name}' reads a single attention head; use one of all heads, or of another place.")
     if type(value := settings.get("apply_b_dec_to_input", True)) is not bool:
         raise UserError(f"The dictionary '{name}' says apply_b_dec_to_input: {value!r}; write true or false into its cfg.json.")
+    if settings.get("architecture") in TRANSCODERS:
+        _check_transcoder(name, settings)
     if (bos := said(settings, "prepend_bos")) is not None and type(bos) is not bool:
         raise UserError(f"The dictionary '{name}' says prepend_bos: {bos!r}; write true or false into its cfg.json.")
     if (size := said(settings, "context_size")) is not None and type(size) is not int:
         raise UserError(f"The dictionary '{name}' says context_size: {size!r}; write a whole number or null into its cfg.json.")
     return [*_model_notes(name, settings), *_token_notes(name, settings), *_dropped(name, settings)]
-
-
-def check_architecture(name: str, settings: Settings) -> None:
-    """Refuse an architecture that is not read, and say what it is.
-
-    Raises:
-        UserError: names it.
-    """
-    found = settings.get("architecture") or "standard"
-    if found in ARCHITECTURES:
-        return
-    if found in SAE_TRAINING_CLASS_REGISTRY and found not in SAE_CLASS_REGISTRY:
-        raise UserError(
-            f"The dictionary '{name}' is a training checkpoint (architecture {found}); load it with sae-lens' "
-            "TrainingSAE.load_from_disk and save it with save_inference_model, then give that folder."
-        )
-    why = {
-        "temporal": "reads all tokens of a window at once",
-        "abstopk": "has features that fire with either sign",
-        "transcoder": "writes to another place than it reads",
-        "clt": "writes to other layers than it reads",
-        "crosscoder": "reads several layers or models at once",
-    }
-    reason = next((reason for kind, reason in why.items() if kind in str(found)), "is not known")
-    raise UserError(
-        f"The dictionary '{name}' has the architecture '{found}', which {reason}; give one of {', '.join(ARCHITECTURES)}."
-    )
 
 
 def wants_centring(settings: Settings) -> bool:
@@ -152,15 +130,48 @@ def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
 
 
 def _check_hooks(name: str, settings: Settings) -> None:
-    """Two names of one hook must mean the same site."""
-    hooks = [said(settings, key) for key in ("hf_hook_name", "hook_name")]
-    try:
-        sites = {Site.of_hook(hook) for hook in hooks if hook}
-    except UserError:
-        return  # said when the layer is asked for
-    if len(sites) > 1:
+    """Two names of one hook must mean the same site, and only that of the heads' outputs is folded from [head, d_head]."""
+    for keys in (("hf_hook_name", "hook_name"), ("hf_hook_name_out", "hook_name_out")):
+        hooks = [said(settings, key) for key in keys]
+        try:
+            sites = [Site.of_hook(hook) for hook in hooks if hook]
+        except UserError:
+            continue  # said when the site is asked for
+        if len(sites) == 2 and sites[0] != sites[1] and not (hooks[1].endswith(MLP_IN) and sites[0].layer == sites[1].layer):
+            raise UserError(
+                f"The dictionary '{name}' names two sites, {keys[0]} {hooks[0]} and {keys[1]} {hooks[1]}; correct its cfg.json."
+            )
+        shape = settings.get("reshape_activations")
+        if (
+            keys[0] == "hf_hook_name"
+            and shape not in (None, "none")
+            and (shape != HEADS or any(site.point != ATTN_Z for site in sites))
+        ):
+            raise UserError(
+                f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}), which is done for attn_z alone; "
+                "use one without."
+            )
+
+
+def _check_transcoder(name: str, settings: Settings) -> None:
+    """What sae-lens leaves undone for a transcoder, or assumes.
+
+    Raises:
+        UserError: names it.
+    """
+    if not (said(settings, "hf_hook_name_out") or said(settings, "hook_name_out")):
         raise UserError(
-            f"The dictionary '{name}' names two layers, hf_hook_name {hooks[0]} and hook_name {hooks[1]}; correct its cfg.json."
+            f"The dictionary '{name}' is a transcoder and does not say its hook_name_out; write it into its cfg.json."
+        )
+    if settings.get("apply_b_dec_to_input", True):
+        raise UserError(
+            f"The dictionary '{name}' is a transcoder with apply_b_dec_to_input: true, but its b_dec is of what it writes; "
+            "write false into its cfg.json, if it was trained so."
+        )
+    if (value := settings.get("normalize_activations")) not in (None, False, "none"):
+        raise UserError(
+            f"The dictionary '{name}' is a transcoder and says normalize_activations: {value}, which sae-lens does not undo on "
+            "what it writes; give one with none, or with its normalisation folded into its weights."
         )
 
 

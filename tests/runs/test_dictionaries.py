@@ -6,7 +6,6 @@ cached. Against sae-lens' own encode of activations that were prepared by hand."
 
 import json
 import shutil
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from extract.__main__ import main
 from extract.config import RunConfig
 from extract.config_sections import SaeConfig
-from extract.saes.conventions import ARCHITECTURES
+from extract.saes.architectures import ARCHITECTURES
 from extract.saes.dictionary import Dictionary
 from extract.saes.dictionary_set import load_dictionaries, load_replicas
 from extract.saes.notes import run_notes
@@ -209,6 +208,9 @@ def test_too_little_text_to_try_it_on(tmp_path):
 # ---- settings: refused or told ----
 
 KWARGS = "model_from_pretrained_kwargs"
+TRANSCODER = {
+    "architecture": "transcoder", "d_out": D_IN, "apply_b_dec_to_input": False, "hook_name_out": "blocks.1.hook_resid_post",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("settings", "words"), [
@@ -216,7 +218,14 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"architecture": "matryoshka_batchtopk"}, ["training checkpoint", "matryoshka_batchtopk"]),
     ({"architecture": "temporal"}, ["'temporal'", "all tokens of a window", *ARCHITECTURES]),
     ({"architecture": "crosscoder", "d_in": None}, ["'crosscoder'", "several layers or models"]),
-    ({"architecture": "jumprelu_skip_transcoder"}, ["writes to another place"]),
+    ({"architecture": "clt"}, ["'clt'", "other layers"]),
+    ({"architecture": "jumprelu_transcoder"}, ["d_out", "cfg.json"]),
+    ({"architecture": "transcoder", "d_out": D_IN}, ["transcoder", "hook_name_out"]),
+    (TRANSCODER | {"apply_b_dec_to_input": True}, ["transcoder", "apply_b_dec_to_input: true"]),
+    (TRANSCODER | {"normalize_activations": "layer_norm"}, ["normalize_activations: layer_norm", "does not undo"]),
+    (TRANSCODER | {"normalize_activations": "expected_average_only_in"}, ["expected_average_only_in", "does not undo"]),
+    (TRANSCODER | {"hook_head_index_out": 2}, ["attention head"]),
+    (TRANSCODER | {"hf_hook_name_out": "model.layers.4.output"}, ["two sites", "hook_name_out", "model.layers.4.output"]),
     ({"architecture": "abstopk"}, ["either sign"]),
     ({"architecture": "something_new"}, ["'something_new'", "not known", *ARCHITECTURES]),
     ({"normalize_activations": "batch_norm"}, ["normalize_activations: batch_norm", "constant_norm_rescale"]),
@@ -240,7 +249,7 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"d_sae": None, "expansion_factor": 32, "k": 32}, ["sparsify"]),
     ({"metadata": 3}, ["no settings"]),
     ({"metadata": {**HOOK, "hook_head_index": 2}}, ["attention head"]),
-    ({"metadata": {**HOOK, "hf_hook_name": "model.layers.4.output"}}, ["two layers", "model.layers.4.output"]),
+    ({"metadata": {**HOOK, "hf_hook_name": "model.layers.4.output"}}, ["two sites", "model.layers.4.output"]),
     ({"metadata": {**HOOK, KWARGS: {"surgery": "deep"}}}, ["surgery: deep", KWARGS]),
     ({KWARGS: {"surgery": "deep"}}, ["surgery: deep", KWARGS]),
 ])  # fmt: skip
@@ -472,23 +481,9 @@ def test_training_checkpoints_of_sae_lens(tmp_path):
     assert load(tmp_path / "final").architecture == "jumprelu"
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    """What asks for a name or a connection is told that there is no network."""
-
-    def refuse(*_arguments, **_options):
-        raise OSError("there is no network")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
 @pytest.mark.parametrize(("release", "id_", "words"), [
     ("gemma-scope-2b-pt-ress", "layer_12/width_16k/canonical", ["no release", "gemma-scope-2b-pt-res"]),
     ("gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonicle", ["no dictionary", "layer_12/width_16k/canonical"]),
-    ("gemma-scope-2b-pt-transcoders", None, ["writes to another place"]),
-    ("gemma-scope-2-270m-pt-transcoders", None, ["writes to another place"]),
-    ("mntss-gemma-2-2b-2.5m-clt-as-per-layer", None, ["writes to other layers"]),
     ("temporal-sae-gemma-2-2b", None, ["all tokens of a window"]),
 ])  # fmt: skip
 def test_releases_that_cannot_be_read(no_network, release, id_, words):
@@ -506,7 +501,6 @@ def test_a_pickle_is_not_read_unrestricted(no_network, monkeypatch):
 
 # ---- the hub's cache ----
 
-COMMIT = "0" * 40
 RELEASES = {
     "gemma_3": ("gemma-scope-2-270m-pt-res", "layer_12_width_16k_l0_medium"),
     "sae_lens": ("somebody/dictionaries", "layer_12"),
@@ -525,20 +519,16 @@ class Harmful:
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch, no_network):
+def hub(hub_cache):
     """hub(loader) -> (configuration, folder) of a dictionary in a cache of the hub, whose files are yet to be written."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
     def cached(loader: str) -> tuple[SaeConfig, Path]:
         release, id_ = RELEASES[loader]
         known = get_pretrained_saes_directory().get(release)
         id_ = id_ or next(iter(known.saes_map))
         repository, folder = (known.repo_id, known.saes_map[id_]) if known else (release, id_)
-        root = tmp_path / "cache" / f"models--{repository.replace('/', '--')}"
-        (root / "refs").mkdir(parents=True)
-        (root / "refs" / "main").write_text(COMMIT)
-        path = root / "snapshots" / COMMIT / folder
-        path.parent.mkdir(parents=True)
+        path = hub_cache(repository) / folder
+        path.parent.mkdir(parents=True, exist_ok=True)
         return SaeConfig(release=release, id=id_), path
 
     return cached
