@@ -158,8 +158,10 @@ def _sparsify(folder: Path) -> Format:
         )
     run = folder.resolve().parent / "config.json"
     model = _json(run).get("model") if run.is_file() else None
-    # sparsify takes b_dec away from the input of every SAE; sae-lens' loader, of those without normalize_decoder alone.
-    overrides = {"apply_b_dec_to_input": True, "model_name": model}
+    # sparsify takes b_dec away from the input of every SAE; sae-lens' loader, of those without normalize_decoder alone. Where
+    # num_latents is 0, the number of latents is by expansion_factor; sae-lens takes it to be 0.
+    d_sae = config.get("num_latents") or int(config["d_in"] * config["expansion_factor"])
+    overrides = {"apply_b_dec_to_input": True, "model_name": model, "d_sae": d_sae}
     if hook[2]:  # which sae-lens would take for the residual stream
         overrides |= {"hf_hook_name": f"model.layers.{hook[1]}.{hook[2]}.output", "hook_name": ""}
     return Format("sparsify", overrides=overrides)
