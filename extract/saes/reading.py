@@ -3,7 +3,7 @@ comes from its file and every tensor of the file is used. On the device "meta": 
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import reduce
@@ -18,11 +18,11 @@ from sae_lens.constants import SAE_CFG_FILENAME
 from sae_lens.loading import pretrained_sae_loaders as loaders
 
 from extract.config_sections import SaeConfig
-from extract.models.sites import Site
 from extract.saes.architectures import TRANSCODERS, check_architecture
-from extract.saes.conventions import check_settings, said
+from extract.saes.conventions import check_settings
 from extract.saes.folding import Fold
 from extract.saes.hub_files import NO_HUB, from_a_folder, from_the_hub
+from extract.saes.judging import Width, judged
 from extract.saes.registry import Known
 from extract.saes.releases import Place, find
 from extract.saes.tensors import DTYPES, WEIGHTS, check_tensors, check_values, header_of
@@ -31,12 +31,6 @@ from store.errors import UserError
 # What it asks for is done (Dictionary.prepare), or refused (extract/saes/conventions.py).
 warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs")
 warnings.filterwarnings("ignore", message="This loads the CLT layer as a single layer transcoder")  # told in a note
-
-EXPANSION = 16
-"""Features for each dimension of what is read, assumed where neither a file nor a name says how many there are."""
-
-Width = Callable[[Site], int]
-"""How wide the base is at a site."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +123,8 @@ def _settings(place: Place) -> dict[str, Any]:
 
 def _by_registry(place: Place, known: Known, dtype: torch.dtype, width: Width | None) -> Read:
     """A dictionary whose settings cannot be had, as far as the registry tells: never one with weights."""
-    settings = known.settings
-    hooks = [said(settings, f"hf_hook_name{end}") or said(settings, f"hook_name{end}") for end in ("", "_out")]
-    wide = [1 if width is None else width(Site.of_hook(hook)) for hook in hooks if hook]
-    sizes = {"d_in": wide[0], "d_sae": settings.get("d_sae") or EXPANSION * wide[0], "d_out": wide[-1]}
-    complete = type(settings)({"architecture": "standard", **settings, **sizes})
-    notes = [*check_settings(place.name, complete), *_layer_notes(place)]
-    return Read(_empty(complete, dtype), None, complete, None, "", notes)
+    settings, notes = judged(place.name, known, width)
+    return Read(_empty(settings, dtype), None, settings, None, "", [*notes, *_layer_notes(place)])
 
 
 def _layer_notes(place: Place) -> list[str]:

@@ -55,7 +55,7 @@ LETTERS = {"R": "resid_post", "A": "attn_out", "M": "mlp_out"}
 SIZES = (
     (r"width_(\d+)k", 1024),
     (r"width_(\d+)m", 1 << 20),
-    (r"_w?(\d+)k_layer|-w-(\d+)k-", 1024),
+    (r"(?:v5_|-w-)(\d+)k[-_]", 1024),
     (r"(?:hook_resid_post|hook_resid_pre|hook_mlp_out|_ds)_?(\d{3,6})(?:\b|_)", 1),
 )
 """(what names say of the number of features, times what); exponents are read apart."""
@@ -96,11 +96,6 @@ class Known:
         return FromRegistry({key: value for key, value in found.items() if value is False or value not in (None, 0)})
 
     @property
-    def is_transcoder(self) -> bool:
-        """Whether it writes to another place than it reads."""
-        return self.settings.get("architecture") in TRANSCODERS
-
-    @property
     def d_sae(self) -> int | None:
         """How many features its names say that it has; None where they do not."""
         names = f"{self.repository} {self.folder} {self.id}"
@@ -110,6 +105,12 @@ class Known:
             if size := re.search(pattern, names):
                 return times * int(size[1])
         return None
+
+    @property
+    def expansion(self) -> int | None:
+        """How many features for each dimension of what it reads, where its names say that instead."""
+        times = re.search(r"[-_](\d+)x$", self.folder)
+        return None if times is None else int(times[1])
 
     def _by_rule(self) -> dict[str, Any]:
         rule = RULES[self.loader]
