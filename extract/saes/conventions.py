@@ -5,7 +5,6 @@ remedy.
 *Settings* are the configuration as its file or its release's loader gives it, before sae-lens drops what it does not know.
 """
 
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,20 @@ from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
-from extract.models.sites import Site
-from extract.saes.architectures import TRANSCODERS, check_architecture
+from extract.saes.architectures import check_architecture
+from extract.saes.named_sites import (
+    ATTN_Z,
+    MLP_INPUT,
+    MLP_NORMALIZED,
+    Settings,
+    check_hooks,
+    check_transcoder,
+    folding_notes,
+    point_of,
+    said,
+)  # fmt: skip
 from store.errors import UserError
 from store.text import on_one_line
-
-Settings = Mapping[str, Any]
 
 NORMS_OF_A_TOKEN = ("layer_norm", "constant_norm_rescale")
 """``normalize_activations`` that sae-lens does itself, token by token: codes are in units of each token's own norm."""
@@ -29,12 +36,6 @@ FOLDED = ("expected_average_only_in", "covariance_whitening")
 CENTRED_FAMILIES = ("gpt2", "gpt_neo", "gpt_neox", "gptj")
 """Models with LayerNorm before each sublayer, whose residual TransformerLens' center_writing_weights turns into the residual
 less its mean over d_model, exactly."""
-ATTN_Z = "attn_z"
-"""The point of :mod:`extract.models.sites` where the heads' outputs stand, laid flat."""
-HEADS = "hook_z"
-"""``reshape_activations`` of one that reads the heads' outputs, which are read here as the output projection is: laid flat."""
-MLP_IN = ".hook_mlp_in"
-"""So sae-lens calls an MLP's input in releases that name the module too, and TransformerLens what the norm before it reads."""
 MOST_NAME = 200
 """Characters that are kept of the name of a model."""
 NO_EFFECT = {
@@ -61,12 +62,6 @@ OLD_FIELDS = {
 """Fields of sae-lens before 6 that say nothing of what a dictionary is fed, or are looked at here."""
 
 
-def said(settings: Settings, name: str) -> Any:
-    """A field that sae-lens 6 keeps in ``metadata``, and a release's overrides and older files beside it."""
-    value = settings.get(name)
-    return (settings.get("metadata") or {}).get(name) if value is None else value
-
-
 def trained_on(settings: Settings) -> str | None:
     """The model that it says it was trained on; of a path, which is of somebody's disk, the last part."""
     name = said(settings, "model_name")
@@ -89,15 +84,12 @@ def check_settings(name: str, settings: Settings) -> list[str]:
         UserError: the first setting that cannot be honoured.
     """
     check_architecture(name, settings)
-    _check_hooks(name, settings)
+    check_hooks(name, settings)
     _check_normalisation(name, settings)
     _check_activation(name, settings)
-    if any(said(settings, key) is not None for key in ("hook_head_index", "hook_head_index_out")):
-        raise UserError(f"The dictionary '{name}' reads a single attention head; use one of all heads, or of another place.")
     if type(value := settings.get("apply_b_dec_to_input", True)) is not bool:
         raise UserError(f"The dictionary '{name}' says apply_b_dec_to_input: {value!r}; write true or false into its cfg.json.")
-    if settings.get("architecture") in TRANSCODERS:
-        _check_transcoder(name, settings)
+    check_transcoder(name, settings)
     if (bos := said(settings, "prepend_bos")) is not None and type(bos) is not bool:
         raise UserError(f"The dictionary '{name}' says prepend_bos: {bos!r}; write true or false into its cfg.json.")
     if (size := said(settings, "context_size")) is not None and type(size) is not int:
@@ -111,15 +103,17 @@ def wants_centring(settings: Settings) -> bool:
 
 
 def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
-    """Whether it reads the base's residual less its mean over d_model.
+    """Whether it reads what is at its site less its mean over d_model.
 
     TransformerLens subtracts the mean from all that writes to the residual stream of models with LayerNorm, which ignore it,
-    and from nothing in models with RMSNorm.
+    and from nothing in models with RMSNorm; what heads and MLPs read is as it was.
 
     Raises:
         UserError: it wants that, and what it comes to in such a base is not known.
     """
     if not wants_centring(settings) or hasattr(shape, "rms_norm_eps"):
+        return False
+    if point_of(settings) in (ATTN_Z, MLP_INPUT, MLP_NORMALIZED):
         return False
     if shape.model_type not in CENTRED_FAMILIES:
         raise UserError(
@@ -127,52 +121,6 @@ def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
             f"'{shape.model_type}' is not known here, as it is of {', '.join(CENTRED_FAMILIES)}; use one trained without."
         )
     return True
-
-
-def _check_hooks(name: str, settings: Settings) -> None:
-    """Two names of one hook must mean the same site, and only that of the heads' outputs is folded from [head, d_head]."""
-    for keys in (("hf_hook_name", "hook_name"), ("hf_hook_name_out", "hook_name_out")):
-        hooks = [said(settings, key) for key in keys]
-        try:
-            sites = [Site.of_hook(hook) for hook in hooks if hook]
-        except UserError:
-            continue  # said when the site is asked for
-        if len(sites) == 2 and sites[0] != sites[1] and not (hooks[1].endswith(MLP_IN) and sites[0].layer == sites[1].layer):
-            raise UserError(
-                f"The dictionary '{name}' names two sites, {keys[0]} {hooks[0]} and {keys[1]} {hooks[1]}; correct its cfg.json."
-            )
-        shape = settings.get("reshape_activations")
-        if (
-            keys[0] == "hf_hook_name"
-            and shape not in (None, "none")
-            and (shape != HEADS or any(site.point != ATTN_Z for site in sites))
-        ):
-            raise UserError(
-                f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}), which is done for attn_z alone; "
-                "use one without."
-            )
-
-
-def _check_transcoder(name: str, settings: Settings) -> None:
-    """What sae-lens leaves undone for a transcoder, or assumes.
-
-    Raises:
-        UserError: names it.
-    """
-    if not (said(settings, "hf_hook_name_out") or said(settings, "hook_name_out")):
-        raise UserError(
-            f"The dictionary '{name}' is a transcoder and does not say its hook_name_out; write it into its cfg.json."
-        )
-    if settings.get("apply_b_dec_to_input", True):
-        raise UserError(
-            f"The dictionary '{name}' is a transcoder with apply_b_dec_to_input: true, but its b_dec is of what it writes; "
-            "write false into its cfg.json, if it was trained so."
-        )
-    if (value := settings.get("normalize_activations")) not in (None, False, "none"):
-        raise UserError(
-            f"The dictionary '{name}' is a transcoder and says normalize_activations: {value}, which sae-lens does not undo on "
-            "what it writes; give one with none, or with its normalisation folded into its weights."
-        )
 
 
 def _check_normalisation(name: str, settings: Settings) -> None:
@@ -219,10 +167,10 @@ def _model_notes(name: str, settings: Settings) -> list[str]:
     Raises:
         UserError: a setting that is not known.
     """
-    notes = []
     given = said(settings, "model_from_pretrained_kwargs") or {}
     if not isinstance(given, dict):
         raise UserError(f"The dictionary '{name}' says model_from_pretrained_kwargs: {given!r:.80}, which are no settings.")
+    notes = folding_notes(name, settings, given)
     if (centred := given.get("center_writing_weights")) is not None and type(centred) is not bool:
         raise UserError(
             f"The dictionary '{name}' says center_writing_weights: {centred!r}; write true or false into its cfg.json."

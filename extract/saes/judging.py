@@ -3,31 +3,15 @@
 from collections.abc import Callable
 
 from extract.models.sites import Site
-from extract.saes.conventions import Settings, check_settings, said
+from extract.saes.conventions import check_settings
+from extract.saes.named_sites import Settings, sites_of
 from extract.saes.registry import FromRegistry, Known
-from store.errors import UserError
 
 EXPANSION = 16
 """Features for each dimension of what is read, reckoned with where no name says how many there are."""
 
 Width = Callable[[Site], int]
 """How wide the base is at a site."""
-
-
-def sites_of(name: str, settings: Settings) -> tuple[Site, Site | None]:
-    """Where a dictionary reads, and where it writes, if elsewhere.
-
-    Args:
-        name: the dictionary, as errors call it.
-
-    Raises:
-        UserError: it says no place that is read here.
-    """
-    hooks = [said(settings, f"hf_hook_name{end}") or said(settings, f"hook_name{end}") for end in ("", "_out")]
-    try:
-        return Site.of_hook(hooks[0] or ""), Site.of_hook(hooks[1]) if hooks[1] else None
-    except UserError as error:
-        raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
 
 
 def judged(name: str, one: Known, width: Width | None = None) -> tuple[Settings, list[str]]:

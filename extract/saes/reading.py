@@ -94,7 +94,7 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, width: Width | 
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
     kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values() if kind in DTYPES]
     stored = str(reduce(torch.promote_types, kinds)).removeprefix("torch.") if kinds else None
-    return Read(sae, file, settings, stored, fold.said, [*notes, *_layer_notes(place)])
+    return Read(sae, file, settings, stored, fold.said, [*notes, *_loader_notes(place)])
 
 
 def _files(place: Place) -> AbstractContextManager[None]:
@@ -124,11 +124,16 @@ def _settings(place: Place) -> dict[str, Any]:
 def _by_registry(place: Place, known: Known, dtype: torch.dtype, width: Width | None) -> Read:
     """A dictionary whose settings cannot be had, as far as the registry tells: never one with weights."""
     settings, notes = judged(place.name, known, width)
-    return Read(_empty(settings, dtype), None, settings, None, "", [*notes, *_layer_notes(place)])
+    return Read(_empty(settings, dtype), None, settings, None, "", [*notes, *_loader_notes(place)])
 
 
-def _layer_notes(place: Place) -> list[str]:
-    """What a layer of a cross-layer transcoder is, taken by itself."""
+def _loader_notes(place: Place) -> list[str]:
+    """What the dictionaries of a loader are that their settings do not say."""
+    if place.loader == "connor_rob_hook_z":
+        return [
+            f"{place} was trained in TransformerLens, whose models have no biases of the values by default (fold_value_biases); "
+            "its settings do not say, and if so, what it reads here is shifted by them."
+        ]
     if place.loader != "mntss_clt_layer_transcoder":
         return []
     return [
