@@ -131,7 +131,7 @@ def _loader_notes(place: Place) -> list[str]:
     """What the dictionaries of a loader are that their settings do not say."""
     if place.loader == "connor_rob_hook_z":
         return [
-            f"{place} was trained in TransformerLens, whose models have no biases of the values by default (fold_value_biases); "
+            f"{place} was trained in TransformerLens, whose models have no biases of values by default (fold_value_biases); "
             "its settings do not say, and if so, what it reads here is shifted by them."
         ]
     if place.loader != "mntss_clt_layer_transcoder":
