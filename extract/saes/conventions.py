@@ -15,17 +15,7 @@ from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
 from extract.saes.architectures import check_architecture
-from extract.saes.named_sites import (
-    ATTN_Z,
-    MLP_INPUT,
-    MLP_NORMALIZED,
-    Settings,
-    check_hooks,
-    check_transcoder,
-    folding_notes,
-    point_of,
-    said,
-)  # fmt: skip
+from extract.saes.named_sites import Settings, check_hooks, check_transcoder, folding_notes, said
 from store.errors import UserError
 from store.text import on_one_line
 
@@ -103,17 +93,15 @@ def wants_centring(settings: Settings) -> bool:
 
 
 def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
-    """Whether it reads what is at its site less its mean over d_model.
+    """Whether it reads the base's residual less its mean over d_model.
 
     TransformerLens subtracts the mean from all that writes to the residual stream of models with LayerNorm, which ignore it,
-    and from nothing in models with RMSNorm; what heads and MLPs read is as it was.
+    and from nothing in models with RMSNorm.
 
     Raises:
         UserError: it wants that, and what it comes to in such a base is not known.
     """
     if not wants_centring(settings) or hasattr(shape, "rms_norm_eps"):
-        return False
-    if point_of(settings) in (ATTN_Z, MLP_INPUT, MLP_NORMALIZED):
         return False
     if shape.model_type not in CENTRED_FAMILIES:
         raise UserError(

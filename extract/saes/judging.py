@@ -1,7 +1,8 @@
 """What can be said of a dictionary of the registry by names alone: whether it is read, and where it reads and writes."""
 
-from collections.abc import Callable
+from transformers import PretrainedConfig
 
+from extract.models.layout import layout_of
 from extract.models.sites import Site
 from extract.saes.conventions import check_settings
 from extract.saes.named_sites import Settings, sites_of
@@ -10,16 +11,13 @@ from extract.saes.registry import FromRegistry, Known
 EXPANSION = 16
 """Features for each dimension of what is read, reckoned with where no name says how many there are."""
 
-Width = Callable[[Site], int]
-"""How wide the base is at a site."""
 
-
-def judged(name: str, one: Known, width: Width | None = None) -> tuple[Settings, list[str]]:
+def judged(name: str, one: Known, shape: PretrainedConfig | None = None) -> tuple[Settings, list[str]]:
     """Check a dictionary of the registry as far as its names tell.
 
     Args:
         name: as errors call it.
-        width: the base's, for sizes that no name says; None: they are 1.
+        shape: the base's, for sizes that no name says; None: they are 1.
 
     Returns:
         Its settings, with all that is needed to put it together without weights, and notes.
@@ -29,8 +27,16 @@ def judged(name: str, one: Known, width: Width | None = None) -> tuple[Settings,
     """
     found = one.settings
     read, written = sites_of(name, found)
-    d_in, d_out = ((1 if width is None else width(site)) for site in (read, written or read))
+    d_in, d_out = (_width(site, shape) for site in (read, written or read))
     sizes = {"d_in": found.get("d_in") or d_in, "d_out": found.get("d_out") or d_out}
     d_sae = found.get("d_sae") or (one.expansion or EXPANSION) * sizes["d_in"]
     settings = FromRegistry({"architecture": "standard", **found, **sizes, "d_sae": d_sae})
     return settings, check_settings(name, settings)
+
+
+def _width(site: Site, shape: PretrainedConfig | None) -> int:
+    """Of a base at a site; of a layer that it lacks, which is told later, that of its last."""
+    if shape is None:
+        return 1
+    layout = layout_of(shape)
+    return layout.width(min(site.layer, len(layout.blocks) - 1), site.point)

@@ -6,11 +6,10 @@ from typing import Any
 from extract.models.sites import Site
 from extract.saes.architectures import TRANSCODERS
 from store.errors import UserError
+from store.points import ATTN_Z, MLP_IN
 
 Settings = Mapping[str, Any]
 
-ATTN_Z, MLP_INPUT, MLP_NORMALIZED = "attn_z", "mlp_in", "mlp_in_normalized"
-"""Points of :mod:`extract.models.sites` of which settings mean other things than of the residual stream."""
 HEADS = "hook_z"
 """``reshape_activations`` of one that reads the heads' outputs, which are read here as the output projection is: laid flat."""
 BEFORE_THE_NORM = ".hook_mlp_in"
@@ -115,7 +114,7 @@ def folding_notes(name: str, settings: Settings, given: Settings) -> list[str]:
         UserError: it reads an MLP's input without the gain of the norm before it, and names that with it.
     """
     read, point = hooks_of(settings)[0], point_of(settings)
-    if given.get("fold_ln") and point == MLP_INPUT:
+    if given.get("fold_ln") and point == MLP_IN:
         raise UserError(
             f"The dictionary '{name}' reads {read} of a model loaded with fold_ln: true, which leaves the norm's gain out; "
             "name it ln2.hook_normalized in its cfg.json."

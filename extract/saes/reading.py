@@ -16,13 +16,14 @@ from huggingface_hub.errors import EntryNotFoundError
 from sae_lens import SAE
 from sae_lens.constants import SAE_CFG_FILENAME
 from sae_lens.loading import pretrained_sae_loaders as loaders
+from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
 from extract.saes.architectures import TRANSCODERS, check_architecture
 from extract.saes.conventions import check_settings
 from extract.saes.folding import Fold
 from extract.saes.hub_files import NO_HUB, from_a_folder, from_the_hub
-from extract.saes.judging import Width, judged
+from extract.saes.judging import judged
 from extract.saes.registry import Known
 from extract.saes.releases import Place, find
 from extract.saes.tensors import DTYPES, WEIGHTS, check_tensors, check_values, header_of
@@ -54,13 +55,13 @@ class Read:
     notes: list[str]
 
 
-def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, width: Width | None = None) -> Read:
+def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, shape: PretrainedConfig | None = None) -> Read:
     """Read a dictionary.
 
     Args:
         device: "meta" reads its settings, and the names and shapes of its tensors where the file is at hand; where the settings
             are neither cached nor to be had from the hub, what the registry says of it does instead.
-        width: the base's; what a dictionary of which the registry alone is known is taken to have.
+        shape: the base's, whose widths a dictionary is taken to have of which the registry alone is known.
 
     Raises:
         UserError: it is not there, is of another format, is damaged, or has a setting that cannot be honoured.
@@ -74,7 +75,7 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, width: Width | 
             except NO_HUB:
                 if device != "meta" or place.known is None:
                     raise
-                return _by_registry(place, place.known, dtype, width)
+                return _by_registry(place, place.known, dtype, shape)
             notes = check_settings(place.name, settings)
             file = _weights_file(place, fetch=device != "meta")
             header = {} if file is None else header_of(place, file)
@@ -121,9 +122,9 @@ def _settings(place: Place) -> dict[str, Any]:
     return found
 
 
-def _by_registry(place: Place, known: Known, dtype: torch.dtype, width: Width | None) -> Read:
+def _by_registry(place: Place, known: Known, dtype: torch.dtype, shape: PretrainedConfig | None) -> Read:
     """A dictionary whose settings cannot be had, as far as the registry tells: never one with weights."""
-    settings, notes = judged(place.name, known, width)
+    settings, notes = judged(place.name, known, shape)
     return Read(_empty(settings, dtype), None, settings, None, "", [*notes, *_loader_notes(place)])
 
 

@@ -18,6 +18,7 @@ from extract.saes.named_sites import sites_of
 from extract.saes.registry import Known, registry
 from extract.saes.releases import find
 from store.errors import UserError
+from store.points import POINTS
 
 HEAD = """# Dictionaries of sae-lens' registry
 
@@ -25,10 +26,7 @@ Every release that sae-lens {version} knows, and what `python -m extract check` 
 the names in the registry alone. What a dictionary's own settings say counts more, once they are fetched.
 `python -m extract.saes.registry_table docs/dictionaries.md` writes this page.
 
-A transcoder is given as where it reads → where it writes. Points: `embed`, the embedding; `resid_pre`, `resid_mid`,
-`resid_post`, the residual stream before, within and after a block; `attn_z`, the heads' outputs laid flat, which the output
-projection reads; `attn_out` and `mlp_out`, what a block's halves write; `mlp_in`, what the MLP reads; `mlp_in_normalized`, that
-without the gain of the norm before it.
+A transcoder is given as where it reads → where it writes.
 
 """
 
@@ -65,7 +63,14 @@ def verdict(one: Known) -> Verdict:
 def page() -> str:
     """The whole page."""
     judgements = [(one, verdict(one)) for one in registry()]
-    return HEAD.format(version=sae_lens.__version__) + "\n".join((*_totals(judgements), "", *_releases(judgements), ""))
+    return HEAD.format(version=sae_lens.__version__) + "\n".join(
+        (*_totals(judgements), "", *_points(), "", *_releases(judgements), "")
+    )
+
+
+def _points() -> Iterator[str]:
+    yield from ("| point | |", "|---|---|")
+    yield from (f"| `{point}` | {words} |" for point, words in POINTS.items())
 
 
 Judgements = list[tuple[Known, Verdict]]

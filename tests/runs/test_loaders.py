@@ -263,7 +263,7 @@ def test_a_loader_whose_weights_are_not_cached(hub_cache, monkeypatch, name):
     for file in hub_cache(known(config.release, config.id).repository).rglob("*"):
         if file.suffix in (".npz", ".safetensors", ".pt"):
             file.unlink()
-    assert hooks_of(read_sae(config, "meta", torch.float32, lambda _site: D_IN).settings) == case.hooks
+    assert hooks_of(read_sae(config, "meta", torch.float32).settings) == case.hooks
     with pytest.raises(UserError, match="could not be loaded"):
         read_sae(config, "cpu", torch.float32)
 
