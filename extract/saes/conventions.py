@@ -6,6 +6,7 @@ remedy.
 """
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,7 @@ def _is_old_topk(settings: Settings) -> bool:
     return settings.get("activation_fn", settings.get("activation_fn_str")) == "topk"
 
 
+@cache
 def _fields_of_sae_lens() -> set[str]:
     registered = [*SAE_CLASS_REGISTRY.values(), *SAE_TRAINING_CLASS_REGISTRY.values()]
     classes = [*(config for _, config in registered), sae_lens.LanguageModelSAERunnerConfig, sae_lens.LoggingConfig]

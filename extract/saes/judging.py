@@ -10,6 +10,22 @@ from extract.saes.registry import FromRegistry, Known
 
 EXPANSION = 16
 """Features for each dimension of what is read, reckoned with where no name says how many there are."""
+LOADER_NOTES = {
+    "connor_rob_hook_z": (
+        "was trained in TransformerLens, whose models have no biases of values by default (fold_value_biases); its settings do "
+        "not say, and if so, what it reads here is shifted by them"
+    ),
+    "mntss_clt_layer_transcoder": (
+        "is one layer of a cross-layer transcoder, whose decoder sae-lens adds up over all layers that it writes to: its codes "
+        "are its own, its reconstruction and its directions are of no single layer, so that a run's self-test may refuse it"
+    ),
+}
+"""Loader -> what its dictionaries are that their settings do not say."""
+
+
+def loader_notes(name: str, loader: str) -> list[str]:
+    """What the dictionaries of a loader are that their settings do not say, a sentence each."""
+    return [f"The dictionary '{name}' {LOADER_NOTES[loader]}."] if loader in LOADER_NOTES else []
 
 
 def judged(name: str, one: Known, shape: PretrainedConfig | None = None) -> tuple[Settings, list[str]]:
@@ -31,7 +47,7 @@ def judged(name: str, one: Known, shape: PretrainedConfig | None = None) -> tupl
     sizes = {"d_in": found.get("d_in") or d_in, "d_out": found.get("d_out") or d_out}
     d_sae = found.get("d_sae") or (one.expansion or EXPANSION) * sizes["d_in"]
     settings = FromRegistry({"architecture": "standard", **found, **sizes, "d_sae": d_sae})
-    return settings, check_settings(name, settings)
+    return settings, [*check_settings(name, settings), *loader_notes(name, one.loader)]
 
 
 def _width(site: Site, shape: PretrainedConfig | None) -> int:

@@ -23,7 +23,7 @@ from extract.saes.architectures import TRANSCODERS, check_architecture
 from extract.saes.conventions import check_settings
 from extract.saes.folding import Fold
 from extract.saes.hub_files import NO_HUB, from_a_folder, from_the_hub
-from extract.saes.judging import judged
+from extract.saes.judging import judged, loader_notes
 from extract.saes.registry import Known
 from extract.saes.releases import Place, find
 from extract.saes.tensors import DTYPES, WEIGHTS, check_tensors, check_values, header_of
@@ -95,7 +95,7 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, shape: Pretrain
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
     kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values() if kind in DTYPES]
     stored = str(reduce(torch.promote_types, kinds)).removeprefix("torch.") if kinds else None
-    return Read(sae, file, settings, stored, fold.said, [*notes, *_loader_notes(place)])
+    return Read(sae, file, settings, stored, fold.said, [*notes, *loader_notes(place.name, place.loader)])
 
 
 def _files(place: Place) -> AbstractContextManager[None]:
@@ -125,22 +125,7 @@ def _settings(place: Place) -> dict[str, Any]:
 def _by_registry(place: Place, known: Known, dtype: torch.dtype, shape: PretrainedConfig | None) -> Read:
     """A dictionary whose settings cannot be had, as far as the registry tells: never one with weights."""
     settings, notes = judged(place.name, known, shape)
-    return Read(_empty(settings, dtype), None, settings, None, "", [*notes, *_loader_notes(place)])
-
-
-def _loader_notes(place: Place) -> list[str]:
-    """What the dictionaries of a loader are that their settings do not say."""
-    if place.loader == "connor_rob_hook_z":
-        return [
-            f"{place} was trained in TransformerLens, whose models have no biases of values by default (fold_value_biases); "
-            "its settings do not say, and if so, what it reads here is shifted by them."
-        ]
-    if place.loader != "mntss_clt_layer_transcoder":
-        return []
-    return [
-        f"{place} is one layer of a cross-layer transcoder, whose decoder sae-lens adds up over all layers that it writes to: "
-        "its codes are its own, its reconstruction and its directions are of no single layer."
-    ]
+    return Read(_empty(settings, dtype), None, settings, None, "", notes)
 
 
 def _weights_file(place: Place, fetch: bool) -> Path | None:

@@ -4,6 +4,7 @@ Where a loader of sae-lens works its settings out from names, it is asked; where
 the names. What a file says counts more, wherever there is one.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,13 +53,10 @@ RULES = {
 }
 LETTERS = {"R": "resid_post", "A": "attn_out", "M": "mlp_out"}
 """Llama Scope's."""
-SIZES = (
-    (r"width_(\d+)k", 1024),
-    (r"width_(\d+)m", 1 << 20),
-    (r"(?:v5_|-w-)(\d+)k[-_]", 1024),
-    (r"(?:hook_resid_post|hook_resid_pre|hook_mlp_out|_ds)_?(\d{3,6})(?:\b|_)", 1),
-)
-"""(what names say of the number of features, times what); exponents are read apart."""
+ROUNDED = re.compile(r"(?:width_|v5_|-w-)(\d+)([km])")
+"""A number of features in thousands or millions, which stands for the next power of two: 16k, 65k, 262k, 1m."""
+WHOLE = re.compile(r"(?:hook_resid_post|hook_resid_pre|hook_mlp_out|_ds)_?(\d{3,6})(?:\b|_)")
+EXPONENT = re.compile(r"width-2pow(\d+)")
 
 
 class FromRegistry(dict):
@@ -99,11 +97,12 @@ class Known:
     def d_sae(self) -> int | None:
         """How many features its names say that it has; None where they do not."""
         names = f"{self.repository} {self.folder} {self.id}"
-        if exponent := re.search(r"width-2pow(\d+)", names):
+        if exponent := EXPONENT.search(names):
             return 1 << int(exponent[1])
-        for pattern, times in SIZES:
-            if size := re.search(pattern, names):
-                return times * int(size[1])
+        if size := ROUNDED.search(names):
+            return 1 << round(math.log2(int(size[1]) * {"k": 1e3, "m": 1e6}[size[2]]))
+        if size := WHOLE.search(names):
+            return int(size[1])
         return None
 
     @property

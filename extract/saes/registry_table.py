@@ -13,7 +13,7 @@ import sae_lens
 
 from extract.config_sections import SaeConfig
 from extract.saes.architectures import TRANSCODERS
-from extract.saes.judging import judged
+from extract.saes.judging import LOADER_NOTES, judged
 from extract.saes.named_sites import sites_of
 from extract.saes.registry import Known, registry
 from extract.saes.releases import find
@@ -91,12 +91,15 @@ def _totals(judgements: Judgements) -> Iterator[str]:
 
 def _releases(judgements: Judgements) -> Iterator[str]:
     yield from ("| release | model | kind | point | dictionaries | |", "|---|---|---|---|---|---|")
-    rows = Counter(
-        (one.release, one.model, verdict.kind, verdict.point, f"refused: {verdict.refused}" if verdict.refused else "read")
-        for one, verdict in judgements
-    )
+    rows = Counter((one.release, one.model, verdict.kind, verdict.point, _what(one, verdict)) for one, verdict in judgements)
     for (release, model, kind, point, what), count in rows.items():
         yield f"| `{release}` | {model} | {kind} | {point} | {count:,} | {what} |"
+
+
+def _what(one: Known, verdict: Verdict) -> str:
+    if verdict.refused:
+        return f"refused: {verdict.refused}"
+    return f"read: {LOADER_NOTES[one.loader]}" if one.loader in LOADER_NOTES else "read"
 
 
 if __name__ == "__main__":
