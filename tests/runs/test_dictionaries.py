@@ -19,7 +19,8 @@ from transformers import BloomConfig, Gemma3TextConfig, Qwen3Config
 from extract.__main__ import main
 from extract.config import RunConfig
 from extract.config_sections import SaeConfig
-from extract.saes.architectures import ARCHITECTURES
+from extract.models.sites import Site
+from extract.saes.architectures import ARCHITECTURES, SKIPPING, TRANSCODERS
 from extract.saes.dictionary import Dictionary
 from extract.saes.dictionary_set import load_dictionaries, load_replicas
 from extract.saes.notes import run_notes
@@ -180,6 +181,40 @@ def test_what_matching_pursuit_adds(tmp_path):
         torch.testing.assert_close(decoded.float(), sae.decode(sae.encode(residuals())), rtol=1e-4, atol=1e-3)
 
 
+def test_heads_are_read_laid_flat(tmp_path):
+    """sae-lens folds [head, d_head] itself, head by head; here what the output projection reads is given, which is that."""
+    sae = random_sae(reshape_activations="hook_z", metadata={"hook_name": "blocks.1.attn.hook_z"})
+    folder = saved(tmp_path / "sae", sae)
+    refused(saved(tmp_path / "other", metadata=HOOK, reshape_activations="hook_z"), "reshape_activations: hook_z", "attn_z")
+    dictionary = load(folder)
+    assert dictionary.site == Site(1, "attn_z") and not dictionary.notes
+    expected = sae.encode(residuals().reshape(50, 2, D_IN // 2))
+    torch.testing.assert_close(codes_of(dictionary, residuals()), expected, rtol=0, atol=0)
+    torch.testing.assert_close(dictionary.sae(residuals()), sae(residuals().reshape(50, 2, -1)).reshape(50, -1))
+    for device in ("meta", "cpu"):
+        assert load(folder, device).sae.cfg.reshape_activations == "none"
+
+
+@pytest.mark.parametrize("architecture", TRANSCODERS)
+def test_a_transcoder_writes_elsewhere(tmp_path, architecture):
+    """Its codes are of what it reads; what it writes is its own forward pass, skip connection included."""
+    hooks = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
+    sae = random_sae(architecture, d_out=D_IN, apply_b_dec_to_input=False, metadata=hooks)
+    folder = saved(tmp_path / "sae", sae)
+    dictionary = load(folder)
+    assert (dictionary.reads, dictionary.site) == (Site(1, "mlp_in"), Site(1, "mlp_out")) and not dictionary.notes
+    torch.testing.assert_close(codes_of(dictionary, residuals()), sae.encode(residuals()), rtol=0, atol=0)
+    torch.testing.assert_close(dictionary.encode(residuals())[1].float(), sae(residuals()), rtol=1e-4, atol=1e-3)
+    if architecture in SKIPPING:
+        refused(with_tensors(folder, lambda tensors: tensors.pop("W_skip")), "W_skip is missing")
+    else:
+        refused(with_tensors(folder, lambda tensors: tensors.update(W_skip=torch.ones(8, 8))), "W_skip is not used")
+
+
+def test_a_place_that_is_not_read(tmp_path):
+    refused(saved(tmp_path / "sae", metadata={"hook_name": "blocks.1.attn.hook_q"}), "blocks.1.attn.hook_q", "'sae'", "attn_z")
+
+
 def test_a_decoder_row_of_zeros_writes_nothing(tmp_path):
     sae = random_sae("topk", k=4, rescale_acts_by_decoder_norm=True)
     with torch.no_grad():
@@ -251,6 +286,9 @@ TRANSCODER = {
     ({"d_sae": None, "expansion_factor": 32, "k": 32}, ["sparsify"]),
     ({"metadata": 3}, ["no settings"]),
     ({"metadata": {**HOOK, "hook_head_index": 2}}, ["attention head"]),
+    ({"hook_point_head_index": 2}, ["attention head"]),
+    ({"metadata": {"hook_name": "blocks.1.mlp.hook_in", KWARGS: {"fold_ln": True}}}, ["fold_ln: true", "ln2.hook_normalized"]),
+    ({"metadata": {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.2.mlp.input"}}, ["two sites"]),
     ({"metadata": {**HOOK, "hf_hook_name": "model.layers.4.output"}}, ["two sites", "model.layers.4.output"]),
     ({"metadata": {**HOOK, KWARGS: {"surgery": "deep"}}}, ["surgery: deep", KWARGS]),
     ({KWARGS: {"surgery": "deep"}}, ["surgery: deep", KWARGS]),
@@ -282,6 +320,8 @@ def test_centring_where_it_is_not_known(tmp_path):
     {"metadata": {**HOOK, KWARGS: {"center_writing_weights": False, "fold_ln": True, "n_devices": 2, "dtype": "float16"}}},
     {"metadata": {**HOOK, "hf_hook_name": "model.layers.1", "seqpos_slice": [1, None], "exclude_special_tokens": False}},
     {"my_comment": ""},
+    {"metadata": {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.1.mlp.input"}},
+    {"metadata": {"hook_name": "blocks.1.mlp.hook_in", KWARGS: {"fold_ln": False}}},
 ])  # fmt: skip
 def test_settings_that_change_nothing(tmp_path, settings):
     dictionary = load(saved(tmp_path / "sae", **settings))
@@ -294,6 +334,7 @@ def test_settings_that_change_nothing(tmp_path, settings):
     ({"metadata": {**HOOK, "seqpos_slice": [5, 100]}}, "positions 5 to 100"),
     ({"metadata": {**HOOK, "exclude_special_tokens": [1, 2]}}, "exclude_special_tokens"),
     ({"metadata": {**HOOK, KWARGS: {"revision": "step1000"}}}, "revision: step1000"),
+    ({"metadata": {"hook_name": "blocks.1.attn.hook_z", KWARGS: {"fold_value_biases": True}}}, "fold_value_biases: true"),
 ])  # fmt: skip
 def test_settings_that_are_told(tmp_path, settings, word):
     for device in ("cpu", "meta"):
