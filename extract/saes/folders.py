@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sae_lens.constants import SAE_CFG_FILENAME, SPARSIFY_WEIGHTS_FILENAME
 
+from extract.saes.hub_files import npz_header
 from store.errors import UserError
 
 Json = Mapping[str, Any]
@@ -110,8 +110,7 @@ def _gemma_scope(folder: Path) -> Format:
             f"The folder '{folder}' holds a dictionary of Gemma Scope, whose model, layer and place only the names of its "
             "folders say; keep them as in its repository (gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82)."
         )
-    with np.load(folder / "params.npz") as tensors:
-        d_in, d_sae = tensors["W_enc"].shape
+    d_in, d_sae = npz_header(folder / "params.npz")["W_enc"][0]
     kind = "gemma_2_transcoder" if repository[0].endswith("transcoders") else "gemma_2"
     sizes = {"d_in": d_in, "d_sae": d_sae} | ({"d_out": d_in} if kind == "gemma_2_transcoder" else {})
     return Format(kind, f"google/{repository[0]}", inside[0], sizes)

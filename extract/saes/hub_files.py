@@ -1,5 +1,6 @@
 """What sae-lens' loaders read in place of the hub: its cache, a folder, or nothing at all."""
 
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,6 +10,7 @@ import huggingface_hub.constants
 import requests
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from numpy.lib import format as npy
 from sae_lens.loading import pretrained_sae_loaders as loaders
 from safetensors import safe_open
 
@@ -24,6 +26,26 @@ def tensor_shapes(file: str | Path) -> Shapes:
     """Tensor of a safetensors file -> its shape; the weights are not read."""
     with safe_open(file, framework="pt") as tensors:
         return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+
+
+def npz_header(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Array of an npz file -> (shape, dtype); the arrays are not read, which can be gigabytes.
+
+    Raises:
+        ValueError: one is no array, or the file is no archive.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as array:
+                    version = npy.read_magic(array)
+                    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                    shape, _order, kind = read(array)
+                found[name.removesuffix(".npy")] = (shape, kind.name)
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
+    return found
 
 
 @cache

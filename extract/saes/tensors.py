@@ -9,6 +9,7 @@ from sae_lens import SAE
 from sae_lens.constants import SAE_WEIGHTS_FILENAME, SPARSIFY_WEIGHTS_FILENAME
 from safetensors import SafetensorError, safe_open
 
+from extract.saes.hub_files import npz_header
 from extract.saes.releases import Place
 from store.errors import UserError
 
@@ -26,23 +27,30 @@ WEIGHTS = {
 """Loader -> the one file with the weights, by its folder."""
 TENSORS = {
     "sae_lens": {},
+    "gemma_2": {},
     "gemma_3": {"w_enc": "W_enc", "w_dec": "W_dec", "affine_skip_connection": "W_skip.T"},
     "mwhanna_transcoder": {"W_enc": "W_enc.T"},
     "sparsify": {"encoder.weight": "W_enc.T", "encoder.bias": "b_enc"},
 }
 """Loader whose files hold the dictionary's tensors as they are -> what other names those have there; .T: transposed."""
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+CALLED = {name: called for called, name in DTYPES.items()}
 
 Header = Mapping[str, tuple[tuple[int, ...], str]]
 """Tensor of a safetensors file -> (shape, dtype as the format calls it)."""
 
 
 def header_of(place: Place, file: Path) -> Header:
-    """Names, shapes and dtypes of the tensors in a file, none of one that is not in safetensors; the weights are not read.
+    """Names, shapes and dtypes of the tensors in a safetensors or npz file, none of another; the weights are not read.
 
     Raises:
         UserError: it is cut off or damaged.
     """
+    if file.suffix == ".npz":
+        try:
+            return {name: (shape, CALLED.get(kind, kind)) for name, (shape, kind) in npz_header(file).items()}
+        except ValueError as error:
+            raise UserError(f"{place} could not be loaded: '{file.name}' is cut off or damaged ({error}).") from error
     if file.suffix != ".safetensors":
         return {}
     try:

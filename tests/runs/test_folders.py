@@ -120,6 +120,7 @@ def test_a_folder_of_this_folder(tmp_path, monkeypatch):
     ("my_sae", learned(dict_class="AutoEncoderNew"), ["AutoEncoderNew", "AutoEncoderTopK"]),
     ("my_sae", learned(submodule_name="mlp_layer_3"), ["'mlp_layer_3'", "residual stream"]),
     ("my_sae", SCOPE, ["Gemma Scope", "gemma-scope-2b-pt-res/layer_12"]),
+    ("gemma-scope-2b-pt-res/layer_1/width_16k", in_npz(w=W_ENC), ["Gemma Scope", "lacks 'W_enc'"]),
     ("my_sae", scope_2("self_attn.q_proj.output"), ["Gemma Scope 2", "self_attn.q_proj.output"]),
     ("my_sae", llama(hook_point_out="blocks.8.hook_mlp_out"), ["Llama Scope", "blocks.8.hook_mlp_out"]),
     ("my_sae", llama(dataset_average_activation_norm={}), ["Llama Scope", "lacks 'in'"]),
@@ -151,6 +152,14 @@ def test_a_pickle_in_a_folder(tmp_path, monkeypatch):
     torch.save({"encoder.weight": Path("harmful")}, tmp_path / "sae" / "ae.pt")
     with pytest.raises(UserError, match="could not be loaded"):
         read_sae(config, "cpu", torch.float32)
+
+
+def test_an_archive_that_was_cut_off(tmp_path):
+    folder = tmp_path / "gemma-scope-2b-pt-res/layer_1/width_16k"
+    SCOPE(tmp_path, "gemma-scope-2b-pt-res/layer_1/width_16k")
+    (folder / "params.npz").write_bytes((folder / "params.npz").read_bytes()[:500])
+    with pytest.raises(UserError, match="Gemma Scope, and is damaged"):
+        read_sae(SaeConfig(path=str(folder)), "meta", torch.float32)
 
 
 def test_a_damaged_configuration(tmp_path):
