@@ -11,8 +11,12 @@ import pytest
 import torch
 from sae_lens.loading import pretrained_sae_loaders as loaders
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from transformers import Gemma3TextConfig
 
 from extract.config_sections import SaeConfig
+from extract.models.layout import layout_of
+from extract.models.sites import Site
+from extract.saes.dictionary import Dictionary
 from extract.saes.reading import read_sae
 from extract.saes.registry import known
 from store.errors import UserError
@@ -222,6 +226,11 @@ CASES = {
     ),
 }  # fmt: skip
 
+SHAPE = Gemma3TextConfig(
+    hidden_size=D_IN, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1, head_dim=D_IN, num_hidden_layers=20,
+    vocab_size=20, pad_token_id=0,
+)  # fmt: skip
+
 
 def prepared(case: Case, hub_cache, monkeypatch) -> SaeConfig:
     release = get_pretrained_saes_directory()[case.release]
@@ -246,7 +255,15 @@ def test_a_loader_without_a_network(hub_cache, monkeypatch, name):
         assert (read.sae.cfg.architecture(), read.sae.cfg.d_in, read.sae.cfg.d_sae) == (case.architecture, D_IN, D_SAE)
         assert read.file is not None or "mntss" in name
     assert hooks_of(known(config.release, config.id).settings) == case.hooks
-    check_codes(read, case.codes, case.codes @ W_DEC + B_DEC if case.decoded is None else case.decoded)
+    decoded = case.codes @ W_DEC + B_DEC if case.decoded is None else case.decoded
+    check_codes(read, case.codes, decoded)
+    dictionary = Dictionary.of(read, name, SHAPE)
+    assert [dictionary.reads, *([dictionary.site] if dictionary.is_transcoder else [])] == [
+        Site.of_hook(hook, layout_of(SHAPE)) for hook in case.hooks
+    ]
+    codes, reconstruction = dictionary.encode(torch.tensor(X))
+    assert len(codes.value) == (case.codes > 0).sum()
+    np.testing.assert_allclose(reconstruction, decoded, rtol=1e-4, atol=1e-3)
     assert bool(read.notes) == (name.split("_")[0] in ("mntss", "connor")), read.notes
 
 
