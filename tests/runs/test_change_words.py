@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from extract.contributions.tables import Group
 from extract.contributions.words import Words
+from extract.models.sites import Site
+from store.points import RESID_POST
 from tests.support.world import D_MODEL, World, one_thread
 
 
@@ -37,7 +39,7 @@ def words_of(parts, of_model: dict[str, np.ndarray]) -> tuple[pd.DataFrame, np.n
     with one_thread():
         load = lambda _table, rows: found.append(rows)  # noqa: E731
         words = Words(Means(of_model), load, groups, [], models, tokenizer, len(tokenizer), {})
-        words._write_means(groups[0], 1)
+        words._write_means(groups[0], Site(1, RESID_POST))
     rows = pd.concat(found)
     return rows[(rows["domain"] == "all") & (rows["slot"] == "all")], words._readable
 
