@@ -52,8 +52,8 @@ FED = Section("What a dictionary is fed", ("setting", "what is done"), (
     (
         "`center_writing_weights` (GPT-2 releases: trained on TransformerLens' processed model)",
         "in GPT-2, GPT-Neo, GPT-NeoX and GPT-J, `h` is everywhere the residual stream, or what is added to it, less its mean "
-        "over d_model, which is exactly what that processing leaves; isotropic noise is drawn, and planted changes go along decoder rows, less theirs. With "
-        "RMSNorm it does nothing; other bases are refused. A note says so",
+        "over d_model, which is exactly what that processing leaves; isotropic noise is drawn, and planted changes go along "
+        "decoder rows, less theirs. With RMSNorm it does nothing; other bases are refused. A note says so",
     ),
     (
         "`normalize_activations`: `layer_norm`, `constant_norm_rescale`",
@@ -179,7 +179,8 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     (
         "`layers.gain`",
         "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / W, "
-        "the part made at or below the layer; sinks and BOS are not moved. `whole`: `learned.gain` of the same predictions",
+        "of `resid_post` the part made at or below the layer, of what a sublayer adds its own part; sinks and BOS are not "
+        "moved. `whole`: `learned.gain` of the same predictions",
     ),
     (
         "`features.gain` of j",
