@@ -16,16 +16,19 @@ from store.names import CLAIMED, OBSERVED, TWIN
 
 UNEVEN = 8
 """From so many times the smallest gap between two steps on the largest would crowd the others: the axis is then logarithmic."""
-TALL = 190
-SUPPRESSED, AMPLIFIED = CLAIMED
+PANEL_HEIGHT = 260
+ROOM = 18
+"""Pixels beyond the first and the last step, in which their labels stand whole."""
+IS_CLAIMED = " || ".join(f"datum.verdict == '{verdict}'" for verdict in CLAIMED)
 
 
 def step_axis(steps: Sequence[int]) -> alt.X:
     """Steps as far apart as they are, or by their logarithms (a schedule that doubles); a tick a step, as labels have room."""
     gaps = [after - before for before, after in pairwise(steps)]
     scale = {"type": "symlog", "constant": max(1, min(gaps))} if gaps and max(gaps) >= UNEVEN * min(gaps) else {}
-    axis = axes.across(values=list(steps), format=",d", labelOverlap="greedy", labelSeparation=6, grid=False)
-    return alt.X("step:Q", title=STEP, scale=alt.Scale(domain=[steps[0], steps[-1]], nice=False, padding=8, **scale), axis=axis)
+    axis = alt.Axis(values=list(steps), format=",d", labelFlush=False, labelOverlap="greedy", labelSeparation=6, grid=False)
+    scale = alt.Scale(domain=[steps[0], steps[-1]], nice=False, padding=ROOM, **scale)
+    return alt.X("step:Q", title=STEP, scale=scale, axis=axis)
 
 
 def layer_panel(
@@ -69,7 +72,8 @@ def layer_panel(
         lines.transform_filter("!datum.is_repeat").mark_line(strokeWidth=3).encode(strokeDash=dash),
         points.add_params(alt.selection_point(name="point", fields=["variant"], on="click")),
     ]
-    return alt.layer(*marks).properties(height=TALL, title=alt.TitleParams(f"layer {layer}", anchor="start", fontSize=14))
+    title = alt.TitleParams(f"layer {layer}", anchor="start", fontSize=14)
+    return alt.layer(*marks).properties(height=PANEL_HEIGHT, title=title)
 
 
 def feature_change(rows: pd.DataFrame, onset: int | None, material: float) -> alt.LayerChart:
@@ -97,7 +101,8 @@ def feature_change(rows: pd.DataFrame, onset: int | None, material: float) -> al
         is_late = onset > (rows["step"].min() + rows["step"].max()) / 2
         look = {"align": "right" if is_late else "left", "dx": -5 if is_late else 5, "fontSize": 12, "fontWeight": "bold"}
         marks.append(mark.mark_text(y=10, color=palette.QUIET_COLOUR, **look).encode(x=x, text="text:N"))
-    colour = alt.condition(alt.datum.change < 0, alt.value(palette.DECREASE_COLOUR), alt.value(palette.INCREASE_COLOUR))
+    colours = alt.Scale(domain=list(CLAIMED), range=[palette.DECREASE_COLOUR, palette.INCREASE_COLOUR])
+    colour = alt.condition(IS_CLAIMED, alt.Color("verdict:N", scale=colours, legend=None), alt.value(palette.QUIET_COLOUR))
     line = alt.Chart(rows).encode(x=x, y=alt.Y("change:Q", **y))
     tooltip = [
         alt.Tooltip("variant:N"), alt.Tooltip("step:Q", title=STEP, format=",d"), alt.Tooltip("change:Q", format="+.1%"),
@@ -110,21 +115,19 @@ def feature_change(rows: pd.DataFrame, onset: int | None, material: float) -> al
             y=alt.Y("change_low:Q", **y), y2="change_high:Q", color=colour
         ),
         line.mark_point(filled=True, opacity=1, size=60).encode(
-            color=colour, tooltip=tooltip,
-            shape=alt.condition(
-                f"datum.verdict == '{SUPPRESSED}' || datum.verdict == '{AMPLIFIED}'", alt.value("diamond"), alt.value("circle")
-            ),
+            color=colour, tooltip=tooltip, shape=alt.condition(IS_CLAIMED, alt.value("diamond"), alt.value("circle"))
         ),
     ]  # fmt: skip
-    said = "line: 95 % interval over clusters · grey: random changes of that size"
-    return alt.layer(*marks).properties(height=TALL, title=axes.chart_title("Change over steps", said))
+    said = "coloured: claimed · line: 95 % interval · grey band: random changes of that size"
+    height = 130 + axes.AXIS_HEIGHT + axes.TITLE_HEIGHT
+    return alt.layer(*marks).properties(height=height, title=axes.chart_title("Change over steps", said))
 
 
 def feature_level(rows: pd.DataFrame) -> alt.LayerChart:
     """How strong a feature is on average at each step, and in the base. rows: step, variant, mean_base, mean_variant."""
     rows = rows.dropna(subset="mean_variant")
     x = step_axis(sorted(set(rows["step"])))
-    y = alt.Y("mean:Q", title="mean activation", scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(**axes.UPRIGHT))
+    y = alt.Y("mean:Q", title="activation", scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(**axes.UPRIGHT))
     base = alt.Chart(pd.DataFrame({"mean": [float(rows["mean_base"].iloc[0])], "what": ["base"]}))
     line = alt.Chart(rows.rename(columns={"mean_variant": "mean"})).encode(x=x, y=y)
     tooltip = [
@@ -137,7 +140,8 @@ def feature_level(rows: pd.DataFrame) -> alt.LayerChart:
         line.mark_point(color=palette.VARIANT_COLOUR, filled=True, opacity=1, size=50).encode(tooltip=tooltip),
     ]
     said = "orange: at each step · blue, dashed: the base"
-    return alt.layer(*marks).properties(height=130, title=axes.chart_title("Mean activation over steps", said))
+    height = 90 + axes.AXIS_HEIGHT + axes.TITLE_HEIGHT
+    return alt.layer(*marks).properties(height=height, title=axes.chart_title("Mean activation over steps", said))
 
 
 def learned(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
@@ -163,7 +167,7 @@ def learned(rows: pd.DataFrame, title: str, colour: str) -> alt.LayerChart:
         line.mark_line(strokeWidth=3),
         line.mark_point(filled=True, opacity=1, size=50).encode(tooltip=tooltip),
     ]
-    return alt.layer(*marks).properties(height=TALL, title=alt.TitleParams(title, anchor="start", fontSize=14))
+    return alt.layer(*marks).properties(height=PANEL_HEIGHT, title=alt.TitleParams(title, anchor="start", fontSize=14))
 
 
 def _band(rows: pd.DataFrame, x: alt.X, y: dict[str, Any], form: str, is_span: bool = False) -> list[alt.Chart]:

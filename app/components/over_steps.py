@@ -133,8 +133,10 @@ def _features(store: Store, series: str, steps: pd.DataFrame) -> None:
             "Largest": [share(change) for change in page["largest"]],
         }
     )
-    config = tables.right_aligned([step_words.ONSET, step_words.FIRST, "Change at the last", "Largest"])
-    config |= {name: st.column_config.TextColumn(help=said, width="small") for name, said in step_words.HELP.items()}
+    config = tables.right_aligned(["Change at the last", "Largest"])
+    for name, said in step_words.HELP.items():
+        side = "left" if name == step_words.WENT else "right"
+        config[name] = st.column_config.TextColumn(help=said, width="small", alignment=side)
     row = tables.clicked_row(shown, f"courses_{link.query()}", config, height="content")
     numbers = found.assign(ways=[" ".join(map(str, ways)) for ways in found["ways"]])
     with pager.buttons(f"{pager.rows()} · page {pager.page:,} of {pager.last:,}"):
@@ -182,10 +184,10 @@ def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
     course = data.ask(store, Store.courses, series=series, layer=layer, feature=feature)
     onset = None if course.empty or pd.isna(course["onset"].iloc[0]) else int(course["onset"].iloc[0])
     material = float(store.manifest.settings.get("material", MATERIAL))
-    st.markdown(f"**Over the steps of {words.plain(series)}**", help=step_words.CAUTION)
+    said = _said(data.ask(store, Store.course_level, series=series), course)
+    st.markdown(f"**Over the steps of {words.plain(series)}.** {said}", help=step_words.CAUTION)
     alt = f"Change of the feature over the steps of {series}"
     st.vega_lite_chart(spec=data.chart(step_charts.feature_change, rows, onset, material), key="change_over_steps", alt=alt)
-    st.caption(_said(data.ask(store, Store.course_level, series=series), course))
     spec = data.chart(step_charts.feature_level, rows)
     st.vega_lite_chart(spec=spec, key="level_over_steps", alt="Mean activation of the feature over steps, and in the base")
     with st.expander("The numbers at each step"):

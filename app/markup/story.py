@@ -171,7 +171,8 @@ def _spark(steps: Sequence[int], values: Sequence[float], colour: str) -> Markup
     """A line over steps, as far apart as these are, with 0 in it."""
     across = _scale(steps[0], steps[-1], SPARK[0] - 8)
     known = [value for value in values if math.isfinite(value)]
-    up = _scale(max([0, *known]), min([0, *known]), SPARK[1] - 8)
+    low = min([0, *known])
+    up = _scale(max([low + 1e-9, *known]), low, SPARK[1] - 8)
     points = [
         (across(step) + 4, up(value) + 4) for step, value in zip(steps, values, strict=True) if math.isfinite(value)
     ]

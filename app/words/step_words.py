@@ -15,12 +15,12 @@ HELP = {
     WENT: "Claimed at some step, and not, that way, at the last.",
 }
 CAUTION = (
-    f"Each step is judged by itself: up to {percent(Q)} of what is claimed at one may be false. An onset rests on every step from "
-    "there on, what came and went on single ones."
+    f"Each step is judged by itself: up to {percent(Q)} of what is claimed at one may be false. An onset rests on every step "
+    "from there on, what came and went on single ones."
 )
 LEVELS = {
     EVERY_RUN: "Claimed: in every run of the training at that step, beyond random changes of the weights of that size.",
-    THIS_RUN: "**Not every step was run twice, so nothing is claimed here.** What is counted stands out from random changes of the "
-    "weights of that size in this run alone; another seed (`replicate_of`) would say whether it is the training's.",
+    THIS_RUN: "**Not every step was run twice, so nothing is claimed here.** What is counted stands out from random changes of "
+    "the weights of that size in this run alone; another seed (`replicate_of`) would say whether it is the training's.",
 }
 """What is counted, by store.read.series.LEVELS."""

@@ -97,8 +97,9 @@ def courses(store: Store) -> dict[str, Course]:
 
 def earlier_checkpoints(store: Store) -> set[str]:
     """The variants for which a later checkpoint of their training speaks where a training is told in one row."""
-    rows = store.series()
-    return set(rows[rows.duplicated("series", keep="last")]["variant"])
+    rows, groups = store.series(), store.groups()
+    earlier = set(rows[rows.duplicated("series", keep="last")]["variant"])
+    return set(groups[groups["variant"].isin(earlier) | groups["first"].isin(earlier)]["variant"])
 
 
 def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:

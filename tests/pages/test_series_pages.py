@@ -1,4 +1,4 @@
-"""Pages over the steps of a training: tests/support/series_store.py has the numbers; of a store without series nothing is drawn."""
+"""Pages over the steps of a training: tests/support/series_store.py has the numbers; without series nothing is drawn."""
 
 import json
 import os

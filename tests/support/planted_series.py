@@ -1,7 +1,7 @@
 """A store of checkpoints by the real extractor, whose onsets are known by construction: planted losses of growing strength.
 
-In the series `losses` LASTING are taken a quarter at step 1, which is not material, and nearly wholly from step 2 on; PASSING at
-step 2 alone; its second run does the same and OWN of its own, which is no finding. Nothing is planted in the rest: `noise`
+In the series `losses` LASTING are taken a quarter at step 1, which is not material, and nearly wholly from step 2 on; PASSING
+at step 2 alone; its second run does the same and OWN of its own, which is no finding. Nothing is planted in the rest: `noise`
 adds random directions of growing length, `random` are adapters of random weights, found by a glob; both have second runs.
 """
 
