@@ -99,7 +99,7 @@ def _write(store: Store, config: RunConfig, scope: Scope, batches: Batches, work
         tokenizer = load_tokenizer(config.base)
         directions = random_directions(shared)
         words = Words(read, load, of_variants, neutral, shared.models, tokenizer, shared.words, directions)
-        words.write(store.layers, spectrum)
+        words.write([dictionary.site for dictionary in shared.dictionaries], spectrum)
 
     database = work / "finished.duckdb"
     counts = {"read": read.sample.n_predictions, "taken_apart": apart.sample.n_predictions}
