@@ -16,13 +16,15 @@ from extract.config import RunConfig, groups, twin_model, twins
 from extract.config_sections import display_name
 from extract.models import twins as twin_weights
 from extract.models.adapters import MERGE, Adapter, inside
+from extract.models.base_names import known_names
 from extract.models.base_sums import Untouched
 from extract.models.digests import tensors_digest
 from extract.models.layout import Layout, of_model
 from extract.models.load_trial import embedding_rows, try_model
-from extract.models.loading import has_tokenizer, load_model, load_tokenizer, model_config, weights
+from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
-from extract.models.model_names import base_names, in_words
+from extract.models.model_names import in_words
+from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange, Site
 from extract.models.twins import variant_of
@@ -77,6 +79,7 @@ class ModelSet:
             else:
                 self._weights(name)
         check_runs(groups(config).values(), self.digests, self.settings)
+        check_series(config.variants, self.digests, self.settings)
         self.notes += same_weights(self.digests, self.settings)
 
     @property
@@ -252,7 +255,8 @@ class ModelSet:
         """What the adapter's settings say that it was trained on."""
         if adapter.made_for is not None:
             self.made_for[adapter.name] = adapter.made_for
-        self.notes += adapter.notes(display_name(self.config.base), base_names(self.config.base, base))
+        spec = self.config.base
+        self.notes += adapter.notes(display_name(spec), known_names(spec, local_folder(spec), base.config.name_or_path))
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
