@@ -100,12 +100,20 @@ class VariantConfig(Section):
     replicate_of: VariantName | None = None
     """Another variant, of which this is a second run: the same recipe with another seed. A change of a feature is claimed only
     where every one of them shows it."""
+    series: VariantName | None = None
+    """The training of which this is a checkpoint: variants of one series are shown over their steps. A variant called maths-*,
+    whose adapter or model has a * in its path, stands for one of each folder that it matches: maths-100 of checkpoint-100, in
+    the series maths."""
+    step: int | None = Field(None, ge=0)
+    """After how many optimiser steps of its series the checkpoint was saved."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "VariantConfig":
         given = [name for name in ("adapter", "model", "planted") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of adapter, model, planted")
+        if (self.series is None) != (self.step is None):
+            raise ValueError("give series and step together: of which training this is a checkpoint, and after how many steps")
         return self
 
     @property

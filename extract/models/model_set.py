@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,11 +16,13 @@ from extract.config import RunConfig, groups, twin_model, twins
 from extract.config_sections import display_name
 from extract.models import twins as twin_weights
 from extract.models.adapters import MERGE, Adapter, inside
+from extract.models.base_names import known_names
 from extract.models.base_sums import Untouched
 from extract.models.digests import tensors_digest
 from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
+from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange
 from extract.models.twins import variant_of
@@ -76,6 +77,7 @@ class ModelSet:
             else:
                 self._weights(name)
         check_runs(groups(config).values(), self.digests, self.settings)
+        check_series(config.variants, self.digests, self.settings)
         self.notes += same_weights(self.digests, self.settings)
 
     @property
@@ -247,7 +249,8 @@ class ModelSet:
         """What the adapter's settings say that it was trained on."""
         if adapter.made_for is not None:
             self.made_for[adapter.name] = adapter.made_for
-        self.notes += adapter.notes(display_name(self.config.base), base_names(self.config.base, base))
+        spec = self.config.base
+        self.notes += adapter.notes(display_name(spec), known_names(spec, local_folder(spec), base.config.name_or_path))
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
@@ -272,16 +275,6 @@ def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[Non
 def _what(name: str, spec: str) -> str:
     """A model in words, to begin a sentence with; notes of it reach the manifest, so no place on this machine's disk."""
     return f"The base '{display_name(spec)}'" if name == BASE else f"The variant '{name}' ({display_name(spec)})"
-
-
-def base_names(spec: str, base: PreTrainedModel) -> set[str]:
-    """What a base is known by: how it is given, where it stands, and what its config.json says that it was saved from."""
-    names = {spec, display_name(spec), local_folder(spec)}
-    file = Path(local_folder(spec)) / "config.json"
-    if file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8")).get("_name_or_path")
-        names |= {said} if isinstance(said, str) and said else set()
-    return names | ({base.config.name_or_path} if base.config.name_or_path else set())
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:

@@ -24,8 +24,8 @@ class Manifest:
 
     Attributes:
         base: name of the base model, and hash of its weights as loaded (in the run's dtype).
-        variants: variant -> {kind, name, hash}; of another run of a recipe `replicate_of`, of one whose codes a copy left out
-            `statistics_only`.
+        variants: variant -> {kind, name, hash}; of another run of a recipe `replicate_of`, of a checkpoint of a training
+            `series` and `step`, of one whose codes a copy left out `statistics_only`.
         saes: layer (as text) -> {name, hash, and what it was trained on and is fed}; stores of before that lack the latter.
         tokenizer: vocabulary size and hash.
         corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain; whose chat
@@ -48,7 +48,7 @@ class Manifest:
     __pydantic_config__ = ConfigDict(extra="forbid", validate_default=True)
 
     base: values.Named
-    variants: dict[values.VariantName, values.Variant]
+    variants: dict[values.VariantName, values.AVariant]
     saes: dict[values.Layer, dict[str, Any]]
     tokenizer: dict[str, Any]
     corpus: values.Corpus

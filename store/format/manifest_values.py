@@ -35,7 +35,18 @@ class Named(Facts):
 class Variant(Named):
     kind: str
     replicate_of: NotRequired[VariantName]
+    series: NotRequired[VariantName]
+    step: NotRequired[Count]
     statistics_only: NotRequired[bool]
+
+
+def _with_both(variant: Variant) -> Variant:
+    if ("series" in variant) != ("step" in variant):
+        raise ValueError("it has a series without a step, or a step without a series")
+    return variant
+
+
+AVariant = Annotated[Variant, AfterValidator(_with_both)]
 
 
 class Corpus(Facts):
