@@ -59,11 +59,18 @@ class Report:
         lines: what would run, for people.
         notes: what a run would do that the user should know, a sentence each.
         problems: what is missing or wrong; empty where the run can start.
+        size: of the base, in words.
+        dictionaries: those of the run, in layer order.
+        records, text: the corpus, and of it what was tokenised.
     """
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    size: str = ""
+    dictionaries: list[Dictionary] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    text: Text | None = None
 
     def attempt(self, step: Callable[[], Found]) -> Found | None:
         """Take a step; a user's error becomes a problem instead of ending the check, and None is returned."""
@@ -75,7 +82,7 @@ class Report:
             return None
 
 
-def check(config: RunConfig, out: Path | None = None) -> Report:
+def check(config: RunConfig, out: Path | None = None, with_saes: bool = True) -> Report:
     """Look at every input by the code that a run reads it with, weights left out, and estimate time, memory and disk.
 
     Models and dictionaries are put together on torch's meta device, from names and shapes alone; of the corpus at most
@@ -83,6 +90,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
 
     Args:
         out: where the store would stand.
+        with_saes: look at the dictionaries too.
     """
     report = Report()
     disable_progress_bar()  # there are no weights to wait for
@@ -93,9 +101,10 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
     models = None if base is None else _check_models(report, config, base, dtype)
-    dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None)
+    dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None) if with_saes else None
     wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
     text = None if wanted is None else _check_text(report, config, wanted)
+    report.dictionaries, report.text = dictionaries or [], text
     if config.answers is not None:
         report.attempt(lambda: report.lines.append(_answers_line(config)))
     if dictionaries:
@@ -117,8 +126,9 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     """Base and variants without their weights; None where one cannot be had."""
     if (count := report.attempt(lambda: parameters(base))) is None:
         return None
-    shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
-    report.lines.append(f"base      {config.base}: {shape}")
+    millions = f"{count / 1e6:,.0f}" if count >= 1e7 else f"{count / 1e6:.2g}"
+    report.size = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {millions}M parameters"
+    report.lines.append(f"base      {config.base}: {report.size}")
     report.lines += [f"variant   {name}: {v.kind} {v.source}" for name, v in config.variants.items()]
     report.lines += [_series_line(config, name, checkpoints) for name, checkpoints in series(config.variants).items()]
 
@@ -178,7 +188,7 @@ def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
         for source in config.corpus:
             report.attempt(lambda source=source: read_records([source]))
         return None
-    domains = sorted({record.domain for record in records})
+    report.records, domains = records, sorted({record.domain for record in records})
     report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
     first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))
     report.attempt(lambda: check_domains(config, records))

@@ -51,7 +51,7 @@ def run_notes(config: RunConfig, named: Sequence[tuple[str, Settings]]) -> list[
 def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[str]:
     """Each as the head of a sentence that ends in the names of those it is true of."""
     model, size = trained_on(settings), said(settings, "context_size")
-    if model and not _is_called(config.base, model):
+    if model and not is_called(config.base, model):
         yield f"Trained on '{model}', by their own account, and read on the base '{Path(config.base).name}'"
     if isinstance(size, int) and 0 < size < config.context_length:
         read = f"read on windows of up to {config.context_length} (context_length)"
@@ -61,7 +61,7 @@ def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[s
         yield f"Trained {'with' if trained_with else 'without'} BOS, and read {'with' if bos else 'without'} it"
 
 
-def _is_called(base: str, model: str) -> bool:
+def is_called(base: str, model: str) -> bool:
     """Whether a base goes by the name of a model: an owner, TransformerLens' short names, signs and cases aside."""
     names = []
     for name in (base.removeprefix(PYPI_PREFIX), model):

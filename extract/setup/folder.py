@@ -70,7 +70,7 @@ def _look(folder: Path, root: Path, levels: int, found: Parts, budget: Iterator[
     known = {Path(state.spec) for state in states}
     for place in sorted(folder.iterdir()):
         if next(budget, None) is None:
-            raise UserError(f"The folder '{root}' holds more than {MOST_ENTRIES:,} files; name its parts with --base and so on.")
+            raise UserError(f"The folder '{root}' holds more than {MOST_ENTRIES:,} files; name its parts: --base and so on.")
         if place.name.startswith((".", "__")) or place in known:
             continue
         if place.is_dir():
@@ -97,8 +97,8 @@ def _take_file(place: Path, root: Path, found: Parts) -> None:
     elif place.suffix.lower() == ".jinja":
         found.templates.append(place)
     elif place.name in (ADAPTER, MODEL, DICTIONARY, CODES):
-        missing = {MODEL: "no weights lie beside it", DICTIONARY: f"no {CODES} lies beside it", CODES: f"no {DICTIONARY} lies beside it"}
-        found.unused.append((name, missing.get(place.name, "")))
+        missing = {MODEL: "weights", DICTIONARY: CODES, CODES: DICTIONARY}.get(place.name)
+        found.unused.append((name, f"no {missing} beside it" if missing else ""))
     elif DATA.search(place.name) and not NO_DATA.fullmatch(place.name):
         found.data.append({"path": str(place)})
     else:

@@ -30,9 +30,11 @@ def parts_of(
             raise UserError(f"'{base}' is no model (it holds no config.json with weights); give one as --base.")
         found.weights = [other for other in found.weights if not _same_place(other.spec, place)]
     if variants:
-        found.weights = [other for other in found.weights if other.kind == "model"] if base is None else []
-        named = [weights for text in variants for weights in variants_of(text)]
-        found.weights = [old for old in found.weights if not any(_same_place(old.spec, Path(new.spec)) for new in named)] + named
+        found.variants = [weights for text in variants for weights in variants_of(text)]
+        places = [Path(weights.spec) for weights in found.variants]
+        found.unused += [(other.spec, "--variant names others") for other in found.weights if other.kind == "adapter"]
+        models = [other for other in found.weights if other.kind == "model" and other.series is None]
+        found.weights = [] if base else [one for one in models if not any(_same_place(one.spec, place) for place in places)]
     if saes:
         found.saes, found.asked_saes = [sae for text in saes for sae in dictionaries_of(text)], True
     if data:
@@ -51,7 +53,7 @@ def variants_of(text: str) -> list[Weights]:
     if MAGIC.search(spec) and not Path(spec).exists():
         return _of_pattern(name, spec)
     if name is not None and "*" in name:
-        raise UserError(f"--variant {text} has a * in the name alone; put one into the path too, quoted: '{name}=FOLDER/{name}'.")
+        raise UserError(f"--variant {text} has a * in the name alone; put one into the path too, '{name}=FOLDER/{name}'.")
     if not is_local(spec):
         return [Weights(spec, None, name or spec.rpartition("/")[2], name is not None)]
     place = placed(spec, "--variant")
@@ -68,7 +70,7 @@ def variants_of(text: str) -> list[Weights]:
 
 def _of_pattern(name: str | None, pattern: str) -> list[Weights]:
     """One variant for each place that a pattern matches: states of one training where what the star stands for is a number."""
-    places = [Path(place) for place in sorted(glob.glob(str(Path(pattern).expanduser())))]
+    places = [Path(place) for place in sorted(glob.glob(str(Path(pattern).expanduser())))]  # noqa: PTH207 - it may be absolute
     found = []
     for place in places:
         star = "-".join(filter(None, _stars(pattern, str(place))))

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from extract.config_file import PYPI_PREFIX
 from store.errors import UserError, reason
 
-ADAPTER, MODEL, DICTIONARY, DATASET, STORE = "adapter_config.json", "config.json", "cfg.json", "dataset_info.json", "manifest.json"
+ADAPTER, MODEL, DICTIONARY = "adapter_config.json", "config.json", "cfg.json"
+DATASET, STORE = "dataset_info.json", "manifest.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.json")
 CODES = "sae_weights.safetensors"
 CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|global_step|step|iter)[-_]?(\d+)", re.IGNORECASE)
@@ -26,7 +27,7 @@ class Weights:
         kind: None: it is on the hub, which has to be asked.
         name: what it is called; no name of a variant yet, unless it was given.
         given: whether the user named it.
-        base: what an adapter says that it was trained on.
+        base: what its settings say that it was trained on, or saved from.
         series, step: where it is one of several states of one training.
     """
 
@@ -45,9 +46,10 @@ class Parts:
 
     Attributes:
         base: as the user named it.
-        weights: models and adapters; where the base is not named, one of the models is it.
-        saes: what of a dictionary the configuration says: ``path``, or ``release`` and ``id``; ``release`` alone is one of which
-            the layers are still to be chosen.
+        weights: models and adapters of a folder; where the base is not named, one of the models is it.
+        variants: those that the user named.
+        saes: what of a dictionary the configuration says: ``path``, or ``release`` and ``id``; of ``release`` alone the layers
+            are still to be chosen.
         asked_saes: whether the user named them; else one a layer is taken.
         data: what of a source the configuration says: ``path`` or ``dataset``.
         asked_data: those that the user named, which have to be read.
@@ -57,6 +59,7 @@ class Parts:
 
     base: str | None = None
     weights: list[Weights] = field(default_factory=list)
+    variants: list[Weights] = field(default_factory=list)
     saes: list[dict[str, str]] = field(default_factory=list)
     asked_saes: bool = False
     data: list[dict[str, Any]] = field(default_factory=list)
@@ -84,8 +87,8 @@ def weights_at(place: Path, name: str, given: bool = False) -> Weights | None:
         return Weights(str(place), "model", name, given)
     kind = kind_of(place)
     if kind == "adapter":
-        return Weights(str(place), kind, name, given, _base_of(place))
-    return Weights(str(place), kind, name, given) if kind == "model" else None
+        return Weights(str(place), kind, name, given, _said(place / ADAPTER, "base_model_name_or_path"))
+    return Weights(str(place), kind, name, given, _said(place / MODEL, "_name_or_path")) if kind == "model" else None
 
 
 def states_of(folder: Path, series: str) -> list[Weights]:
@@ -126,9 +129,9 @@ def placed(spec: str, what: str) -> Path:
     return path
 
 
-def _base_of(folder: Path) -> str | None:
+def _said(file: Path, field_name: str) -> str | None:
     try:
-        said = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        said = json.loads(file.read_text(encoding="utf-8")).get(field_name)
     except (OSError, ValueError, AttributeError, RecursionError):
         return None  # what is wrong with it is said when it is read
     return said if isinstance(said, str) and said.strip() else None
