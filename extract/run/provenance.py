@@ -14,7 +14,7 @@ from extract.config import RunConfig, twin_model, twins
 from extract.config_sections import display_name
 from extract.corpus.answers import answers_fingerprint
 from extract.corpus.documents import Corpus, domain_counts
-from extract.corpus.records import describe_sources
+from extract.corpus.source_names import describe_sources
 from extract.measure.run_context import RunContext
 from extract.models.loading import tokenizer_digest
 from extract.models.model_set import ModelSet

@@ -15,7 +15,8 @@ from extract.config import RunConfig
 from extract.config_sections import SourceConfig
 from extract.corpus import jsonl
 from extract.corpus.answers import read_answers
-from extract.corpus.records import check_domains, describe_sources, first_records, read_records, source_names
+from extract.corpus.records import check_domains, first_records, read_corpus, read_records
+from extract.corpus.source_names import describe_sources, source_names
 from store.errors import UserError
 from tests.support.world import write_jsonl
 
@@ -127,11 +128,22 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
 
 
 def test_a_source_that_is_a_category(tmp_path):
-    """Refused with the remedy, and the remedy works."""
+    """Obviously no id: numbered, and said; where the field was named by hand it is refused, with the remedy."""
     path = write_jsonl(tmp_path / "docs.jsonl", [{"text": f"text {i}", "source": "wikipedia", "id": f"w{i}"} for i in range(3)])
-    refused(lambda: read(path), "source id 'wikipedia'", "line 1", "line 2", "source_field")
+    corpus = read_corpus([SourceConfig(path=str(path), domain="d")])
+    assert [record.source for record in corpus.records] == [f"docs.jsonl:{i}" for i in (1, 2, 3)]
+    assert corpus.readings[0].notes == [
+        "The field 'source' of docs.jsonl is a category and no id (1 values in 3 records): its documents are numbered instead."
+    ]
+    refused(lambda: read(path, source_field="source"), "source id 'wikipedia'", "line 1", "line 2", "source_field")
     assert [record.source for record in read(path, source_field=None)] == [f"docs.jsonl:{i}" for i in (1, 2, 3)]
     assert [record.source for record in read(path, source_field="id")] == ["w0", "w1", "w2"]
+
+
+def test_an_id_that_is_given_twice_by_mistake_is_refused(tmp_path):
+    """Three ids in four records are ids."""
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"text": f"text {i}", "source": name} for i, name in enumerate("abca")])
+    refused(lambda: read(path), "source id 'a'", "line 1", "line 4")
 
 
 def test_the_same_file_twice(tmp_path):
