@@ -16,10 +16,11 @@ from extract.corpus.documents import Corpus
 from extract.models.base_names import known_names
 from extract.models.loading import load_tokenizer, local_folder, model_config
 from extract.run.check import CHECKED_TOKENS, Report, check
+from extract.run.inputs import read_text, wants_bos
 from extract.saes.conventions import said
 from extract.setup.base_choice import choose_base
 from extract.setup.chosen_saes import Chosen, choose_saes
-from extract.setup.parts import ADAPTER, Parts, Weights
+from extract.setup.parts import ADAPTER, Parts, Weights, is_local
 from extract.setup.recipes import as_series, named_apart, replicates, trained_for
 from extract.setup.text_sources import TextSource, read_sources
 from store.errors import UserError
@@ -63,6 +64,7 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     base, weights, remarks = choose_base(parts)
     if not weights:
         raise UserError(f"There is nothing that was fine-tuned from the base '{base}'; give adapters or models with --variant.")
+    base = os.path.abspath(base) if is_local(base) else base  # noqa: PTH100 - links stay as they are
     sources = read_sources(parts)
     shape, folder = model_config(base), local_folder(base)
     saes = choose_saes(parts, shape, known_names(base, folder, ""), torch.float32)
@@ -70,7 +72,7 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     content = {
         "base": base,
         "variants": variants,
-        "saes": saes.given or saes.proposed,
+        "saes": [_absolute(entry) for entry in saes.given or saes.proposed],
         "corpus": [source.given for source in sources],
     }
     remarks += of_variants + saes.remarks
@@ -78,11 +80,10 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     config = validated(content)
     remarks += _neutral(content, config, sources)
     config = validated(content)
-    report = check(config, with_saes=not saes.proposed)
-    if report.text is not None and (n_tokens := report.text.corpus.n_tokens) < CHECKED_TOKENS:
+    if (n_tokens := _tokens(config, sources, saes)) < config.tokens:
         content["tokens"] = n_tokens
         config = validated(content)
-        report = check(config, with_saes=not saes.proposed)  # once more for what it takes
+    report = check(config, with_saes=not saes.proposed)
     return Draft(content, config, sources, saes, report, remarks, _missing(config, saes))
 
 
@@ -134,6 +135,17 @@ def _variants(
     return found, remarks
 
 
+def _tokens(config: RunConfig, sources: list[TextSource], saes: Chosen) -> int:
+    """How many tokens the usual budget finds; a corpus that has fewer is read whole."""
+    records = [record for source in sources for record in source.records]
+    bos = wants_bos(config, saes.read) if saes.read else config.prepend_bos is not False
+    return read_text(config, records, bos, quiet=True).corpus.n_tokens
+
+
+def _absolute(entry: dict[str, str]) -> dict[str, str]:
+    return {"path": os.path.abspath(entry["path"])} if "path" in entry else entry  # noqa: PTH100
+
+
 def _settings(content: dict[str, Any], base: str, shape: Any, saes: Chosen, parts: Parts) -> list[str]:
     """Windows, BOS and chat template, where what was found asks for others than the usual."""
     remarks = []
@@ -181,8 +193,8 @@ def _missing(config: RunConfig, saes: Chosen) -> list[str]:
           else []),
         *([f"A second run of the same recipe with another seed, of {listed(lonely)}: without it nothing can be claimed of its "
            "features, and every change is told as that of this run only."] if lonely else []),
-        *([f"The task of {listed(untold)}: without it nothing is said of what was learned and what it cost; give domains of the "
-           "corpus, task: [domain], or --task name=domain."] if untold else []),
+        *([f"The task of {listed(untold)}: without it nothing is said of what was learned and what it cost; give domains of "
+           "the corpus, task: [domain], or --task name=domain."] if untold else []),
         *(["A neutral domain, text that no variant was trained for: without it did_shift is not told (neutral_domains)."]
           if not config.neutral_domains else []),
     ]  # fmt: skip

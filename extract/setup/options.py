@@ -14,9 +14,7 @@ NAMED = re.compile(r"([A-Za-z0-9_*][\w.*-]*)=(.+)", re.DOTALL)
 MAGIC = re.compile(r"[*?\[]")
 
 
-def parts_of(
-    folder: str | None, base: str | None, variants: Sequence[str], saes: Sequence[str], data: Sequence[str]
-) -> Parts:
+def parts_of(folder: str | None, base: str | None, variants: Sequence[str], saes: Sequence[str], data: Sequence[str]) -> Parts:
     """Everything that a line points at; what it names goes before what lies in the folder.
 
     Raises:

@@ -17,6 +17,8 @@ PART = re.compile(
     re.IGNORECASE,
 )
 """Words in names of files that say nothing of what the text is about."""
+FORMAT = re.compile(r"alpaca|sharegpt|conversations?|messages|chatml|instructions?|prompts?|completions?", re.IGNORECASE)
+"""Words that say how the records are written, where a name says something else too."""
 ENDING = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|arrow|gz|zst|bz2|xz))+$", re.IGNORECASE)
 
 
@@ -73,9 +75,14 @@ def words(text: str) -> list[str]:
 
 
 def trained_for(one: Weights, name: str, domains: Collection[str]) -> list[str]:
-    """The domains whose name stands in the name of a variant or of its folder."""
-    said = [words(text) for text in (recipe(name)[0], one.name, one.series or "", Path(one.spec).name)]
-    return [domain for domain in sorted(domains) if words(domain) and any(_within(words(domain), text) for text in said)]
+    """The domains whose name stands in the name of a variant or of its folder, or that have its recipe's in theirs."""
+    of = words(recipe(one.series or name)[0])
+    said = [of, *(words(text) for text in (one.name, Path(one.spec).name))]
+    return [
+        domain
+        for domain in sorted(domains)
+        if (own := words(domain)) and (any(_within(own, text) for text in said) or (of and _within(of, own)))
+    ]
 
 
 def _within(short: Sequence[str], long: Sequence[str]) -> bool:
@@ -86,7 +93,8 @@ def domain_of(path: Path) -> str:
     """A domain for the records of a file that have none: the file's name without what only says which part of a set it is, or
     the name of its folder."""
     for name in (ENDING.sub("", path.name), path.absolute().parent.name):
-        telling = [word for word in re.findall(r"[^\W_]+", name) if not PART.fullmatch(word)]
+        said = [word for word in re.findall(r"[^\W_]+", name) if not PART.fullmatch(word)]
+        telling = [word for word in said if not FORMAT.fullmatch(word)] or said
         domain = "-".join(telling)[:MAX_DOMAIN]
         if domain.isprintable() and domain:
             return f"{domain}-text" if domain == RESERVED_DOMAIN else domain

@@ -1,5 +1,6 @@
 """The data of a run: each source with its domain and with ids that are unique, read by the code that a run reads it with."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_sources(parts: Parts) -> list[TextSource]:
     found, refused = [], []
     for given in parts.data:
         try:
-            found.append(_read(given))
+            found.append(_read(_placed(given)))
         except UserError as error:
             if parts.asked_data:
                 raise
@@ -48,6 +49,14 @@ def read_sources(parts: Parts) -> list[TextSource]:
             else "There is no data: no file of records was found; give some with --data (JSONL, one record a line)."
         )  # fmt: skip
     return _with_unique_ids(found)
+
+
+def _placed(given: dict[str, Any]) -> dict[str, Any]:
+    """A file is a path, a folder a dataset; links stay as they are."""
+    if "path" not in given:
+        return given
+    path = os.path.abspath(given["path"])  # noqa: PTH100
+    return {**given, "path": path} if Path(path).is_file() else {"dataset": path}
 
 
 def _read(given: dict[str, Any]) -> TextSource:
