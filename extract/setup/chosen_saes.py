@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
@@ -60,8 +61,12 @@ def choose_saes(parts: Parts, shape: PretrainedConfig, base_names: Collection[st
 
 def _with_ids(given: dict[str, str], shape: PretrainedConfig) -> list[dict[str, str]]:
     """Of a release without an id its usual dictionaries, of a few layers."""
-    if "path" in given or "id" in given:
+    if "path" in given:
         return [given]
+    if "id" in given:
+        name, _, inside = given["id"].partition("/")
+        is_repository = inside and given["release"] not in get_pretrained_saes_directory()
+        return [{"release": f"{given['release']}/{name}", "id": inside} if is_repository else given]
     try:
         by_layer = layers_of(given["release"])
     except KeyError:

@@ -20,6 +20,7 @@ from extract.run.inputs import read_text, wants_bos
 from extract.saes.conventions import said
 from extract.setup.base_choice import choose_base
 from extract.setup.chosen_saes import Chosen, choose_saes
+from extract.setup.copies import without_copies
 from extract.setup.parts import ADAPTER, Parts, Weights, is_local
 from extract.setup.recipes import as_series, named_apart, replicates, trained_for
 from extract.setup.text_sources import TextSource, read_sources
@@ -62,6 +63,7 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
         UserError: nothing can be made of it, or what it is made of does not belong together.
     """
     base, weights, remarks = choose_base(parts)
+    weights = without_copies(weights, parts)
     if not weights:
         raise UserError(f"There is nothing that was fine-tuned from the base '{base}'; give adapters or models with --variant.")
     base = os.path.abspath(base) if is_local(base) else base  # noqa: PTH100 - links stay as they are

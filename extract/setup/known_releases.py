@@ -51,11 +51,7 @@ def layers_of(release: str) -> dict[int, str]:
 
 
 def in_the_middle(layers: Collection[int], n_layers: int) -> list[int]:
-    """Those nearest to a third, a half and two thirds of the way through a model of so many layers.
-
-    >>> in_the_middle([12, 15, 5, 9], 18), in_the_middle(range(26), 26), in_the_middle([3], 26)
-    ([5, 9, 12], [9, 13, 17], [3])
-    """
+    """Those nearest to a third, a half and two thirds of the way through a model of so many layers."""
     left, chosen = sorted(layers), []
     for part in range(LAYERS):
         if left:

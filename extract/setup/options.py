@@ -3,11 +3,13 @@
 import glob
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from extract.setup.folder import SEED, look_through, told_name
+from extract.setup.folder import look_through, told_name
 from extract.setup.parts import CHECKPOINT, Parts, Weights, is_local, kind_of, placed, states_of, weights_at
+from extract.setup.recipes import SEEDED
 from store.errors import UserError
 
 NAMED = re.compile(r"([A-Za-z0-9_*][\w.*-]*)=(.+)", re.DOTALL)
@@ -59,7 +61,7 @@ def variants_of(text: str) -> list[Weights]:
     if (weights := weights_at(place, called, name is not None)) is not None:
         return [weights]
     if place.is_dir() and (states := states_of(place, called)):
-        return states
+        return [replace(state, given=name is not None) for state in states]
     raise UserError(
         f"'{spec}' is neither an adapter (adapter_config.json) nor a model (config.json with weights, or .gguf), and holds no "
         "checkpoint-N; give its folder as --variant."
@@ -77,7 +79,7 @@ def _of_pattern(name: str | None, pattern: str) -> list[Weights]:
         if (weights := weights_at(place, called)) is None:
             continue
         stem = re.sub(r"[-_. ]*\d+$", "", called) if step else ""
-        number, series = (int(step[1]), stem) if step and stem and not SEED.fullmatch(place.name) else (None, None)
+        number, series = (int(step[1]), stem) if step and stem and not SEEDED.fullmatch(place.name) else (None, None)
         found.append(Weights(weights.spec, weights.kind, called, name is not None, weights.base, series, number))
     if not found:
         what = f"{len(places):,} places, none of them a model or an adapter" if places else "nothing"
@@ -102,7 +104,8 @@ def _stars(pattern: str, place: str) -> list[str]:
 
 
 def dictionaries_of(text: str) -> list[dict[str, str]]:
-    """The dictionaries of ``release/id``, of a release alone, of a folder, or of a folder of folders.
+    """The dictionaries of ``release/id``, of a release alone, of a folder, or of a folder of folders; whether the release is a
+    repository of the hub, ``owner/name/id``, is for sae-lens' registry to say.
 
     Raises:
         UserError: there is no dictionary at a path.

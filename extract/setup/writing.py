@@ -73,7 +73,14 @@ def next_steps(out: Path) -> list[str]:
 
 def _unused(parts: Parts) -> list[str]:
     """What was found and is not used, with the reason where there is one; the rest in one line."""
-    rest = [name for name, why in parts.unused if not why]
+    unused = [(_short(name), why) for name, why in parts.unused]
+    rest = [name for name, why in unused if not why]
     named = listed(rest[:MOST_NAMED]) + (f" and {len(rest) - MOST_NAMED:,} others" if len(rest) > MOST_NAMED else "")
-    lines = [f"{name}: {why}" for name, why in parts.unused if why]
+    lines = [f"{name}: {why}" for name, why in unused if why]
     return [on_one_line(line) for line in [*lines, *([named] if rest else [])]]
+
+
+def _short(name: str) -> str:
+    """A path as it is seen from here, where it lies below."""
+    here = Path.cwd()
+    return str(Path(name).relative_to(here)) if Path(name).is_absolute() and Path(name).is_relative_to(here) else name
