@@ -27,7 +27,8 @@ Several = Annotated[list[str] | None, Parameter(consume_multiple=1)]
 
 def init(
     folder: str | None = None, /, *, base: str | None = None, variant: Several = None, sae: Several = None,
-    data: Several = None, task: Several = None, out: Path = Path("run.yaml"), force: bool = False,
+    data: Several = None, task: Several = None, chat_template: str | None = None, out: Path = Path("run.yaml"),
+    force: bool = False,
 ) -> int:  # fmt: skip
     """Write a configuration from what it is pointed at, with comments; asks nothing.
 
@@ -38,12 +39,14 @@ def init(
         sae: release/id, release, or folder that sae-lens saved; without it what sae-lens' registry has for the base
         data: files or datasets of records
         task: name=domain, what a variant was trained for
+        chat_template: Jinja file that renders conversations, where no model carries one
         out: the file to write
         force: write it where one is
     """
     from extract.setup.writing import write_config
 
-    print("\n".join(write_config(folder, base, variant or (), sae or (), data or (), task or (), out, force)))
+    pointed = [tuple(several or ()) for several in (variant, sae, data, task)]
+    print("\n".join(write_config(folder, base, *pointed, chat_template, out, force)))
     return DONE
 
 

@@ -1,6 +1,7 @@
 """Which dictionaries a run takes: those that were named, of a folder one a layer, of a release those in the middle; and where
 there are none, what sae-lens' registry has for the base."""
 
+import difflib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from store.errors import UserError
 from store.numbers import listed
 
 META = "meta"
+MISSPELT = 0.85
+"""How alike (difflib) a word and a release of the registry are, where that was meant and not somebody's repository."""
 
 
 @dataclass
@@ -65,7 +68,7 @@ def _with_ids(given: dict[str, str], shape: PretrainedConfig) -> list[dict[str, 
         return [given]
     if "id" in given:
         name, _, inside = given["id"].partition("/")
-        is_repository = inside and given["release"] not in get_pretrained_saes_directory()
+        is_repository = inside and not difflib.get_close_matches(given["release"], get_pretrained_saes_directory(), 1, MISSPELT)
         return [{"release": f"{given['release']}/{name}", "id": inside} if is_repository else given]
     try:
         by_layer = layers_of(given["release"])

@@ -1,8 +1,10 @@
-"""Weights that lie there twice: a trainer's last checkpoint is often its result too. One of them is a variant, not both."""
+"""Weights held against one another: those that lie there twice, since a trainer's last checkpoint is often its result too;
+and runs that are called alike, and were not trained alike."""
 
 import filecmp
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from extract.models.settings import of_adapter
 from extract.setup.parts import Parts, Weights
@@ -18,6 +20,20 @@ def without_copies(weights: Sequence[Weights], parts: Parts) -> list[Weights]:
         else:
             parts.unused.append((one.spec, f"it has exactly the weights of '{other.name}'"))
     return [one for one in weights if one in kept]
+
+
+def settings_apart(one: Weights, other: Weights) -> list[str]:
+    """The settings in which two adapters differ, so that they are no runs of one recipe; of models nothing is known."""
+    try:
+        mine, theirs = ({name: _unordered(value) for name, value in of_adapter(run.spec).items()} for run in (one, other))
+    except (OSError, ValueError, AttributeError):
+        return []
+    return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+
+
+def _unordered(value: Any) -> Any:
+    """PEFT writes sets, in any order."""
+    return sorted(value, key=str) if isinstance(value, list) else value
 
 
 def _are_equal(one: Weights, other: Weights) -> bool:

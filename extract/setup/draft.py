@@ -20,7 +20,7 @@ from extract.run.inputs import read_text, wants_bos
 from extract.saes.conventions import said
 from extract.setup.base_choice import choose_base
 from extract.setup.chosen_saes import Chosen, choose_saes
-from extract.setup.copies import without_copies
+from extract.setup.copies import settings_apart, without_copies
 from extract.setup.parts import ADAPTER, Parts, Weights, is_local
 from extract.setup.recipes import as_series, named_apart, replicates, trained_for
 from extract.setup.text_sources import TextSource, read_sources
@@ -115,7 +115,7 @@ def _variants(
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What the configuration says of each variant, and how it came to that."""
     named, remarks = named_apart(weights), []
-    repeats, domains = replicates(named), {record.domain for source in sources for record in source.records}
+    repeats, domains = _repeats(named, remarks), {record.domain for source in sources for record in source.records}
     first_of: dict[str, str] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, one in named.items():
@@ -146,6 +146,19 @@ def _tokens(config: RunConfig, sources: list[TextSource], saes: Chosen) -> int:
 
 def _absolute(entry: dict[str, str]) -> dict[str, str]:
     return {"path": os.path.abspath(entry["path"])} if "path" in entry else entry  # noqa: PTH100
+
+
+def _repeats(named: dict[str, Weights], remarks: list[str]) -> dict[str, str]:
+    """Variant -> the run of its recipe that it repeats, by name and settings."""
+    found = {}
+    for name, first in replicates(named).items():
+        if apart := settings_apart(named[name], named[first]):
+            remarks.append(
+                f"'{name}' is called like another run of '{first}' and is none: their settings differ ({listed(apart)})."
+            )
+        else:
+            found[name] = first
+    return found
 
 
 def _settings(content: dict[str, Any], base: str, shape: Any, saes: Chosen, parts: Parts) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from extract.setup.options import parts_of, tasks_of
-from extract.setup.parts import Parts
+from extract.setup.parts import Parts, placed
 from store.errors import UserError
 from store.files import check_writable, write_text
 from store.numbers import listed
@@ -18,7 +18,7 @@ MOST_NAMED = 8
 
 def write_config(
     folder: str | None, base: str | None, variants: Sequence[str], saes: Sequence[str], data: Sequence[str],
-    tasks: Sequence[str], out: Path, force: bool,
+    tasks: Sequence[str], chat_template: str | None, out: Path, force: bool,
 ) -> list[str]:  # fmt: skip
     """Write a run's configuration.
 
@@ -32,13 +32,15 @@ def write_config(
     Raises:
         UserError: there is a file already, or no run can be made of what is there.
     """
+    check_writable(out)
     if out.exists() and not force:
         raise UserError(f"There is a file at '{out}' already; give --force to write it anew, or another --out.")
-    check_writable(out)
     if folder is None and base is None and not variants:
         raise UserError("Nothing is given to make a run from; give a folder, or --base, --variant, --sae and --data.")
     asked = tasks_of(tasks)
     parts = parts_of(folder, base, variants, saes, data)
+    if chat_template is not None:
+        parts.templates = [placed(chat_template, "--chat-template")]
     if not (parts.weights or parts.variants or parts.data or parts.saes):
         raise UserError(f"In '{folder}' nothing was recognised: no model, adapter, dictionary or data; check the path.")
     from extract.setup.draft import make_draft  # torch, once the line is known to be right

@@ -53,7 +53,7 @@ def _lines(draft: Draft, content: dict[str, Any], next_steps: Sequence[str]) -> 
     yield from _comment("The text that is read through all of them; evenly over the domains, as far as each goes.")
     yield "corpus:"
     for source, given, tokens in zip(draft.sources, content["corpus"], tokens_of(draft), strict=True):
-        yield from _comment(f"{source.said}{'' if tokens is None else f', {tokens:,} tokens'}.", "  ")
+        yield from _comment(f"{source.said}{'' if tokens is None else f'; {tokens:,} tokens of it'}.", "  ")
         yield from _indented(_dumped([given]))
     yield from _settings(draft, content)
     yield ""

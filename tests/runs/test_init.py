@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from extract.__main__ import main
 from extract.config import RunConfig, load_config
 from store import open_store
-from tests.support.world import make_adapter, make_base, make_sae, one_thread, sentences, write_jsonl
+from tests.support.world import make_adapter, make_base, make_gpt2, make_sae, one_thread, sentences, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,16 @@ def test_seeds_of_a_recipe_are_its_runs(folder, made, capsys):
     assert checked().variants["maths-seed2"].replicate_of == "maths"
 
 
+def test_runs_that_were_trained_otherwise_are_none_of_one_recipe(folder, made, capsys):
+    other = copied(made / "maths-seed2", folder / "adapters" / "maths-seed2") / "adapter_config.json"
+    settings = json.loads(other.read_text())
+    settings["target_modules"].reverse()  # which says nothing: PEFT writes a set
+    other.write_text(json.dumps({**settings, "lora_alpha": 16}))
+    assert init(".") == 0
+    assert "'maths-seed2' is called like another run of 'maths' and is none" in capsys.readouterr().out
+    assert checked().variants["maths-seed2"].replicate_of is None
+
+
 def test_odd_names_come_back_as_they_are(folder):
     odd = folder / "adapters" / "it's: a [name], #1 \"x\" 数学 é"
     (folder / "adapters" / "maths").rename(odd)
@@ -270,6 +280,49 @@ def test_a_known_release_is_proposed_as_a_comment_where_the_hub_cannot_be_asked(
     assert "saes" not in yaml.safe_load(text)
     config = RunConfig.model_validate(yaml.safe_load(re.sub(r"^# (saes:|- \{release)", r"\1", text, flags=re.MULTILINE)))
     assert {sae.release for sae in config.saes} == {"gemma-scope-2-270m-pt-res"} and len(config.saes) == 3
+
+
+@pytest.mark.thorough
+def test_a_known_release_is_taken_where_it_is_at_hand(folder, monkeypatch, tmp_path, capsys):
+    """gpt2-small-res-jb, whose dictionaries here are of a small GPT-2, in a cache of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for name in ("base", "saes", "adapters"):
+        shutil.rmtree(folder / name)
+    repository = tmp_path / "cache" / "models--jbloom--GPT2-Small-SAEs-Reformatted"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    with one_thread():
+        base = make_gpt2(folder / "gpt2", n_layers=6)
+        make_adapter(folder / "maths", base, seed=1)
+        for layer in range(6):
+            make_sae(snapshot / f"blocks.{layer}.hook_resid_pre", base, layer)
+    assert init(".") == 0
+    assert "has the release gpt2-small-res-jb for this base" in capsys.readouterr().out
+    # a third, a half and two thirds of six layers
+    assert [sae.id for sae in checked().saes] == [f"blocks.{layer}.hook_resid_pre" for layer in (2, 3, 4)]
+
+
+def test_a_release_that_there_is_not(folder, capsys):
+    assert "gemma-scope-2b-pt-res" in refused(capsys, ".", "--sae", "gemma-scope-2b-pt-rez")
+    assert "gemma-scope-2b-pt-res" in refused(capsys, ".", "--sae", "gemma-scope-2b-pt-rez/layer_9/width_16k/canonical")
+
+
+def test_conversations_need_a_chat_template(folder, capsys):
+    file = folder / "base" / "chat_template.jinja"
+    template = file.read_text()
+    file.unlink()
+    answer = {"role": "assistant", "content": "the cat."}
+    turns = [{"messages": [{"role": "user", "content": asked}, answer]} for asked in sentences(8, seed=6)]
+    write_jsonl(folder / "data" / "stories.jsonl", turns)
+    assert "chat template" in refused(capsys, ".")
+    (folder / "mine.jinja").write_text(template)
+    assert init(".") == 0
+    assert checked().chat_template == str(folder / "mine.jinja")
+    (folder / "other.jinja").write_text(template)  # of two neither is taken, but the one that is named
+    assert init(".", "--force", "--chat-template", "other.jinja") == 0
+    assert checked().chat_template == str(folder / "other.jinja")
 
 
 def test_checkpoints_and_weights_of_other_kinds(folder, world, made):
