@@ -1,11 +1,13 @@
 """What a file, folder or dataset of somebody's is, without a configuration: for ``init``, by the code that a run reads with."""
 
+import glob
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from extract.config_sections import SourceConfig
 from extract.corpus.records import read_corpus
+from extract.corpus.sources import is_there
 
 UNNAMED = "domain to be named"
 
@@ -34,7 +36,7 @@ class Look:
 
 
 def look_at(path: str, limit: int | None = None) -> Look:
-    """Read a file, or a Hugging Face dataset where there is no such file, and say what it is.
+    """Read a file, folder or pattern, or a Hugging Face dataset where there is nothing of that name, and say what it is.
 
     Args:
         path: as in ``path`` or ``dataset`` of a configuration.
@@ -43,7 +45,8 @@ def look_at(path: str, limit: int | None = None) -> Look:
     Raises:
         UserError: it cannot be read, or its records are of no known format.
     """
-    place = {"path": path} if Path(path).is_file() else {"dataset": path}
+    is_local = is_there(Path(path)) or glob.has_magic(path)
+    place = {"path": path} if is_local else {"dataset": path}
     corpus = read_corpus([SourceConfig(**place, limit=limit, domain=UNNAMED)])
     domains = Counter(record.domain for record in corpus.records)
     unnamed = domains.pop(UNNAMED, 0)

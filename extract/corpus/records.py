@@ -5,17 +5,17 @@ import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from extract.config import RunConfig
 from extract.config_sections import SourceConfig, as_domain
 from extract.corpus.dataset_rows import read_rows
-from extract.corpus.jsonl import read_objects
 from extract.corpus.readings import Reading
+from extract.corpus.record_files import RecordFile
 from extract.corpus.record_formats import named_format, recognise
-from extract.corpus.source_names import source_names
+from extract.corpus.sources import Source, find_sources
 from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")
@@ -60,6 +60,11 @@ class RawCorpus:
     records: list[Record]
     readings: list[Reading]
 
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than the records say, a sentence each."""
+        return [note for reading in self.readings for note in reading.notes]
+
 
 def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
     """Read every record of every source.
@@ -69,21 +74,21 @@ def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
             another's id, or names as a cluster what cannot be one.
     """
     corpus = RawCorpus([], [])
-    for source, name in zip(sources, source_names(sources), strict=True):
-        _check_format(source)
+    for source in find_sources(sources):
+        config, reading = source.config, Reading(source)
+        _check_format(config)
         try:
-            rows = list(itertools.islice(_rows(source, name), source.limit))
+            with closing(_rows(source)) as every:
+                rows = list(itertools.islice(every, config.limit))
         except OSError as error:
             reason = first_line(error).rstrip(".")
-            raise UserError(f"The corpus source '{source.path or source.dataset}' cannot be read: {reason}.") from error
+            raise UserError(f"The corpus source '{source.name}' cannot be read: {reason}.") from error
         if not rows:
-            raise UserError(f"The corpus source '{source.path or source.dataset}' has no documents; check the file.")
-        reading = Reading(source, name)
-        ids = _ids(source, rows, reading)
-        for given, (_default, where, fields) in zip(ids, rows, strict=True):
-            domain = _domain(source, where, fields)
-            cluster = _cluster(source, where, fields, given)
-            corpus.records.append(Record(given, domain, _recognised(source, where, fields, reading), where, name, cluster))
+            raise UserError(f"The corpus source '{source.name}' has no documents; check the file.")
+        for given, (_default, where, fields) in zip(_ids(rows, reading), rows, strict=True):
+            domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
+            said = _recognised(config, where, fields, reading)
+            corpus.records.append(Record(given, domain, said, where, source.name, cluster))
         corpus.readings.append(reading)
     _check_ids(corpus.records)
     _check_lookalikes({record.domain for record in corpus.records})
@@ -131,17 +136,20 @@ def check_named_domains(config: RunConfig, known: Collection[str]) -> None:
             )
 
 
-def _rows(source: SourceConfig, name: str) -> Iterator[tuple[str, str, dict]]:
+def _rows(source: Source) -> Iterator[tuple[str, str, dict]]:
     """(default source id, place for messages, fields) of each record."""
-    if source.path:
-        path = Path(source.path)
-        if not path.is_file():
-            raise UserError(f"There is no corpus file at '{path}'; check the path in the configuration.")
-        for number, fields in read_objects(path, "corpus file"):
-            yield f"{name}:{number}", f"{name}, line {number}", fields
+    config = source.config
+    if not source.files:
+        for number, fields in read_rows(config.dataset, config.config, config.split, config.limit is not None):
+            yield f"{source.name}:{config.split}:{number}", f"{source.name}:{config.split}:{number}", fields
+    elif source.saved:
+        every = (row for file in source.files for row in RecordFile(file).rows())
+        for number, row in enumerate(every):
+            yield f"{source.name}:{config.split}:{number}", f"{source.name}:{config.split}:{number}", row.fields
     else:
-        for number, fields in read_rows(source.dataset, source.config, source.split, source.limit is not None):
-            yield f"{name}:{source.split}:{number}", f"{name}:{source.split}:{number}", fields
+        for file, name in zip(source.files, source.names, strict=True):
+            for row in RecordFile(file, config.split, config.paragraphs).rows():
+                yield (f"{name}:{row.number}", f"{name}, {row.place}", row.fields) if row.number else (name, name, row.fields)
 
 
 def _domain(source: SourceConfig, where: str, fields: dict) -> str:
@@ -169,11 +177,12 @@ def _cluster(source: SourceConfig, where: str, fields: dict, name: str) -> str:
     return str(given)
 
 
-def _ids(source: SourceConfig, rows: Sequence[tuple[str, str, dict]], reading: Reading) -> list[str]:
+def _ids(rows: Sequence[tuple[str, str, dict]], reading: Reading) -> list[str]:
     """The id of each record: what its field says, else its place; its place of all where that field is obviously no id."""
+    source = reading.source.config
     given = ["" if source.source_field is None else str(row[2].get(source.source_field) or "") for row in rows]
     named = [name for name in given if name]
-    if "source_field" not in source.model_fields_set and 2 * len(set(named)) <= len(named):
+    if "source_field" not in source.model_fields_set and named and 2 * len(set(named)) <= len(named):
         reading.notes.append(
             f"The field '{source.source_field}' of {reading.name} is a category and no id ({len(set(named)):,} values in "
             f"{len(named):,} records): its documents are numbered instead."

@@ -16,7 +16,7 @@ from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, series, wi
 from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
 from extract.corpus.documents import Document
-from extract.corpus.records import Record, check_domains, first_records, read_records
+from extract.corpus.records import Record, check_domains, first_records, read_corpus
 from extract.measure.token_kl import check_predictions
 from extract.models.loading import model_config, resolve_device, resolve_dtype
 from extract.models.memory import Needs, needs, parameters
@@ -183,12 +183,15 @@ def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype, f
 
 def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
     """The first tokens of the corpus, and the first records of each source; None where there are none to be had."""
-    records = report.attempt(lambda: read_records(config.corpus))
-    if records is None:
+    raw = report.attempt(lambda: read_corpus(config.corpus))
+    if raw is None:
         for source in config.corpus:
-            report.attempt(lambda source=source: read_records([source]))
+            report.attempt(lambda source=source: read_corpus([source]))
         return None
-    report.records, domains = records, sorted({record.domain for record in records})
+    report.records = records = raw.records
+    report.lines += [f"source    {reading.line()}" for reading in raw.readings]
+    report.notes += raw.notes
+    domains = sorted({record.domain for record in records})
     report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
     first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))
     report.attempt(lambda: check_domains(config, records))

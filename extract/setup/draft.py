@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -228,5 +229,5 @@ def _tokens_by_file(draft: Draft, corpus: Corpus) -> list[int | None]:
     counts: Counter[str] = Counter()
     for document in corpus.documents:
         counts[files[document.source]] += len(document)
-    names = list(dict.fromkeys(record.file for record in draft.report.records))
-    return [counts[name] for name in names] if len(names) == len(draft.sources) else [None] * len(draft.sources)
+    names = iter(dict.fromkeys(record.file for record in draft.report.records))  # as the sources stand, file by file
+    return [sum(counts[name] for name in islice(names, len(source.lines))) for source in draft.sources]

@@ -1,9 +1,12 @@
 """What lies in a folder: a base, adapters and checkpoints, dictionaries, data; and what of it is nothing that a run uses."""
 
+import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from extract.corpus.record_files import TEXT
+from extract.corpus.record_files import kind_of as kind_of_file
 from extract.setup.parts import ADAPTER, CHECKPOINT, CODES, DICTIONARY, MODEL, Parts, Weights, kind_of, states_of, weights_at
 from store.errors import UserError, reason
 
@@ -11,13 +14,13 @@ LEVELS = 2
 """Folders within folders that are looked through; the states of a training may lie one below."""
 MOST_ENTRIES = 5_000
 """Of more than so many a folder is no collection of models and data, but somebody's home."""
-DATA = re.compile(r"\.(jsonl|ndjson|json|parquet|csv|tsv|txt|arrow)(\.(gz|zst|bz2|xz))?$", re.IGNORECASE)
 NO_DATA = re.compile(
-    r"(readme|licen[cs]e|notice|requirements|changelog).*|\w*(trainer_state|_results|_config|_card|_index)\.json|card\.json"
+    r"(readme|licen[cs]e|notice|citation|requirements|changelog).*|\w*(trainer_state|_results|_config|_card|_index)\.json|card\.json"
     r"|(config|params|args|training_args|package|tokenizer|vocab|special_tokens_map|added_tokens|state)\.json|answers\.jsonl",
     re.IGNORECASE,
 )
 """Files of an ending that data have, which are none: of trainers, of models, of this program."""
+MARKDOWN = (".md", ".markdown")
 PLAIN = re.compile(r"checkpoints?|outputs?|out|runs?|results?|models?|adapters?|lora|final|best|merged|weights", re.IGNORECASE)
 """Names of folders that say nothing of what was trained there."""
 SEED = re.compile(r"(seed|s|run|rep|replicate)[-_. ]?\d+", re.IGNORECASE)
@@ -99,7 +102,22 @@ def _take_file(place: Path, root: Path, found: Parts) -> None:
     elif place.name in (ADAPTER, MODEL, DICTIONARY, CODES):
         missing = {MODEL: "weights", DICTIONARY: CODES, CODES: DICTIONARY}.get(place.name)
         found.unused.append((name, f"no {missing} beside it" if missing else ""))
-    elif DATA.search(place.name) and not NO_DATA.fullmatch(place.name):
+    elif kind_of_file(place) is None or NO_DATA.fullmatch(place.name):
+        found.unused.append((name, ""))
+    elif place.suffix.lower() in MARKDOWN:
+        found.unused.append((name, "a text, but rarely data; name it with --data where it is"))
+    elif kind_of_file(place) == TEXT:
+        _take_text(place, found)
+    else:
+        found.data.append({"path": str(place)})
+
+
+def _take_text(place: Path, found: Parts) -> None:
+    """A text is a document; those of one folder are one source."""
+    every = str(place.with_name(f"*{place.suffix}"))
+    first = next((source for source in found.data if Path(source["path"]).parent == place.parent
+                  and Path(source["path"]).suffix == place.suffix), None)  # fmt: skip
+    if first is None or glob.has_magic(str(place.parent)):
         found.data.append({"path": str(place)})
     else:
-        found.unused.append((name, ""))
+        first["path"] = every

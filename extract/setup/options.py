@@ -13,6 +13,10 @@ from extract.setup.recipes import SEEDED
 from store.errors import UserError
 
 NAMED = re.compile(r"([A-Za-z0-9_*][\w.*-]*)=(.+)", re.DOTALL)
+MOST_FILES = 20
+"""Of a folder or pattern of data, named each by itself at most."""
+HUB_RECORDS = 2_000
+"""Read of a dataset of the hub, which may be of any size."""
 MAGIC = re.compile(r"[*?\[]")
 
 
@@ -38,7 +42,7 @@ def parts_of(folder: str | None, base: str | None, variants: Sequence[str], saes
     if saes:
         found.saes, found.asked_saes = [sae for text in saes for sae in dictionaries_of(text)], True
     if data:
-        found.data, found.asked_data = [source for text in data for source in sources_of(text)], True
+        found.data, found.asked_data = [source for text in data for source in sources_of(text, found.unused)], True
     return found
 
 
@@ -70,8 +74,7 @@ def variants_of(text: str) -> list[Weights]:
 
 def _of_pattern(name: str | None, pattern: str) -> list[Weights]:
     """One variant for each place that a pattern matches: states of one training where what the star stands for is a number."""
-    places = [Path(place) for place in sorted(glob.glob(str(Path(pattern).expanduser())))]  # noqa: PTH207 - it may be absolute
-    found = []
+    places, found = _matching(pattern), []
     for place in places:
         star = "-".join(filter(None, _stars(pattern, str(place))))
         step = CHECKPOINT.fullmatch(star) or re.fullmatch(r"(\d+)", star)
@@ -121,15 +124,34 @@ def dictionaries_of(text: str) -> list[dict[str, str]]:
     return [{"path": str(place)}]  # what is wrong with it is said by the code that reads it
 
 
-def sources_of(text: str) -> list[dict[str, Any]]:
-    """The source of a file, a folder, or a dataset of the hub.
+def sources_of(text: str, unused: list[tuple[str, str]] | None = None) -> list[dict[str, Any]]:
+    """The source of a file or of a dataset of the hub; of a folder or pattern each file, since each has its domain, unless there
+    are many.
+
+    Args:
+        unused: filled with what of a folder is none.
 
     Raises:
         UserError: nothing is at a path.
     """
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).exists() and not Path(text).parent.exists():
-        return [{"dataset": text, "limit": 2000}]
-    return [{"path": str(placed(text, "--data"))}]
+        return [{"dataset": text, "limit": HUB_RECORDS}]
+    if MAGIC.search(text) and not Path(text).exists():
+        files = [{"path": str(place)} for place in _matching(text) if place.is_file()]
+        return files if 0 < len(files) <= MOST_FILES else [{"path": str(Path(text).expanduser())}]
+    place = placed(text, "--data")
+    if not place.is_dir() or kind_of(place) == "dataset":
+        return [{"path": str(place)}]
+    within = look_through(place)
+    if not 0 < len(within.data) <= MOST_FILES:
+        return [{"path": str(place)}]
+    if unused is not None:
+        unused += within.unused
+    return within.data
+
+
+def _matching(pattern: str) -> list[Path]:
+    return [Path(place) for place in sorted(glob.glob(str(Path(pattern).expanduser())))]  # noqa: PTH207 - it may be absolute
 
 
 def tasks_of(words: Sequence[str]) -> dict[str, list[str]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extract.config_file import PYPI_PREFIX
+from extract.corpus.saved_sets import is_saved
 from store.errors import UserError, reason
 
 ADAPTER, MODEL, DICTIONARY = "adapter_config.json", "config.json", "cfg.json"
-DATASET, STORE = "dataset_info.json", "manifest.json"
+STORE = "manifest.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.json")
 CODES = "sae_weights.safetensors"
 CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|global_step|step|iter)[-_]?(\d+)", re.IGNORECASE)
@@ -76,7 +77,7 @@ def kind_of(folder: Path) -> Kind | None:
         return "model"
     if (folder / DICTIONARY).is_file() and (folder / CODES).is_file():
         return "dictionary"
-    if (folder / DATASET).is_file():
+    if is_saved(folder):
         return "dataset"
     return "store" if (folder / STORE).is_file() and (folder / "statistics.duckdb").is_file() else None
 

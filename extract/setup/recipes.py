@@ -19,7 +19,7 @@ PART = re.compile(
 """Words in names of files that say nothing of what the text is about."""
 FORMAT = re.compile(r"alpaca|sharegpt|conversations?|messages|chatml|instructions?|prompts?|completions?", re.IGNORECASE)
 """Words that say how the records are written, where a name says something else too."""
-ENDING = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|arrow|gz|zst|bz2|xz))+$", re.IGNORECASE)
+ENDING = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|md|markdown|arrow|gz|zst|bz2|xz))+$", re.IGNORECASE)
 
 
 def named_apart(weights: Iterable[Weights]) -> dict[str, Weights]:

@@ -20,12 +20,12 @@ class TextSource:
     Attributes:
         given: what the configuration says of it.
         records: as they were read.
-        said: what it was read as, for people.
+        lines: what it was read as, for people; of each file of a folder or pattern.
     """
 
     given: dict[str, Any]
     records: list[Record]
-    said: str
+    lines: tuple[str, ...]
 
 
 def read_sources(parts: Parts) -> list[TextSource]:
@@ -52,11 +52,8 @@ def read_sources(parts: Parts) -> list[TextSource]:
 
 
 def _placed(given: dict[str, Any]) -> dict[str, Any]:
-    """A file is a path, a folder a dataset; links stay as they are."""
-    if "path" not in given:
-        return given
-    path = os.path.abspath(given["path"])  # noqa: PTH100
-    return {**given, "path": path} if Path(path).is_file() else {"dataset": path}
+    """With its whole path; links stay as they are."""
+    return {**given, "path": os.path.abspath(given["path"])} if "path" in given else given  # noqa: PTH100
 
 
 def _read(given: dict[str, Any]) -> TextSource:
@@ -73,7 +70,7 @@ def _read(given: dict[str, Any]) -> TextSource:
             raise error from None
     if default["domain"] in {record.domain for record in corpus.records}:
         fields = {**default, **fields}
-    return TextSource({**given, **fields}, corpus.records, corpus.readings[0].line().partition(": ")[2])
+    return TextSource({**given, **fields}, corpus.records, tuple(reading.line() for reading in corpus.readings))
 
 
 def _with_unique_ids(sources: Sequence[TextSource]) -> list[TextSource]:
@@ -87,6 +84,6 @@ def _with_unique_ids(sources: Sequence[TextSource]) -> list[TextSource]:
             if (other := seen.setdefault(record.source, number)) != number:
                 alike |= {other, number}
     return [
-        TextSource({**source.given, "source_field": None}, source.records, source.said) if number in alike else source
+        TextSource({**source.given, "source_field": None}, source.records, source.lines) if number in alike else source
         for number, source in enumerate(sources)
     ]

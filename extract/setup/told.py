@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from extract.config_sections import SaeConfig, SourceConfig, VariantConfig, display_name
-from extract.corpus.source_names import source_names
+from extract.config_sections import SaeConfig, VariantConfig, display_name
 from extract.setup.draft import Draft
 from store.numbers import listed
 from store.text import on_one_line
@@ -22,10 +21,9 @@ def _told(draft: Draft) -> Iterator[str]:
     state = ", as a comment" if draft.saes.proposed else ""
     for entry in draft.content["saes"]:
         yield f"sae       {SaeConfig(**entry).name}{state}"
-    names = source_names([SourceConfig(**source.given) for source in draft.sources])
-    for name, source in zip(names, draft.sources, strict=True):
+    for source in draft.sources:
         domain = source.given.get("domain")
-        yield f"data      {name}: {source.said}" + (f", domain {domain}" if domain else ", its own domains")
+        yield from (f"data      {line}" + (f", domain {domain}" if domain else ", its own domains") for line in source.lines)
     yield from (line for line in draft.report.lines if line.startswith(("tokens ", "memory ", "disk ", "time ", "gains ")))
     yield from draft.remarks
     yield from (f"missing: {sentence}" for sentence in draft.missing)

@@ -53,7 +53,8 @@ def _lines(draft: Draft, content: dict[str, Any], next_steps: Sequence[str]) -> 
     yield from _comment("The text that is read through all of them; evenly over the domains, as far as each goes.")
     yield "corpus:"
     for source, given, tokens in zip(draft.sources, content["corpus"], tokens_of(draft), strict=True):
-        yield from _comment(f"{source.said}{'' if tokens is None else f'; {tokens:,} tokens of it'}.", "  ")
+        said = source.lines[0].partition(": ")[2] if len(source.lines) == 1 else "; ".join(source.lines)
+        yield from _comment(f"{said}{'' if tokens is None else f'; {tokens:,} tokens of it'}.", "  ")
         yield from _indented(_dumped([given]))
     yield from _settings(draft, content)
     yield ""

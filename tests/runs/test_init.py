@@ -174,6 +174,24 @@ def test_ids_that_are_none_are_told_by_place(folder):
     assert known == {"maths_alpaca.jsonl": "source", "stories.jsonl": None, "tales.jsonl": None, "twice.jsonl": "source"}
 
 
+def test_data_of_other_kinds(folder):
+    """Texts, a table and a JSON array, named by their folder."""
+    for name in ("a", "b"):
+        (folder / "poems").mkdir(exist_ok=True)
+        (folder / "poems" / f"{name}.txt").write_text(" ".join(sentences(4, seed=ord(name))))
+    (folder / "data" / "news.csv").write_text("text\n" + "".join(f"{text}\n" for text in sentences(6, seed=8)))
+    (folder / "data" / "chat_sharegpt.json").write_text(json.dumps([
+        {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": "the cat."}]} for asked in sentences(6, 9)
+    ]))  # fmt: skip
+    assert init(".") == 0
+    assert {Path(source.path).name: source.domain for source in checked().corpus} == {
+        "chat_sharegpt.json": "chat", "maths_alpaca.jsonl": "maths", "news.csv": "news", "stories.jsonl": "stories",
+        "*.txt": "poems",
+    }  # fmt: skip
+    text = Path("run.yaml").read_text()
+    assert "# read as ShareGPT, 6 conversations; " in text and "# read as text, 2 documents (each a file" in text
+
+
 def test_records_keep_domains_of_their_own(folder):
     rows = [{"text": text, "domain": ("red", "blue")[number % 2]} for number, text in enumerate(sentences(8, seed=6))]
     write_jsonl(folder / "data" / "stories.jsonl", rows)

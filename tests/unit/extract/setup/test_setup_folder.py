@@ -141,6 +141,28 @@ def test_data_is_a_file_a_folder_or_a_dataset_of_the_hub(world):
         sources_of(str(world / "nothing.jsonl"))
 
 
+def test_data_of_a_folder_or_a_pattern_is_each_file_unless_there_are_many(world):
+    names = [Path(source["path"]).name for source in sources_of(f"{world}/data")]
+    assert names == ["train.jsonl", "stories.parquet"]  # the README beside them is none
+    assert [Path(source["path"]).name for source in sources_of(f"{world}/data/*.parquet")] == ["stories.parquet"]
+    for number in range(21):
+        (world / "many").mkdir(exist_ok=True)
+        (world / "many" / f"{number}.jsonl").touch()
+    assert sources_of(f"{world}/many") == [{"path": f"{world}/many"}]
+    assert sources_of(f"{world}/many/*.jsonl") == [{"path": f"{world}/many/*.jsonl"}]
+
+
+def test_texts_of_a_folder_are_one_source(world):
+    for name in ("texts/a.txt", "texts/b.txt", "texts/c.md", "one/a.txt", "saved/state.json", "saved/data.arrow"):
+        (world / name).parent.mkdir(exist_ok=True)
+        (world / name).touch()
+    found = look_through(world)
+    assert [Path(source["path"]).relative_to(world).as_posix() for source in found.data] == [
+        "data/maths/train.jsonl", "data/stories.parquet", "one/a.txt", "saved", "texts/*.txt",
+    ]  # fmt: skip
+    assert ("texts/c.md", "a text, but rarely data; name it with --data where it is") in found.unused
+
+
 def test_what_is_named_goes_before_what_lies_there(world):
     found = parts_of(
         str(world), str(world / "base"), [f"tuned={world}/adapters/maths"], [], [str(world / "data/stories.parquet")]
