@@ -125,8 +125,8 @@ def dictionaries_of(text: str) -> list[dict[str, str]]:
 
 
 def sources_of(text: str, unused: list[tuple[str, str]] | None = None) -> list[dict[str, Any]]:
-    """The source of a file or of a dataset of the hub; of a folder or pattern each file, since each has its domain, unless there
-    are many.
+    """The source of a file or of a dataset of the hub; of a folder or pattern each file, since each has its domain, or all in
+    one where there are many.
 
     Args:
         unused: filled with what of a folder is none.

@@ -180,9 +180,9 @@ def test_data_of_other_kinds(folder):
         (folder / "poems").mkdir(exist_ok=True)
         (folder / "poems" / f"{name}.txt").write_text(" ".join(sentences(4, seed=ord(name))))
     (folder / "data" / "news.csv").write_text("text\n" + "".join(f"{text}\n" for text in sentences(6, seed=8)))
-    (folder / "data" / "chat_sharegpt.json").write_text(json.dumps([
-        {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": "the cat."}]} for asked in sentences(6, 9)
-    ]))  # fmt: skip
+    answer = {"from": "gpt", "value": "the cat."}
+    chats = [{"conversations": [{"from": "human", "value": asked}, answer]} for asked in sentences(6, seed=9)]
+    (folder / "data" / "chat_sharegpt.json").write_text(json.dumps(chats))
     assert init(".") == 0
     assert {Path(source.path).name: source.domain for source in checked().corpus} == {
         "chat_sharegpt.json": "chat", "maths_alpaca.jsonl": "maths", "news.csv": "news", "stories.jsonl": "stories",
