@@ -88,3 +88,21 @@ def contributed(world, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     from tests.support.contributed import make_contributed
 
     return make_contributed(world, tmp_path_factory.mktemp("contributed"))
+
+
+@pytest.fixture(scope="session")
+def trained(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters and data of the small world, and a dictionary of another: see tests/support/newcomer.py."""
+    from tests.support.newcomer import make_trained
+
+    return make_trained(tmp_path_factory.mktemp("trained"), world)
+
+
+@pytest.fixture
+def newcomer(world, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a base, an adapter, dictionaries and an Alpaca file; the current one."""
+    from tests.support.newcomer import lay_out
+
+    place = lay_out(tmp_path / "mine", world, trained)
+    monkeypatch.chdir(place)
+    return place

@@ -23,7 +23,7 @@ from extract.setup.base_choice import choose_base
 from extract.setup.chosen_saes import Chosen, choose_saes
 from extract.setup.copies import settings_apart, without_copies
 from extract.setup.parts import ADAPTER, Parts, Weights, is_local
-from extract.setup.recipes import as_series, named_apart, replicates, trained_for
+from extract.setup.recipes import as_series, named_apart, recipe, replicates, trained_for
 from extract.setup.text_sources import TextSource, read_sources
 from store.errors import UserError
 from store.numbers import listed
@@ -117,24 +117,28 @@ def _variants(
     """What the configuration says of each variant, and how it came to that."""
     named, remarks = named_apart(weights), []
     repeats, domains = _repeats(named, remarks), {record.domain for source in sources for record in source.records}
-    first_of: dict[str, str] = {}
+    known: set[str] = set()
+    seen: set[str] = set()
     found: dict[str, dict[str, Any]] = {}
     for name, one in named.items():
         entry: dict[str, Any] = {one.kind: os.path.abspath(one.spec) if Path(one.spec).exists() else one.spec}  # noqa: PTH100
         if one.series is not None:
             entry |= {"series": as_series(one.series), "step": one.step}
-        leads = first_of.setdefault(entry.get("series", name), name) == name and name not in repeats
-        asked = tasks.pop(name, None) or (tasks.pop(entry["series"], None) if leads and one.series else None)
-        if asked or (leads and (trained := trained_for(one, name, domains))):
-            entry["task"] = asked or trained
-            remarks += [] if asked else [f"'{name}' is taken to be trained for {listed(trained)}, by its name."]
+        called = [name, entry.get("series", name), recipe(one.series or name)[0]]
+        is_first = name not in repeats if one.series is None else one.series not in seen  # others have what that has
+        known |= {*called}
+        seen |= {one.series or ""}
+        asked = next((tasks[of] for of in called if of in tasks), None)
+        if is_first and (task := asked or trained_for(one, name, domains)):
+            entry["task"] = task
+            remarks += [] if asked else [f"'{called[1]}' is taken to be trained for {listed(task)}, by its name."]
         if name in repeats:
             entry["replicate_of"] = repeats[name]
         found[name] = entry
     runs = Counter(repeats.values())
     remarks += [f"'{name}' and {count} more are taken as runs of one recipe, by their names." for name, count in runs.items()]
-    if tasks:
-        raise UserError(f"--task names '{next(iter(tasks))}', which is no variant; choose from {listed(found)}.")
+    if strange := sorted(tasks.keys() - known):
+        raise UserError(f"--task names '{strange[0]}', which is no variant; choose from {listed(found)}.")
     return found, remarks
 
 

@@ -78,6 +78,8 @@ def _look(folder: Path, root: Path, levels: int, found: Parts, budget: Iterator[
             continue
         if place.is_dir():
             _look_deeper(place, root, levels, found, budget)
+        elif not place.is_file():
+            found.unused.append((str(place.relative_to(root)), "it is no file"))
         elif own is None:  # what lies beside weights belongs to them
             _take_file(place, root, found)
 

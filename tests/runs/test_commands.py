@@ -94,7 +94,7 @@ READING = {
     "bench": lambda path, _scratch: ["bench", path],
     "init": lambda path, scratch: ["init", path, "--out", f"{scratch}/new.yaml"],
     "init --base": lambda path, scratch: ["init", "--base", path, "--out", f"{scratch}/new.yaml"],
-    "init --variant": lambda path, scratch: ["init", "--variant", f"a={path}", "--base", "/", "--out", f"{scratch}/new.yaml"],
+    "init --variant": lambda path, scratch: ["init", "--variant", f"a={path}", "--out", f"{scratch}/new.yaml"],
     "init --sae": lambda path, scratch: ["init", scratch, "--sae", path, "--out", f"{scratch}/new.yaml"],
     "init --data": lambda path, scratch: ["init", "--data", path, "--variant", "a=b", "--out", f"{scratch}/new.yaml"],
 }
