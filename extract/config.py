@@ -191,6 +191,23 @@ def series(variants: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
     return found
 
 
+def other_recipes(config: RunConfig, variant: str) -> list[str]:
+    """The first variant of each recipe but the variant's own.
+
+    Other checkpoints of its training are no other recipe, and of another training the last one speaks.
+    """
+    of_recipe = next(names for names in groups(config).values() if variant in names)
+    trainings = {config.variants[name].series for name in of_recipe} - {None}
+    last = {of: config.variants[names[-1]].step for of, names in series(config.variants).items()}
+    return [
+        first
+        for first in groups(config)
+        if first not in of_recipe
+        and (one := config.variants[first]).series not in trainings
+        and (one.series is None or one.step == last[one.series])
+    ]
+
+
 def _with_tasks_of_series(variants: Mapping[str, VariantConfig]) -> dict[str, VariantConfig]:
     """The variants of series, each with the task of its training.
 

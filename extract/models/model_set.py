@@ -4,7 +4,7 @@ import copy
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,12 +19,13 @@ from extract.models.adapters import MERGE, Adapter, inside
 from extract.models.base_names import known_names
 from extract.models.base_sums import Untouched
 from extract.models.digests import tensors_digest
+from extract.models.layout import Layout, of_model
 from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
-from extract.models.sites import PlantedChange
+from extract.models.sites import PlantedChange, Site
 from extract.models.twins import variant_of
 from extract.models.weight_files import named
 from store.errors import UserError
@@ -97,10 +98,14 @@ class ModelSet:
         model = self._weights(BASE)
         return model.get_base_model() if isinstance(model, PeftModel) else model
 
-    @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-        return self.shape.hidden_size
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the base has the points of its blocks."""
+        return of_model(self.base)
+
+    def width(self, site: Site) -> int:
+        """Numbers that a token has at a site."""
+        return self.layout.width(site.layer, site.point)
 
     def plant(self, changes: Mapping[str, PlantedChange]) -> None:
         """Give the planted variants their changes, which depend on the pilot."""
@@ -129,7 +134,7 @@ class ModelSet:
         """The model called ``name``, to be run on ``input_ids`` inside the context."""
         model = self._weights(name)
         change = self.change(name)
-        edit = change.site.edit(self.base, partial(change.of, input_ids=input_ids)) if change else nullcontext()
+        edit = change.made(self.base, input_ids) if change else nullcontext()
         with _switched_to(model, self.config, name), edit:
             yield model
 

@@ -40,7 +40,7 @@ from store.format.writer import check_free
 from store.metrics.contributions import LEAST_CLUSTERS
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import BASE
-from store.numbers import listed
+from store.numbers import listing
 
 Found = TypeVar("Found")
 META = "meta"
@@ -151,7 +151,7 @@ def _series_line(config: RunConfig, name: str, checkpoints: Sequence[str]) -> st
     steps = [f"{step:,}" for step in sorted({config.variants[checkpoint].step for checkpoint in checkpoints})]
     twins = f" with {config.twins} twins each" if config.twins else ""
     return (
-        f"series    {name}: {len(checkpoints)} checkpoints, of the steps {listed(steps)}; each is read as a variant{twins}, "
+        f"series    {name}: {len(checkpoints)} checkpoints, of the steps {listing(steps)}; each is read as a variant{twins}, "
         f"{len(checkpoints) * (1 + config.twins)} models in all"
     )
 

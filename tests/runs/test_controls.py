@@ -28,10 +28,11 @@ from extract.corpus.documents import Document
 from extract.corpus.token_index import TokenIndex
 from extract.hashed_random import below, gaussian, mix, text_key
 from extract.models.residuals import ResidualReader, read_again
-from extract.models.sites import RESID_POST, Site
+from extract.models.sites import Site
 from extract.pilot.controls import ControlInputs, Donors, Place, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
+from store.points import RESID_POST
 from store.read.store import Store
 from tests.support.world import World, one_thread
 

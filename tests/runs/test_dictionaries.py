@@ -8,7 +8,6 @@ import json
 import shutil
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
@@ -16,6 +15,7 @@ import torch
 from sae_lens import SAE, TrainingSAE
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors.torch import load_file, save_file
+from transformers import BloomConfig, Gemma3TextConfig, Qwen3Config
 
 from extract.__main__ import main
 from extract.config import RunConfig
@@ -29,7 +29,9 @@ from store.errors import UserError
 from tests.support.world import make_sae, one_thread
 
 D_IN, D_SAE = 8, 20
-SHAPE = SimpleNamespace(hidden_size=D_IN, num_hidden_layers=20, model_type="gemma3_text", rms_norm_eps=1e-6)
+SIZES = {"hidden_size": D_IN, "intermediate_size": 8, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 20,
+         "pad_token_id": 0}  # fmt: skip
+SHAPE = Gemma3TextConfig(**SIZES, head_dim=D_IN, num_hidden_layers=20)
 HOOK = {"hook_name": "blocks.1.hook_resid_post"}
 WEIGHTS = "sae_weights.safetensors"
 
@@ -201,9 +203,9 @@ def test_too_little_text_to_try_it_on(tmp_path):
     dictionary = load(saved(tmp_path / "sae"))
     for few in (residuals(1), residuals(1).expand(5, -1)):
         with pytest.raises(UserError, match="give more text"):
-            self_test(dictionary, few)
+            self_test(dictionary, few, few)
     with pytest.raises(UserError, match="does not describe the base"):
-        self_test(dictionary, residuals(2))  # random weights do not
+        self_test(dictionary, residuals(2), residuals(2))  # random weights do not
 
 
 # ---- settings: refused or told ----
@@ -256,7 +258,7 @@ def test_settings_that_cannot_be_honoured(tmp_path, settings, words):
 def test_centring_where_it_is_not_known(tmp_path):
     """A base with LayerNorm of a family that was not compared; in one with RMSNorm, TransformerLens leaves the residual."""
     folder = saved(tmp_path / "sae", metadata={KWARGS: {"center_writing_weights": True}})
-    bloom = SimpleNamespace(hidden_size=D_IN, num_hidden_layers=20, model_type="bloom", layer_norm_epsilon=1e-5)
+    bloom = BloomConfig(hidden_size=D_IN, n_layer=20, n_head=1, vocab_size=20)
     refused(folder, "center_writing_weights: true", "'bloom'", "gpt2", shape=bloom)
     assert not load(folder).centred and not load(folder).notes
     bloom.model_type = "gpt2"
@@ -383,6 +385,7 @@ def test_what_the_run_does_otherwise_reaches_output_and_manifest(world, tmp_path
         assert len([note for note in manifest["notes"] if words in note]) == 1
     assert manifest["saes"]["1"] | {"sha256": ""} == {
         "name": "sae", "hook_name": "blocks.1.hook_resid_post", "sha256": "", "architecture": "jumprelu", "centred": False,
+        "point": "resid_post", "reads": "resid_post",
         "normalize_activations": "none", "folded": None, "apply_b_dec_to_input": True, "model_name": "gemma-3-9b",
         "prepend_bos": True, "context_size": 16, "stored_dtype": "float32", "dtype": "float32",
     }  # fmt: skip
@@ -593,6 +596,6 @@ def test_pickles_are_read_restricted(hub, tmp_path):
     """What such a file holds beyond tensors is refused, and does not happen."""
     config, path = hub("qwen_scope")
     torch.save({"W_enc": Harmful(tmp_path / "mark")}, path)
-    shape = SimpleNamespace(hidden_size=2048, num_hidden_layers=28, model_type="qwen3", rms_norm_eps=1e-6)
+    shape = Qwen3Config(**SIZES | {"hidden_size": 2048}, num_hidden_layers=28)
     refused(config, "could not be loaded", shape=shape, devices=("cpu",))
     assert not (tmp_path / "mark").exists()

@@ -23,8 +23,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.batches import Shard, make_batches
+from extract.models.layout import decoder_blocks
 from extract.models.residuals import ResidualReader, read_residuals
-from extract.models.sites import decoder_blocks
 from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE

@@ -3,12 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from extract.config import RunConfig, series
+from extract.config import RunConfig, other_recipes, series
+
+
+def configured(**given):
+    rest = {"base": "b", "saes": [{"release": "r", "id": "i"}], "corpus": [{"path": "c.jsonl"}]}
+    return RunConfig.model_validate(rest | {"variants": given})
 
 
 def variants(**given):
-    rest = {"base": "b", "saes": [{"release": "r", "id": "i"}], "corpus": [{"path": "c.jsonl"}]}
-    return RunConfig.model_validate(rest | {"variants": given}).variants
+    return configured(**given).variants
 
 
 def at(step, of="m", **more):
@@ -29,6 +33,14 @@ def test_a_planted_change_may_be_a_checkpoint():
     edits = {step: {"layer": 1, "feature": 2, "strength": step} for step in (0, 4)}
     found = variants(**{f"p{step}": {"planted": edit, "series": "p", "step": step} for step, edit in edits.items()})
     assert series(found) == {"p": ["p0", "p4"]}
+
+
+def test_other_recipes_are_other_trainings_by_their_last_checkpoint():
+    config = configured(
+        m1=at(1), m2=at(2), again=at(2, of="seed", replicate_of="m2"), n1=at(1, of="n"), n9=at(9, of="n"), o={"adapter": "./o"}
+    )
+    assert other_recipes(config, "m1") == other_recipes(config, "again") == ["n9", "o"]
+    assert other_recipes(config, "n1") == ["m2", "o"] and other_recipes(config, "o") == ["m2", "n9"]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class TwoFeatures:
 def changed(**edit) -> list:
     pilot = SimpleNamespace(median_norm=10.0, mean=torch.zeros(3))
     change = planted_change(PlantedEdit(layer=1, **edit), TwoFeatures(), pilot, pad=0)
-    return change.of(HIDDEN, IDS)[0].tolist()
+    return change.of(HIDDEN, IDS, HIDDEN)[0].tolist()
 
 
 def test_what_several_features_write_is_taken() -> None:
