@@ -148,13 +148,13 @@ class RecordFile:
         Args:
             otherwise: what is wrong where it turns out to be no such file.
         """
-        number, place = 0, self._place
+        place = self._place
         with open_text(self._path) as file:
             values = JsonValues(file)
             try:
                 for number, fields in enumerate(values.records(self._split), 1):
                     yield Row(str(number), f"record {number}", fields)
-            except ValueError as error:
+            except BROKEN as error:
                 if otherwise is not None and not values.in_array:
                     self._place = place
                     raise otherwise from error
@@ -174,7 +174,7 @@ def _paragraphs(file: BufferedReader) -> Iterator[tuple[int, bytes]]:
             if size > unpacking.MAX_LINE_BYTES:
                 yield start, b"".join(block)
         elif block:
-            yield start, b"".join(block).strip()
+            yield start, b"".join(block).strip(b"\r\n")
             block = []
     if block:
-        yield start, b"".join(block).strip()
+        yield start, b"".join(block).strip(b"\r\n")

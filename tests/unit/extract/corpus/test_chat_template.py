@@ -162,7 +162,8 @@ def test_the_worker_sees_nothing_of_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(5, "its content is a int"), ({"text": "x"}, "its content is a dict"), ([5], "neither text nor an object")]
+    ("content", "said"),
+    [(5, "its content is a int"), ({"text": "x"}, "its content is a dict"), ([5], "neither text nor an object")],
 )
 def test_a_message_whose_content_is_neither_text_nor_parts_is_named(content, said):
     with pytest.raises(UserError, match=f"line 1 has a message .*{said}"):
