@@ -133,14 +133,14 @@ class VariantConfig(Section):
 
 
 class SaeConfig(Section):
-    """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
+    """One pretrained dictionary: a sae-lens release and id, or a folder."""
 
     release: str | None = None
     """sae-lens release, e.g. gemma-scope-2-270m-pt-res, or a repository of the hub in sae-lens' format."""
     id: str | None = None
     """Dictionary within the release, e.g. layer_12_width_16k_l0_medium, or folder within the repository."""
     path: str | None = None
-    """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
+    """Folder saved by sae-lens, sparsify or dictionary_learning, or one of Gemma Scope, Gemma Scope 2 or Llama Scope."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SaeConfig":

@@ -11,6 +11,7 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.document_store import document_store, empty_document_store, poor_document_store  # noqa: F401 - fixtures
+from tests.support.hub_cache import hub_cache, no_network  # noqa: F401 - fixtures
 from tests.support.series_store import make_series_store
 from tests.support.tiny_contributions import add_contributions
 from tests.support.tiny_store import make_tiny_store

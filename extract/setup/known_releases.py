@@ -1,24 +1,26 @@
-"""Dictionaries that sae-lens' registry has for a base: of one release a few layers in the middle, the usual size of each."""
+"""Dictionaries that sae-lens' registry has for a base: of one release a few layers in the middle, the usual one of each."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-from extract.config_sections import SaeConfig
+from extract.models.sites import Site
+from extract.saes.named_sites import sites_of
 from extract.saes.notes import is_called
+from extract.saes.registry import known
 from extract.saes.releases import find
+from extract.config_sections import SaeConfig
 from store.errors import UserError
+from store.points import RESID_POST, RESID_PRE
 
 LAYERS = 3
-"""So many of a release are proposed: of each a third, a half and two thirds of the way through the model."""
-ELSEWHERE = re.compile(r"att(n|[-_]|$)|mlp|hook[-_]z|resid[-_]mid|transcoder|clt|crosscoder|lx[amt]|l\d+[amt]_", re.IGNORECASE)
-"""In names of releases and dictionaries of another point than the residual stream, which is the usual one."""
+"""So many of a release are proposed: a third, a half and two thirds of the way through the model."""
+USUAL_POINTS = (RESID_POST, RESID_PRE)
 STUDY = re.compile(r"bench|sweep|ablation|splitting|[-_]all$|matryoshka|topk-|experiment", re.IGNORECASE)
 """In names of releases that hold many dictionaries of a layer, to be compared with one another."""
-USUAL = (r"canonical", r"resid_post|^(?!.*resid_pre)", r"width_16k|(^|[^\d])16k|8x", r"l0_medium|medium")
+USUAL = (r"canonical", r"width_16k|(^|[^\d])16k|8x", r"l0_medium|medium")
 """What tells the usual dictionary of a layer, what counts most first."""
-LAYER = re.compile(r"(?:layers?[_.-]?|blocks\.|^l|[-_/]l)(\d+)", re.IGNORECASE)
 
 
 def releases_for(names: Collection[str]) -> list[str]:
@@ -31,10 +33,10 @@ def releases_for(names: Collection[str]) -> list[str]:
     return sorted(
         found,
         key=lambda release: (
-            bool(ELSEWHERE.search(release)),
+            _rank_of_point(release, found[release]),
             bool(STUDY.search(release)),
             "canonical" not in release,
-            re.search(USUAL[2], release, re.IGNORECASE) is None,
+            re.search(USUAL[1], release, re.IGNORECASE) is None,
             -len(found[release]),
             release,
         ),
@@ -42,11 +44,14 @@ def releases_for(names: Collection[str]) -> list[str]:
 
 
 def layers_of(release: str) -> dict[int, str]:
-    """Layer, as the names say it -> the usual dictionary of a release there, of those that are read here."""
-    by_layer: dict[int, list[str]] = {}
+    """Layer -> the usual dictionary of a release there, of those of its usual point that are read here."""
+    by_site: dict[str, dict[int, list[str]]] = {}
     for name in get_pretrained_saes_directory()[release].saes_map:
-        if (layer := LAYER.search(name)) and _is_read(release, name):
-            by_layer.setdefault(int(layer[1]), []).append(name)
+        if (site := _site(release, name)) is not None:
+            by_site.setdefault(site.point, {}).setdefault(site.layer, []).append(name)
+    if not by_site:
+        return {}
+    by_layer = by_site[min(by_site, key=lambda point: (_rank_of(point), -len(by_site[point]), point))]
     return {layer: min(names, key=_rank) for layer, names in sorted(by_layer.items())}
 
 
@@ -66,13 +71,23 @@ def proposal(release: str, by_layer: Mapping[int, str], n_layers: int) -> list[d
     return [{"release": release, "id": by_layer[layer]} for layer in in_the_middle(by_layer.keys(), n_layers)]
 
 
+def _rank_of_point(release: str, by_layer: Mapping[int, str]) -> int:
+    return _rank_of(_site(release, next(iter(by_layer.values()))).point)
+
+
+def _rank_of(point: str) -> int:
+    return USUAL_POINTS.index(point) if point in USUAL_POINTS else len(USUAL_POINTS)
+
+
 def _rank(name: str) -> Sequence:
     return (*(re.search(pattern, name, re.IGNORECASE) is None for pattern in USUAL), len(name), name)
 
 
-def _is_read(release: str, name: str) -> bool:
+def _site(release: str, name: str) -> Site | None:
+    """Where a dictionary reads, by the registry; None of one that is not read here, or writes elsewhere than it reads."""
     try:
         find(SaeConfig(release=release, id=name))
+        read, written = sites_of(name, known(release, name).settings)
     except UserError:
-        return False
-    return True
+        return None
+    return read if written is None else None
