@@ -82,7 +82,7 @@ class Report:
             return None
 
 
-def check(config: RunConfig, out: Path | None = None, with_saes: bool = True) -> Report:
+def check(config: RunConfig, out: Path | None = None) -> Report:
     """Look at every input by the code that a run reads it with, weights left out, and estimate time, memory and disk.
 
     Models and dictionaries are put together on torch's meta device, from names and shapes alone; of the corpus at most
@@ -90,7 +90,6 @@ def check(config: RunConfig, out: Path | None = None, with_saes: bool = True) ->
 
     Args:
         out: where the store would stand.
-        with_saes: look at the dictionaries too.
     """
     report = Report()
     disable_progress_bar()  # there are no weights to wait for
@@ -101,7 +100,7 @@ def check(config: RunConfig, out: Path | None = None, with_saes: bool = True) ->
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
     models = None if base is None else _check_models(report, config, base, dtype)
-    dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None) if with_saes else None
+    dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None)
     wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
     text = None if wanted is None else _check_text(report, config, wanted)
     report.dictionaries, report.text = dictionaries or [], text

@@ -11,14 +11,15 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
-from extract.models.sites import RESID_POST
 from extract.saes.dictionary import Dictionary
 from extract.saes.dictionary_set import load_dictionaries
+from extract.saes.registry import FromRegistry
 from extract.saes.releases import find
 from extract.setup.known_releases import layers_of, proposal, releases_for
 from extract.setup.parts import Parts
 from store.errors import UserError
 from store.numbers import listed
+from store.points import RESID_POST
 
 META = "meta"
 MISSPELT = 0.85
@@ -32,13 +33,11 @@ class Chosen:
     Attributes:
         given: what the configuration says of each, in layer order.
         read: the same without their weights.
-        proposed: those that stand as a comment, since the hub could not be asked for them.
         remarks: how they came to be these.
     """
 
     given: list[dict[str, str]] = field(default_factory=list)
     read: list[Dictionary] = field(default_factory=list)
-    proposed: list[dict[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -92,12 +91,12 @@ def _of_folder(parts: Parts, entries: list[dict[str, str]], shape: PretrainedCon
             parts.unused.append((entry["path"], f"it was not taken: {error}"))
     if not found:
         raise UserError(refused[0])
-    points = Counter(one.site.point for _, one in found)
-    point = max(points, key=lambda name: (points[name], name == RESID_POST, name))
+    points = Counter(_points(one) for _, one in found)
+    taken_point = max(points, key=lambda point: (points[point], point == RESID_POST, point))
     by_layer: dict[int, tuple[dict[str, str], Dictionary]] = {}
     for entry, one in found:
-        if one.site.point != point:
-            parts.unused.append((entry["path"], f"it reads {one.site.point}, and a store has one point, here {point}"))
+        if _points(one) != taken_point:
+            parts.unused.append((entry["path"], f"it is of {_points(one)}, and a store has one point, here {taken_point}"))
         elif one.layer in by_layer:
             other = by_layer[one.layer][1].name
             parts.unused.append((entry["path"], f"'{other}' reads layer {one.layer} too, and a store has one a layer"))
@@ -107,8 +106,17 @@ def _of_folder(parts: Parts, entries: list[dict[str, str]], shape: PretrainedCon
     return Chosen([entry for entry, _ in taken], [one for _, one in taken])
 
 
+def _points(one: Dictionary) -> str:
+    """What a dictionary reads, and what else a transcoder writes."""
+    return one.reads.point if one.reads == one.site else f"{one.reads.point} to {one.site.point}"
+
+
 def _propose(base_names: Collection[str], shape: PretrainedConfig, dtype: torch.dtype) -> Chosen:
-    """What the registry has for the base; as a comment where it cannot be looked at from here."""
+    """What the registry has for the base, by its names where the hub cannot be asked.
+
+    Raises:
+        UserError: it has nothing, or what it has is not of this base.
+    """
     releases = releases_for(base_names)
     if not releases:
         raise UserError(
@@ -117,9 +125,11 @@ def _propose(base_names: Collection[str], shape: PretrainedConfig, dtype: torch.
         )
     entries = proposal(releases[0], layers_of(releases[0]), shape.num_hidden_layers)
     others = f" (it also has {listed(releases[1:4])})" if releases[1:] else ""
-    remark = f"No dictionary was given: sae-lens' registry has the release {releases[0]} for this base{others}."
+    remarks = [f"No dictionary was given: sae-lens' registry has the release {releases[0]} for this base{others}."]
     try:
         read = load_dictionaries([SaeConfig(**entry) for entry in entries], shape, META, dtype)
     except UserError as error:
-        return Chosen(proposed=entries, remarks=[remark, f"It could not be looked at from here: {error}"])
-    return Chosen(entries, read, remarks=[remark])
+        raise UserError(f"No dictionary was given, and of sae-lens' release {releases[0]} for this base: {error}") from error
+    if any(isinstance(one.settings, FromRegistry) for one in read):
+        remarks.append("The hub could not be asked for them: a run fetches them, and needs a network for that.")
+    return Chosen(entries, read, remarks)

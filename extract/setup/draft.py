@@ -37,7 +37,7 @@ class Draft:
 
     Attributes:
         content: the fields, as the file has them; local paths absolute.
-        config: the same, validated; with the dictionaries that are only proposed.
+        config: the same, validated.
         sources: the data, in the order of ``corpus``.
         saes: the dictionaries.
         report: what ``check`` says of it.
@@ -75,7 +75,7 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     content = {
         "base": base,
         "variants": variants,
-        "saes": [_absolute(entry) for entry in saes.given or saes.proposed],
+        "saes": [_absolute(entry) for entry in saes.given],
         "corpus": [source.given for source in sources],
     }
     remarks += of_variants + saes.remarks
@@ -86,8 +86,8 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     if (n_tokens := _tokens(config, sources, saes)) < config.tokens:
         content["tokens"] = n_tokens
         config = validated(content)
-    report = check(config, with_saes=not saes.proposed)
-    return Draft(content, config, sources, saes, report, remarks, _missing(config, saes))
+    report = check(config)
+    return Draft(content, config, sources, saes, report, remarks, _missing(config))
 
 
 def validated(content: dict[str, Any]) -> RunConfig:
@@ -145,8 +145,7 @@ def _variants(
 def _tokens(config: RunConfig, sources: list[TextSource], saes: Chosen) -> int:
     """How many tokens the usual budget finds; a corpus that has fewer is read whole."""
     records = [record for source in sources for record in source.records]
-    bos = wants_bos(config, saes.read) if saes.read else config.prepend_bos is not False
-    return read_text(config, records, bos, quiet=True).corpus.n_tokens
+    return read_text(config, records, wants_bos(config, saes.read), quiet=True).corpus.n_tokens
 
 
 def _absolute(entry: dict[str, str]) -> dict[str, str]:
@@ -200,7 +199,7 @@ def _neutral(content: dict[str, Any], config: RunConfig, sources: list[TextSourc
     return [f"No variant was trained for {listed(neutral)}: taken as neutral."]
 
 
-def _missing(config: RunConfig, saes: Chosen) -> list[str]:
+def _missing(config: RunConfig) -> list[str]:
     """What would make more of the run."""
     alone = [first for first, runs in groups(config).items() if len(runs) == 1 and config.variants[first].series is None]
     series = {variant.series for variant in config.variants.values() if variant.series} - {
@@ -209,8 +208,6 @@ def _missing(config: RunConfig, saes: Chosen) -> list[str]:
     lonely = [*alone, *sorted(series)]
     untold = [name for name, variant in config.variants.items() if not variant.task]
     return [
-        *(["The dictionaries: they could not be looked at from here, so that they stand below as a comment."] if saes.proposed
-          else []),
         *([f"A second run of the same recipe with another seed, of {listed(lonely)}: without it nothing can be claimed of its "
            "features, and every change is told as that of this run only."] if lonely else []),
         *([f"The task of {listed(untold)}: without it nothing is said of what was learned and what it cost; give domains of "

@@ -5,18 +5,20 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
+from extract.config_sections import SaeConfig
 from extract.models.sites import Site
 from extract.saes.named_sites import sites_of
 from extract.saes.notes import is_called
 from extract.saes.registry import known
 from extract.saes.releases import find
-from extract.config_sections import SaeConfig
 from store.errors import UserError
 from store.points import RESID_POST, RESID_PRE
 
 LAYERS = 3
 """So many of a release are proposed: a third, a half and two thirds of the way through the model."""
 USUAL_POINTS = (RESID_POST, RESID_PRE)
+MOST_FEATURES = 65_536
+"""Of a dictionary, where there is a smaller one."""
 STUDY = re.compile(r"bench|sweep|ablation|splitting|[-_]all$|matryoshka|topk-|experiment", re.IGNORECASE)
 """In names of releases that hold many dictionaries of a layer, to be compared with one another."""
 USUAL = (r"canonical", r"width_16k|(^|[^\d])16k|8x", r"l0_medium|medium")
@@ -35,6 +37,7 @@ def releases_for(names: Collection[str]) -> list[str]:
         key=lambda release: (
             _rank_of_point(release, found[release]),
             bool(STUDY.search(release)),
+            _is_wide(release, found[release]),
             "canonical" not in release,
             re.search(USUAL[1], release, re.IGNORECASE) is None,
             -len(found[release]),
@@ -75,8 +78,12 @@ def _rank_of_point(release: str, by_layer: Mapping[int, str]) -> int:
     return _rank_of(_site(release, next(iter(by_layer.values()))).point)
 
 
+def _is_wide(release: str, by_layer: Mapping[int, str]) -> bool:
+    return (known(release, next(iter(by_layer.values()))).d_sae or 0) > MOST_FEATURES
+
+
 def _rank_of(point: str) -> int:
-    return USUAL_POINTS.index(point) if point in USUAL_POINTS else len(USUAL_POINTS)
+    return int(point not in USUAL_POINTS)
 
 
 def _rank(name: str) -> Sequence:

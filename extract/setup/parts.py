@@ -14,6 +14,11 @@ ADAPTER, MODEL, DICTIONARY = "adapter_config.json", "config.json", "cfg.json"
 STORE = "manifest.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.json")
 CODES = "sae_weights.safetensors"
+SAVED = (
+    (DICTIONARY, CODES), ("sae.safetensors", DICTIONARY), ("ae.pt", "config.json"), ("params.npz",),
+    ("params.safetensors", "config.json"), ("hyperparams.json", "checkpoints/final.safetensors"),
+)  # fmt: skip
+"""Files of a dictionary: of sae-lens, and of the libraries of extract/saes/folders.py."""
 CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|global_step|step|iter)[-_]?(\d+)", re.IGNORECASE)
 """What trainers call a state of a training; the group: its step."""
 Kind = Literal["adapter", "model", "dictionary", "dataset", "store"]
@@ -73,10 +78,10 @@ def kind_of(folder: Path) -> Kind | None:
     """What a folder holds, by the names of its files; an adapter that was saved with its base's settings is an adapter."""
     if (folder / ADAPTER).is_file():
         return "adapter"
+    if any(all((folder / file).is_file() for file in files) for files in SAVED):
+        return "dictionary"
     if (folder / MODEL).is_file() and any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
         return "model"
-    if (folder / DICTIONARY).is_file() and (folder / CODES).is_file():
-        return "dictionary"
     if is_saved(folder):
         return "dataset"
     return "store" if (folder / STORE).is_file() and (folder / "statistics.duckdb").is_file() else None

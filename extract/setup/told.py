@@ -18,9 +18,8 @@ def _told(draft: Draft) -> Iterator[str]:
     yield f"base      {display_name(draft.content['base'])}: {draft.report.size}"
     for name, given in draft.content["variants"].items():
         yield f"variant   {name}: {_variant(given)}"
-    state = ", as a comment" if draft.saes.proposed else ""
     for entry in draft.content["saes"]:
-        yield f"sae       {SaeConfig(**entry).name}{state}"
+        yield f"sae       {SaeConfig(**entry).name}"
     for source in draft.sources:
         domain = source.given.get("domain")
         yield from (f"data      {line}" + (f", domain {domain}" if domain else ", its own domains") for line in source.lines)

@@ -71,12 +71,8 @@ COSTS = ("tokens ", "twins ", "memory ", "disk ", "time ", "token KL ", "gains "
 
 def _saes(draft: Draft, given: list[dict[str, str]]) -> Iterator[str]:
     yield from _comment("Dictionaries (SAEs) trained on the base, one a layer; through them the models are read.")
-    if draft.saes.proposed:
-        for remark in draft.saes.remarks:
-            yield from _comment(remark)
-        yield from _comment("Take the '# ' from these lines where they can be fetched:")
-        yield from (f"# {line}" for line in _block("saes", given))
-        return
+    for remark in draft.saes.remarks:
+        yield from _comment(remark)
     yield "saes:"
     for one, entry in zip(draft.saes.read, given, strict=True):
         yield from _comment(f"{_described(one)}.", "  ")
@@ -84,7 +80,8 @@ def _saes(draft: Draft, given: list[dict[str, str]]) -> Iterator[str]:
 
 
 def _described(one: Dictionary) -> str:
-    return f"Layer {one.layer} ({one.site.point}): {one.d_sae:,} features of width {one.d_model}, {one.architecture}"
+    to = f" to {one.site.point}" if one.is_transcoder else ""
+    return f"Layer {one.layer} ({one.reads.point}{to}): {one.d_sae:,} features of width {one.d_model}, {one.architecture}"
 
 
 def _settings(draft: Draft, content: dict[str, Any]) -> Iterator[str]:

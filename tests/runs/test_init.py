@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -185,24 +184,20 @@ def test_one_of_two_dictionaries_of_a_layer_is_taken_and_told(newcomer, capsys):
     assert len(checked().saes) == 2
 
 
-@pytest.mark.thorough
-def test_a_known_release_is_taken_where_it_is_at_hand(newcomer, monkeypatch, tmp_path, capsys):
-    """gpt2-small-res-jb, whose dictionaries here are of a small GPT-2, in a cache of the hub."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_a_known_release_is_taken_where_no_dictionary_is_given(newcomer, hub_cache, capsys, cached):
+    """gpt2-small-res-jb, of which a small GPT-2 is taken to be the base; in the hub's cache, or known by name alone."""
     for name in ("base", "saes", "adapters"):
         shutil.rmtree(newcomer / name)
-    repository = tmp_path / "cache" / "models--jbloom--GPT2-Small-SAEs-Reformatted"
-    snapshot = repository / "snapshots" / ("0" * 40)
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0" * 40)
     with one_thread():
         base = make_gpt2(newcomer / "gpt2", n_layers=6)
         make_adapter(newcomer / "maths", base, seed=1)
-        for layer in range(6):
-            make_sae(snapshot / f"blocks.{layer}.hook_resid_pre", base, layer)
+        for layer in range(6) if cached else ():
+            place = hub_cache("jbloom/GPT2-Small-SAEs-Reformatted") / f"blocks.{layer}.hook_resid_pre"
+            make_sae(place, base, layer, metadata={"hook_name": f"blocks.{layer}.hook_resid_pre"})
     assert init(".") == 0
-    assert "has the release gpt2-small-res-jb for this base" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "has the release gpt2-small-res-jb for this base" in told and ("a run fetches them" in told) != cached
     # a third, a half and two thirds of six layers
     assert [sae.id for sae in checked().saes] == [f"blocks.{layer}.hook_resid_pre" for layer in (2, 3, 4)]
 

@@ -1,14 +1,11 @@
 """What no run can be made of: ``init`` says so in a sentence, and writes nothing."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import yaml
 
-from extract.config import RunConfig
 from tests.support.newcomer import checked, copied, init, refused
 from tests.support.world import sentences, write_jsonl
 
@@ -25,7 +22,7 @@ def test_a_dictionary_of_another_model(newcomer, trained, capsys):
     assert "belongs to another model" in refused(capsys, ".", "--sae", trained / "sae-of-wide")
     copied(trained / "sae-of-wide", newcomer / "saes" / "wide")
     assert init(".") == 0  # beside others it is told, and not used
-    assert "not used: saes/wide: it was not taken: The dictionary 'wide' reads" in capsys.readouterr().out
+    assert "not used: saes/wide: it was not taken: The dictionary 'wide' is of" in capsys.readouterr().out
     Path("run.yaml").unlink()
     for layer in (1, 3):
         shutil.rmtree(newcomer / "saes" / f"layer_{layer}")
@@ -76,18 +73,11 @@ def test_several_bases(newcomer, trained, capsys):
     assert init(".") == 0
 
 
-def test_a_known_release_is_proposed_as_a_comment_where_the_hub_cannot_be_asked(newcomer, capsys, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+def test_where_nobody_trained_dictionaries(newcomer, capsys):
     shutil.rmtree(newcomer / "saes")
     assert "registry knows none" in refused(capsys, ".")
-    settings = json.loads((newcomer / "base" / "config.json").read_text())
-    (newcomer / "base" / "config.json").write_text(json.dumps({**settings, "_name_or_path": "google/gemma-3-270m"}))
-    assert init(".") == 0
-    assert "has the release gemma-scope-2-270m-pt-res for this base" in capsys.readouterr().out
-    text = Path("run.yaml").read_text()
-    assert "saes" not in yaml.safe_load(text)
-    config = RunConfig.model_validate(yaml.safe_load(re.sub(r"^# (saes:|- \{release)", r"\1", text, flags=re.MULTILINE)))
-    assert {sae.release for sae in config.saes} == {"gemma-scope-2-270m-pt-res"} and len(config.saes) == 3
+    (newcomer / "base").rename(newcomer / "gemma-3-270m")  # whose dictionaries are of layers that this one lacks
+    assert "of sae-lens' release gemma-scope-2-270m-pt-res for this base: The dictionary" in refused(capsys, ".")
 
 
 def test_a_task_of_nobody_or_of_no_text(newcomer, capsys):

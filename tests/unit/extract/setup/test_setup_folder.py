@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from extract.saes.folders import LIBRARIES
 from extract.setup.folder import look_through
 from extract.setup.options import dictionaries_of, parts_of, sources_of, tasks_of, variants_of
+from extract.setup.parts import SAVED, kind_of
 from store.errors import UserError
 
 
@@ -175,6 +177,15 @@ def test_what_is_named_goes_before_what_lies_there(world):
 def test_an_adapter_is_no_base(world):
     with pytest.raises(UserError, match="is no model"):
         parts_of(None, str(world / "adapters" / "maths"), [], [], [])
+
+
+def test_a_dictionary_is_known_by_the_files_of_every_library(tmp_path):
+    assert {frozenset(files) for files in SAVED[1:]} == {frozenset(library.files) for library in LIBRARIES}
+    for number, files in enumerate(SAVED):
+        for file in files:
+            (tmp_path / str(number) / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / str(number) / file).touch()
+        assert kind_of(tmp_path / str(number)) == "dictionary"
 
 
 def test_tasks():
