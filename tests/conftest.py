@@ -92,18 +92,18 @@ def contributed(world, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 @pytest.fixture(scope="session")
-def trained(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def brought(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Adapters and data of the small world, and a dictionary of another: see tests/support/newcomer.py."""
-    from tests.support.newcomer import make_trained
+    from tests.support.newcomer import make_brought
 
-    return make_trained(tmp_path_factory.mktemp("trained"), world)
+    return make_brought(tmp_path_factory.mktemp("brought"), world)
 
 
 @pytest.fixture
-def newcomer(world, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def newcomer(world, brought: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a base, an adapter, dictionaries and an Alpaca file; the current one."""
     from tests.support.newcomer import lay_out
 
-    place = lay_out(tmp_path / "mine", world, trained)
+    place = lay_out(tmp_path / "mine", world, brought)
     monkeypatch.chdir(place)
     return place

@@ -38,7 +38,7 @@ def as_series(name: str) -> str:
 
 
 def _as_name(text: str) -> str:
-    name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_") or "variant"
+    name = re.sub(r"-{2,}", "-", re.sub(r"[^a-z0-9_-]+", "-", text.lower())).strip("-_") or "variant"
     name = name if len(name) <= MOST_NAME else name[-MOST_NAME:].strip("-_")  # the end has the step, or the seed
     return f"{name}-model" if name in RESERVED_NAMES else name
 

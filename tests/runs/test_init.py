@@ -9,7 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from extract.__main__ import main
 from extract.config import load_config
+from extract.setup.draft import make_draft
+from extract.setup.options import parts_of
+from extract.setup.written_yaml import as_yaml
 from store import open_store
+from store.files import write_text
 from tests.support.newcomer import checked, copied, init
 from tests.support.world import make_adapter, make_gpt2, make_sae, one_thread, sentences, write_jsonl
 
@@ -50,9 +54,9 @@ def test_a_moved_folder_runs_where_it_is(newcomer, tmp_path):
     assert load_config(Path(moved) / "run.yaml").base == str(Path(moved) / "base")
 
 
-def test_a_series_by_a_pattern(newcomer, trained, capsys):
+def test_a_series_by_a_pattern(newcomer, brought, capsys):
     for step in (20, 100):
-        copied(trained / f"checkpoint-{step}", newcomer / "outputs" / f"checkpoint-{step}")
+        copied(brought / f"checkpoint-{step}", newcomer / "outputs" / f"checkpoint-{step}")
     assert init("--base", "base", "--variant", "maths=outputs/checkpoint-*", "--sae", "saes", "--data", "data/stories.jsonl",
                 "data/maths_alpaca.jsonl", "--task", "maths=maths", "--out", "series.yaml") == 0  # fmt: skip
     config = checked("series.yaml")
@@ -65,22 +69,22 @@ def test_a_series_by_a_pattern(newcomer, trained, capsys):
     assert main(["info", "store"]) == 0 and "maths-100" in capsys.readouterr().out
 
 
-def test_a_trainers_folder_is_a_series_whose_end_is_no_variant_of_its_own(newcomer, trained, capsys):
+def test_a_trainers_folder_is_a_series_whose_end_is_no_variant_of_its_own(newcomer, brought, capsys):
     """The last checkpoint and the result of the training are the same weights."""
     shutil.rmtree(newcomer / "adapters")
-    copied(trained / "checkpoint-100", newcomer / "outputs")
+    copied(brought / "checkpoint-100", newcomer / "outputs")
     for step in (20, 100):
-        copied(trained / f"checkpoint-{step}", newcomer / "outputs" / f"checkpoint-{step}")
+        copied(brought / f"checkpoint-{step}", newcomer / "outputs" / f"checkpoint-{step}")
     assert init(".") == 0
     assert "not used: outputs: it has exactly the weights of 'outputs-100'" in capsys.readouterr().out
     assert list(checked().variants) == ["outputs-20", "outputs-100"]
 
 
-def test_two_trainings_of_a_recipe_are_compared_step_by_step(newcomer, trained):
+def test_two_trainings_of_a_recipe_are_compared_step_by_step(newcomer, brought):
     """Of the second one there is a step that the first has not."""
     shutil.rmtree(newcomer / "adapters")
     for seed, step, made in ((1, 20, "maths"), (1, 100, "checkpoint-20"), (2, 20, "maths-seed2"), (2, 60, "checkpoint-100")):
-        copied(trained / made, newcomer / "runs" / f"maths-seed{seed}" / f"checkpoint-{step}")
+        copied(brought / made, newcomer / "runs" / f"maths-seed{seed}" / f"checkpoint-{step}")
     assert init(".", "--task", "maths=stories") == 0
     assert {name: (one.series, one.step, one.replicate_of, one.task) for name, one in checked().variants.items()} == {
         "maths-seed1-20": ("maths-seed1", 20, None, ["stories"]),
@@ -90,8 +94,8 @@ def test_two_trainings_of_a_recipe_are_compared_step_by_step(newcomer, trained):
     }
 
 
-def test_seeds_of_a_recipe_are_its_runs(newcomer, trained, capsys):
-    again = copied(trained / "maths-seed2", newcomer / "adapters" / "maths-seed2")
+def test_seeds_of_a_recipe_are_its_runs(newcomer, brought, capsys):
+    again = copied(brought / "maths-seed2", newcomer / "adapters" / "maths-seed2")
     for words in (["."], [".", "--variant", f"maths-seed2={again}", "maths=adapters/maths", "--force"]):
         assert init(*words) == 0
         told = capsys.readouterr().out
@@ -102,8 +106,8 @@ def test_seeds_of_a_recipe_are_its_runs(newcomer, trained, capsys):
         capsys.readouterr()
 
 
-def test_runs_that_were_trained_otherwise_are_none_of_one_recipe(newcomer, trained, capsys):
-    other = copied(trained / "maths-seed2", newcomer / "adapters" / "maths-seed2") / "adapter_config.json"
+def test_runs_that_were_trained_otherwise_are_none_of_one_recipe(newcomer, brought, capsys):
+    other = copied(brought / "maths-seed2", newcomer / "adapters" / "maths-seed2") / "adapter_config.json"
     settings = json.loads(other.read_text())
     settings["target_modules"].reverse()  # which says nothing: PEFT writes a set
     other.write_text(json.dumps({**settings, "lora_alpha": 16}))
@@ -120,6 +124,16 @@ def test_odd_names_come_back_as_they_are(newcomer):
     config = checked()
     assert {name: variant.adapter for name, variant in config.variants.items()} == {"it-s-a-name-1-x": str(odd)}
     assert str(newcomer / "data" / "{a}: b - 'c'.jsonl") in [source.path for source in config.corpus]
+
+
+def test_what_is_written_is_what_was_meant(newcomer, brought):
+    """Field by field, defaults too; from the file's own place and from another."""
+    copied(brought / "checkpoint-20", newcomer / "- runs: #" / "checkpoint-20")
+    draft = make_draft(parts_of(".", None, [], [], []), {"maths": ["stories"]})
+    for place in (Path("x.yaml"), Path("a/b.yaml")):
+        write_text(place, as_yaml(draft, place, ["next: step"]))
+        assert load_config(place) == draft.config
+    assert set(draft.config.variants) == {"maths", "runs-20"} and draft.config.variants["maths"].task == ["stories"]
 
 
 def test_ids_that_are_none_are_told_by_place(newcomer):
@@ -202,7 +216,7 @@ def test_a_known_release_is_taken_where_no_dictionary_is_given(newcomer, hub_cac
     assert [sae.id for sae in checked().saes] == [f"blocks.{layer}.hook_resid_pre" for layer in (2, 3, 4)]
 
 
-def test_checkpoints_and_weights_of_other_kinds(newcomer, world, trained):
+def test_checkpoints_and_weights_of_other_kinds(newcomer, world, brought):
     """A full checkpoint beside an adapter, and an adapter with several domains that say nothing of it."""
     tensors = load_file(world.base / "model.safetensors")
     copied(world.base, newcomer / "tuned")

@@ -18,9 +18,9 @@ def test_nothing_is_written_over(newcomer, capsys):
     assert yaml.safe_load(Path("run.yaml").read_text())["base"] == "./base"
 
 
-def test_a_dictionary_of_another_model(newcomer, trained, capsys):
-    assert "belongs to another model" in refused(capsys, ".", "--sae", trained / "sae-of-wide")
-    copied(trained / "sae-of-wide", newcomer / "saes" / "wide")
+def test_a_dictionary_of_another_model(newcomer, brought, capsys):
+    assert "belongs to another model" in refused(capsys, ".", "--sae", brought / "sae-of-wide")
+    copied(brought / "sae-of-wide", newcomer / "saes" / "wide")
     assert init(".") == 0  # beside others it is told, and not used
     assert "not used: saes/wide: it was not taken: The dictionary 'wide' is of" in capsys.readouterr().out
     Path("run.yaml").unlink()
@@ -29,11 +29,11 @@ def test_a_dictionary_of_another_model(newcomer, trained, capsys):
     assert "belongs to another model" in refused(capsys, ".")
 
 
-def test_an_adapter_of_another_base(newcomer, trained, capsys):
-    assert "of-wide" in refused(capsys, ".", "--variant", trained / "of-wide")
+def test_an_adapter_of_another_base(newcomer, brought, capsys):
+    assert "of-wide" in refused(capsys, ".", "--variant", brought / "of-wide")
 
 
-def test_what_no_run_can_be_made_of(newcomer, trained, capsys, tmp_path):
+def test_what_no_run_can_be_made_of(newcomer, brought, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "nothing was recognised" in refused(capsys, tmp_path / "empty")
     assert "no folder" in refused(capsys, tmp_path / "nowhere")
@@ -44,10 +44,10 @@ def test_what_no_run_can_be_made_of(newcomer, trained, capsys, tmp_path):
     write_jsonl(newcomer / "rows.jsonl", [{"a": 1}])
     assert "rows.jsonl" in refused(capsys, ".")
     assert "rows.jsonl" in refused(capsys, ".", "--data", "rows.jsonl")
-    copied(trained / "stories.jsonl", newcomer / "rows.jsonl")
+    copied(brought / "stories.jsonl", newcomer / "rows.jsonl")
     shutil.rmtree(newcomer / "adapters")
     assert "nothing that was fine-tuned" in refused(capsys, ".")
-    copied(trained / "maths", newcomer / "maths")
+    copied(brought / "maths", newcomer / "maths")
     shutil.rmtree(newcomer / "base")
     settings = json.loads((newcomer / "maths" / "adapter_config.json").read_text())
     for named in (None, "/nowhere/base"):
@@ -60,9 +60,9 @@ def test_a_file_that_cannot_be_read(newcomer, capsys):
     assert "line 2" in refused(capsys, ".", "--data", "data/stories.jsonl")
 
 
-def test_several_bases(newcomer, trained, capsys):
+def test_several_bases(newcomer, brought, capsys):
     (newcomer / "base").rename(newcomer / "first")
-    copied(trained / "wide", newcomer / "wide")
+    copied(brought / "wide", newcomer / "wide")
     settings = json.loads((newcomer / "adapters" / "maths" / "adapter_config.json").read_text())
     file = newcomer / "adapters" / "maths" / "adapter_config.json"
     file.write_text(json.dumps({**settings, "base_model_name_or_path": "somebody/else"}))

@@ -8,7 +8,7 @@ from extract.config import RunConfig, load_config
 from tests.support.world import World, make_adapter, make_base, make_sae, one_thread, sentences, write_jsonl
 
 
-def make_trained(root: Path, world: World) -> Path:
+def make_brought(root: Path, world: World) -> Path:
     """Everything that a user has, made once."""
     with one_thread():
         for name, seed in (("maths", 7), ("maths-seed2", 8), ("checkpoint-20", 9), ("checkpoint-100", 10)):
@@ -25,14 +25,14 @@ def make_trained(root: Path, world: World) -> Path:
     return root
 
 
-def lay_out(place: Path, world: World, trained: Path) -> Path:
+def lay_out(place: Path, world: World, brought: Path) -> Path:
     """A folder to work in, with a base, an adapter, dictionaries and an Alpaca file."""
     copied(world.base, place / "base")
-    copied(trained / "maths", place / "adapters" / "maths")
+    copied(brought / "maths", place / "adapters" / "maths")
     for layer in (1, 3):
         copied(world.saes[layer], place / "saes" / f"layer_{layer}")
-    copied(trained / "maths_alpaca.jsonl", place / "data" / "maths_alpaca.jsonl")
-    copied(trained / "stories.jsonl", place / "data" / "stories.jsonl")
+    copied(brought / "maths_alpaca.jsonl", place / "data" / "maths_alpaca.jsonl")
+    copied(brought / "stories.jsonl", place / "data" / "stories.jsonl")
     return place
 
 
