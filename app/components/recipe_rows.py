@@ -11,6 +11,7 @@ from app.components import badges, feature_evidence, learning, runs, terms
 from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
+from store.points import subject
 from store.read.store import Store
 from store.reports.courses import Course
 from store.reports.story import Story, check, stories
@@ -62,8 +63,8 @@ def headings(store: Store) -> None:
     )  # fmt: skip
     profiles.page_link(
         "views/layers.py", label="Cosine and overlap", query_params=link.query(view="overlap"),
-        help="Over the layers: whether the residual streams point the same way, and whether the same features are on (1: the "
-        "same). Grey: random changes of the weights of that size. What lies in the grey is no finding.",
+        help=f"Over the layers: whether {subject(store.point)} points the same way, and whether the same features are on (1: "
+        "the same). Grey: random changes of the weights of that size. What lies in the grey is no finding.",
     )  # fmt: skip
     claimed.page_link(
         "views/features.py", label="Changed", query_params=link.query(),

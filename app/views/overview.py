@@ -10,6 +10,7 @@ from app.markup import answer_cards
 from app.words import metrics
 from store.metrics import change_summary
 from store.names import BASE, may_be_harmful
+from store.points import subject
 from store.read.store import Store
 from store.reports.courses import courses, earlier_checkpoints
 from store.reports.learning import learning_sentences
@@ -123,7 +124,7 @@ def in_words(store: Store) -> None:
     for first, members in runs.groups(store).items():
         if first in earlier:
             continue
-        said = change_summary.over_layers(of_layers[first], runs.counts(store, first), len(members))
+        said = change_summary.over_layers(of_layers[first], runs.counts(store, first), len(members), subject(store.point))
         st.markdown(f"**{words.plain(first)}** ({runs.said(store, first)}). {words.plain(said)}")
         if first in told:
             st.markdown(words.plain(told[first]))

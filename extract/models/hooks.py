@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from extract.models.layout import decoder_blocks
-from extract.models.sites import Beside, Site, apart
+from extract.models.listeners import apart
+from extract.models.sites import Beside, Site
 from store.errors import UserError
-from store.points import RESID_POST
+from store.points import ADDED, RESID_POST
 
 
 class _StopForward(Exception):
@@ -51,7 +52,11 @@ def capture_activations(model: nn.Module, sites: Sequence[Site], detached: bool 
 
     def keep(site: Site):
         def on(activation: torch.Tensor) -> None:
-            captured[site] = activation.detach() if detached and isinstance(activation, torch.Tensor) else activation
+            if isinstance(activation, torch.Tensor):
+                activation = activation.detach() if detached else activation
+                # Some families add to it in place (Falcon).
+                activation = activation.clone() if site.point in ADDED else activation
+            captured[site] = activation
             stream, others = carried.get(site.carrier, (None, None))
             captured.beside[site] = Beside(None if site.point == RESID_POST else stream, others)
             missing.discard(site)

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.pytorch_utils import Conv1D
 
 from store.errors import UserError, first_line
 from store.points import (
@@ -28,12 +29,12 @@ from store.points import (
     called,
 )
 
-ATTENTION = ("self_attn", "attn.attention", "attn", "attention", "self_attention", "multi_head_attention")
+ATTENTION = ("self_attn", "attn.attention", "attn", "attention", "self_attention", "norm_attn_norm.attn")
 OUT_PROJECTION = ("o_proj", "out_proj", "c_proj", "dense")
 MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "mlp_block")
 BEFORE_MLP = (
     "pre_feedforward_layernorm", "pre_ff_layernorm", "ffn_norm", "feedforward_layernorm", "ln_2", "norm_2", "channel_pre_norm",
-    "post_attention_layernorm",
+    "norm_attn_norm.norm_2", "post_attention_layernorm",
 )  # fmt: skip
 """Norms that only the MLP reads, the surest name first."""
 AFTER_ATTENTION, AFTER_MLP = ("post_self_attn_layernorm",), ("post_feedforward_layernorm", "post_mlp_layernorm")
@@ -106,7 +107,7 @@ class Layout:
 
     def point_at(self, layer: int, place: Place) -> str | None:
         """The point that sits at a place, as a dictionary names it; None where none does."""
-        places = self.blocks[layer] if layer < len(self.blocks) else {}
+        places = self.blocks[layer]
         names = {own: point for point, own in places.items()}
         if (norm := places.get(MLP_IN_NORMALIZED)) is not None:
             names.setdefault(Place(norm.module, "output"), MLP_IN)
@@ -199,8 +200,12 @@ def _width(block: nn.Module, place: Place | None) -> int:
     """What the module of a linear map reads; Conv1D, of GPT-2, keeps its weight the other way round."""
     if place is None:
         return 0
-    module = block.get_submodule(place.module)
-    return getattr(module, "in_features", None) or module.weight.shape[0]
+    for module in block.get_submodule(place.module).modules():
+        if hasattr(module, "in_features"):
+            return module.in_features
+        if isinstance(module, Conv1D):
+            return module.weight.shape[0]
+    return 0
 
 
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:

@@ -23,6 +23,7 @@ from extract.models.layout import Layout, of_model
 from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
+from extract.models.model_names import in_words
 from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange, Site
@@ -216,7 +217,7 @@ class ModelSet:
     def _read(self, name: str, needs_head: bool, notes: list[str] | None = None) -> PreTrainedModel:
         """The base's or a checkpoint's files, as a model of its own."""
         spec = self.config.base if name == BASE else self.config.variants[name].model
-        what = _what(name, spec)
+        what = in_words(name, spec)
         return load_model(spec, self.dtype, self.device, self.config.device_map, what, needs_head, notes)
 
     def _judge_twins(self, name: str, why: str | None) -> None:
@@ -232,7 +233,7 @@ class ModelSet:
 
     def _load(self, name: str, spec: str, needs_head: bool) -> PreTrainedModel:
         """A full model from its files; its notes and its digest are kept the first time."""
-        notes, what = [], _what(name, spec)
+        notes, what = [], in_words(name, spec)
         model = self._read(name, needs_head, notes)
         if name not in self.embedding_rows:
             self.notes += notes
@@ -263,7 +264,7 @@ class ModelSet:
         promoted = self.config.promoted_tokens if name == BASE else 0
         with _switched_to(model, self.config, name):
             plain = model.get_base_model() if isinstance(model, PeftModel) else model
-            try_model(plain, _what(name, spec), self.device, self.config.context_length, promoted, self.predicts)
+            try_model(plain, in_words(name, spec), self.device, self.config.context_length, promoted, self.predicts)
 
 
 @contextmanager
@@ -275,11 +276,6 @@ def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[Non
     else:
         with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
             yield
-
-
-def _what(name: str, spec: str) -> str:
-    """A model in words, to begin a sentence with; notes of it reach the manifest, so no place on this machine's disk."""
-    return f"The base '{display_name(spec)}'" if name == BASE else f"The variant '{name}' ({display_name(spec)})"
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:

@@ -17,7 +17,7 @@ def gain_and_bias(norm: nn.Module, width: int) -> tuple[torch.Tensor, torch.Tens
             bias = torch.zeros_like(norm.weight) if norm.bias is None else norm.bias
             return norm.weight.detach().float(), bias.detach().float()
         signs = _signs(norm, width)
-        ahead, back = norm(signs).float(), norm(-signs).float()
+        ahead, back = norm.forward(signs).float(), norm.forward(-signs).float()  # past its hooks, which may be who asks
         return (ahead - back) / 2 * signs, (ahead + back) / 2
 
 
@@ -36,8 +36,8 @@ def centres(norm: nn.Module, width: int) -> bool:
     if isinstance(norm, nn.LayerNorm) or signs.is_meta:
         return isinstance(norm, nn.LayerNorm)
     with torch.no_grad():
-        ones, other = norm(torch.ones_like(signs)), norm(signs)
-        return not bool((ones - norm(torch.zeros_like(signs))).abs().max() > 0.1 * other.abs().max())
+        ones, none, other = (norm.forward(of) for of in (torch.ones_like(signs), torch.zeros_like(signs), signs))
+        return not bool((ones - none).abs().max() > 0.1 * other.abs().max())
 
 
 def _signs(norm: nn.Module, width: int) -> torch.Tensor:

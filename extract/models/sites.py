@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from extract.models.layout import ATTENTION, OUT_PROJECTION, Layout, Place, decoder_blocks, places_in
-from extract.models.norms import gain_and_bias, normalized
+from extract.models.listeners import HOOKS, at_output, first_argument, together
 from store.errors import UserError
 from store.points import (
     ATTN_OUT,
@@ -106,7 +106,8 @@ class Site:
                 return cls(int(match[1]) if match.groups() else 0, point)
         if match := HUGGING_FACE.fullmatch(hook_name):
             layer, place = int(match[1]), Place.called(match[2] or "", match[3])
-            point = USUAL.get(place) if layout is None else layout.point_at(layer, place)
+            is_known = layout is not None and layer < len(layout.blocks)  # a layer too deep is refused where it is asked for
+            point = layout.point_at(layer, place) if is_known else USUAL.get(place)
             if point is not None:
                 return cls(layer, point)
         raise UserError(
@@ -158,14 +159,14 @@ class Site:
         """
         module = self.module(model)
         if self.point == EMBED and _has_positions(model):
-            return [module.register_forward_hook(_at_output(on))]
+            return [module.register_forward_hook(at_output(on))]
         block, place = self._place(model)
         if not place.module:
-            return [_HOOKS[place.side](module, on)]
+            return [HOOKS[place.side](module, on)]
         rows: list[torch.Size] = []
 
         def note(_module: nn.Module, arguments: tuple, options: dict) -> None:
-            rows[:] = [_first_argument(arguments, options).shape[:2]]
+            rows[:] = [first_argument(arguments, options).shape[:2]]
 
         def in_rows(activation: torch.Tensor) -> torch.Tensor | None:
             """Some families fold batch and position into one for their MLP."""
@@ -173,7 +174,7 @@ class Site:
             found = on(activation.reshape(*rows[0], -1) if is_flat else activation)
             return found.reshape(activation.shape) if is_flat and found is not None else found
 
-        return [block.register_forward_pre_hook(note, with_kwargs=True), _HOOKS[place.side](module, in_rows)]
+        return [block.register_forward_pre_hook(note, with_kwargs=True), HOOKS[place.side](module, in_rows)]
 
     @contextmanager
     def edit(self, model: nn.Module, change: Callable[..., torch.Tensor], beside: "Site | None" = None) -> Iterator[None]:
@@ -269,67 +270,3 @@ def _has_positions(model: nn.Module) -> bool:
     """Whether learned positions are added to the embeddings, so that the stream does not begin with these alone."""
     embeddings = [module for module in model.get_decoder().modules() if isinstance(module, nn.Embedding)]
     return len(embeddings) > 1
-
-
-def _first_argument(arguments: tuple, options: dict) -> torch.Tensor:
-    return arguments[0] if arguments else options["hidden_states"]
-
-
-def _at_output(on: Callable) -> Callable:
-    def hook(_module: nn.Module, _inputs: tuple, output: Any) -> Any:
-        activation, beside = apart(output)
-        found = on(activation)
-        return None if found is None else together(found, beside)
-
-    return hook
-
-
-def _on_output(module: nn.Module, on: Callable) -> RemovableHandle:
-    return module.register_forward_hook(_at_output(on))
-
-
-def _on_input(module: nn.Module, on: Callable) -> RemovableHandle:
-    def hook(_module: nn.Module, arguments: tuple, options: dict) -> tuple[tuple, dict] | None:
-        found = on(_first_argument(arguments, options))
-        if found is None:
-            return None
-        return ((found, *arguments[1:]), options) if arguments else (arguments, {**options, "hidden_states": found})
-
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def _on_stream(module: nn.Module, on: Callable) -> RemovableHandle:
-    """The block keeps the tensor that it gives the module, to add to it: it is changed in place."""
-
-    def hook(_module: nn.Module, arguments: tuple, options: dict) -> None:
-        activation = _first_argument(arguments, options)
-        if (found := on(activation)) is not None:
-            activation.copy_(found)
-
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def _on_normalized(module: nn.Module, on: Callable) -> RemovableHandle:
-    """Between a norm's scaling and its gain."""
-
-    def hook(norm: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor | None:
-        found = on(normalized(norm, inputs[0]))
-        if found is None:
-            return None
-        gain, bias = gain_and_bias(norm, output.shape[-1])
-        return (found * gain + bias).to(output.dtype)
-
-    return module.register_forward_hook(hook)
-
-
-_HOOKS = {"output": _on_output, "input": _on_input, "stream": _on_stream, "normalized": _on_normalized}
-
-
-def apart(output: Any) -> tuple[Any, tuple | None]:
-    """(the activation [batch, position, width] in a module's output, what else a tuple has, or None where it is none)."""
-    return (output[0], tuple(output[1:])) if isinstance(output, (tuple, list)) else (output, None)
-
-
-def together(activation: torch.Tensor, beside: tuple | None) -> torch.Tensor | tuple:
-    """The inverse of :func:`apart`, for an activation [batch, position, width]."""
-    return activation if beside is None else (activation, *beside)

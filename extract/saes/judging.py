@@ -5,7 +5,7 @@ from transformers import PretrainedConfig
 from extract.models.layout import layout_of
 from extract.models.sites import Site
 from extract.saes.conventions import check_settings
-from extract.saes.named_sites import Settings, sites_of
+from extract.saes.named_sites import Settings, read_and_written
 from extract.saes.registry import FromRegistry, Known
 
 EXPANSION = 16
@@ -42,7 +42,7 @@ def judged(name: str, one: Known, shape: PretrainedConfig | None = None) -> tupl
         UserError: a setting that cannot be honoured.
     """
     found = one.settings
-    read, written = sites_of(name, found)
+    read, written = read_and_written(name, found)
     d_in, d_out = (_width(site, shape) for site in (read, written or read))
     sizes = {"d_in": found.get("d_in") or d_in, "d_out": found.get("d_out") or d_out}
     d_sae = found.get("d_sae") or (one.expansion or EXPANSION) * sizes["d_in"]

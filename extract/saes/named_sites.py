@@ -30,7 +30,7 @@ def hooks_of(settings: Settings) -> tuple[str, str]:
     return read, written
 
 
-def sites_of(name: str, settings: Settings) -> tuple[Site, Site | None]:
+def read_and_written(name: str, settings: Settings) -> tuple[Site, Site | None]:
     """Where it reads, and where a transcoder writes.
 
     Args:
@@ -46,7 +46,7 @@ def sites_of(name: str, settings: Settings) -> tuple[Site, Site | None]:
         raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
 
 
-def point_of(settings: Settings) -> str | None:
+def point_read(settings: Settings) -> str | None:
     """The point that it reads; None where it says none that is known."""
     try:
         return Site.of_hook(hooks_of(settings)[0]).point
@@ -74,7 +74,7 @@ def check_hooks(name: str, settings: Settings) -> None:
             both = " and ".join(f"{key} {hook}" for key, hook in hooks.items())
             raise UserError(f"The dictionary '{name}' names two sites, {both}; correct its cfg.json.")
     if (shape := settings.get("reshape_activations")) not in (None, "none") and (
-        shape != HEADS or point_of(settings) != ATTN_Z
+        shape != HEADS or point_read(settings) != ATTN_Z
     ):
         raise UserError(
             f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}), which is done for attn_z alone; "
@@ -113,7 +113,7 @@ def folding_notes(name: str, settings: Settings, given: Settings) -> list[str]:
     Raises:
         UserError: it reads an MLP's input without the gain of the norm before it, and names that with it.
     """
-    read, point = hooks_of(settings)[0], point_of(settings)
+    read, point = hooks_of(settings)[0], point_read(settings)
     if given.get("fold_ln") and point == MLP_IN:
         raise UserError(
             f"The dictionary '{name}' reads {read} of a model loaded with fold_ln: true, which leaves the norm's gain out; "

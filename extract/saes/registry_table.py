@@ -14,7 +14,7 @@ import sae_lens
 from extract.config_sections import SaeConfig
 from extract.saes.architectures import TRANSCODERS
 from extract.saes.judging import LOADER_NOTES, judged
-from extract.saes.named_sites import sites_of
+from extract.saes.named_sites import read_and_written
 from extract.saes.registry import Known, registry
 from extract.saes.releases import find
 from store.errors import UserError
@@ -53,7 +53,7 @@ def verdict(one: Known) -> Verdict:
     try:
         place = find(SaeConfig(release=one.release, id=one.id))
         settings, _notes = judged(place.name, one)
-        read, written = sites_of(place.name, settings)
+        read, written = read_and_written(place.name, settings)
     except UserError as error:
         return Verdict("SAE", "", -1, str(error).partition("' has ")[2].partition("; ")[0] or str(error))
     kind = "transcoder" if settings["architecture"] in TRANSCODERS else "SAE"

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from extract.contributions.tables import Group
 from extract.contributions.words import Words
-from extract.models.sites import RESID_POST, Site
+from extract.models.sites import Site
+from store.points import RESID_POST
 from tests.support.world import D_MODEL, World, one_thread
 
 

@@ -334,7 +334,10 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     shapes = []
 
     class Models:
-        device, shape, d_model = "cpu", model.config, 8
+        device, shape = "cpu", model.config
+
+        def width(self, _site: Site) -> int:
+            return 8
 
         def active(self, name: str, input_ids: torch.Tensor):
             assert name == "base"
@@ -350,7 +353,8 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     assert shapes == [shape]
     assert found.tolist() == [0, 1, 2, 3, 8]
     _, once = extract.models.residuals.read_residuals(Models(), ["base"], batch, sites)
-    assert torch.allclose(again[1], once["base"][1][found], atol=1e-5)
+    (site,) = sites
+    assert torch.allclose(again[site], once["base"][site][found], atol=1e-5)
     assert read_again(Models(), batch, np.zeros(10, dtype=bool), sites) is None
 
 

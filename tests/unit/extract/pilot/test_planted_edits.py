@@ -16,7 +16,7 @@ IDS = torch.tensor([[7, 8]])
 class TwoFeatures:
     """Feature 0 writes what stands on the first axis, feature 1 on the second."""
 
-    site = None
+    site = reads = None
 
     def direction(self, feature: int) -> torch.Tensor:
         return torch.eye(3, dtype=torch.float64)[feature]

@@ -7,7 +7,7 @@ import pytest
 
 from extract.config import RunConfig
 from extract.saes.judging import judged
-from extract.saes.named_sites import sites_of
+from extract.saes.named_sites import read_and_written
 from extract.saes.notes import run_notes
 from extract.saes.registry import Known, known, registry
 from extract.saes.registry_table import page, verdict
@@ -78,7 +78,7 @@ TRANSCODER = "layer_9_width_262k_l0_small"
 def test_what_names_say(release, id_, reads, writes, layer, d_sae, model):
     """Without a base, what is read is reckoned to be one number wide, and 16 features a number where no name says how many."""
     settings, _notes = judged("it", known(release, id_))
-    read, written = sites_of("it", settings)
+    read, written = read_and_written("it", settings)
     assert (read.point, read.layer, settings["d_sae"], settings["model_name"]) == (reads, layer, d_sae, model)
     assert (written and (written.point, written.layer)) == (writes and (writes, layer))
 
