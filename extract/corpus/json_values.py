@@ -105,17 +105,23 @@ class JsonValues:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 at = error.pos - self._at
-                if len(self._text) - self._at > unpacking.MAX_LINE_BYTES or not self._more():
+                self._check_length(len(self._text))
+                if not self._more():
                     self.line += self._text.count("\n", self._at, self._at + at)
                     raise ValueError(error.msg) from error
                 continue
             if end < len(self._text) or not self._more():  # else a number may go on
                 break
+        self._check_length(end)
         if self._text.find("\\u", self._at, end) >= 0:
             check_characters(value)
         self.line += self._text.count("\n", self._at, end)
         self._at = end
         return value
+
+    def _check_length(self, end: int) -> None:
+        if end - self._at > unpacking.MAX_LINE_BYTES:
+            raise ValueError(f"the record is longer than {unpacking.MAX_LINE_BYTES / 2**20:.0f} MB")
 
     def _more(self) -> bool:
         """Read on, as much again as is waiting; whether there was anything."""

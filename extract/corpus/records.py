@@ -20,6 +20,8 @@ from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
+MOST_RECORDS = 2_000_000
+"""Of a source without a limit: all are held in memory, to be drawn from evenly."""
 MAX_SOURCE = 1_000
 """Characters of a source id, or of a cluster, which stand in tables and links."""
 
@@ -79,12 +81,14 @@ def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
         _check_format(config)
         try:
             with closing(_rows(source)) as every:
-                rows = list(itertools.islice(every, config.limit))
+                rows = list(itertools.islice(every, config.limit or MOST_RECORDS + 1))
         except OSError as error:
             reason = first_line(error).rstrip(".")
             raise UserError(f"The corpus source '{source.name}' cannot be read: {reason}.") from error
         if not rows:
             raise UserError(f"The corpus source '{source.name}' has no documents; check the file.")
+        if config.limit is None and len(rows) > MOST_RECORDS:
+            raise UserError(f"The corpus source '{source.name}' has more than {MOST_RECORDS:,} records; give it a limit.")
         for given, (_default, where, fields) in zip(_ids(rows, reading), rows, strict=True):
             domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
             said = _recognised(config, where, fields, reading)
