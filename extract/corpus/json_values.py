@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from extract.corpus.jsonl import check_characters, unique
 WRAPPERS = ("data", "rows", "records", "examples", "instances")
 """Members of an object under which files keep their records, beside the name of a split."""
 _PIECE = 2**20
+_WHITE = re.compile(r"[ \t\r\n]*")
 
 
 class JsonValues:
@@ -84,12 +86,11 @@ class JsonValues:
     def _next(self) -> str:
         """The next character that is no white space; empty at the end."""
         while True:
-            while self._at < len(self._text):
-                character = self._text[self._at]
-                if character not in " \t\r\n":
-                    return character
-                self.line += character == "\n"
-                self._at += 1
+            end = _WHITE.match(self._text, self._at).end()
+            self.line += self._text.count("\n", self._at, end)
+            self._at = end
+            if end < len(self._text):
+                return self._text[end]
             if not self._more():
                 return ""
 

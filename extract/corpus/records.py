@@ -22,6 +22,8 @@ FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
 MOST_RECORDS = 2_000_000
 """Of a source without a limit: all are held in memory, to be drawn from evenly."""
+LEAST_CATEGORY = 3
+"""Records that have a field alike, before it is taken for a category; two may be a mistake."""
 MAX_SOURCE = 1_000
 """Characters of a source id, or of a cluster, which stand in tables and links."""
 
@@ -186,7 +188,8 @@ def _ids(rows: Sequence[tuple[str, str, dict]], reading: Reading) -> list[str]:
     source = reading.source.config
     given = ["" if source.source_field is None else str(row[2].get(source.source_field) or "") for row in rows]
     named = [name for name in given if name]
-    if "source_field" not in source.model_fields_set and named and 2 * len(set(named)) <= len(named):
+    is_category = len(named) >= LEAST_CATEGORY and 2 * len(set(named)) <= len(named)
+    if "source_field" not in source.model_fields_set and is_category:
         reading.notes.append(
             f"The field '{source.source_field}' of {reading.name} is a category and no id ({len(set(named)):,} values in "
             f"{len(named):,} records): its documents are numbered instead."

@@ -91,7 +91,7 @@ def test_a_cell_over_many_lines(tmp_path):
 def little(monkeypatch):
     """Bounds that are reached soon."""
     monkeypatch.setattr(column_files, "MEMORY", 1_000_000_000)
-    monkeypatch.setattr(unpacking, "BELIEVED_BYTES", 20 * MB)
+    monkeypatch.setattr(unpacking, "BELIEVED_BYTES", 2 * MB)
 
 
 def sentence(path: Path) -> str:
