@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from extract.corpus.jsonl import check_characters, unique
 WRAPPERS = ("data", "rows", "records", "examples", "instances")
 """Members of an object under which files keep their records, beside the name of a split."""
 _PIECE = 2**20
+_WHITE = re.compile(r"[ \t\r\n]*")
 
 
 class JsonValues:
@@ -84,12 +86,11 @@ class JsonValues:
     def _next(self) -> str:
         """The next character that is no white space; empty at the end."""
         while True:
-            while self._at < len(self._text):
-                character = self._text[self._at]
-                if character not in " \t\r\n":
-                    return character
-                self.line += character == "\n"
-                self._at += 1
+            end = _WHITE.match(self._text, self._at).end()
+            self.line += self._text.count("\n", self._at, end)
+            self._at = end
+            if end < len(self._text):
+                return self._text[end]
             if not self._more():
                 return ""
 
@@ -105,17 +106,23 @@ class JsonValues:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 at = error.pos - self._at
-                if len(self._text) - self._at > unpacking.MAX_LINE_BYTES or not self._more():
+                self._check_length(len(self._text))
+                if not self._more():
                     self.line += self._text.count("\n", self._at, self._at + at)
                     raise ValueError(error.msg) from error
                 continue
             if end < len(self._text) or not self._more():  # else a number may go on
                 break
+        self._check_length(end)
         if self._text.find("\\u", self._at, end) >= 0:
             check_characters(value)
         self.line += self._text.count("\n", self._at, end)
         self._at = end
         return value
+
+    def _check_length(self, end: int) -> None:
+        if end - self._at > unpacking.MAX_LINE_BYTES:
+            raise ValueError(f"the record is longer than {unpacking.MAX_LINE_BYTES / 2**20:.0f} MB")
 
     def _more(self) -> bool:
         """Read on, as much again as is waiting; whether there was anything."""

@@ -20,6 +20,10 @@ from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
+MOST_RECORDS = 2_000_000
+"""Of a source without a limit: all are held in memory, to be drawn from evenly."""
+LEAST_CATEGORY = 3
+"""Records that have a field alike, before it is taken for a category; two may be a mistake."""
 MAX_SOURCE = 1_000
 """Characters of a source id, or of a cluster, which stand in tables and links."""
 
@@ -79,12 +83,14 @@ def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
         _check_format(config)
         try:
             with closing(_rows(source)) as every:
-                rows = list(itertools.islice(every, config.limit))
+                rows = list(itertools.islice(every, config.limit or MOST_RECORDS + 1))
         except OSError as error:
             reason = first_line(error).rstrip(".")
             raise UserError(f"The corpus source '{source.name}' cannot be read: {reason}.") from error
         if not rows:
             raise UserError(f"The corpus source '{source.name}' has no documents; check the file.")
+        if config.limit is None and len(rows) > MOST_RECORDS:
+            raise UserError(f"The corpus source '{source.name}' has more than {MOST_RECORDS:,} records; give it a limit.")
         for given, (_default, where, fields) in zip(_ids(rows, reading), rows, strict=True):
             domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
             said = _recognised(config, where, fields, reading)
@@ -182,7 +188,8 @@ def _ids(rows: Sequence[tuple[str, str, dict]], reading: Reading) -> list[str]:
     source = reading.source.config
     given = ["" if source.source_field is None else str(row[2].get(source.source_field) or "") for row in rows]
     named = [name for name in given if name]
-    if "source_field" not in source.model_fields_set and named and 2 * len(set(named)) <= len(named):
+    is_category = len(named) >= LEAST_CATEGORY and 2 * len(set(named)) <= len(named)
+    if "source_field" not in source.model_fields_set and is_category:
         reading.notes.append(
             f"The field '{source.source_field}' of {reading.name} is a category and no id ({len(set(named)):,} values in "
             f"{len(named):,} records): its documents are numbered instead."

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-MAX_LINE_BYTES = 128 * 2**20
+MAX_LINE_BYTES, MOST_LINES = 128 * 2**20, 50_000_000
 MAX_TIMES_PACKED, BELIEVED_BYTES = 200, 256 * 2**20
 """A compressed file may unpack to so many times its size, or to so many bytes whatever its size."""
 BROKEN = (ValueError, RecursionError, OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -124,9 +125,13 @@ def lines(file: io.BufferedReader) -> Iterator[bytes]:
     """The lines of a file, each with its end.
 
     Raises:
-        ValueError: one is longer than anybody's text.
+        ValueError: one is longer than anybody's text, or there are too many.
     """
-    while line := file.readline(MAX_LINE_BYTES + 1):
+    for count in itertools.count(1):
+        if not (line := file.readline(MAX_LINE_BYTES + 1)):
+            return
+        if count > MOST_LINES:
+            raise ValueError(f"the file has more than {MOST_LINES:,} lines")
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"it is longer than {MAX_LINE_BYTES / 2**20:.0f} MB")
         yield line

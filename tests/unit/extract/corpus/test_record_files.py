@@ -141,5 +141,5 @@ def test_an_array_is_read_in_pieces(tmp_path, monkeypatch):
     assert [len(text) for text in texts(read(tmp_path / "a.json"))] == list(range(1, 40))
     monkeypatch.setattr(unpacking, "MAX_LINE_BYTES", 100)
     (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}, {"text": "x" * 500}], indent=1))
-    with pytest.raises(UserError, match="line 6, cannot be read"):
+    with pytest.raises(UserError, match="line 5, cannot be read: the record is longer"):
         read(tmp_path / "a.json")
