@@ -7,7 +7,7 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 
 from extract.config_sections import SaeConfig
 from extract.models.sites import Site
-from extract.saes.named_sites import sites_of
+from extract.saes.named_sites import read_and_written
 from extract.saes.notes import is_called
 from extract.saes.registry import known
 from extract.saes.releases import find
@@ -94,7 +94,7 @@ def _site(release: str, name: str) -> Site | None:
     """Where a dictionary reads, by the registry; None of one that is not read here, or writes elsewhere than it reads."""
     try:
         find(SaeConfig(release=release, id=name))
-        read, written = sites_of(name, known(release, name).settings)
+        read, written = read_and_written(name, known(release, name).settings)
     except UserError:
         return None
     return read if written is None else None
