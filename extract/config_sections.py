@@ -177,6 +177,10 @@ class SourceConfig(Section):
     """Field that holds a unique id of each record; null: records are known by file and line."""
     text_field: str = "text"
     """Field that holds the text, where it has another name."""
+    format: str | None = None
+    """Format of every record, where it fits several and another is meant than the first: its name as ``check`` tells it."""
+    paragraphs: bool = False
+    """Of a text file: each block between blank lines is a document, instead of the whole file."""
     cluster_field: str | None = "cluster"
     """Field that holds what a document was made from, with others: a template, an article, a work. Documents of one cluster
     count once in every interval. A record without it is a cluster of its own."""

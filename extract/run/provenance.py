@@ -14,7 +14,6 @@ from extract.config import RunConfig, twin_model, twins
 from extract.config_sections import display_name
 from extract.corpus.answers import answers_fingerprint
 from extract.corpus.documents import Corpus, domain_counts
-from extract.corpus.records import describe_sources
 from extract.measure.run_context import RunContext
 from extract.models.loading import tokenizer_digest
 from extract.models.model_set import ModelSet
@@ -144,7 +143,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         },
         tokenizer={"sha256": digests["tokenizer"]},
         corpus={
-            "sources": describe_sources(config.corpus),
+            "sources": [reading.describe() for reading in corpus.readings],
             "sha256": corpus.digest(),
             "domains": domain_counts(corpus.documents),
             **({} if corpus.chat_template == {} else {"chat_template": corpus.chat_template}),
