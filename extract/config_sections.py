@@ -100,12 +100,20 @@ class VariantConfig(Section):
     replicate_of: VariantName | None = None
     """Another variant, of which this is a second run: the same recipe with another seed. A change of a feature is claimed only
     where every one of them shows it."""
+    series: VariantName | None = None
+    """The training of which this is a checkpoint: variants of one series are shown over their steps. A variant called maths-*,
+    whose adapter or model has a * in its path, stands for one of each folder that it matches: maths-100 of checkpoint-100, in
+    the series maths."""
+    step: int | None = Field(None, ge=0)
+    """After how many optimiser steps of its series the checkpoint was saved."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "VariantConfig":
         given = [name for name in ("adapter", "model", "planted") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of adapter, model, planted")
+        if (self.series is None) != (self.step is None):
+            raise ValueError("give series and step together: of which training this is a checkpoint, and after how many steps")
         return self
 
     @property
@@ -125,14 +133,14 @@ class VariantConfig(Section):
 
 
 class SaeConfig(Section):
-    """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
+    """One pretrained dictionary: a sae-lens release and id, or a folder."""
 
     release: str | None = None
     """sae-lens release, e.g. gemma-scope-2-270m-pt-res, or a repository of the hub in sae-lens' format."""
     id: str | None = None
     """Dictionary within the release, e.g. layer_12_width_16k_l0_medium, or folder within the repository."""
     path: str | None = None
-    """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
+    """Folder saved by sae-lens, sparsify or dictionary_learning, or one of Gemma Scope, Gemma Scope 2 or Llama Scope."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SaeConfig":
@@ -153,15 +161,15 @@ class SourceConfig(Section):
     content); ``prompt`` and ``response``; ``text``; ``chosen`` (a preference, whose chosen answer is read, with its ``prompt``
     or the whole conversation in it); ``conversations`` (ShareGPT's from and value, or role and content); ``prompt``,
     ``instruction`` (Alpaca, with ``input``), ``question``, ``query``, ``problem`` or ``input``, with ``response``,
-    ``completion``, ``output``, ``answer`` or ``solution``. ``system``, ``history`` and ``tools`` are read with them. ``check`` and ``run`` tell
-    for each source what it was read as. ``source`` (a unique id) and ``domain`` (any line of text) may stand in the record.
-    A record without text is left out and counted.
+    ``completion``, ``output``, ``answer`` or ``solution``. ``system``, ``history`` and ``tools`` are read with them.
+    ``check`` and ``run`` tell for each source what it was read as. ``source`` (a unique id) and ``domain`` (any line of text)
+    may stand in the record. A record without text is left out and counted.
     """
 
     path: str | None = None
     """File: .jsonl, .json (also an array, or one under "data" or the split's name), .csv, .tsv, .parquet, .arrow, .txt or .md;
-    packed as .gz, .bz2, .xz or .zst, too. A folder or a pattern ('data/*.parquet') stands for its files, each a source of its own name, and its
-    texts one. Or a folder that save_to_disk wrote."""
+    packed as .gz, .bz2, .xz or .zst, too. A folder or a pattern ('data/*.parquet') stands for its files, each a source of its
+    own name, and its texts one. Or a folder that save_to_disk wrote."""
     dataset: str | None = None
     """Hugging Face dataset: hub id or a local folder."""
     config: str | None = None

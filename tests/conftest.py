@@ -11,6 +11,8 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.document_store import document_store, empty_document_store, poor_document_store  # noqa: F401 - fixtures
+from tests.support.hub_cache import hub_cache, no_network  # noqa: F401 - fixtures
+from tests.support.series_store import make_series_store
 from tests.support.tiny_contributions import add_contributions
 from tests.support.tiny_store import make_tiny_store
 
@@ -55,6 +57,12 @@ def contributing_store(tiny_store: Path, tmp_path_factory: pytest.TempPathFactor
 def bare_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny store of a run that computed no control and no twins: no verdicts."""
     return make_tiny_store(tmp_path_factory.mktemp("stores") / "bare", controls=False)
+
+
+@pytest.fixture(scope="session")
+def series_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of three trainings, by hand: see tests/support/series_store.py."""
+    return make_series_store(tmp_path_factory.mktemp("series") / "series")
 
 
 @pytest.fixture(scope="session")

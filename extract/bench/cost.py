@@ -23,11 +23,12 @@ from extract import ROOT
 from extract.bench.page import Row
 from extract.config import RunConfig
 from extract.corpus.batches import Batch, make_batches, make_shards
-from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.hooks import capture_activations, run_truncated
 from extract.progress import Phases, progress_bar
 from extract.run import pipeline
 from extract.run.inputs import Inputs, load_inputs
 from extract.run.workers import process_context
+from extract.saes.dictionary import sites_of
 from store import open_store
 from store.format.manifest import DATABASE_FILE, Manifest
 from store.names import BASE, DEFAULT_CONTROLS
@@ -184,7 +185,7 @@ def _alone(measure: Callable, config: RunConfig):
 
 def _measure_bare(config: RunConfig) -> Bare:
     inputs = load_inputs(config, lambda _text: None)
-    sites = [dictionary.site for dictionary in inputs.dictionaries]
+    sites = sites_of(inputs.dictionaries)
     watch = _Stopwatch(inputs.models.device)
     positions = used = 0
     batches = list(_batches(config, inputs))
@@ -199,11 +200,11 @@ def _measure_bare(config: RunConfig) -> Bare:
                 with (
                     watch.time(name),
                     inputs.models.active(name, input_ids) as model,
-                    capture_residuals(model, sites) as found,
+                    capture_activations(model, sites) as found,
                 ):
                     run_truncated(model, input_ids, mask)
                 for dictionary in inputs.dictionaries:
-                    residuals = dictionary.prepare(found[dictionary.layer][kept].float())
+                    residuals = dictionary.prepare(found[dictionary.reads][kept].float())
                     with watch.time("encode"):
                         dictionary.sae.encode(residuals)
                     with watch.time("encode, compact and decode"):

@@ -19,8 +19,9 @@ from extract.demo.data import training_sets
 from extract.demo.data.chat import END_OF_TURN, with_chat_template
 from extract.demo.training.fine_tuning import Recipe, encoded, fine_tune, save_adapter
 from extract.models import twins
-from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.hooks import capture_activations, run_truncated
 from extract.models.loading import load_model, load_tokenizer
+from extract.models.sites import Site
 from extract.pilot.twin_sizes import SAMPLE_TOKENS, TwinSize, find_size, relative_shift
 from extract.run.inputs import read_dictionaries, read_text
 from store.metrics.thresholds import SINK_FACTOR
@@ -149,13 +150,13 @@ class NullModels:
 
     def _read(self, model: nn.Module) -> dict[int, torch.Tensor]:
         """Layer -> float32 [n, d_model], residuals of the sample."""
-        found: dict[int, list[torch.Tensor]] = {site.layer: [] for site in self._sites}
+        found: dict[Site, list[torch.Tensor]] = {site: [] for site in self._sites}
         for batch in self._batches:
-            with capture_residuals(model, self._sites) as captured:
+            with capture_activations(model, self._sites) as captured:
                 run_truncated(model, torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
-            for layer, parts in found.items():
-                parts.append(captured[layer][torch.from_numpy(batch.rows >= 0)].float())
-        return {layer: torch.cat(parts) for layer, parts in found.items()}
+            for site, parts in found.items():
+                parts.append(captured[site][torch.from_numpy(batch.rows >= 0)].float())
+        return {site.layer: torch.cat(parts) for site, parts in found.items()}
 
     def _shifts(self, model: nn.Module) -> dict[int, float]:
         """Layer -> relative shift."""

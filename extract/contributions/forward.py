@@ -9,6 +9,7 @@ from extract.contributions import sums
 from extract.contributions.measure import Contributions, counting, likelihoods, read_base
 from extract.contributions.path import Reading, Targets
 from extract.contributions.windows import Windows
+from extract.saes.dictionary import sites_of
 from store.names import SLOTS
 
 
@@ -22,10 +23,10 @@ def read(shared: Contributions, numbers: list[int], progress: Callable[[int], No
     Raises:
         UserError: a prediction is not finite.
     """
-    windows, sites = shared.windows(numbers), [dictionary.site for dictionary in shared.dictionaries]
+    windows, sites = shared.windows(numbers), sites_of(shared.dictionaries)
     base, targets, arrays = read_base(shared, windows, sites)
     counts = {
-        dictionary.layer: counting(shared, dictionary, windows, dictionary.prepare(base.at[dictionary.layer].float()))
+        dictionary.site: counting(shared, dictionary, windows, dictionary.prepare(base.at[dictionary.site].float()))
         for dictionary in shared.dictionaries
     }
     for name in shared.names:
@@ -33,9 +34,9 @@ def read(shared: Contributions, numbers: list[int], progress: Callable[[int], No
         predicted = model.log_probabilities()
         arrays |= likelihoods(targets.measure(predicted, slice(None)).double(), name)
         arrays |= sums.WORDS.arrays(_word_changes(windows, targets, predicted), name)
-        for layer, of_layer in counts.items():
-            delta = model.at[layer].float() - base.at[layer].float()
-            arrays |= sums.MEANS.arrays(_means(windows, of_layer, delta), layer, name)
+        for site, of_layer in counts.items():
+            delta = model.at[site].float() - base.at[site].float()
+            arrays |= sums.MEANS.arrays(_means(windows, of_layer, delta), site.layer, name)
         del predicted
         progress(len(windows.following))
     return arrays

@@ -16,7 +16,7 @@ from extract.models.model_set import ModelSet
 from extract.models.sites import Site
 from extract.models.twins import variant_of
 from extract.saes.codes import SparseCodes
-from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary import Dictionary, sites_of
 from store.errors import UserError
 from store.names import BASE
 
@@ -72,9 +72,8 @@ class BaseAt:
         Args:
             dictionary: of this site; model: on this batch.
         """
-        activation = model.at[dictionary.layer].float()
-        delta = torch.where(self.counts[..., None], activation - self.activation, 0.0)
-        codes = dictionary.encode(dictionary.prepare(activation)[self.counts])[0]
+        delta = torch.where(self.counts[..., None], model.at[dictionary.site].float() - self.activation, 0.0)
+        codes = dictionary.encode(dictionary.prepare(model.at[dictionary.reads].float())[self.counts])[0]
         return delta, FeatureChanges.between(self.codes, codes, dictionary.d_sae)
 
 
@@ -89,7 +88,7 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
         UserError: a prediction is not finite.
     """
     windows, models = shared.windows(numbers), shared.models
-    sites = [dictionary.site for dictionary in shared.dictionaries]
+    sites = sites_of(shared.dictionaries)
     base, targets, arrays = read_base(shared, windows, sites)
     at = {dictionary.layer: base_at(shared, dictionary, windows, base) for dictionary in shared.dictionaries}
     for name in shared.names:
@@ -103,9 +102,7 @@ def take_apart(shared: Contributions, numbers: list[int], progress: Callable[[in
     return arrays
 
 
-def read_base(
-    shared: Contributions, windows: Windows, sites: list[Site]
-) -> tuple[Reading, Targets, dict[str, np.ndarray]]:
+def read_base(shared: Contributions, windows: Windows, sites: list[Site]) -> tuple[Reading, Targets, dict[str, np.ndarray]]:
     """(the base on a batch, what is asked of the predictions, the base's arrays)."""
     base = Reading(shared.models, BASE, windows, sites, shared.words)
     predicted = base.log_probabilities()
@@ -149,10 +146,10 @@ def counting(shared: Contributions, dictionary: Dictionary, windows: Windows, pr
 
 def base_at(shared: Contributions, dictionary: Dictionary, windows: Windows, base: Reading) -> BaseAt:
     """What the base has at a dictionary's site."""
-    activation = base.at[dictionary.layer].float()
-    prepared = dictionary.prepare(activation)
-    counts = counting(shared, dictionary, windows, prepared)
-    return BaseAt(activation, counts, dictionary.encode(prepared[counts])[0])
+    activation = base.at[dictionary.site].float()
+    counts = counting(shared, dictionary, windows, dictionary.prepare(activation))
+    seen = dictionary.prepare(base.at[dictionary.reads].float())
+    return BaseAt(activation, counts, dictionary.encode(seen[counts])[0])
 
 
 class _Layer:

@@ -7,7 +7,7 @@ import torch
 from extract.contributions.measure import Contributions, base_at
 from extract.contributions.path import Reading, Targets
 from extract.contributions.windows import Windows
-from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary import Dictionary, sites_of
 from store.names import BASE
 
 SMALLEST_NORM = 1e-12
@@ -23,12 +23,13 @@ class Patching:
 
     def __init__(self, shared: Contributions, dictionary: Dictionary, variant: str, windows: Windows) -> None:
         self._dictionary = dictionary
-        of_base = Reading(shared.models, BASE, windows, [dictionary.site], shared.words)
+        sites = sites_of([dictionary])
+        of_base = Reading(shared.models, BASE, windows, sites, shared.words)
         predicted = of_base.log_probabilities()
         self._targets = Targets.of(windows, predicted)
         base = base_at(shared, dictionary, windows, of_base)
         self._counts = base.counts
-        self._model = Reading(shared.models, variant, windows, [dictionary.site], shared.words)
+        self._model = Reading(shared.models, variant, windows, sites, shared.words)
         self._own = self._targets.measure(self._model.log_probabilities(), slice(None)).double()
         self.whole = self._own - self._targets.measure(predicted, slice(None)).double()
         self.delta, self._changes = base.change(dictionary, self._model)

@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from extract.contributions.windows import Windows
-from extract.models.hooks import capture_residuals, run_with_graph
+from extract.models.hooks import capture_activations, run_with_graph
+from extract.models.layout import decoder_blocks
 from extract.models.model_set import ModelSet
 from extract.models.predictions import pieces
-from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.models.sites import Site
 from store.names import BASE
+from store.points import RESID_POST
 
 LIKELIHOOD, DIVERGENCE = range(2)
 """Rows of what :meth:`Targets.measure` gives."""
@@ -69,7 +71,7 @@ class Reading:
         words: of the vocabulary, those that all models share.
 
     Attributes:
-        at: layer -> its activation there, [batch, position, d_model] in the model's dtype.
+        at: site -> its activation there, [batch, position, width] in the model's dtype.
     """
 
     def __init__(self, models: ModelSet, name: str, windows: Windows, sites: Sequence[Site], words: int) -> None:
@@ -78,11 +80,11 @@ class Reading:
         self._owner = name if models.change(name) is None else BASE
         with torch.no_grad(), models.active(name, windows.input_ids) as model:
             self._last = Site(len(decoder_blocks(model)) - 1, RESID_POST)
-            with capture_residuals(model, sorted({*sites, self._last}, key=lambda site: site.layer)) as captured:
+            with capture_activations(model, sorted({*sites, self._last})) as captured:
                 run_with_graph(model, windows.input_ids, windows.mask)
-        self.at = {layer: activation.to(models.device) for layer, activation in captured.items()}  # a model may be on several
+        self.at = {site: activation.to(models.device) for site, activation in captured.items()}  # a model may be on several
         self._beside = captured.beside
-        self._end = self._predicting(captured[self._last.layer])
+        self._end = self._predicting(captured[self._last])
 
     def log_probabilities(self) -> torch.Tensor:
         """float32 [n, words], nats."""
@@ -95,7 +97,7 @@ class Reading:
         Args:
             delta: float32 [batch, position, d_model].
         """
-        with torch.no_grad(), self._moved(site, self.at[site.layer].float() - delta) as model:
+        with torch.no_grad(), self._moved(site, self.at[site].float() - delta) as model:
             end = self._run_above(model)
         return self._measure(end, targets)
 
@@ -109,7 +111,7 @@ class Reading:
             alpha: the point is h_b - alpha * delta.
             asked: LIKELIHOOD, DIVERGENCE; the second of them takes about a third of the time.
         """
-        there = (self.at[site.layer].float() - alpha * delta).detach().requires_grad_(True)
+        there = (self.at[site].float() - alpha * delta).detach().requires_grad_(True)
         with torch.enable_grad(), self._moved(site, there) as model:
             end = self._run_above(model)
         at_end, last = self._through_head(end.detach(), targets, asked), max(asked)
@@ -138,18 +140,18 @@ class Reading:
     @contextmanager
     def _moved(self, site: Site, activation: torch.Tensor) -> Iterator[nn.Module]:
         """The model, whose forward passes take an activation at a site as given, and compute only what is above."""
-        there = activation.to(self.at[site.layer].dtype)
+        there = activation.to(self.at[site].dtype)
         with (
             self._models.active(self._owner, self._windows.input_ids) as model,
-            site.resume(model, there, self._beside),
+            site.resume(model, there, self._beside[site]),
         ):
             yield model
 
     def _run_above(self, model: nn.Module) -> torch.Tensor:
         """[n, d_model], after the last block at the tokens after which is predicted."""
-        with capture_residuals(model, [self._last], detached=False) as captured:
+        with capture_activations(model, [self._last], detached=False) as captured:
             run_with_graph(model, self._windows.input_ids, self._windows.mask)
-        return self._predicting(captured[self._last.layer])
+        return self._predicting(captured[self._last])
 
     def _predicting(self, activation: torch.Tensor) -> torch.Tensor:
         return activation[self._windows.predicting.to(activation.device)].to(self._models.device)
@@ -157,7 +159,7 @@ class Reading:
     def _predict(self, end: torch.Tensor, chunk: slice) -> torch.Tensor:
         """[chunk, words], logits through the model's own last norm, head and whatever follows it."""
         ids = self._windows.input_ids[self._windows.predicting][chunk, None]  # each alone: past the blocks none sees another
-        with self._models.active(self._owner, ids) as model, self._last.resume(model, end[:, None], self._beside):
+        with self._models.active(self._owner, ids) as model, self._last.resume(model, end[:, None], self._beside[self._last]):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
         return logits[:, 0, : self._words].to(self._models.device)
 

@@ -15,6 +15,9 @@ from extract.contributions.tables import Group, Load
 from extract.corpus.token_texts import TokenTexts
 from extract.models.model_set import ModelSet
 from extract.models.output_head import logit_effects
+from extract.models.sites import Site
+from extract.models.to_stream import TO_STREAM, to_stream
+from extract.saes.dictionary import sites_of
 from store.names import ALL, BASE, NEUTRAL, OBSERVED, SLOTS, TASK
 
 KEPT = 20
@@ -55,18 +58,21 @@ class Words:
         self._readable = np.array([not _UNREADABLE.fullmatch(texts[token]) for token in range(words)])
         self._named: set[int] = set()
 
-    def write(self, layers: Sequence[int], spectrum: pd.DataFrame) -> None:
-        """Every table.
+    def write(self, sites: Sequence[Site], spectrum: pd.DataFrame) -> None:
+        """Every table; of a site whose directions are none of the residual stream, no tokens.
 
         Args:
+            sites: of the dictionaries.
             spectrum: the store's table, of directions from component 1 on: variant, layer, component, direction.
         """
         for group in self._groups:
             self._write_changes(group)
-        for layer in layers:
+        for site in sites:
+            if site.point not in TO_STREAM:
+                continue
             for group in self._groups:
-                self._write_means(group, layer)
-            self._write_directions(spectrum[spectrum["layer"] == layer], self._directions[layer])
+                self._write_means(group, site)
+            self._write_directions(spectrum[spectrum["layer"] == site.layer], site)
         named = sorted(self._named)
         self._load("vocabulary", pd.DataFrame({"token_id": named, "token": [self._texts[token] for token in named]}))
 
@@ -111,44 +117,51 @@ class Words:
     def _slots(slot: str) -> Sequence[int]:
         return range(len(SLOTS)) if slot == ALL else [SLOTS.index(slot)]
 
-    def _write_means(self, group: Group, layer: int) -> None:
+    def _write_means(self, group: Group, site: Site) -> None:
         """The mean change by domain and slot, alone and against that of the other recipes' first runs on the same text.
 
         Directions are compared, each of unit length: less a longer one a change would say what that one does not.
         """
-        firsts = [other.variant for other in self._groups if other.variant == other.runs[0] != group.runs[0]]
         models = list(self._models_of(group).values())
         for domain in (ALL, TASK):
             for slot in (*SLOTS, ALL):
-                place = {"variant": group.variant, "layer": layer, "component": 0, "way": "+", "domain": domain, "slot": slot}
+                place = {
+                    "variant": group.variant,
+                    "layer": site.layer,
+                    "component": 0,
+                    "way": "+",
+                    "domain": domain,
+                    "slot": slot,
+                }
                 numbers, slots = self._numbers(group, domain), self._slots(slot)
                 own, others = (
-                    [self._merged.mean_change(layer, model, numbers, slots) for model in of] for of in (models, firsts)
+                    [self._merged.mean_change(site.layer, model, numbers, slots) for model in of]
+                    for of in (models, group.others)
                 )
                 if own[0] is None:
                     continue
                 own, others = ([unit(mean) for mean in of] for of in (own, others))
                 against = {"nothing": np.zeros_like(own[0])} | ({"others": np.mean(others, axis=0)} if others else {})
                 for name, less in against.items():
-                    scores = self._scores(np.array([mean - less for mean in own]))
+                    scores = self._scores(site, np.array([mean - less for mean in own]))
                     chance = float(scores[1:].max()) if len(scores) > 1 else np.nan
                     self._write_scores(scores[0], chance, place | {"against": name})
 
-    def _write_directions(self, spectrum: pd.DataFrame, random: np.ndarray) -> None:
+    def _write_directions(self, spectrum: pd.DataFrame, site: Site) -> None:
         """The directions of the spectrum, either way: they have no sign of their own."""
         if spectrum.empty:
             return
-        chance = float(np.quantile(self._scores(random).max(axis=1), CHANCE))
+        chance = float(np.quantile(self._scores(site, self._directions[site.layer]).max(axis=1), CHANCE))
         for variant, of_variant in spectrum.groupby("variant", sort=False):
             directions = np.stack(of_variant["direction"].to_list())
-            both = self._scores(np.concatenate([directions, -directions])).reshape(2, len(directions), -1)
+            both = self._scores(site, np.concatenate([directions, -directions])).reshape(2, len(directions), -1)
             for component, *scores in zip(of_variant["component"], *both, strict=True):
                 for of_way, way in zip(scores, "+-", strict=True):
                     place = {"variant": variant, "layer": of_variant["layer"].iloc[0], "component": component, "way": way}
                     self._write_scores(of_way, chance, place | {"domain": ALL, "slot": ALL, "against": "nothing"})
 
-    def _scores(self, directions: np.ndarray) -> np.ndarray:
-        """float32 [n, words], logits of directions [n, d_model] in standard deviations of each one's over the vocabulary.
+    def _scores(self, site: Site, directions: np.ndarray) -> np.ndarray:
+        """float32 [n, words], logits of directions [n, width] at a site, in standard deviations of each over the vocabulary.
 
         A direction has no size of its own: one as large that means nothing has as large logits. -inf for tokens that nobody
         can read.
@@ -156,7 +169,7 @@ class Words:
         model = self._models.base
         with torch.inference_mode():
             read = torch.from_numpy(directions).float().to(self._models.device)
-            logits = logit_effects(model, read)[:, : self._words].cpu().numpy()
+            logits = logit_effects(model, to_stream(model, site.layer, site.point, read))[:, : self._words].cpu().numpy()
         readable = logits[:, self._readable]
         spread = np.maximum(readable.std(1, keepdims=True), np.finfo(np.float32).tiny)  # no change says nothing
         return np.where(self._readable, (logits - readable.mean(1, keepdims=True)) / spread, -np.inf)
@@ -178,9 +191,9 @@ def random_directions(shared: Contributions) -> dict[int, np.ndarray]:
     rows: dict[int, list[torch.Tensor]] = {}
     for number in dict.fromkeys(some):
         windows = shared.windows([number])
-        base = Reading(shared.models, BASE, windows, [dictionary.site for dictionary in shared.dictionaries], shared.words)
+        base = Reading(shared.models, BASE, windows, sites_of(shared.dictionaries), shared.words)
         for dictionary in shared.dictionaries:
-            activation = base.at[dictionary.layer].float()
+            activation = base.at[dictionary.site].float()
             counts = counting(shared, dictionary, windows, dictionary.prepare(activation))
             rows.setdefault(dictionary.layer, []).append(activation[counts].double().cpu())
     found = {}

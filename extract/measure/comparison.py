@@ -13,6 +13,7 @@ from extract.measure.run_context import RunContext
 from extract.measure.shard_layer import ShardLayer
 from extract.measure.sum_tables import twins_of
 from extract.models.batch_reader import BatchResiduals
+from extract.models.sites import Site
 from extract.pilot.controls import Place, controlled
 from extract.saes.dictionary import Dictionary
 from store.names import BASE, OBSERVED
@@ -45,13 +46,14 @@ class LayerComparison:
         """Begin a batch, and finish the one before it."""
         config, pilots = self.context.config, self.context.pilots
         sink_norms = {layer: pilots[layer].sink_norm(config) for layer in self.context.layers}
-        base = {d.layer: d.prepare(batch.residuals[BASE][d.layer]) for d in self.context.dictionaries}
+        base = {d.layer: d.prepare(batch.residuals[BASE][d.site]) for d in self.context.dictionaries}
         counts = tokens_that_count(base, sink_norms)
         if self.capacity is None:
             for dictionary in self.context.dictionaries:
                 result = self.compare(dictionary, batch, counts[dictionary.layer], None)
                 for of_model in batch.residuals.values():
-                    del of_model[dictionary.layer]
+                    for site in {dictionary.site, dictionary.reads}:
+                        del of_model[site]
                 self._add_to_shard(result, Fetch(result.tensors()).result())
             return
         begun = [
@@ -100,28 +102,41 @@ class LayerComparison:
         config, layer, shard_layer = self.context.config, dictionary.layer, self.layers[dictionary.layer]
         encoder = LayerEncoder(dictionary, self.context.pilots[layer], shard_layer.n_cells, capacity)
         counted = counts.nonzero().squeeze(1)
-        on_device = to_device(counted, batch.residuals[BASE][layer].device)
-        raw = {name: of_model[layer].index_select(0, on_device) for name, of_model in batch.residuals.items()}
-        own = {name: dictionary.prepare(residual) for name, residual in raw.items()}
+        on_device = to_device(counted, batch.residuals[BASE][dictionary.site].device)
+
+        def at(site: Site) -> dict[str, torch.Tensor]:
+            return {name: of_model[site].index_select(0, on_device) for name, of_model in batch.residuals.items()}
+
+        raw = at(dictionary.reads)
+        seen = {name: dictionary.prepare(residual) for name, residual in raw.items()}
+        own = (
+            {n: dictionary.prepare(residual) for n, residual in at(dictionary.site).items()}
+            if dictionary.is_transcoder
+            else seen
+        )
         rows = batch.rows[counted]
         token_index = shard_layer.token_index.at(rows)
-        base, base_codes = encoder.base(rows, token_index.cell, own[BASE])
+        base, base_codes = encoder.base(rows, token_index.cell, own[BASE], seen[BASE])
         counterparts = {}
         for variant in config.variants:
-            counterparts[variant, OBSERVED] = base.compare(own[variant])
-            delta = own[variant] - base.residuals
+            counterparts[variant, OBSERVED] = base.compare(own[variant], seen[variant])
             place = Place(token_index, layer, variant, dictionary.centred)
             for control in config.controls:
                 if control != "rerun":
-                    change = encoder.pilot.changes.get(variant)
-                    instead = controlled(control, base.residuals, delta, place, change)
-                    counterparts[variant, control] = base.compare(instead)
+                    pilot = encoder.pilot
+                    put = controlled(control, own[BASE], own[variant] - own[BASE], place, pilot.changes.get(variant))
+                    shown = put
+                    if dictionary.is_transcoder:
+                        change = seen[variant] - seen[BASE]
+                        shown = controlled(control, seen[BASE], change, place, pilot.seen_changes.get(variant))
+                    counterparts[variant, control] = base.compare(put, shown)
         for variant, twin in twins_of(config, self.context.models.twins):
-            counterparts[variant, twin] = base.compare(own[twin_model(variant, twin)])
+            counterparts[variant, twin] = base.compare(*(of[twin_model(variant, twin)] for of in (own, seen)))
         rerun = None
         if batch.again is not None:
-            rerun, second = _rerun(base, batch.again[0], dictionary.prepare(batch.again[1][layer]))
-            counterparts[BASE, "rerun"] = rerun.base.compare(second)
+            again = [dictionary.prepare(batch.again[1][site]) for site in (dictionary.site, dictionary.reads)]
+            rerun, second = _rerun(base, batch.again[0], again)
+            counterparts[BASE, "rerun"] = rerun.base.compare(*second)
         replica = self.replicas.get(layer)
         of_replica = {}
         if replica:
@@ -130,16 +145,16 @@ class LayerComparison:
         return LayerResult(len(counts) - len(counted), base, base_codes, variants, counterparts, rerun, replica, of_replica)
 
 
-def _rerun(base: LayerBatch, rows: torch.Tensor, residuals: torch.Tensor) -> tuple[Rerun, torch.Tensor]:
+def _rerun(base: LayerBatch, rows: torch.Tensor, again: Sequence[torch.Tensor]) -> tuple[Rerun, list[torch.Tensor]]:
     """What the base read a second time, beside what it read first.
 
     Args:
         rows: int64 [n] on the CPU.
-        residuals: float32 [n, d_model].
+        again: residuals, and what is read of them, float32 [n, width] each.
 
     Returns:
-        The tokens that count, and their second residuals, float32 [of those, d_model].
+        The tokens that count, and theirs of ``again``.
     """
     kept = torch.isin(base.rows, rows).nonzero().squeeze(1)
     second = torch.isin(rows, base.rows).nonzero().squeeze(1)
-    return Rerun(kept, base.only(kept)), residuals.index_select(0, to_device(second, residuals.device))
+    return Rerun(kept, base.only(kept)), [of.index_select(0, to_device(second, of.device)) for of in again]

@@ -63,21 +63,24 @@ class LayerEncoder:
     n_cells: int
     capacity: int | None
 
-    def base(self, rows: torch.Tensor, cell: torch.Tensor, residuals: torch.Tensor) -> tuple["LayerBatch", DeviceCodes]:
+    def base(
+        self, rows: torch.Tensor, cell: torch.Tensor, residuals: torch.Tensor, seen: torch.Tensor
+    ) -> tuple["LayerBatch", DeviceCodes]:
         """Encode the base's residuals.
 
         Args:
             rows, cell: int64 [n] on the CPU.
             residuals: float32 [n, d_model].
+            seen: float32 [n, d_in], what the dictionary reads: the residuals themselves but of a transcoder.
 
         Returns:
             The batch, and the base's raw codes.
         """
-        codes, reconstruction = self.encode(residuals)
+        codes, reconstruction = self.encode(seen)
         return LayerBatch(self, rows, to_device(cell, residuals.device), residuals, reconstruction), codes
 
     def encode(self, residuals: torch.Tensor, dictionary: Dictionary | None = None) -> tuple[DeviceCodes, torch.Tensor]:
-        """Codes and reconstruction (float64) of residuals, float32 [n, d_model]; dictionary: another than the layer's own."""
+        """Codes and reconstruction (float64) of what is read, float32 [n, d_in]; dictionary: another than the layer's own."""
         dictionary = dictionary or self.dictionary
         if self.capacity is None:
             return dictionary.encode(residuals)
@@ -125,9 +128,9 @@ class LayerBatch:
             "base_error2": (self.exact - self.reconstruction).square().sum(1),
         }
 
-    def compare(self, residuals: torch.Tensor) -> Counterpart:
-        """Encode other residuals of the same tokens, float32 [n, d_model], and compare them token by token."""
-        codes, reconstruction = self.encoder.encode(residuals)
+    def compare(self, residuals: torch.Tensor, seen: torch.Tensor) -> Counterpart:
+        """Encode other residuals of the same tokens, and compare them token by token; arguments as of LayerEncoder.base."""
+        codes, reconstruction = self.encoder.encode(seen)
         variant = residuals.double()
         centred, delta = variant - self._mean, variant - self.exact
         metrics = self.own_metrics | {

@@ -10,7 +10,7 @@ from extract.models.residuals import ResidualReader
 from extract.models.sites import Site
 from extract.pilot.layer_pilot import LayerPilot
 from extract.pilot.twin_sizes import TwinSize
-from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary import Dictionary, sites_of
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class RunContext:
 
     @property
     def sites(self) -> list[Site]:
-        """What is read of the models: of every layer one."""
-        return [dictionary.site for dictionary in self.dictionaries]
+        """What is read of the models: of every layer one point, of transcoders two."""
+        return sites_of(self.dictionaries)
 
     def batches(self, shard: Shard) -> Iterator[Batch]:
         """A shard's context windows, padded, as every model of the run sees them."""

@@ -20,13 +20,13 @@ class BatchResiduals:
 
     Attributes:
         rows: int64 [n] on the CPU, of the document tokens in the shard.
-        residuals: model or twin -> layer -> float32 [n, d_model].
+        residuals: model or twin -> site -> float32 [n, width].
         again: of the base read a second time, :func:`extract.models.residuals.read_again`.
     """
 
     rows: torch.Tensor
-    residuals: dict[str, dict[int, torch.Tensor]]
-    again: tuple[torch.Tensor, dict[int, torch.Tensor]] | None
+    residuals: dict[str, dict[Site, torch.Tensor]]
+    again: tuple[torch.Tensor, dict[Site, torch.Tensor]] | None
 
 
 def read_batches(
@@ -36,7 +36,7 @@ def read_batches(
 
     Args:
         wanted_again: bool [rows of the shard], tokens that the base reads a second time.
-        scratch: folder in which residuals wait for the other models' then: n_tokens x layers x d_model x 4 bytes a model.
+        scratch: folder in which residuals wait for the other models' then: n_tokens x sites x width x 4 bytes a model.
 
     Raises:
         UserError: as :func:`extract.models.residuals.read_residuals`.
@@ -59,18 +59,18 @@ def read_batches(
         again = []
         for name in in_turn:
             for number, batch in enumerate(batches):
-                residuals = reader.read([name], batch, sites)[1][name]
-                np.savez(place(name, number), **{str(layer): residual.cpu().numpy() for layer, residual in residuals.items()})
+                at = reader.read([name], batch, sites)[1][name]
+                np.savez(place(name, number), **{str(sites.index(site)): of.cpu().numpy() for site, of in at.items()})
                 if name == BASE:
                     again.append(reader.read_again(batch, wanted_again, sites))
         for number, batch in enumerate(batches):
-            residuals = {name: _taken(place(name, number), models.device) for name in names}
+            residuals = {name: _taken(place(name, number), sites, models.device) for name in names}
             yield BatchResiduals(torch.from_numpy(batch.rows[batch.rows >= 0]), residuals, again[number])
 
 
-def _taken(path: Path, device: str) -> dict[int, torch.Tensor]:
+def _taken(path: Path, sites: Sequence[Site], device: str) -> dict[Site, torch.Tensor]:
     """Read and remove what waited."""
     with np.load(path) as arrays:
-        found = {int(layer): torch.from_numpy(arrays[layer]).to(device) for layer in arrays}
+        found = {sites[int(place)]: torch.from_numpy(arrays[place]).to(device) for place in arrays}
     path.unlink()
     return found

@@ -6,27 +6,32 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import nn
 
-from extract.models.sites import Site, apart
+from extract.models.layout import decoder_blocks
+from extract.models.listeners import apart
+from extract.models.sites import Beside, Site
 from store.errors import UserError
+from store.points import ADDED, RESID_POST
 
 
 class _StopForward(Exception):
     """Raised by the hook of the last site needed, so that nothing above it is computed."""
 
 
-class Residuals(dict[int, torch.Tensor]):
-    """layer -> the activation at its site, [batch, position, d_model] in the model's dtype.
+class Activations(dict[Site, torch.Tensor]):
+    """site -> the activation there, [batch, position, width] in the model's dtype.
 
     Attributes:
-        beside: what the modules there give beside it (:func:`extract.models.sites.apart`).
+        beside: site -> what else is needed to go on from there.
     """
 
-    beside: tuple | None = None
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.beside: dict[Site, Beside] = {}
 
 
 @contextmanager
-def capture_residuals(model: nn.Module, sites: Sequence[Site], detached: bool = True) -> Iterator[Residuals]:
-    """Capture what a model has at sites, all of one point, during forward passes inside the context.
+def capture_activations(model: nn.Module, sites: Sequence[Site], detached: bool = True) -> Iterator[Activations]:
+    """Capture what a model has at sites during forward passes inside the context.
 
     Yields a dictionary that each :func:`run_truncated` or :func:`run_with_graph` refills.
 
@@ -34,24 +39,42 @@ def capture_residuals(model: nn.Module, sites: Sequence[Site], detached: bool = 
         detached: whether no gradient goes through what is captured.
 
     Raises:
-        UserError: a layer that the model does not have.
+        UserError: a layer or a point that the model does not have.
     """
-    residuals = Residuals()
-    last = max(site.layer for site in sites)
+    captured, carried = Activations(), {}
+    missing = set(sites)
 
-    def hook_for(layer: int):
+    def carry(block: int):
         def hook(_module: nn.Module, _inputs: tuple, output) -> None:
-            residual, residuals.beside = apart(output)
-            residuals[layer] = residual.detach() if detached and isinstance(residual, torch.Tensor) else residual
-            if layer == last:
-                raise _StopForward
+            carried[block] = apart(output)
 
         return hook
 
-    modules = {site.layer: site.module(model) for site in sites}
-    handles = [module.register_forward_hook(hook_for(layer)) for layer, module in modules.items()]
+    def keep(site: Site):
+        def on(activation: torch.Tensor) -> None:
+            if isinstance(activation, torch.Tensor):
+                activation = activation.detach() if detached else activation
+                # Some families add to it in place (Falcon).
+                activation = activation.clone() if site.point in ADDED else activation
+            captured[site] = activation
+            stream, others = carried.get(site.carrier, (None, None))
+            captured.beside[site] = Beside(None if site.point == RESID_POST else stream, others)
+            missing.discard(site)
+            if not missing:
+                raise _StopForward
+
+        return on
+
+    for site in sites:
+        site.check(model)
+    blocks = decoder_blocks(model)
+    handles = [model.register_forward_pre_hook(lambda *_given: missing.update(sites))]
     try:
-        yield residuals
+        for block in sorted({site.carrier for site in sites if site.carrier >= 0}):
+            handles.append(blocks[block].register_forward_hook(carry(block)))
+        for site in sites:
+            handles += site.listen(model, keep(site))
+        yield captured
     finally:
         for handle in handles:
             handle.remove()
@@ -74,20 +97,20 @@ def run_with_graph(model: nn.Module, input_ids: torch.Tensor, attention_mask: to
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
 
 
-def check_shape(residual: torch.Tensor | None, input_ids: torch.Tensor, d_model: int, what: str) -> None:
-    """Refuse what is not one residual stream.
+def check_shape(activation: torch.Tensor | None, input_ids: torch.Tensor, width: int, what: str) -> None:
+    """Refuse what is not one activation a token.
 
     Args:
-        residual: what a block gave; None where it did not run.
+        activation: what the model gave; None where that did not run.
         input_ids: [batch, position].
         what: the model in words, to begin a sentence with.
 
     Raises:
-        UserError: it is not [batch, position, d_model].
+        UserError: it is not [batch, position, width].
     """
-    wanted = [*input_ids.shape, d_model]
-    got = f"arrays of the shape {list(residual.shape)}" if isinstance(residual, torch.Tensor) else "no array"
-    if not isinstance(residual, torch.Tensor) or list(residual.shape) != wanted:
+    wanted = [*input_ids.shape, width]
+    got = f"arrays of the shape {list(activation.shape)}" if isinstance(activation, torch.Tensor) else "no array"
+    if not isinstance(activation, torch.Tensor) or list(activation.shape) != wanted:
         raise UserError(
             f"{what} cannot be read: its blocks give {got} where a residual stream of {wanted} (batch, position, d_model) is "
             "expected; use a model whose blocks give that."

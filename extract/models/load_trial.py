@@ -4,10 +4,12 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from extract.models.hooks import Residuals, capture_residuals, check_shape, run_truncated
+from extract.models.hooks import Activations, capture_activations, check_shape, run_truncated
+from extract.models.layout import decoder_blocks
 from extract.models.output_head import final_norm, head_input, logit_effects
-from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.models.sites import Site
 from store.errors import UserError, first_line
+from store.points import RESID_POST
 
 TOKENS = ((0, 1, 2), (0, 1, 0))
 """Two windows that differ in their last token; two by three, so that batch and position cannot be taken for each other."""
@@ -46,24 +48,25 @@ def try_model(model: nn.Module, what: str, device: str, context_length: int, pro
     width = model.config.get_text_config().hidden_size
     layers = range(len(decoder_blocks(model)))
     try:
-        with capture_residuals(model, [Site(layer, RESID_POST) for layer in layers]) as residuals:
+        with capture_activations(model, [Site(layer, RESID_POST) for layer in layers]) as residuals:
             try:
                 run_truncated(model, ids, mask)
             finally:
-                for layer in residuals:
-                    check_shape(residuals[layer], ids, width, what)
-        check_shape(residuals.get(layers[-1]), ids, width, what)
+                for residual in residuals.values():
+                    check_shape(residual, ids, width, what)
+        last = Site(layers[-1], RESID_POST)
+        check_shape(residuals.get(last), ids, width, what)
         if device != "meta":
             _check_stream(model, residuals, ids, what)
         if promoted:
-            _check_head(model, residuals[layers[-1]], ids, what, promoted)
+            _check_head(model, residuals[last], ids, what, promoted)
     except UserError:
         raise
     except Exception as error:  # whatever the family's own code runs into
         if device == "meta":  # where code that asks for a value, or a kernel, fails that would not elsewhere
             return
         raise UserError(f"{what} could not be run on tokens alone: {first_line(error)}") from error
-    if predicts and device != "meta" and _differs_ahead(residuals[layers[-1]]):
+    if predicts and device != "meta" and _differs_ahead(residuals[last]):
         raise UserError(_reads_ahead(what))
 
 
@@ -110,7 +113,7 @@ def _check_head(model: nn.Module, last: torch.Tensor, ids: torch.Tensor, what: s
         raise UserError(_detour(what))
 
 
-def _check_stream(model: nn.Module, residuals: Residuals, ids: torch.Tensor, what: str) -> None:
+def _check_stream(model: nn.Module, residuals: Activations, ids: torch.Tensor, what: str) -> None:
     """Whether what the blocks give is what the model itself calls its hidden states (but for the last, which is normed).
 
     Raises:
@@ -120,8 +123,8 @@ def _check_stream(model: nn.Module, residuals: Residuals, ids: torch.Tensor, wha
     states = getattr(given, "hidden_states", None) or ()
     if len(states) != len(residuals) + 1:
         return
-    for layer in list(residuals)[:-1]:
-        residual = residuals[layer]
+    for layer in sorted(site.layer for site in residuals)[:-1]:
+        residual = residuals[Site(layer, RESID_POST)]
         places = [states[layer + 1], states[layer]]  # some families leave out the embedding, and end in two states instead
         if all(state.shape == residual.shape and not _alike(residual, state.to(residual.device)) for state in places):
             raise UserError(

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import PretrainedConfig
 
 from extract.config import RunConfig, twin_model, twins
-from store.errors import UserError, first_line
+from extract.models.layout import on_meta
 from store.names import BASE
 
 WEIGHTS_SHARE = 0.8
@@ -73,12 +72,7 @@ def parameters(config: PretrainedConfig, embeddings: bool = True) -> int:
     Raises:
         UserError: transformers cannot build it from its configuration.
     """
-    try:
-        with torch.device("meta"):
-            kind = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
-            model = kind.from_config(config, trust_remote_code=False)
-    except Exception as error:  # impossible settings surface as whatever its code runs into
-        raise UserError(f"The base cannot be built from its config.json: {first_line(error)}") from error
+    model = on_meta(config)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     if embeddings:
         return sum(sizes.values())

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from extract.models.norms import gain_and_bias
+
 NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 
 
@@ -19,25 +21,15 @@ def final_norm(model: PreTrainedModel) -> nn.Module | None:
         blocks = [place for place, child in enumerate(after) if isinstance(child, nn.ModuleList)]
         norms = [child for child in after[blocks[-1] + 1 if blocks else 0 :] if "norm" in type(child).__name__.lower()]
         named = norms[-1] if norms else None
-    return _of_the_base(named)
+    return of_the_base(named)
 
 
 def final_gain(model: PreTrainedModel) -> torch.Tensor:
-    """float32 [d_model]: what the model's last norm multiplies each direction by, apart from its per-token scale.
-
-    A norm maps a vector of 1 and -1 in turn, whose mean is 0 and whose size is 1, to its gain with those signs, whether it is
-    stored as the gain or as the gain less one (Gemma), and whether it centres or not; the bias is the same for its negative.
-    """
+    """float32 [d_model]: what the model's last norm multiplies each direction by, apart from its per-token scale."""
     norm = final_norm(model)
-    gain = getattr(norm, "weight", None)
-    if gain is None:
+    if getattr(norm, "weight", None) is None:
         return torch.ones(model.config.get_text_config().hidden_size, device=model.device)
-    if isinstance(norm, nn.LayerNorm):
-        return gain.detach().float()
-    with torch.inference_mode():
-        signs = torch.ones_like(gain)
-        signs[1::2] = -1
-        return ((norm(signs) - norm(-signs)) / 2 * signs).float()
+    return gain_and_bias(norm, len(norm.weight))[0]
 
 
 def head_input(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -76,15 +68,15 @@ def through_norm(model: PreTrainedModel, directions: torch.Tensor) -> torch.Tens
     """float32 [n, width of the head]: directions past the last norm's gain, and a projection where the head is narrower."""
     directions = directions * final_gain(model)
     project = getattr(model.get_decoder(), "project_out", None)
-    return directions if project is None else directions @ _of_the_base(project).weight.detach().float().T
+    return directions if project is None else directions @ of_the_base(project).weight.detach().float().T
 
 
 def unembedding(model: PreTrainedModel) -> torch.Tensor:
     """float32 [words, width of the head]."""
-    return _of_the_base(model.get_output_embeddings()).weight.detach().float()
+    return of_the_base(model.get_output_embeddings()).weight.detach().float()
 
 
-def _of_the_base(module: nn.Module | None) -> nn.Module | None:
+def of_the_base(module: nn.Module | None) -> nn.Module | None:
     """The base's own module where an adapter brought a copy of it or stands around it (PEFT)."""
     module = getattr(module, "original_module", module)
     return getattr(module, "base_layer", module)

@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.hooks import capture_activations, run_truncated
+from extract.models.layout import decoder_blocks
 from extract.models.model_set import ModelSet
-from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.models.sites import Site
 from store.names import BASE
+from store.points import RESID_POST
 
 LOGITS_AT_ONCE = 2**27
 """Bytes of one model's: 128 positions of a vocabulary of 262,144 in float32."""
@@ -41,10 +43,10 @@ class Predictions:
         self._ids = input_ids[kept][:, None]
         with models.active(name, input_ids) as model, edit(model) if edit else nullcontext():
             self._last = Site(len(decoder_blocks(model)) - 1, RESID_POST)
-            with capture_residuals(model, [self._last]) as captured:
+            with capture_activations(model, [self._last]) as captured:
                 run_truncated(model, input_ids, mask)
-        residual = captured[self._last.layer]
-        self._residual, self._beside = residual[kept.to(residual.device)][:, None], captured.beside
+        residual = captured[self._last]
+        self._residual, self._beside = residual[kept.to(residual.device)][:, None], captured.beside[self._last]
 
     @torch.inference_mode()
     def log_probabilities(self, chunk: slice, words: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

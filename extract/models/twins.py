@@ -135,12 +135,12 @@ def write_checkpoint(model: nn.Module, base: Mapping[str, torch.Tensor], key: tu
 def planted_twin(change: PlantedChange, key: tuple[str, ...], factor: float) -> PlantedChange:
     """h + factor x P(change(h) - h), P a permutation of the coordinates of d_model: each token's ||delta|| is kept."""
 
-    def of(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    def of(hidden: torch.Tensor, input_ids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         exact = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-        delta = change.of(hidden, input_ids).to(exact.dtype) - exact
+        delta = change.of(hidden, input_ids, seen).to(exact.dtype) - exact
         return (exact + permuted(delta, (hidden.ndim - 1,), *key) * factor).to(hidden.dtype)
 
-    return PlantedChange(change.site, of)
+    return PlantedChange(change.site, of, change.reads)
 
 
 def _is_of_words(model: nn.Module, name: str) -> bool:

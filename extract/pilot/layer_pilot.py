@@ -37,6 +37,8 @@ LEAST_JUDGED_TOKENS = 64
 SELF_TEST_TOKENS = 4_096
 CHANCE_DIRECTIONS = 1_000
 DONORS_FILE = "donors.npz"
+SEEN = "*seen"
+"""In the names of arrays: of what a transcoder reads. No variant is called so."""
 NUMBERS = ("median_norm", "code_scale", "activation_unit", "fvu", "l0", "chance")
 """The fields of :class:`LayerPilot` that are one number each."""
 
@@ -54,6 +56,7 @@ class LayerPilot:
         chance: 95th percentile of the largest |cosine| with a decoder row, over random directions drawn from the covariance
             of h_a; NaN where the run has no spectrum.
         changes: variant -> what the pilot fixed of its change; empty until :func:`fix_changes`, and where no control borrows.
+        seen_changes: the same of what a transcoder reads; of an SAE empty.
     """
 
     median_norm: float
@@ -64,6 +67,7 @@ class LayerPilot:
     l0: float
     chance: float = float("nan")
     changes: Mapping[str, ControlInputs] = field(default_factory=dict)
+    seen_changes: Mapping[str, ControlInputs] = field(default_factory=dict)
 
     @property
     def mean_norm(self) -> float:
@@ -109,20 +113,22 @@ def pilot_documents(corpus: Corpus, config: RunConfig, window_tokens: int) -> li
     return chosen
 
 
-def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig) -> LayerPilot:
+def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, seen: torch.Tensor, config: RunConfig) -> LayerPilot:
     """Fix one layer from the pilot's base residuals.
 
     Args:
         residuals: float32 [n_tokens, d_model], as the dictionary reads them, sinks included.
+        seen: float32 [n_tokens, d_in], what its codes are of.
 
     Raises:
         UserError: the dictionary fails its self-test.
     """
     norms = residuals.norm(dim=1)
     median = float(np.median(norms.cpu().numpy()))
-    counts = residuals if config.count_sinks else residuals[norms <= config.sink_factor * median]
+    kept = torch.ones_like(norms, dtype=torch.bool) if config.count_sinks else norms <= config.sink_factor * median
+    counts = residuals[kept]
     every = max(1, len(counts) // SELF_TEST_TOKENS)
-    test = _tested(dictionary, counts[::every])
+    test = _tested(dictionary, counts[::every], seen[kept][::every])
     return LayerPilot(
         median_norm=median,
         mean=counts.double().mean(0).cpu(),  # there it is the same whether fixed now or read back
@@ -134,14 +140,14 @@ def fix_layer(dictionary: Dictionary, residuals: torch.Tensor, config: RunConfig
     )
 
 
-def _tested(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
+def _tested(dictionary: Dictionary, residuals: torch.Tensor, seen: torch.Tensor) -> SelfTest:
     """The dictionary's self-test; where it fails on very few tokens, they may be why.
 
     Raises:
         UserError: it fails.
     """
     try:
-        return self_test(dictionary, residuals)
+        return self_test(dictionary, residuals, seen)
     except UserError as error:
         if len(residuals) >= LEAST_JUDGED_TOKENS:
             raise
@@ -166,15 +172,15 @@ def chance_cosine(dictionary: Dictionary, residuals: torch.Tensor) -> float:
 
 
 def fix_changes(
-    base: torch.Tensor, variant: torch.Tensor, token_index: TokenIndex, pilot: LayerPilot, config: RunConfig
+    base: torch.Tensor, variant: torch.Tensor, counts: torch.Tensor, token_index: TokenIndex, config: RunConfig
 ) -> ControlInputs:
-    """Fix one variant's mean change and donors at one layer from the pilot's residuals.
+    """Fix one variant's mean change and donors at one site from the pilot's residuals.
 
     Args:
-        base, variant: float32 [n_tokens, d_model], as the layer's dictionary reads them, sinks included.
+        base, variant: float32 [n_tokens, width], as the layer's dictionary reads them, sinks included.
+        counts: int64, which of the tokens are no sinks.
         token_index: of the n tokens.
     """
-    counts = (base.norm(dim=1) <= pilot.sink_norm(config)).nonzero().squeeze(1)
     delta = variant[counts] - base[counts]
     donors = None
     if "shuffled" in config.controls:
@@ -211,8 +217,9 @@ def _save_numbers(path: Path, fixed: Pilot) -> None:
     for layer, pilot in fixed.layers.items():
         arrays[f"{layer}/mean"] = pilot.mean.cpu().numpy()
         arrays[f"{layer}/numbers"] = np.array([getattr(pilot, name) for name in NUMBERS])
-        for variant, change in pilot.changes.items():
-            arrays[f"{layer}/mean_delta/{variant}"] = change.mean_delta.numpy()
+        for at, changes in _both(layer, pilot):
+            for variant, change in changes.items():
+                arrays[f"{at}/mean_delta/{variant}"] = change.mean_delta.numpy()
     with whole(path) as file:
         np.savez(file, **arrays)
 
@@ -220,12 +227,18 @@ def _save_numbers(path: Path, fixed: Pilot) -> None:
 def _donor_arrays(pilots: Mapping[int, LayerPilot]) -> dict[str, np.ndarray]:
     arrays = {}
     for layer, pilot in pilots.items():
-        for variant, change in pilot.changes.items():
-            if change.donors is not None:
-                arrays[f"{layer}/{variant}/direction"] = change.donors.direction.numpy()
-                for column in fields(TokenIndex):
-                    arrays[f"{layer}/{variant}/{column.name}"] = getattr(change.donors.token_index, column.name).numpy()
+        for at, changes in _both(layer, pilot):
+            for variant, change in changes.items():
+                if change.donors is not None:
+                    arrays[f"{at}/{variant}/direction"] = change.donors.direction.numpy()
+                    for column in fields(TokenIndex):
+                        arrays[f"{at}/{variant}/{column.name}"] = getattr(change.donors.token_index, column.name).numpy()
     return arrays
+
+
+def _both(layer: int, pilot: LayerPilot) -> list[tuple[str, Mapping[str, ControlInputs]]]:
+    """(head of the names of arrays, changes) of what a layer's dictionary writes, and of what a transcoder reads."""
+    return [(str(layer), pilot.changes), (f"{layer}/{SEEN}", pilot.seen_changes)]
 
 
 def is_saved(writer: StoreWriter, fingerprint: str) -> bool:
@@ -242,14 +255,19 @@ def load(writer: StoreWriter, layers: Sequence[int], variants: Sequence[str], tw
         pilots = {}
         for layer in layers:
             numbers = dict(zip(NUMBERS, arrays[f"{layer}/numbers"].tolist(), strict=True))
-            changes = {
-                variant: ControlInputs(
-                    torch.from_numpy(arrays[f"{layer}/mean_delta/{variant}"]), _load_donors(donors, f"{layer}/{variant}")
-                )
-                for variant in variants
-                if f"{layer}/mean_delta/{variant}" in arrays
-            }
-            pilots[layer] = LayerPilot(mean=torch.from_numpy(arrays[f"{layer}/mean"]), changes=changes, **numbers)
+            both = [
+                {
+                    variant: ControlInputs(
+                        torch.from_numpy(arrays[f"{at}/mean_delta/{variant}"]), _load_donors(donors, f"{at}/{variant}")
+                    )
+                    for variant in variants
+                    if f"{at}/mean_delta/{variant}" in arrays
+                }
+                for at in (layer, f"{layer}/{SEEN}")
+            ]
+            changes, seen = both
+            mean = torch.from_numpy(arrays[f"{layer}/mean"])
+            pilots[layer] = LayerPilot(mean=mean, changes=changes, seen_changes=seen, **numbers)
         return Pilot(pilots, {name: TwinSize(*arrays[f"twins/{name}"].tolist()) for name in twins})
 
 

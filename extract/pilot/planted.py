@@ -20,7 +20,7 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
     added = unit * (edit.strength * pilot.median_norm)
     turn = rotation(len(unit), edit) if edit.rotate else None
 
-    def changed(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    def changed(hidden: torch.Tensor, input_ids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         if edit.isotropic:
             noise = gaussian(noise_keys(input_ids, edit, pad).flatten(), hidden.shape[-1]).reshape(hidden.shape).to(hidden)
             noise = dictionary.prepare(noise)
@@ -33,16 +33,16 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         if edit.project_out:
             return hidden - ((hidden - pilot.mean.to(hidden)) @ along).unsqueeze(-1) * along
         if edit.ablate:
-            written = dictionary.writes(edit.features, dictionary.prepare(hidden.float())).to(hidden)
+            written = dictionary.writes(edit.features, dictionary.prepare(seen.float())).to(hidden)
             return hidden - edit.strength * written @ units.to(hidden)
         return hidden + added.to(hidden)
 
-    def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    def where_triggered(hidden: torch.Tensor, input_ids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         input_ids = input_ids.to(hidden.device)
         triggered = (input_ids % edit.every == 0).unsqueeze(-1)
-        return torch.where(triggered, changed(hidden, input_ids), hidden)
+        return torch.where(triggered, changed(hidden, input_ids, seen), hidden)
 
-    return PlantedChange(dictionary.site, where_triggered)
+    return PlantedChange(dictionary.site, where_triggered, dictionary.reads)
 
 
 def rotation(d_model: int, edit: PlantedEdit) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, with_tokens
+from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, series, with_tokens
 from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
 from extract.corpus.documents import Document
@@ -40,6 +40,7 @@ from store.format.writer import check_free
 from store.metrics.contributions import LEAST_CLUSTERS
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import BASE
+from store.numbers import listing
 
 Found = TypeVar("Found")
 META = "meta"
@@ -119,6 +120,7 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
     report.lines.append(f"base      {config.base}: {shape}")
     report.lines += [f"variant   {name}: {v.kind} {v.source}" for name, v in config.variants.items()]
+    report.lines += [_series_line(config, name, checkpoints) for name, checkpoints in series(config.variants).items()]
 
     def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:
         only = config.model_copy(update={"variants": variants})
@@ -132,6 +134,16 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
         for name, variant in config.variants.items():
             of({name: variant})
     return models
+
+
+def _series_line(config: RunConfig, name: str, checkpoints: Sequence[str]) -> str:
+    """How many checkpoints of a training there are, and how many models they are to be read."""
+    steps = [f"{step:,}" for step in sorted({config.variants[checkpoint].step for checkpoint in checkpoints})]
+    twins = f" with {config.twins} twins each" if config.twins else ""
+    return (
+        f"series    {name}: {len(checkpoints)} checkpoints, of the steps {listing(steps)}; each is read as a variant{twins}, "
+        f"{len(checkpoints) * (1 + config.twins)} models in all"
+    )
 
 
 def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype, fit: bool) -> list[Dictionary] | None:

@@ -7,25 +7,30 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from extract.config import RunConfig
+from extract.config_sections import display_name
 from extract.corpus.documents import Corpus, check_ids, tokenize
 from extract.corpus.records import Record, check_domains, check_named_domains, read_corpus
 from extract.corpus.render import Renderer, is_chat
 from extract.measure.run_context import RunContext
 from extract.measure.token_kl import check_predictions
+from extract.models.load_trial import trial_tokens
 from extract.models.loading import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.models.model_set import ModelSet, variant_tokenizers
+from extract.models.point_trial import try_point
 from extract.models.residuals import ResidualReader
+from extract.models.sites import Site
 from extract.pilot import layer_pilot
 from extract.pilot.layer_pilot import LayerPilot, Pilot
 from extract.pilot.planted import planted_change
 from extract.progress import progress_bar
 from extract.run.provenance import fingerprint, fingerprint_hash
-from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary import Dictionary, sites_of
 from extract.saes.dictionary_set import load_dictionaries, load_replicas
 from extract.saes.notes import run_notes
 from store.errors import UserError
 from store.format.writer import StoreWriter
 from store.names import BASE
+from store.points import RESID_POST
 
 LEAST_TOKENS = 2
 """Of one nothing varies."""
@@ -95,6 +100,7 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     models = ModelSet(config, device, dtype)
     check_token_ids(models, text.corpus, bos)
     check_predictions(config, models.one_at_a_time)
+    try_points(models, sites_of((*dictionaries, *replicas)))
     of_dictionaries = [note for read in (*dictionaries, *replicas) for note in read.notes]
     notes = [*raw.notes, *text.corpus.notes, *models.notes, *of_dictionaries]
     for note in notes:
@@ -178,6 +184,19 @@ def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionarie
     if tokenizer.bos_token_id is None:
         raise UserError("The dictionaries want BOS before each window, but the tokenizer has none; set prepend_bos: false.")
     return tokenizer.bos_token_id
+
+
+def try_points(models: ModelSet, sites: Sequence[Site]) -> None:
+    """Read and write every site of the base on a few tokens; of blocks' outputs, this was done as it was loaded.
+
+    Raises:
+        UserError: one is not what it is taken for.
+    """
+    tokens = trial_tokens(models.device)
+    for site in sites:
+        if site.point != RESID_POST:
+            with models.active(BASE, tokens) as model:
+                try_point(model, site, tokens, f"The base '{display_name(models.config.base)}'")
 
 
 def check_token_ids(models: ModelSet, corpus: Corpus, bos: int | None) -> None:

@@ -9,6 +9,7 @@ from extract.config import RunConfig
 from extract.corpus.batches import Shard, make_batches
 from extract.corpus.token_index import TokenIndex
 from extract.models.residuals import ResidualReader
+from extract.models.sites import Site
 from extract.models.twins import variant_of
 from extract.pilot import layer_pilot, twin_sizes
 from extract.pilot.controls import BORROWING, ControlInputs
@@ -17,6 +18,7 @@ from extract.pilot.twin_sizes import TwinSize
 from extract.progress import progress_bar
 from extract.run.inputs import Inputs, plant_variants
 from extract.run.provenance import fingerprint_hash
+from extract.saes.dictionary import sites_of
 from store.format.writer import StoreWriter
 from store.names import BASE
 from store.numbers import percent, significant
@@ -59,7 +61,6 @@ class _PilotPass:
 
     def __init__(self, config: RunConfig, inputs: Inputs, reader: ResidualReader) -> None:
         self.config, self.inputs, self.reader = config, inputs, reader
-        self.layers = [dictionary.layer for dictionary in inputs.dictionaries]
         self.window_tokens = config.context_length - (inputs.bos is not None)
         self.shard = Shard(0, 0, tuple(layer_pilot.pilot_documents(inputs.corpus, config, self.window_tokens)))
 
@@ -69,30 +70,41 @@ class _PilotPass:
         with progress_bar(self.shard.n_tokens * (1 + len(changed)), "pilot", "token") as bar:
             base = self._residuals(self.shard, BASE, bar.update)
             fixed = {
-                dictionary.layer: layer_pilot.fix_layer(dictionary, base[dictionary.layer], self.config)
+                dictionary.layer: layer_pilot.fix_layer(dictionary, base[dictionary.site], base[dictionary.reads], self.config)
                 for dictionary in self.inputs.dictionaries
             }
             plant_variants(self.inputs.models, self.inputs.dictionaries, fixed)
             changes = self._changes(base, fixed, changed, bar.update)
         del base
-        return Pilot({layer: replace(pilot, changes=changes[layer]) for layer, pilot in fixed.items()}, self._sizes(fixed))
+        layers = {
+            dictionary.layer: replace(
+                fixed[dictionary.layer],
+                changes=changes[dictionary.site],
+                seen_changes=changes[dictionary.reads] if dictionary.is_transcoder else {},
+            )
+            for dictionary in self.inputs.dictionaries
+        }
+        return Pilot(layers, self._sizes(fixed))
 
     def _changes(
         self,
-        base: Mapping[int, torch.Tensor],
+        base: Mapping[Site, torch.Tensor],
         fixed: Mapping[int, LayerPilot],
         variants: list[str],
         progress: Callable[[int], object],
-    ) -> dict[int, dict[str, ControlInputs]]:
-        """Layer -> variant -> what controls borrow of its change."""
+    ) -> dict[Site, dict[str, ControlInputs]]:
+        """Site -> variant -> what controls borrow of its change."""
         token_index = TokenIndex.of(self.shard, self.inputs.corpus.domains, self.window_tokens)
-        changes: dict[int, dict[str, ControlInputs]] = {layer: {} for layer in self.layers}
+        changes: dict[Site, dict[str, ControlInputs]] = {site: {} for site in base}
+        counts = {
+            dictionary.layer: base[dictionary.site].norm(dim=1) <= fixed[dictionary.layer].sink_norm(self.config)
+            for dictionary in self.inputs.dictionaries
+        }
         for variant in variants:
             residuals = self._residuals(self.shard, variant, progress)
-            for layer in self.layers:
-                changes[layer][variant] = layer_pilot.fix_changes(
-                    base[layer], residuals.pop(layer), token_index, fixed[layer], self.config
-                )
+            for site, of_site in changes.items():
+                counted = counts[site.layer].nonzero().squeeze(1)
+                of_site[variant] = layer_pilot.fix_changes(base[site], residuals.pop(site), counted, token_index, self.config)
         return changes
 
     def _sizes(self, fixed: Mapping[int, LayerPilot]) -> dict[str, TwinSize]:
@@ -106,8 +118,9 @@ class _PilotPass:
 
         def shifts(name: str) -> dict[int, float]:
             read = self._residuals(sample, name)
+            sites = {dictionary.layer: dictionary.site for dictionary in self.inputs.dictionaries}
             return {
-                layer: twin_sizes.relative_shift(base[layer], read[layer], pilot.sink_norm(self.config))
+                layer: twin_sizes.relative_shift(base[sites[layer]], read[sites[layer]], pilot.sink_norm(self.config))
                 for layer, pilot in fixed.items()
             }
 
@@ -126,15 +139,15 @@ class _PilotPass:
 
     def _residuals(
         self, shard: Shard, name: str, progress: Callable[[int], object] = lambda _tokens: None
-    ) -> dict[int, torch.Tensor]:
-        """Layer -> float32 [n_tokens, d_model], one model's residuals of the pilot, as its dictionary reads them, by row."""
+    ) -> dict[Site, torch.Tensor]:
+        """Site -> float32 [n_tokens, width], one model's residuals of the pilot, as its dictionary reads them, by row."""
         config, inputs = self.config, self.inputs
         readers = {dictionary.layer: dictionary for dictionary in inputs.dictionaries}
-        gathered: dict[int, torch.Tensor] = {}
+        gathered: dict[Site, torch.Tensor] = {}
         for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad):
-            rows, residuals = self.reader.read([name], batch, [dictionary.site for dictionary in inputs.dictionaries])
-            for layer, residual in residuals[name].items():
-                read = readers[layer].prepare(residual)
-                gathered.setdefault(layer, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
+            rows, residuals = self.reader.read([name], batch, sites_of(inputs.dictionaries))
+            for site, residual in residuals[name].items():
+                read = readers[site.layer].prepare(residual)
+                gathered.setdefault(site, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
             progress(len(rows))
         return gathered

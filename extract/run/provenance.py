@@ -127,6 +127,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
                 **_hashes(models, name),
                 **({"made_for": models.made_for[name]} if name in models.made_for else {}),
                 **({"replicate_of": v.replicate_of} if v.replicate_of is not None else {}),
+                **({"series": v.series, "step": v.step} if v.series is not None else {}),
                 **_twins(context, name),
             }
             for name, v in config.variants.items()

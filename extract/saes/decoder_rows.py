@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from extract.models.output_head import through_norm, unembedding
+from extract.models.to_stream import to_stream
 from extract.saes.dictionary import Dictionary
 from store.metrics.thresholds import SAME_DIRECTION
 
@@ -20,7 +21,8 @@ def promoted_tokens(
 ) -> dict[str, np.ndarray]:
     """The output tokens whose logits each feature's decoder direction raises and lowers most.
 
-    The direct path only (nostalgebraist's logit lens): unit decoder direction x final norm's gain x unembedding.
+    The direct path only (nostalgebraist's logit lens): unit decoder direction x final norm's gain x unembedding; of attn_z
+    through the output projection first.
 
     Returns:
         ``promoted``, ``suppressed``: int32 [d_sae, k] token ids, strongest first; ``promoted_logits`` and
@@ -29,7 +31,7 @@ def promoted_tokens(
     """
     of_words = unembedding(model)
     unit = (dictionary.decoder / dictionary.decoder_norm.clamp_min(1e-12).unsqueeze(1)).float()
-    directions = through_norm(model, unit)
+    directions = through_norm(model, to_stream(model, dictionary.layer, dictionary.site.point, unit))
     found: dict[str, list[np.ndarray]] = {
         name: [] for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits", "spread")
     }

@@ -3,58 +3,77 @@
 import filecmp
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from sae_lens import SAE
+from sae_lens.saes.transcoder import Transcoder
 from transformers import PretrainedConfig
 
 from extract.models.digests import tensors_digest
+from extract.models.layout import Layout, layout_of
 from extract.models.sites import Site
 from extract.saes.codes import PaddedCodes, SparseCodes
 from extract.saes.conventions import is_centred, said, trained_on
 from extract.saes.reading import Read
 from store.errors import UserError
+from store.points import ADDED, STREAM
 
 # torch prints this once for every process that multiplies a CSR matrix, which is all that is done with one here.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 class Dictionary:
-    """One SAE at one site of a model.
+    """One SAE at one site of a model, or one transcoder, which reads at one and writes at another.
 
     Args:
         settings: as its file says them, where sae-lens dropped some.
         centred: whether it reads the residual less its mean over d_model.
+        layout: of the model that it is read on; None: hook names mean what they usually do.
 
     Attributes:
         sae: the sae-lens module, as loaded.
-        site: what of a model it reads.
+        site: what of a model it reconstructs: all that is said of its layer but codes is of this.
+        reads: what its codes are of; the site itself but of a transcoder.
         notes: what of its settings was done for it that the user should know, a sentence each.
-        decoder: float64 [d_sae, d_model]: the direction that one unit of raw code adds to the reconstruction.
+        decoder: float64 [d_sae, width]: the direction that one unit of raw code adds to the reconstruction.
         decoder_norm: float64 [d_sae]: norms of its rows; raw code x norm = scaled activation.
         file, stored, folded: as of :class:`extract.saes.reading.Read`.
     """
 
     def __init__(
-        self, sae: SAE, name: str, settings: Mapping[str, Any] | None = None, centred: bool = False, notes: Sequence[str] = ()
+        self,
+        sae: SAE,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        centred: bool = False,
+        notes: Sequence[str] = (),
+        layout: Layout | None = None,
     ) -> None:
         self.sae = sae.eval().requires_grad_(False)
         self.name = name
         self.settings = sae.cfg.to_dict() if settings is None else settings
-        self.centred = centred
         self.notes = list(notes)
         self.file: Path | None = None
         self.stored: str | None = None
         self.folded = ""
+        sae.turn_off_forward_pass_hook_z_reshaping()  # heads stand side by side in what is read here
         metadata = sae.cfg.metadata
         self.hook_name: str = metadata.get("hf_hook_name") or metadata.get("hook_name") or ""
+        writes: str = metadata.get("hf_hook_name_out") or metadata.get("hook_name_out") or self.hook_name
         try:
-            self.site = Site.of_hook(self.hook_name)
+            self.reads = Site.of_hook(self.hook_name, layout)
+            self.site = Site.of_hook(writes if self.is_transcoder else self.hook_name, layout)
         except UserError as error:
             raise UserError(f"The dictionary '{name}' cannot be used: {error}") from error
+        if self.reads.layer != self.site.layer:
+            raise UserError(
+                f"The dictionary '{name}' reads layer {self.reads.layer} and writes to layer {self.site.layer}; give one of a "
+                "single layer."
+            )
+        self.centred = centred and self.site.point in (*STREAM, *ADDED)
         decoder = sae.W_dec.detach().double()
         if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Such a dictionary's codes are already multiplied by the decoder's norm, and its decoder divides by it.
@@ -67,9 +86,12 @@ class Dictionary:
         """What was read, for a base of some shape.
 
         Raises:
-            UserError: it reads no residual stream, or one of which it is not known what it comes to in such a base.
+            UserError: it reads no point of such a base, or one of which it is not known what it comes to there.
         """
-        dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes)
+        layout = layout_of(shape)
+        dictionary = cls(read.sae, name, read.settings, is_centred(name, read.settings, shape), read.notes, layout)
+        for site in (dictionary.reads, dictionary.site):
+            layout.check(site.layer, site.point, f"The dictionary '{name}'")
         dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
         return dictionary
 
@@ -84,8 +106,18 @@ class Dictionary:
         return self.sae.cfg.d_sae
 
     @property
+    def is_transcoder(self) -> bool:
+        """Whether it writes to another point than it reads."""
+        return isinstance(self.sae, Transcoder)
+
+    @property
     def d_model(self) -> int:
-        """Width of the residual stream that it reads."""
+        """Width of what it reconstructs."""
+        return self.sae.cfg.d_out if self.is_transcoder else self.sae.cfg.d_in
+
+    @property
+    def d_in(self) -> int:
+        """Width of what it reads."""
         return self.sae.cfg.d_in
 
     @property
@@ -137,6 +169,8 @@ class Dictionary:
         cfg = self.sae.cfg
         return {
             "architecture": self.architecture,
+            "point": self.site.point,
+            "reads": self.reads.point,
             "centred": self.centred,
             "normalize_activations": cfg.normalize_activations,
             "folded": self.folded or None,
@@ -167,7 +201,7 @@ class Dictionary:
         """[..., features]: how much of its :meth:`direction` each of some features writes to each reconstruction.
 
         Args:
-            residuals: float32 [..., d_model], as :meth:`prepare` gives them.
+            residuals: float32 [..., d_in], what it reads, as :meth:`prepare` gives them.
         """
         chosen = list(features)
         codes = self.sae.encode(residuals.reshape(-1, residuals.shape[-1]))[:, chosen]
@@ -182,14 +216,14 @@ class Dictionary:
 
     @torch.inference_mode()
     def encode(self, residuals: torch.Tensor) -> tuple[SparseCodes, torch.Tensor]:
-        """Sparse codes and reconstruction of residuals.
+        """Sparse codes of residuals, and the reconstruction that they make.
 
         Args:
-            residuals: float32 [n_tokens, d_model], as :meth:`prepare` gives them.
+            residuals: float32 [n_tokens, d_in], what it reads, as :meth:`prepare` gives them.
 
         Returns:
-            The codes, equal to ``sae.encode(residuals)``, and the reconstruction, float64 [n_tokens, d_model], decoded
-            from them in float64 (``sae.decode`` does the same in the module's dtype).
+            The codes, equal to ``sae.encode(residuals)``, and the reconstruction of what is at :attr:`site`, float64
+            [n_tokens, d_model], decoded from them in float64 (``sae.forward`` does the same in the module's dtype).
 
         Raises:
             UserError: a code is negative or not finite.
@@ -201,7 +235,7 @@ class Dictionary:
         indptr = torch.zeros(len(residuals) + 1, dtype=torch.int64, device=row.device)
         indptr[1:] = torch.bincount(row, minlength=len(residuals)).cumsum(0)
         codes = SparseCodes(row, feature, value, len(residuals))
-        return codes, self._decode(indptr, codes)
+        return codes, self._decode(indptr, codes, residuals)
 
     @torch.inference_mode()
     def encode_padded(self, residuals: torch.Tensor, capacity: int) -> tuple[PaddedCodes, torch.Tensor]:
@@ -222,7 +256,7 @@ class Dictionary:
         indptr[-1] = capacity
         codes = SparseCodes(row, feature, value, len(residuals))
         found = PaddedCodes(codes, count, torch.isfinite(value).all(), (value >= 0).all())
-        return found, self._decode(indptr, codes)
+        return found, self._decode(indptr, codes, residuals)
 
     def check(self, is_finite: bool, is_positive: bool) -> None:
         """Refuse codes that nothing here means anything for.
@@ -234,13 +268,26 @@ class Dictionary:
             kind = "negative" if is_finite else "NaN or infinite"
             raise UserError(f"The dictionary '{self.name}' gives {kind} codes at layer {self.layer}, which cannot be compared.")
 
-    def _decode(self, indptr: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
-        """Reconstructions, float64 [n_tokens, d_model]; indptr: int64 [n_tokens + 1], where each token's codes begin."""
+    def _decode(self, indptr: torch.Tensor, codes: SparseCodes, residuals: torch.Tensor) -> torch.Tensor:
+        """Reconstructions, float64 [n_tokens, d_model].
+
+        Args:
+            indptr: int64 [n_tokens + 1], where each token's codes begin.
+            residuals: that they are of, which some transcoders add a linear map of.
+        """
         matrix = torch.sparse_csr_tensor(
             indptr, codes.feature, codes.value.double(), size=(codes.n_rows, self.d_sae), check_invariants=False
         )
         pre = matrix @ self.decoder
         if self.architecture != "matching_pursuit" or self.sae.cfg.apply_b_dec_to_input:
             pre = pre + self.sae.b_dec.double()
+        if self.is_transcoder:
+            skip = getattr(self.sae, "W_skip", None)
+            return pre if skip is None else pre + residuals.double() @ skip.double().T
         # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
         return self.sae.run_time_activation_norm_fn_out(pre)
+
+
+def sites_of(dictionaries: Iterable[Dictionary]) -> list[Site]:
+    """What has to be read of a model for some dictionaries, each once, in the order in which it is computed."""
+    return sorted({site for dictionary in dictionaries for site in (dictionary.reads, dictionary.site)})

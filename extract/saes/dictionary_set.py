@@ -6,6 +6,7 @@ import torch
 from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
+from extract.models.layout import layout_of
 from extract.saes.dictionary import Dictionary
 from extract.saes.notes import centring_notes, rounding_notes
 from extract.saes.reading import read_sae
@@ -35,17 +36,13 @@ def _load_each(
     """In layer order; the first one carries the notes about several. Arguments and errors as of :func:`load_dictionaries`."""
     loaded: dict[int, Dictionary] = {}
     for config in configs:
-        dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
-        if dictionary.d_model != shape.hidden_size:
-            raise UserError(
-                f"The dictionary '{config.name}' reads residuals of width {dictionary.d_model}, but the base's are "
-                f"{shape.hidden_size} wide; it belongs to another model."
-            )
-        if dictionary.layer >= shape.num_hidden_layers:
-            raise UserError(
-                f"The dictionary '{config.name}' reads layer {dictionary.layer}, but the base has layers 0 to "
-                f"{shape.num_hidden_layers - 1}; it belongs to another model."
-            )
+        dictionary = Dictionary.of(read_sae(config, device, dtype, shape), config.name, shape)
+        for site, width in ((dictionary.reads, dictionary.d_in), (dictionary.site, dictionary.d_model)):
+            if width != (own := layout_of(shape).width(site.layer, site.point)):
+                raise UserError(
+                    f"The dictionary '{config.name}' is of {site.point} of width {width}, but the base's is {own} wide; it "
+                    "belongs to another model."
+                )
         if other := loaded.get(dictionary.layer):
             raise UserError(
                 f"The dictionaries '{other.name}' and '{config.name}' both read layer {dictionary.layer}; a store has one "
@@ -53,10 +50,30 @@ def _load_each(
             )
         loaded[dictionary.layer] = dictionary
     found = [loaded[layer] for layer in sorted(loaded)]
+    _check_points(found)
     if found:
         found[0].notes += centring_notes([dictionary.name for dictionary in found if dictionary.centred], centred_for)
         found[0].notes += rounding_notes([(one.name, one.stored, one.sae.W_dec.dtype) for one in found])
     return found
+
+
+def _check_points(dictionaries: Sequence[Dictionary]) -> None:
+    """Refuse dictionaries of several points: what is said of one layer must be comparable with the next.
+
+    Raises:
+        UserError: they are of several.
+    """
+    of_point: dict[tuple[str, str], str] = {}
+    for dictionary in dictionaries:
+        of_point.setdefault((dictionary.reads.point, dictionary.site.point), dictionary.name)
+    if len(of_point) > 1:
+        said = [
+            f"'{name}' {reads if reads == writes else f'{reads} to {writes}'}" for (reads, writes), name in of_point.items()
+        ]
+        raise UserError(
+            f"The dictionaries are of several points ({', '.join(said)}); a store has one, so make a run of each, and open the "
+            "stores side by side."
+        )
 
 
 def load_replicas(
@@ -76,6 +93,11 @@ def load_replicas(
     for replica in loaded:
         if replica.layer not in first:
             raise UserError(f"The replica '{replica.name}' reads layer {replica.layer}, of which the run has no dictionary.")
+        if (replica.reads, replica.site) != (first[replica.layer].reads, first[replica.layer].site):
+            raise UserError(
+                f"The replica '{replica.name}' is of {replica.site.point}, the dictionary of layer {replica.layer} of "
+                f"{first[replica.layer].site.point}; give one of the same point."
+            )
         if replica.is_same(first[replica.layer]):
             raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
     return loaded

@@ -29,11 +29,12 @@ class SelfTest:
     median_activation: float
 
 
-def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
+def self_test(dictionary: Dictionary, residuals: torch.Tensor, seen: torch.Tensor) -> SelfTest:
     """Reconstruct real residuals of the base, and refuse a dictionary that cannot.
 
     Args:
         residuals: float32 [n_tokens, d_model], base residuals of tokens that count.
+        seen: float32 [n_tokens, d_in], what the dictionary reads at them.
 
     Raises:
         UserError: there are too few tokens to tell; it reconstructs worse than the mean does, never fires, or does not decode
@@ -46,7 +47,7 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
             f"The pilot has {len(residuals)} token(s) that count at layer {dictionary.layer}, all with one residual, which is "
             "too little to try the dictionary on; give more text."
         )
-    codes, reconstruction = dictionary.encode(residuals)
+    codes, reconstruction = dictionary.encode(seen)
     error2 = (exact - reconstruction).square().sum()
     fvu = float(error2 / variance)
     if len(codes.value) == 0 or not fvu < 1:
@@ -55,8 +56,8 @@ def self_test(dictionary: Dictionary, residuals: torch.Tensor) -> SelfTest:
             f"fvu {fvu:.2f} on {len(residuals)} tokens (the mean alone has 1.00) with {len(codes.value) / len(residuals):.1f} "
             "active features a token; check that it was trained on this model, layer and hook."
         )
-    sample = residuals[:64]
-    expected = dictionary.sae.decode(dictionary.sae.encode(sample)).double()
+    sample = seen[:64]
+    expected = dictionary.sae(sample).double()
     got = dictionary.encode(sample)[1]
     if (expected - got).norm() > DECODES_ALIKE[dictionary.sae.W_dec.dtype] * expected.norm():
         raise UserError(

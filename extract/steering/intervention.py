@@ -14,7 +14,7 @@ from extract.models.model_set import ModelSet
 from extract.models.predictions import Predictions, divergence, pieces
 from extract.models.residuals import read_residuals
 from extract.progress import progress_bar
-from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary import Dictionary, sites_of
 from extract.steering.check_models import load_for_check
 from extract.steering.plan import Passage, Plan
 from store.errors import UserError
@@ -149,10 +149,10 @@ class Intervention:
         rows = np.arange(input_ids.shape[1])[None] - len(self.lead)
         ids = input_ids.cpu().numpy()
         batch = Batch(ids, np.ones_like(ids), rows)
-        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, [self.dictionary.site])
-        read = {name: self.dictionary.prepare(of_model[plan.layer]) for name, of_model in residuals.items()}
+        _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, sites_of([self.dictionary]))
+        read = {name: self.dictionary.prepare(of_model[self.dictionary.reads]) for name, of_model in residuals.items()}
         base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
-        counts = read[BASE].norm(dim=1) <= self.sink_norm
+        counts = self.dictionary.prepare(residuals[BASE][self.dictionary.site]).norm(dim=1) <= self.sink_norm
         by = torch.zeros(input_ids.shape[1], device=base.device)
         by[len(self.lead) :] = torch.where(counts, amounts(plan.mode, base, variant), 0.0).float()
         return by

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from extract.corpus.token_texts import TokenTexts
+from extract.models.to_stream import TO_STREAM
 from extract.saes.decoder_rows import neighbour_lists, promoted_tokens
 from extract.saes.dictionary import Dictionary
 from extract.tables.labels import SOURCE, Promoted, automatic_labels
@@ -28,7 +29,7 @@ def write_features(merged: MergedSums, texts: TokenTexts, progress: Callable[[in
             "density": merged.densities(dictionary),
         }
         promoted = None
-        if merged.context.config.promoted_tokens:
+        if merged.context.config.promoted_tokens and dictionary.site.point in TO_STREAM:
             promoted = _promoted(merged, dictionary, texts, columns, progress)
         if merged.context.config.neighbours:
             nearest, cosines = neighbour_lists(dictionary, merged.context.config.neighbours)

@@ -105,7 +105,7 @@ def test_a_document_read_again_gives_the_same_codes(shipped: Store, models: Mode
         rows, residuals = read_residuals(models, [BASE, VARIANT], batch, sites)
         for dictionary in dictionaries:
             for model in (BASE, VARIANT):
-                codes = dictionary.encode(residuals[model][dictionary.layer])[0]
+                codes = dictionary.encode(residuals[model][dictionary.site])[0]
                 scaled = codes.value.double() * dictionary.decoder_norm[codes.feature]
                 found.setdefault((dictionary.layer, model), []).append(pd.DataFrame(
                     {"position": rows[codes.row].numpy(), "feature": codes.feature.numpy(), "again": scaled.numpy()}

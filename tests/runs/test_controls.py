@@ -28,10 +28,11 @@ from extract.corpus.documents import Document
 from extract.corpus.token_index import TokenIndex
 from extract.hashed_random import below, gaussian, mix, text_key
 from extract.models.residuals import ResidualReader, read_again
-from extract.models.sites import RESID_POST, Site
+from extract.models.sites import Site
 from extract.pilot.controls import ControlInputs, Donors, Place, controlled, donor_rows, is_rerun
 from store import open_store, verify
 from store.errors import UserError
+from store.points import RESID_POST
 from store.read.store import Store
 from tests.support.world import World, one_thread
 
@@ -333,7 +334,10 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     shapes = []
 
     class Models:
-        device, shape, d_model = "cpu", model.config, 8
+        device, shape = "cpu", model.config
+
+        def width(self, _site: Site) -> int:
+            return 8
 
         def active(self, name: str, input_ids: torch.Tensor):
             assert name == "base"
@@ -349,7 +353,8 @@ def test_running_again_stays_within_the_models_positions(room: int, shape: tuple
     assert shapes == [shape]
     assert found.tolist() == [0, 1, 2, 3, 8]
     _, once = extract.models.residuals.read_residuals(Models(), ["base"], batch, sites)
-    assert torch.allclose(again[1], once["base"][1][found], atol=1e-5)
+    (site,) = sites
+    assert torch.allclose(again[site], once["base"][site][found], atol=1e-5)
     assert read_again(Models(), batch, np.zeros(10, dtype=bool), sites) is None
 
 

@@ -18,6 +18,7 @@ from extract.device import Fetch
 from extract.measure.comparison import LayerComparison
 from extract.models.batch_reader import BatchResiduals
 from extract.models.loading import model_config, resolve_sae_dtype
+from extract.models.sites import Site
 from extract.pilot.controls import ControlInputs, Donors
 from extract.pilot.layer_pilot import LayerPilot
 from extract.saes.dictionary import Dictionary
@@ -26,6 +27,7 @@ from store import open_store, verify
 from store.errors import UserError
 from store.format.manifest import read_manifest
 from store.names import CONTROLS
+from store.points import RESID_POST
 from tests.support.world import make_sae, one_thread
 
 ARCHITECTURES = {"jumprelu": {}, "topk": {"k": 3}, "standard": {}}
@@ -159,14 +161,14 @@ def meta_batch(n: int = 12, d_model: int = 8) -> tuple[LayerComparison, BatchRes
     context = SimpleNamespace(config=config, models=models, pilots={1: pilot}, replicas=[replica])
     comparison = LayerComparison(context, {1: SimpleNamespace(token_index=token_index, n_cells=6)}, {1: 5})
 
-    def residuals() -> dict[int, torch.Tensor]:
-        return {1: torch.empty(n, d_model, device="meta")}
+    def residuals() -> dict[Site, torch.Tensor]:
+        return {Site(1, RESID_POST): torch.empty(n, d_model, device="meta")}
 
     batch = BatchResiduals(numbers, {name: residuals() for name in ("base", "sft", "sft:twin_1")}, (numbers, residuals()))
     return comparison, batch, numbers != 3
 
 
-def without_product(self: Dictionary, _indptr: torch.Tensor, codes) -> torch.Tensor:
+def without_product(self: Dictionary, _indptr: torch.Tensor, codes, _residuals) -> torch.Tensor:
     """The one operation that the meta device lacks, a sparse matrix times a dense one."""
     return self.decoder.new_empty(codes.n_rows, self.d_model)
 

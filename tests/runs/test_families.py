@@ -22,13 +22,15 @@ from transformers import (
 )
 
 from extract.config import RunConfig
-from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.hooks import capture_activations, run_truncated
+from extract.models.layout import decoder_blocks
 from extract.models.loading import load_model
 from extract.models.memory import parameters
 from extract.models.model_set import ModelSet
 from extract.models.output_head import logit_effects
-from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.models.sites import Site
 from store.errors import UserError
+from store.points import RESID_POST
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 60,
          "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
@@ -67,9 +69,9 @@ def test_residuals_are_the_models_own_hidden_states(tmp_path, config, first):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode(), models.active("base", ids) as model:
         expected = model(input_ids=ids, output_hidden_states=True).hidden_states
-        with capture_residuals(model, [Site(1, RESID_POST)]) as residuals:
+        with capture_activations(model, [Site(1, RESID_POST)]) as residuals:
             run_truncated(model, ids, torch.ones_like(ids))
-    torch.testing.assert_close(residuals[1], expected[1 + first])
+    torch.testing.assert_close(residuals[Site(1, RESID_POST)], expected[1 + first])
 
 
 @pytest.mark.parametrize("config", [OPTConfig(**PLAIN, **OPT_350M), CohereConfig(**SMALL, logit_scale=1.0)],

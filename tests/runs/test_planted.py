@@ -23,8 +23,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from extract.__main__ import main
 from extract.config import load_config
 from extract.corpus.batches import Shard, make_batches
+from extract.models.layout import decoder_blocks
 from extract.models.residuals import ResidualReader, read_residuals
-from extract.models.sites import decoder_blocks
+from extract.models.sites import Site
 from extract.run.inputs import load_inputs, plant_variants
 from store import open_store
 from store.names import BASE
@@ -193,9 +194,10 @@ def test_a_change_of_the_bases_residuals_is_the_whole_forward_pass(world: World,
     sites = [dictionary.site for dictionary in inputs.dictionaries]
     _, beside = read_residuals(models, [BASE, "planted"], batch, sites)
     _, alone = read_residuals(models, ["planted"], batch, sites)
-    for layer in LAYERS:
-        assert torch.equal(beside["planted"][layer], alone["planted"][layer])
-        assert torch.equal(beside["planted"][layer], beside[BASE][layer]) == (layer < 2)
+    assert [site.layer for site in sites] == list(LAYERS)
+    for site in sites:
+        assert torch.equal(beside["planted"][site], alone["planted"][site])
+        assert torch.equal(beside["planted"][site], beside[BASE][site]) == (site.layer < 2)
     assert max(LAYERS) > 2
     assert not any("forward" in block.__dict__ for block in decoder_blocks(models.base))
 
@@ -425,19 +427,19 @@ def test_checkpoint_with_a_direction_added(biased: tuple[Store, dict[str, tuple[
 # ---- noise of a real variant's size ----
 
 
-def as_noise(real: Callable, base: dict[bytes, dict[int, torch.Tensor]], generator: torch.Generator) -> Callable:
+def as_noise(real: Callable, base: dict[bytes, dict[Site, torch.Tensor]], generator: torch.Generator) -> Callable:
     """A reader's ``read`` with each variant's and twin's change replaced by a random one of the same size, token by token."""
 
     def read(reader, names, batch, sites):
         rows, found = real(reader, names, batch, sites)
         key = rows.numpy().tobytes() + batch.input_ids.tobytes()
         if "base" in names:
-            base[key] = {layer: residual.clone() for layer, residual in found["base"].items()}
+            base[key] = {site: residual.clone() for site, residual in found["base"].items()}
         for name in set(names) - {"base"}:
-            for layer, residual in found[name].items():
-                size = (residual - base[key][layer]).norm(dim=1, keepdim=True)
+            for site, residual in found[name].items():
+                size = (residual - base[key][site]).norm(dim=1, keepdim=True)
                 noise = torch.randn(residual.shape, generator=generator)
-                found[name][layer] = base[key][layer] + noise * (size / noise.norm(dim=1, keepdim=True))
+                found[name][site] = base[key][site] + noise * (size / noise.norm(dim=1, keepdim=True))
         return rows, found
 
     return read
@@ -495,11 +497,11 @@ def with_gains(real: Callable, sigma: float) -> Callable:
     def read(reader, names, batch, sites):
         rows, found = real(reader, list(dict.fromkeys(("base", *names))), batch, sites)
         for name in set(names) - {"base"}:
-            for layer, residual in found["base"].items():
-                seed = int.from_bytes(hashlib.sha256(f"{name} {layer}".encode()).digest()[:4])
+            for site, residual in found["base"].items():
+                seed = int.from_bytes(hashlib.sha256(f"{name} {site.layer}".encode()).digest()[:4])
                 gains = (sigma * torch.randn(residual.shape[1], generator=torch.Generator().manual_seed(seed))).exp()
                 changed = residual * gains
-                found[name][layer] = changed * (residual.norm(dim=1, keepdim=True) / changed.norm(dim=1, keepdim=True))
+                found[name][site] = changed * (residual.norm(dim=1, keepdim=True) / changed.norm(dim=1, keepdim=True))
         return rows, {name: found[name] for name in names}
 
     return read

@@ -145,13 +145,14 @@ def test_a_corpus_of_a_few_words_does_not_blame_the_dictionary(world, tmp_path, 
 def test_a_self_test_that_fails_on_a_few_tokens_says_that_they_are_few(monkeypatch, tokens, said):
     """It may be the words; on many it is the dictionary."""
 
-    def fails(_dictionary, _residuals):
+    def fails(_dictionary, _residuals, _seen):
         raise UserError("It does not describe the base.")
 
     monkeypatch.setattr(layer_pilot, "self_test", fails)
     dictionary = SimpleNamespace(name="sae", layer=3)
     with pytest.raises(UserError, match=said):
-        layer_pilot.fix_layer(dictionary, torch.ones(tokens, 4), SimpleNamespace(count_sinks=True, sink_factor=4.0))
+        ones = torch.ones(tokens, 4)
+        layer_pilot.fix_layer(dictionary, ones, ones, SimpleNamespace(count_sinks=True, sink_factor=4.0))
 
 
 @pytest.mark.parametrize(("pad", "used"), [(None, 0), (7, 7), (400, 0)])

@@ -73,7 +73,7 @@ def read(fixed: Fixed, models: ModelSet, names: list[str]) -> dict[str, dict[int
     sites = [dictionary.site for dictionary in inputs.dictionaries]
     found = [ResidualReader(models).read(names, batch, sites)[1] for batch in batches]
     return {
-        name: {site.layer: torch.cat([of_batch[name][site.layer] for of_batch in found]) for site in sites} for name in names
+        name: {site.layer: torch.cat([of_batch[name][site] for of_batch in found]) for site in sites} for name in names
     }
 
 

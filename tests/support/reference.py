@@ -85,14 +85,14 @@ def recording() -> Iterator[Recording]:
         class Listening(ResidualReader):
             def read(self, names, batch, sites):
                 rows, residuals = super().read(names, batch, sites)
-                copied = {m: {layer: h.numpy().copy() for layer, h in at.items()} for m, at in residuals.items()}
+                copied = {m: {site.layer: h.numpy().copy() for site, h in at.items()} for m, at in residuals.items()}
                 kept_now[0].append((rows.numpy().copy(), copied))
                 return rows, residuals
 
             def read_again(self, batch, wanted, sites):
                 found = super().read_again(batch, wanted, sites)
                 if found is not None:
-                    copied = {layer: h.numpy().copy() for layer, h in found[1].items()}
+                    copied = {site.layer: h.numpy().copy() for site, h in found[1].items()}
                     latest(record.again).append((found[0].numpy().copy(), {"base": copied}))
                 return found
 

@@ -14,9 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.chat import encode_chat
-from extract.models.hooks import capture_residuals, run_truncated
-from extract.models.sites import RESID_POST, Site
+from extract.models.hooks import capture_activations, run_truncated
+from extract.models.sites import Site
 from store.metrics.thresholds import SINK_FACTOR
+from store.points import RESID_POST
 
 CONTEXT_SIZE = 128
 STATE = "harvest.json"
@@ -40,7 +41,7 @@ def residual_batches(
     model: PreTrainedModel, groups: Sequence[list[list[int]]], layers: Sequence[int], pad_id: int
 ) -> Iterator[tuple[dict[int, torch.Tensor], torch.Tensor]]:
     """For each group of contexts: layer -> [tokens, d_model] float32 residuals, and [tokens] positions; no BOS, no padding."""
-    with capture_residuals(model, [Site(layer, RESID_POST) for layer in layers]) as captured:
+    with capture_activations(model, [Site(layer, RESID_POST) for layer in layers]) as captured:
         for group in groups:
             width = max(map(len, group))
             ids = torch.tensor([context + [pad_id] * (width - len(context)) for context in group])
@@ -49,7 +50,8 @@ def residual_batches(
             wanted = real.clone()
             wanted[:, 0] = False  # BOS
             positions = torch.arange(width).expand_as(wanted)[wanted]
-            yield {layer: captured[layer][wanted.to(model.device)].float().cpu() for layer in layers}, positions
+            wanted = wanted.to(model.device)
+            yield {site.layer: residual[wanted].float().cpu() for site, residual in captured.items()}, positions
 
 
 def not_sink(residuals: dict[int, torch.Tensor], medians: dict[int, float]) -> torch.Tensor:

@@ -7,36 +7,54 @@ from transformers import AutoModelForCausalLM
 
 from extract.config import load_config
 from extract.corpus.token_texts import token_texts
-from extract.models.hooks import capture_residuals, run_truncated
+from extract.models.hooks import capture_activations, run_truncated
+from extract.models.layout import decoder_blocks
 from extract.models.loading import load_tokenizer
 from extract.models.model_set import ModelSet
 from extract.models.output_head import final_gain
-from extract.models.sites import RESID_POST, Site, decoder_blocks
+from extract.models.sites import Site
 from extract.saes.decoder_rows import promoted_tokens
 from extract.saes.dictionary import Dictionary
 from store.errors import UserError
+from store.points import RESID_POST
 from tests.support.world import make_sae
 
 
 @pytest.mark.parametrize(
-    ("name", "layer"),
+    ("name", "layer", "point"),
     [
-        ("blocks.12.hook_resid_post", 12),
-        ("blocks.12.hook_resid_pre", 11),
-        ("model.layers.5.output", 5),
-        ("model.layers.5", 5),
-        ("language_model.model.layers.7", 7),
-        ("transformer.h.3", 3),
-        ("gpt_neox.layers.3", 3),
+        ("blocks.12.hook_resid_post", 12, "resid_post"),
+        ("model.layers.5.output", 5, "resid_post"),
+        ("model.layers.5", 5, "resid_post"),
+        ("language_model.model.layers.7", 7, "resid_post"),
+        ("transformer.h.3", 3, "resid_post"),
+        ("gpt_neox.layers.3", 3, "resid_post"),
+        ("blocks.12.hook_resid_pre", 12, "resid_pre"),
+        ("model.layers.5.input", 5, "resid_pre"),
+        ("hook_embed", 0, "embed"),
+        ("blocks.3.hook_resid_mid", 3, "resid_mid"),
+        ("blocks.3.hook_mlp_in", 3, "resid_mid"),
+        ("blocks.3.attn.hook_z", 3, "attn_z"),
+        ("model.layers.3.self_attn.o_proj.input", 3, "attn_z"),
+        ("transformer.h.3.attn.c_proj.input", 3, "attn_z"),
+        ("gpt_neox.layers.3.attention.dense.input", 3, "attn_z"),
+        ("blocks.3.hook_attn_out", 3, "attn_out"),
+        ("model.layers.3.self_attn", 3, "attn_out"),
+        ("blocks.3.hook_mlp_out", 3, "mlp_out"),
+        ("model.layers.3.mlp.output", 3, "mlp_out"),
+        ("model.layers.3.post_feedforward_layernorm.output", 3, "mlp_out"),
+        ("model.layers.3.pre_feedforward_layernorm.output", 3, "mlp_in"),
+        ("blocks.3.mlp.hook_in", 3, "mlp_in"),
+        ("blocks.3.ln2.hook_normalized", 3, "mlp_in_normalized"),
     ],
 )
-def test_site_of_hook(name, layer):
-    assert Site.of_hook(name) == Site(layer, RESID_POST)
+def test_site_of_hook(name, layer, point):
+    assert Site.of_hook(name) == Site(layer, point)
 
 
-@pytest.mark.parametrize("name", ["", "blocks.1.hook_mlp_out", "model.layers.3.mlp", "blocks.0.hook_resid_pre", "layers.x"])
-def test_hooks_that_are_not_resid_post(name):
-    with pytest.raises(UserError, match="resid_post"):
+@pytest.mark.parametrize("name", ["", "blocks.1.attn.hook_q", "blocks.1.mlp.hook_post", "layers.3.mlp.gate_proj", "layers.x"])
+def test_hooks_that_are_no_point(name):
+    with pytest.raises(UserError, match="no point that is read here"):
         Site.of_hook(name)
 
 
@@ -58,16 +76,16 @@ def test_captured_residuals_are_the_hidden_states(base, ids):
     mask = torch.ones_like(ids)
     with torch.inference_mode():
         expected = base(ids, output_hidden_states=True).hidden_states
-    with capture_residuals(base, at(0, 3)) as residuals:
+    with capture_activations(base, at(0, 3)) as residuals:
         run_truncated(base, ids, mask)
-    assert torch.equal(residuals[0], expected[1])
-    assert torch.equal(residuals[3], expected[4])
+    assert torch.equal(residuals[Site(0, RESID_POST)], expected[1])
+    assert torch.equal(residuals[Site(3, RESID_POST)], expected[4])
 
 
 def test_nothing_above_the_last_layer_is_computed(base, ids):
     reached = []
     handle = decoder_blocks(base)[3].register_forward_hook(lambda *_: reached.append(3))
-    with capture_residuals(base, at(1, 2)):
+    with capture_activations(base, at(1, 2)):
         run_truncated(base, ids, torch.ones_like(ids))
     handle.remove()
     assert reached == []
@@ -75,7 +93,7 @@ def test_nothing_above_the_last_layer_is_computed(base, ids):
 
 def test_hooks_leave_even_after_an_error(base):
     before = set(decoder_blocks(base)[1]._forward_hooks)  # transformers keeps some of its own
-    with pytest.raises(RuntimeError), capture_residuals(base, at(1)):
+    with pytest.raises(RuntimeError), capture_activations(base, at(1)):
         assert set(decoder_blocks(base)[1]._forward_hooks) > before
         raise RuntimeError
     assert set(decoder_blocks(base)[1]._forward_hooks) == before
@@ -93,9 +111,9 @@ def models(world, tmp_path_factory):
 
 
 def residual(models, name, ids):
-    with models.active(name, ids) as model, capture_residuals(model, at(3)) as residuals:
+    with models.active(name, ids) as model, capture_activations(model, at(3)) as residuals:
         run_truncated(model, ids, torch.ones_like(ids))
-    return residuals[3]
+    return residuals[Site(3, RESID_POST)]
 
 
 def test_adapters_share_the_base_and_leave_it_untouched(models, base, ids):

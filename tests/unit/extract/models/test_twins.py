@@ -17,8 +17,9 @@ from extract.models.adapters import inside
 from extract.models.batch_reader import read_batches
 from extract.models.model_set import ModelSet
 from extract.models.residuals import ResidualReader
-from extract.models.sites import RESID_POST, PlantedChange, Site
+from extract.models.sites import PlantedChange, Site
 from extract.models.twins import permutation, permuted, planted_twin, variant_of, write_checkpoint
+from store.points import RESID_POST
 from tests.support.runs import in_a_process
 from tests.support.world import make_checkpoint, make_gpt2
 
@@ -69,12 +70,12 @@ def models(world, variants, tmp_path_factory) -> ModelSet:
 
 
 def plant(models: ModelSet) -> None:
-    direction = torch.linspace(-1, 1, models.d_model)
+    direction = torch.linspace(-1, 1, models.shape.hidden_size)
 
-    def of(hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    def of(hidden: torch.Tensor, input_ids: torch.Tensor, _seen: torch.Tensor) -> torch.Tensor:
         return hidden + direction * hidden.norm(dim=-1, keepdim=True)
 
-    models.plant({"planted": PlantedChange(SITES[0], of)})
+    models.plant({"planted": PlantedChange(SITES[0], of, SITES[0])})
 
 
 def batch() -> Batch:
@@ -127,7 +128,7 @@ def test_every_variant_has_its_twins_beside_the_models(models):
 def test_residuals_of_twins_are_read_and_differ_from_all_others(models, tmp_path):
     residuals = read(models, tmp_path)
     assert list(residuals) == [*models.names, *models.twins]
-    found = [residuals[name][3] for name in residuals]
+    found = [residuals[name][SITES[1]] for name in residuals]
     assert not any(torch.equal(one, other) for place, one in enumerate(found) for other in found[:place])
 
 
@@ -173,22 +174,22 @@ def test_factor_0_is_the_base(models, tmp_path):
     residuals = read(models, tmp_path)
     models.set_twin_factors(dict.fromkeys(models.twins, 1.0))
     for name in models.twins:
-        assert all(torch.equal(residuals[name][layer], residuals["base"][layer]) for layer in (1, 3)), name
+        assert all(torch.equal(residuals[name][site], residuals["base"][site]) for site in SITES), name
 
 
 def test_a_planted_twin_keeps_the_size_of_each_token(models, tmp_path):
     residuals = read(models, tmp_path)
-    base, own, twin = (residuals[name][1] for name in ("base", "planted", "planted:twin_1"))
+    base, own, twin = (residuals[name][SITES[0]] for name in ("base", "planted", "planted:twin_1"))
     torch.testing.assert_close((twin - base).norm(dim=1), (own - base).norm(dim=1))
     torch.testing.assert_close((twin - base).sort(dim=1).values, (own - base).sort(dim=1).values, atol=1e-5, rtol=1e-4)
 
 
 def test_a_planted_twin_by_hand():
-    change = PlantedChange(SITES[0], lambda hidden, _ids: hidden + torch.tensor([1.0, 2.0, 4.0]))
+    change = PlantedChange(SITES[0], lambda hidden, _ids, _seen: hidden + torch.tensor([1.0, 2.0, 4.0]), SITES[0])
     order = permutation(3, "k", "2").tolist()
     hidden = torch.ones(1, 2, 3)
     expected = [1 + 0.5 * [1.0, 2.0, 4.0][place] for place in order]
-    assert planted_twin(change, ("k",), 0.5).of(hidden, torch.zeros(1, 2)).tolist() == [[expected, expected]]
+    assert planted_twin(change, ("k",), 0.5).of(hidden, torch.zeros(1, 2), hidden).tolist() == [[expected, expected]]
 
 
 class Small(nn.Module):
@@ -267,7 +268,7 @@ def test_kinds_of_lora_that_have_twins(world, tmp_path, kind):
     variant = adapted(tmp_path / "adapter", world.base, LoraConfig(**LORAS[kind]))
     models = model_set(world, tmp_path / "run", variants={"x": variant})
     residuals = read(models, tmp_path)
-    base, own, twin = (residuals[name][3] for name in ("base", "x", "x:twin_1"))
+    base, own, twin = (residuals[name][SITES[1]] for name in ("base", "x", "x:twin_1"))
     assert not torch.allclose(twin, own)
     assert 0.5 < (twin - base).norm() / (own - base).norm() < 2
 
@@ -292,7 +293,7 @@ def test_gpt2_has_twins(world, tmp_path):
     models = model_set(world, tmp_path / "run", base=str(base), variants={"x": variant, "full": full})
     residuals = read(models, tmp_path)
     for name in ("x", "full"):
-        own, twin = (residuals[of][3] - residuals["base"][3] for of in (name, f"{name}:twin_1"))
+        own, twin = (residuals[of][SITES[1]] - residuals["base"][SITES[1]] for of in (name, f"{name}:twin_1"))
         assert 0.5 < twin.norm() / own.norm() < 2 and not torch.allclose(twin, own)
 
 

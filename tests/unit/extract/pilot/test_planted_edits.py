@@ -16,7 +16,7 @@ IDS = torch.tensor([[7, 8]])
 class TwoFeatures:
     """Feature 0 writes what stands on the first axis, feature 1 on the second."""
 
-    site = None
+    site = reads = None
 
     def direction(self, feature: int) -> torch.Tensor:
         return torch.eye(3, dtype=torch.float64)[feature]
@@ -31,7 +31,7 @@ class TwoFeatures:
 def changed(**edit) -> list:
     pilot = SimpleNamespace(median_norm=10.0, mean=torch.zeros(3))
     change = planted_change(PlantedEdit(layer=1, **edit), TwoFeatures(), pilot, pad=0)
-    return change.of(HIDDEN, IDS)[0].tolist()
+    return change.of(HIDDEN, IDS, HIDDEN)[0].tolist()
 
 
 def test_what_several_features_write_is_taken() -> None:
