@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ FORMATS = (
 
 # ---- kinds of files ----
 
+Rows = Sequence[dict[str, Any]]
 ROWS = (
     {"instruction": ASK, "output": TELL, "domain": "sums"},
     {"instruction": "Größe? 你好", "output": 'a "b",\nc', "domain": "x"},
@@ -133,15 +135,19 @@ ROWS = (
 """What every file of FILES holds."""
 
 
-def _jsonl() -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
+def _jsonl(rows: Rows) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _cells(delimiter: str) -> bytes:
+def _array(rows: Rows) -> bytes:
+    return json.dumps(rows, ensure_ascii=False, indent=1).encode()
+
+
+def _cells(rows: Rows, delimiter: str = ",") -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(ROWS[0]), delimiter=delimiter)
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
     writer.writeheader()
-    writer.writerows(ROWS)
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 
@@ -152,52 +158,57 @@ def _zstd(content: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _parquet(compression: str) -> bytes:
+def _parquet(rows: Rows, compression: str) -> bytes:
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(ROWS)), sink, compression=compression)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink, compression=compression)
     return sink.getvalue().to_pybytes()
 
 
-def _arrow(whole: bool) -> bytes:
-    sink, table = pyarrow.BufferOutputStream(), pyarrow.Table.from_pylist(list(ROWS))
+def _arrow(rows: Rows, whole: bool) -> bytes:
+    sink, table = pyarrow.BufferOutputStream(), pyarrow.Table.from_pylist(list(rows))
     with (pyarrow.ipc.new_file if whole else pyarrow.ipc.new_stream)(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
 
 
-_ARRAY = json.dumps(ROWS, ensure_ascii=False, indent=1).encode()
-FILES = {
-    "plain.jsonl": _jsonl(),
-    "plain.ndjson": _jsonl(),
-    "lines.json": _jsonl(),
-    "mark.jsonl": b"\xef\xbb\xbf" + _jsonl(),
-    "utf16.jsonl": _jsonl().decode().encode("utf-16"),
-    "utf32.jsonl": _jsonl().decode().encode("utf-32"),
-    "gzip.jsonl.gz": gzip.compress(_jsonl()),
-    "bzip2.jsonl.bz2": bz2.compress(_jsonl()),
-    "xz.jsonl.xz": lzma.compress(_jsonl()),
-    "zstd.jsonl.zst": _zstd(_jsonl()),
-    "zstd twice.jsonl.zst": _zstd(_jsonl()[:50]) + _zstd(_jsonl()[50:]),
-    "gzip by another name.jsonl": gzip.compress(_jsonl()),
-    "array.json": _ARRAY,
-    "array in a line.json": json.dumps(ROWS).encode(),
-    "array utf16.json": _ARRAY.decode().encode("utf-16"),
-    "array.json.xz": lzma.compress(_ARRAY),
-    "data.json": b'{"data": ' + _ARRAY + b"}",
-    "version and data.json": b'{"version": "1", "info": {"data": [1]}, "data": ' + _ARRAY + b"}",
-    "splits.json": b'{"test": [{"text": "x"}],\n "train": ' + _ARRAY + b', "more": 1}',
-    "splits in a line.json": json.dumps({"train": ROWS, "test": [{"text": "x"}]}).encode(),
-    "commas.csv": _cells(","),
-    "semicolons.csv": _cells(";"),
-    "tabs.tsv": _cells("\t"),
-    "tabs.csv": _cells("\t"),
-    "excel.csv": _cells(",").decode().encode("utf-16"),
-    "cells.csv.gz": gzip.compress(_cells(",")),
-    "snappy.parquet": _parquet("snappy"),
-    "zstd.parquet": _parquet("zstd"),
-    "stream.arrow": _arrow(whole=False),
-    "file.arrow": _arrow(whole=True),
+def _in(encoding: str, content: bytes) -> bytes:
+    return content.decode().encode(encoding)
+
+
+KINDS: dict[str, Callable[[Rows], bytes]] = {
+    "plain.jsonl": _jsonl,
+    "plain.ndjson": _jsonl,
+    "lines.json": _jsonl,
+    "mark.jsonl": lambda rows: b"\xef\xbb\xbf" + _jsonl(rows),
+    "utf16.jsonl": lambda rows: _in("utf-16", _jsonl(rows)),
+    "utf32.jsonl": lambda rows: _in("utf-32", _jsonl(rows)),
+    "gzip.jsonl.gz": lambda rows: gzip.compress(_jsonl(rows)),
+    "bzip2.jsonl.bz2": lambda rows: bz2.compress(_jsonl(rows)),
+    "xz.jsonl.xz": lambda rows: lzma.compress(_jsonl(rows)),
+    "zstd.jsonl.zst": lambda rows: _zstd(_jsonl(rows)),
+    "zstd twice.jsonl.zst": lambda rows: _zstd(_jsonl(rows)[:50]) + _zstd(_jsonl(rows)[50:]),
+    "gzip by another name.jsonl": lambda rows: gzip.compress(_jsonl(rows)),
+    "array.json": _array,
+    "array in a line.json": lambda rows: json.dumps(rows).encode(),
+    "array utf16.json": lambda rows: _in("utf-16", _array(rows)),
+    "array.json.xz": lambda rows: lzma.compress(_array(rows)),
+    "data.json": lambda rows: b'{"data": ' + _array(rows) + b"}",
+    "version and data.json": lambda rows: b'{"version": "1", "info": {"data": [1]}, "data": ' + _array(rows) + b"}",
+    "splits.json": lambda rows: b'{"test": [{"text": "x"}],\n "train": ' + _array(rows) + b', "more": 1}',
+    "splits in a line.json": lambda rows: json.dumps({"train": rows, "test": [{"text": "x"}]}).encode(),
+    "commas.csv": _cells,
+    "semicolons.csv": lambda rows: _cells(rows, ";"),
+    "tabs.tsv": lambda rows: _cells(rows, "\t"),
+    "tabs.csv": lambda rows: _cells(rows, "\t"),
+    "excel.csv": lambda rows: _in("utf-16", _cells(rows)),
+    "cells.csv.gz": lambda rows: gzip.compress(_cells(rows)),
+    "snappy.parquet": lambda rows: _parquet(rows, "snappy"),
+    "zstd.parquet": lambda rows: _parquet(rows, "zstd"),
+    "stream.arrow": lambda rows: _arrow(rows, whole=False),
+    "file.arrow": lambda rows: _arrow(rows, whole=True),
 }
+"""Name -> the content of a file of that kind, of some rows."""
+FILES = {name: make(ROWS) for name, make in KINDS.items()}
 """Name -> content of a file of each kind, all of ROWS."""
 
 
