@@ -151,7 +151,7 @@ def _facts(place: st.delta_generator.DeltaGenerator, store: Store) -> None:
     """What the chosen store holds, in two lines."""
     counts = store.manifest.counts
     place.caption(
-        f"{words.plain(_base(store))}  \n"
+        f"{words.plain(_base(store))} · {words.plain(store.where)}  \n"
         f"{words.count(counts.get('tokens'))} tokens · {words.count(counts.get('documents'))} documents  \n"
         f"variants: {words.listing([one.replace('**', '') for one in runs.listed(store)])}"
     )

@@ -4,7 +4,7 @@ Each field stands here once, with its default and its help; ``python -m extract 
 How the file is read, and what its relative paths are relative to: :mod:`extract.config_file`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -118,6 +118,7 @@ class RunConfig(Section):
             raise ValueError(f"the variant name '{sorted(taken)[0]}' is reserved")
         if len(set(self.controls)) < len(self.controls):
             raise ValueError("controls: each may be given once")
+        self.variants.update(_with_tasks_of_series(self.variants))
         for name, variant in self.variants.items():
             first = self.variants.get(variant.replicate_of or name)
             if first is None:
@@ -128,6 +129,11 @@ class RunConfig(Section):
                 raise ValueError(
                     f"the variant '{name}' is a replicate of '{variant.replicate_of}', but its task is {listed(variant.task)} "
                     f"and not {listed(first.task) or 'none'}: runs of one recipe have one task"
+                )
+            if variant.step is not None and first.step not in (None, variant.step):
+                raise ValueError(
+                    f"the variant '{name}' of step {variant.step} is a replicate of '{variant.replicate_of}' of step "
+                    f"{first.step}: runs of one recipe are compared after the same number of steps"
                 )
             self.variants[name] = variant.model_copy(update={"task": first.task})
         for names in groups(self).values():
@@ -174,6 +180,61 @@ def groups(config: RunConfig) -> dict[str, list[str]]:
         for first, variant in config.variants.items()
         if variant.replicate_of is None
     }
+
+
+def series(variants: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
+    """Each series -> its variants in order of their steps, replicates among them."""
+    found: dict[str, list[str]] = {}
+    for name, variant in sorted(variants.items(), key=lambda named: named[1].step or 0):  # as configured, within a step
+        if variant.series is not None:
+            found.setdefault(variant.series, []).append(name)
+    return found
+
+
+def other_recipes(config: RunConfig, variant: str) -> list[str]:
+    """The first variant of each recipe but the variant's own.
+
+    Other checkpoints of its training are no other recipe, and of another training the last one speaks.
+    """
+    of_recipe = next(names for names in groups(config).values() if variant in names)
+    trainings = {config.variants[name].series for name in of_recipe} - {None}
+    last = {of: config.variants[names[-1]].step for of, names in series(config.variants).items()}
+    return [
+        first
+        for first in groups(config)
+        if first not in of_recipe
+        and (one := config.variants[first]).series not in trainings
+        and (one.series is None or one.step == last[one.series])
+    ]
+
+
+def _with_tasks_of_series(variants: Mapping[str, VariantConfig]) -> dict[str, VariantConfig]:
+    """The variants of series, each with the task of its training.
+
+    Raises:
+        ValueError: of one series there are two checkpoints of a step that are no runs of one recipe, two of the same weights,
+            or two of different tasks.
+    """
+    found = {}
+    for of, names in series(variants).items():
+        with_task = next((name for name in names if variants[name].task), names[0])
+        at_step: dict[int | None, str] = {}
+        with_weights: dict[str, str] = {}
+        for name in names:
+            mine, both = variants[name], f"the variants '{{}}' and '{name}' of the series '{of}'"
+            other = at_step.setdefault(mine.step, name)
+            if other != name and (variants[other].replicate_of or other) != mine.replicate_of:
+                raise ValueError(f"{both.format(other)} are both of step {mine.step}; give each its own, or replicate_of")
+            other = with_weights.setdefault(mine.spec or mine.source, name)
+            if other != name:
+                raise ValueError(f"{both.format(other)} have the same weights: no training stood still between two steps")
+            if mine.task and set(mine.task) != set(variants[with_task].task):
+                raise ValueError(
+                    f"{both.format(with_task)} have the tasks {listed(variants[with_task].task)} and {listed(mine.task)}: "
+                    "one training has one task"
+                )
+            found[name] = mine.model_copy(update={"task": variants[with_task].task})
+    return found
 
 
 def twins(config: RunConfig) -> list[str]:

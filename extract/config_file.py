@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from extract.config_globs import WEIGHTS, expanded
 from store.errors import UserError, reason
 from store.text import printable
 
@@ -14,10 +15,10 @@ PYPI_PREFIX = "pypi:"
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """The fields in a configuration file, unchecked; local paths among them become absolute.
+    """The fields in a configuration file, unchecked; local paths among them become absolute, and globs what they match.
 
     Raises:
-        UserError: the file is missing, or holds no mapping in YAML, or a path that cannot be one.
+        UserError: the file is missing, or holds no mapping in YAML, a path that cannot be one, or a glob that matches nothing.
     """
     try:
         if not file.is_file():
@@ -72,7 +73,7 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
     content = section(content, ("chat_template", "answers"), ("base",))
     if isinstance(content.get("variants"), dict):
         content["variants"] = {
-            name: section(variant, (), ("adapter", "model")) for name, variant in content["variants"].items()
+            name: section(variant, (), WEIGHTS) for name, variant in expanded(content["variants"], folder).items()
         }
     for key in ("saes", "replicas", "corpus"):
         if isinstance(content.get(key), list):

@@ -100,12 +100,20 @@ class VariantConfig(Section):
     replicate_of: VariantName | None = None
     """Another variant, of which this is a second run: the same recipe with another seed. A change of a feature is claimed only
     where every one of them shows it."""
+    series: VariantName | None = None
+    """The training of which this is a checkpoint: variants of one series are shown over their steps. A variant called maths-*,
+    whose adapter or model has a * in its path, stands for one of each folder that it matches: maths-100 of checkpoint-100, in
+    the series maths."""
+    step: int | None = Field(None, ge=0)
+    """After how many optimiser steps of its series the checkpoint was saved."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "VariantConfig":
         given = [name for name in ("adapter", "model", "planted") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of adapter, model, planted")
+        if (self.series is None) != (self.step is None):
+            raise ValueError("give series and step together: of which training this is a checkpoint, and after how many steps")
         return self
 
     @property
@@ -125,14 +133,14 @@ class VariantConfig(Section):
 
 
 class SaeConfig(Section):
-    """One pretrained dictionary: a sae-lens release and id, or a folder that sae-lens saved."""
+    """One pretrained dictionary: a sae-lens release and id, or a folder."""
 
     release: str | None = None
     """sae-lens release, e.g. gemma-scope-2-270m-pt-res, or a repository of the hub in sae-lens' format."""
     id: str | None = None
     """Dictionary within the release, e.g. layer_12_width_16k_l0_medium, or folder within the repository."""
     path: str | None = None
-    """Folder saved by sae-lens (cfg.json and sae_weights.safetensors)."""
+    """Folder saved by sae-lens, sparsify or dictionary_learning, or one of Gemma Scope, Gemma Scope 2 or Llama Scope."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SaeConfig":
@@ -147,28 +155,41 @@ class SaeConfig(Section):
 
 
 class SourceConfig(Section):
-    """One source of documents: a JSONL file or a Hugging Face dataset.
+    """One source of documents: a file, a folder or pattern of files, or a Hugging Face dataset.
 
-    Each record is one document: ``text``; or ``prompt`` and ``response``; or ``messages`` (a list of role and content).
-    ``source`` (a unique id) and ``domain`` (any line of text) may stand in the record. Null instead of text is left out.
+    Each record is one document, recognised by the fields that it fills, in this order: ``messages`` (a list of role and
+    content); ``prompt`` and ``response``; ``text``; ``chosen`` (a preference, whose chosen answer is read, with its ``prompt``
+    or the whole conversation in it); ``conversations`` (ShareGPT's from and value, or role and content); ``prompt``,
+    ``instruction`` (Alpaca, with ``input``), ``question``, ``query``, ``problem`` or ``input``, with ``response``,
+    ``completion``, ``output``, ``answer`` or ``solution``. ``system``, ``history`` and ``tools`` are read with them.
+    ``check`` and ``run`` tell for each source what it was read as. ``source`` (a unique id) and ``domain`` (any line of text)
+    may stand in the record. A record without text is left out and counted.
     """
 
     path: str | None = None
-    """JSONL file, optionally .gz."""
+    """File: .jsonl, .json (also an array, or one under "data" or the split's name), .csv, .tsv, .parquet, .arrow, .txt or .md;
+    packed as .gz, .bz2, .xz or .zst, too. A folder or a pattern ('data/*.parquet') stands for its files, each a source of its
+    own name, and its texts one. Or a folder that save_to_disk wrote."""
     dataset: str | None = None
     """Hugging Face dataset: hub id or a local folder."""
     config: str | None = None
     """Configuration of the dataset, where it has several."""
     split: str = "train"
-    """Split of the dataset."""
+    """Split of the dataset, or member of a JSON file that holds its records."""
     limit: int | None = Field(None, gt=0)
-    """Read at most this many records; a dataset without it may have at most a million."""
+    """Read at most this many records, of each file of a folder; a dataset without it may have at most a million, a file two."""
     domain: Domain | None = None
     """Domain of every record; may be left out where each record has its own."""
     source_field: str | None = "source"
-    """Field that holds a unique id of each record; null: records are known by file and line."""
+    """Field that holds a unique id of each record; null: records are known by file and line, as they also are where 'source' is
+    not named here and obviously a category: it has half as many values as records, or fewer."""
     text_field: str = "text"
-    """Field that holds the text, where it has another name."""
+    """Field that holds the text, where it has another name; named here, it is what is read, whatever else a record holds."""
+    format: str | None = None
+    """Format of every record, where it fits several and another is meant than the first: 'Alpaca', 'ShareGPT', 'messages',
+    'text', 'preference', 'question and answer' and the like, as check names it."""
+    paragraphs: bool = False
+    """Of a text file: each block between blank lines is a document, instead of the whole file."""
     cluster_field: str | None = "cluster"
     """Field that holds what a document was made from, with others: a template, an article, a work. Documents of one cluster
     count once in every interval. A record without it is a cluster of its own."""

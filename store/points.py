@@ -20,6 +20,15 @@ POINTS = {
     RESID_POST: "the residual stream after a block",
 }
 """Point -> what it is, in the order in which a block computes them."""
+SUBJECTS = {
+    EMBED: "the embedding",
+    ATTN_Z: "the output of the attention heads",
+    ATTN_OUT: "the attention's output",
+    MLP_IN_NORMALIZED: "the MLP's input",
+    MLP_IN: "the MLP's input",
+    MLP_OUT: "the MLP's output",
+}
+"""Point -> what a sentence calls what is there, where that is not the residual stream."""
 STREAM = (EMBED, RESID_PRE, RESID_MID, RESID_POST)
 """Those that are the residual stream itself, so that all that was made below passes through them."""
 ADDED = (ATTN_OUT, MLP_OUT)
@@ -29,6 +38,11 @@ ADDED = (ATTN_OUT, MLP_OUT)
 def called(point: str) -> str:
     """A point in words."""
     return POINTS[point]
+
+
+def subject(point: str) -> str:
+    """What a sentence calls what is at a point, one thing of each model: "the residual stream"."""
+    return SUBJECTS.get(point, "the residual stream")
 
 
 def point_of(sae: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.support.browser import browser, page, window  # noqa: F401 - fixtures
 from tests.support.document_store import document_store, empty_document_store, poor_document_store  # noqa: F401 - fixtures
+from tests.support.hub_cache import hub_cache, no_network  # noqa: F401 - fixtures
+from tests.support.series_store import make_series_store
 from tests.support.tiny_contributions import add_contributions
 from tests.support.tiny_store import make_tiny_store
 
@@ -58,6 +60,12 @@ def bare_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def series_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of three trainings, by hand: see tests/support/series_store.py."""
+    return make_series_store(tmp_path_factory.mktemp("series") / "series")
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory):
     """A random Gemma 3 with dictionaries, an adapter and a corpus on disk: see tests/support/world.py."""
     from tests.support.world import World  # imports torch, which most tests do without
@@ -81,3 +89,21 @@ def contributed(world, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     from tests.support.contributed import make_contributed
 
     return make_contributed(world, tmp_path_factory.mktemp("contributed"))
+
+
+@pytest.fixture(scope="session")
+def brought(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters and data of the small world, and a dictionary of another: see tests/support/newcomer.py."""
+    from tests.support.newcomer import make_brought
+
+    return make_brought(tmp_path_factory.mktemp("brought"), world)
+
+
+@pytest.fixture
+def newcomer(world, brought: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a base, an adapter, dictionaries and an Alpaca file; the current one."""
+    from tests.support.newcomer import lay_out
+
+    place = lay_out(tmp_path / "mine", world, brought)
+    monkeypatch.chdir(place)
+    return place

@@ -1,4 +1,4 @@
-"""The first comparison: cosine of the residual streams against overlap of active features, layer by layer."""
+"""The first comparison: cosine of the two models at the store's point against overlap of active features, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.markup import contexts
 from app.words import meanings, overlap_words, palette
 from store.metrics import change_summary
 from store.names import ALL, OBSERVED, TWIN
+from store.points import subject
 from store.read.store import Store
 
 
@@ -52,8 +53,8 @@ def show(store: Store) -> None:
     st.html(contexts.series_legend(legend))
     others = " Thin dotted lines: the recipe's other runs." if len(panels) < len(store.variants) else ""
     st.caption(
-        "Cosine: do the residual streams of base and variant point the same way at a token? Overlap: of the features that are "
-        f"on in either, the share that is on in both (Jaccard).{others} Click a point for the features behind it."
+        f"Cosine: does {subject(store.point)} of base and variant point the same way at a token? Overlap: of the features that "
+        f"are on in either, the share that is on in both (Jaccard).{others} Click a point for the features behind it."
     )
 
 

@@ -12,6 +12,7 @@ from app.components import feature_evidence, runs
 from app.markup import contexts
 from app.words import palette
 from store.names import ALL, NEUTRAL, TASK
+from store.points import RESID_POST, STREAM, subject
 from store.read.store import Store
 from store.sidecar.entries import read_set_steering
 from store.sidecar.sets import in_short, in_words
@@ -22,8 +23,8 @@ ANY_RECIPE = "currentcolor"
 """In a legend that stands for charts of several recipes, each in its own colour."""
 
 WHERE = (
-    "With the variant's blocks above a layer kept and the base's activation put there, so much of the gain is gone: the part "
-    "made at or below that layer, in nats a predicted token. Measured on an eighth of the predictions of the Overview."
+    "With all of the variant that comes after kept and the base's activation put at a layer ({}), so much of the gain is gone: "
+    "the part made {}, in nats a predicted token. Measured on an eighth of the predictions of the Overview."
 )
 CURVES = (
     "The variant's change of so many features is taken back, in the model itself, at the layer whose features make most of "
@@ -61,11 +62,18 @@ def with_places(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["domain"] != ALL) | ~rows["variant"].isin(with_task)]
 
 
+def _made(point: str) -> str:
+    """Where that part of what was learned comes from that passes through a point of a layer."""
+    if point in STREAM:
+        return "at or below that layer" if point == RESID_POST else "below that point"
+    return f"by what becomes of {subject(point)} there alone, given the stream that the variant has"
+
+
 def profiles(store: Store) -> None:
     """Where in depth each variant's gain is made: a small chart a recipe's first run."""
     if not store.has_contributions:
         return
-    st.markdown("### Where it was learned", help=WHERE)
+    st.markdown("### Where it was learned", help=WHERE.format(store.point, _made(store.point)))
     rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
     rows = with_places(rows[rows["variant"].isin(runs.groups(store))])
     panel, colours, shown = st.container(horizontal=True), runs.colours(store), set(rows["place"])

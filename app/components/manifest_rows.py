@@ -1,6 +1,7 @@
 """What a manifest says of where its store comes from, as rows of the tables of the page About. No Streamlit."""
 
 from store.format.manifest import Manifest
+from store.points import point_of, reads_of
 
 Row = dict[str, object]
 
@@ -27,6 +28,7 @@ def dictionaries(manifest: Manifest) -> list[Row]:
         {
             "layer": int(layer),
             "name": name_of(sae, "name"),
+            "point": " to ".join(dict.fromkeys((reads_of(sae), point_of(sae)))),
             "hook": name_of(sae, "hook_name"),
             "SHA-256": name_of(sae, "sha256"),
         }
@@ -54,11 +56,12 @@ def _input(sae: dict[str, object]) -> Row:
 
 
 def sources(manifest: Manifest) -> list[Row]:
-    """What the corpus was read from: source, domain, licence, SHA-256."""
+    """What the corpus was read from: source, format, domain, licence, SHA-256."""
     entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in manifest.corpus.get("sources", [])]
     return [
         {
             "source": name_of(entry, "file", "dataset", "name", "path"),
+            "format": name_of(entry, "format"),
             "domain": name_of(entry, "domain"),
             "licence": name_of(entry, "licence", missing="not recorded in the store"),
             "SHA-256": name_of(entry, "sha256"),

@@ -11,7 +11,9 @@ from app.components import badges, feature_evidence, learning, runs, terms
 from app.markup import contexts, story
 from store.metrics.feature_columns import share
 from store.names import ALL, CLAIMED
+from store.points import subject
 from store.read.store import Store
+from store.reports.courses import Course
 from store.reports.story import Story, check, stories
 from store.sidecar.entries import read_set_steering
 from store.sidecar.sets import SetSteering
@@ -43,6 +45,8 @@ def rows(store: Store) -> None:
                 claimed.html(story.claims(one, shared) if one.verdicts is not None else "<small>no verdicts</small>")
                 with features.container(gap=None):
                     foremost(store, one, made)
+                if one.course is not None:
+                    over_steps(one.course, colours[one.variant])
 
 
 def headings(store: Store) -> None:
@@ -59,8 +63,8 @@ def headings(store: Store) -> None:
     )  # fmt: skip
     profiles.page_link(
         "views/layers.py", label="Cosine and overlap", query_params=link.query(view="overlap"),
-        help="Over the layers: whether the residual streams point the same way, and whether the same features are on (1: the "
-        "same). Grey: random changes of the weights of that size. What lies in the grey is no finding.",
+        help=f"Over the layers: whether {subject(store.point)} points the same way, and whether the same features are on (1: "
+        "the same). Grey: random changes of the weights of that size. What lies in the grey is no finding.",
     )  # fmt: skip
     claimed.page_link(
         "views/features.py", label="Changed", query_params=link.query(),
@@ -74,6 +78,14 @@ def headings(store: Store) -> None:
         "comes of undoing them in the model stands below."
         + f" Their names are automatic: {badges.AUTOMATIC_MEANING}" * names_are_automatic(store),
     )  # fmt: skip
+
+
+def over_steps(course: Course, colour: str) -> None:
+    """How a training came to what its last checkpoint shows, and the way to its layers over steps."""
+    pictures, way = st.columns((8, 1.2), vertical_alignment="center")
+    pictures.html(story.over_steps(course, colour))
+    there = link.query(view="steps", series=course.series)
+    way.page_link("views/layers.py", label="Over steps", icon=":material/timeline:", query_params=there)
 
 
 def names_are_automatic(store: Store) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -11,12 +13,20 @@ from store.read.store import Store
 
 
 def groups(store: Store) -> dict[str, list[str]]:
-    """The first variant of each recipe -> it and its replicates."""
+    """The first variant of each recipe -> it and its replicates; checkpoints of one training in order of their steps."""
     rows = data.ask(store, Store.groups)
     found: dict[str, list[str]] = {}
     for variant, first in zip(rows["variant"].to_list(), rows["first"].to_list(), strict=True):
         found.setdefault(first, []).append(variant)
-    return found
+    return {first: found[first] for first in by_training(store, list(found))}
+
+
+def by_training(store: Store, variants: Sequence[str]) -> list[str]:
+    """Variants, those of one training together, where its first stands, by their steps."""
+    about = store.manifest.variants
+    place = {name: (about[name].get("series"), name if "series" not in about[name] else "") for name in variants}
+    first_at = {training: at for at, training in reversed(list(enumerate(place.values())))}
+    return sorted(variants, key=lambda name: (first_at[place[name]], about[name].get("step", 0)))
 
 
 def firsts(store: Store) -> dict[str, str]:

@@ -9,6 +9,7 @@ import math
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,7 +19,8 @@ from app.words import palette
 from store.metrics.learning_summary import Learned
 from store.metrics.verdicts import AMPLIFIED, SUPPRESSED
 from store.names import ALL, NEUTRAL, TASK
-from store.numbers import fixed
+from store.numbers import count, fixed
+from store.reports.courses import Course
 from store.reports.story import COMPARED, Story
 from store.templates import macros, style
 
@@ -26,7 +28,7 @@ STYLE = style(Path(__file__).with_name("story.css"))
 PLACES = {TASK: "its task", NEUTRAL: "other text", ALL: "all text"}
 """Where something was learned -> what the row calls it."""
 
-GAIN, LINES, CLAIMS = (150, 16), (150, 56), (100, 56)
+GAIN, LINES, CLAIMS, SPARK = (150, 16), (150, 56), (100, 56), (120, 30)
 """Width and height of the pictures, in pixels."""
 ROOMY = 6
 """Up to so many layers each bar of claimed features has its name below."""
@@ -141,6 +143,40 @@ def claims(story: Story, shared: Scales) -> Markup:
     of_layers = zip(story.layers, fell, rose, strict=True)
     alt = "; ".join(f"layer {layer}: {fallen} fell, {risen} rose" for layer, fallen, risen in of_layers)
     return HTML.claims(_picture(HTML.bars(bars, CLAIMS), alt), story.layers, sum(fell), sum(rose))
+
+
+def over_steps(course: Course, colour: str) -> Markup:
+    """How a training came to what its row says: a small line over its steps of each number, and when its changes began.
+
+    Args:
+        colour: of the recipe.
+    """
+    sparks = []
+    if course.judged:
+        sparks += [("▼ fell", course.fell, count), ("▲ rose", course.rose, count)]
+    for place, of_steps in course.learned.items():
+        called = f"{'learned, ' if place == TASK else ''}{PLACES[place]} (nats)"
+        sparks.append((called, [one.gain for one in of_steps], partial(words.number, signed=True)))
+    drawn = []
+    for called, values, write in sparks:
+        alt = f"{called}: " + ", ".join(
+            f"{write(value)} at step {step:,}" for step, value in zip(course.steps, values, strict=True)
+        )
+        ends = f"{write(values[0])} → {write(values[-1])}"
+        drawn.append({"called": called, "ends": ends, "picture": _picture(_spark(course.steps, values, colour), alt)})
+    return HTML.over_steps(course, drawn)
+
+
+def _spark(steps: Sequence[int], values: Sequence[float], colour: str) -> Markup:
+    """A line over steps, as far apart as these are, with 0 in it."""
+    across = _scale(steps[0], steps[-1], SPARK[0] - 8)
+    known = [value for value in values if math.isfinite(value)]
+    low = min([0, *known])
+    up = _scale(max([low + 1e-9, *known]), low, SPARK[1] - 8)
+    points = [
+        (across(step) + 4, up(value) + 4) for step, value in zip(steps, values, strict=True) if math.isfinite(value)
+    ]
+    return HTML.spark(_joined(points), points, up(0) + 4, SPARK, colour)
 
 
 def passage(columns: Sequence[tuple]) -> Markup:

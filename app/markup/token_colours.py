@@ -41,7 +41,7 @@ class TokenValue:
 
 VALUES = {
     "cosine": TokenValue(
-        "1 − cosine", "0: same direction, 2: opposite", "How far the residual's direction turned.", ("cosine_change",),
+        "1 − cosine", "0: same direction, 2: opposite", "How far its direction turned.", ("cosine_change",),
         "cosine_change",
     ),
     "overlap": TokenValue(

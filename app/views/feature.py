@@ -13,6 +13,7 @@ from app.components import (
     feature_list,
     further_evidence,
     learning,
+    over_steps,
     pickers,
     runs,
     sections,
@@ -89,6 +90,7 @@ def evidence(store: Store, pooled: pd.Series) -> None:
     st.markdown(feature_evidence.why(store, layer, feature, variant))
     learning.of_feature(store, layer, feature, variant)
     feature_evidence.change_chart(store, pooled)
+    over_steps.of_feature(store, layer, feature, variant)
     st.caption("All domains together. " + " ".join(feature_evidence.facts(pooled)))
     further_evidence.moved_to(pooled)
     further_evidence.prediction_and_replica(store, pooled)

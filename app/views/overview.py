@@ -10,7 +10,9 @@ from app.markup import answer_cards
 from app.words import metrics
 from store.metrics import change_summary
 from store.names import BASE, may_be_harmful
+from store.points import subject
 from store.read.store import Store
+from store.reports.courses import courses, earlier_checkpoints
 from store.reports.learning import learning_sentences
 from store.reports.summaries import summaries
 
@@ -117,12 +119,17 @@ def where(store: Store) -> None:
 def in_words(store: Store) -> None:
     """What each recipe amounts to over all layers, and what it learned, in whole sentences."""
     told = data.ask(store, learning_sentences)
-    of_layers = data.ask(store, summaries)
+    of_layers, over_steps = data.ask(store, summaries), data.ask(store, courses)
+    earlier = data.ask(store, earlier_checkpoints)
     for first, members in runs.groups(store).items():
-        said = change_summary.over_layers(of_layers[first], runs.counts(store, first), len(members))
+        if first in earlier:
+            continue
+        said = change_summary.over_layers(of_layers[first], runs.counts(store, first), len(members), subject(store.point))
         st.markdown(f"**{words.plain(first)}** ({runs.said(store, first)}). {words.plain(said)}")
         if first in told:
             st.markdown(words.plain(told[first]))
+        if first in over_steps:
+            st.markdown(words.plain(over_steps[first].text))
 
 
 store = data.current()

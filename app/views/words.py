@@ -8,6 +8,7 @@ from app.charts import contribution_charts, layer_charts
 from app.components import badges, learning, pickers, sections, terms
 from app.markup import contexts
 from store.names import ALL, NEUTRAL, OBSERVED, SLOTS, TASK
+from store.points import subject
 from store.read.store import Store
 
 TITLE = "Words"
@@ -23,10 +24,7 @@ SLOT_NAMES = {
 }  # fmt: skip
 ROSE = "Mean change of the probability of the next token over the text that was sampled."
 ROSE_TWINS = " Grey ticks: what a random change of the weights of that size does to the same token."
-READ = (
-    "The mean change of a layer's residual stream, put through the model's last norm and output head: the tokens whose logits "
-    "it raises most."
-)
+READ = "The mean change of {} at a layer, put through the model's last norm and output head: the tokens that it raises most."
 READ_TWINS = " Only tokens beyond what a random change of the weights of that size raises any token by."
 NO_TWINS = " There are no twins, so that nothing tells them from what a random change of the weights would say."
 SHAPE = (
@@ -68,11 +66,11 @@ def rose_and_fell(store: Store, variant: str) -> None:
                 st.caption(f"No token {title}.")
 
 
-def through_the_head(rows: pd.DataFrame) -> None:
-    """What the mean change says when the output head reads it, by slot, alone and against the other fine-tunes."""
+def through_the_head(rows: pd.DataFrame, what: str) -> None:
+    """What the mean change says when the output head reads it, by slot, alone and against the others; what: it is of."""
     rows = rows[rows["component"] == 0]
     alone = rows["chance"].isna().any()
-    st.markdown("### The change, read by the output head", help=READ + (NO_TWINS if alone else READ_TWINS))
+    st.markdown("### The change, read by the output head", help=READ.format(what) + (NO_TWINS if alone else READ_TWINS))
     domains = [name for name in (TASK, ALL) if name in set(rows["domain"])]
     if len(domains) > 1:
         domain = pickers.pick("On", "on", domains, domains[0], show=learning.domain_name)
@@ -177,7 +175,7 @@ said = pd.DataFrame(columns=["component", "way"])
 if store.has_contributions:
     said = data.ask(store, Store.change_words, variant=variant, layer=layer)
     rose_and_fell(store, variant)
-    through_the_head(said)
+    through_the_head(said, subject(store.point))
 else:
     st.info(f"No words: {learning.NONE}", icon=":material/search_off:")
 sections.section("shape", "Along how few directions it runs: its shape", shape, store, variant, layer, said)

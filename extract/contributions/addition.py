@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from extract.config import RunConfig, groups, twins
+from extract.config import RunConfig, groups, other_recipes, twins
 from extract.contributions.batch_files import APART, READ_ONLY, Batches, BatchWorker
 from extract.contributions.curves import curves
 from extract.contributions.merged import MergedFiles
@@ -117,6 +117,7 @@ def _groups(store: Store, config: RunConfig, sample: Sample, measured: Sequence[
             [run for run in of_recipe[name] if run in store.variants],
             draws if name in with_twins else [],
             [number for number, domain in enumerate(sample.domains) if domain in config.variants[name].task],
+            [first for first in other_recipes(config, name) if first in store.variants],
         )
         for name in store.variants
     ]

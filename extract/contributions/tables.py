@@ -37,12 +37,14 @@ class Group:
         runs: the variant first, then the other runs of its recipe.
         twins: what they are called in the column ``control``.
         task: numbers of the domains that it was trained for, in the sample.
+        others: the first runs of other recipes (:func:`extract.config.other_recipes`).
     """
 
     variant: str
     runs: Sequence[str]
     twins: Sequence[str]
     task: Sequence[int]
+    others: Sequence[str]
 
     @property
     def models(self) -> Mapping[str, str]:

@@ -122,7 +122,6 @@ class Words:
 
         Directions are compared, each of unit length: less a longer one a change would say what that one does not.
         """
-        firsts = [other.variant for other in self._groups if other.variant == other.runs[0] != group.runs[0]]
         models = list(self._models_of(group).values())
         for domain in (ALL, TASK):
             for slot in (*SLOTS, ALL):
@@ -136,7 +135,8 @@ class Words:
                 }
                 numbers, slots = self._numbers(group, domain), self._slots(slot)
                 own, others = (
-                    [self._merged.mean_change(site.layer, model, numbers, slots) for model in of] for of in (models, firsts)
+                    [self._merged.mean_change(site.layer, model, numbers, slots) for model in of]
+                    for of in (models, group.others)
                 )
                 if own[0] is None:
                     continue

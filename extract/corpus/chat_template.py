@@ -58,23 +58,31 @@ class ChatTemplate:
         """
         return self._ask([])["literals"]
 
-    def render(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str | Exception]:
+    def render(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], tools: Sequence[Any] | None = None
+    ) -> list[str | Exception]:
         """The text of each conversation as transformers renders it, or why the template cannot.
+
+        Args:
+            tools: that the conversations may call, where the template writes them.
 
         Raises:
             UserError: it took more time or memory than any conversation needs.
         """
-        answer = self._ask(conversations)
+        answer = self._ask(conversations, tools)
         self.asked.update(answer["asked"])
         return [found["text"] if "text" in found else ValueError(found["error"]) for found in answer["rendered"]]
 
-    def _ask(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-        size = sum(len(_as_json(messages)) for messages in conversations)
+    def _ask(
+        self, conversations: Sequence[Sequence[Mapping[str, Any]]], tools: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
+        size = sum(len(_as_json(messages)) for messages in (*conversations, tools))
         task = {
             "template": self.source,
             "special_tokens": dict(self.special_tokens),
             "date": self.date.isoformat(),
             "conversations": conversations,
+            "tools": tools,
             "seconds": SECONDS + size / CHARACTERS_A_SECOND,
             "bytes": BYTES,
             "characters": SPARE_CHARACTERS + TIMES_LONGER * size,

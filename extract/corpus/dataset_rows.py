@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from extract.corpus.jsonl import BELIEVED_BYTES, MAX_TIMES_PACKED
+from extract.corpus.sources import roots
+from extract.corpus.unpacking import BELIEVED_BYTES, MAX_TIMES_PACKED
 from store.errors import UserError, first_line
 
 MAX_ROWS = 1_000_000
@@ -29,8 +30,6 @@ def read_rows(dataset: str, config: str | None, split: str, limited: bool) -> It
 
     try:
         _check_card(Path(dataset))
-        if (Path(dataset) / "state.json").is_file() and (Path(dataset) / "dataset_info.json").is_file():
-            raise ValueError("it was written by save_to_disk; write it as JSONL instead (Dataset.to_json)")
         builder = datasets.load_dataset_builder(dataset, name=config)
         # 'cache': what this user's own run has fetched from the hub before, read without a network
         kind = type(builder).__module__.split(".")[-1]
@@ -92,7 +91,7 @@ def _check_files(dataset: str, files: dict[str, list[str]]) -> None:
         UserError: names the file.
     """
     folder = Path(dataset)
-    inside = _roots(folder) if folder.is_dir() else []
+    inside = roots(folder) if folder.is_dir() else []
     for file in (str(file) for listed in files.values() for file in listed):
         real = os.path.realpath(file)
         own = any(real.startswith(root + os.sep) for root in inside) if inside else file.startswith("hf://")
@@ -123,10 +122,3 @@ def _check_packed(file: str) -> None:
                 raise UserError(
                     f"The dataset's file '{file}' unpacks to more than {MAX_TIMES_PACKED} times its size; unpack it yourself."
                 )
-
-
-def _roots(folder: Path) -> list[str]:
-    """Where a folder's files may really be: in it; of a snapshot of the hub's cache also beside it, where that keeps them."""
-    real = folder.resolve()
-    kept = [real.parent.parent / "blobs"] if real.parent.name == "snapshots" else []
-    return [str(real), *(str(place) for place in kept if place.is_dir() and not place.is_symlink())]

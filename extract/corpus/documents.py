@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from extract.corpus.readings import Reading
 from extract.corpus.records import Record, source_order
-from extract.corpus.render import BOS_TAKEN, DROPPED, SHORTENED, UNPLACED, Rendered, Renderer
+from extract.corpus.render import BOS_TAKEN, DROPPED, NO_TOOLS, PARTS, SHORTENED, UNPLACED, Rendered, Renderer
 from store.errors import UserError, first_line
 from store.names import BASE
 
 CUT_DOCUMENTS = "documents cut at document_tokens"
 CUT_CHARACTERS = "characters beyond the cut"
-TOLD = (BOS_TAKEN, DROPPED, SHORTENED, UNPLACED)
+TOLD = (BOS_TAKEN, PARTS, DROPPED, SHORTENED, UNPLACED)
 """What of ``Corpus.left_out`` is a note as well."""
 
 BEGINNING_CHARACTERS, CHARACTERS_A_TOKEN, MARGIN_TOKENS = 16_384, 16, 64
@@ -68,6 +69,7 @@ class Corpus:
         left_out: what -> how much of the documents that were read was left out, or counts as something else than it is.
         chat_template: whose it is and its hash; None where prompts and responses had none; empty without conversations.
         notes: what was done to the text that the user should know, a sentence each.
+        readings: what each source was read as.
     """
 
     documents: list[Document]
@@ -75,6 +77,7 @@ class Corpus:
     left_out: Counter = field(default_factory=Counter)
     chat_template: dict[str, str] | None = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    readings: Sequence[Reading] = ()
 
     @property
     def domains(self) -> list[str]:
@@ -125,7 +128,7 @@ def tokenize(
         rendered = renderer.render(record)
         text = hashlib.sha256(rendered.text.encode()).digest()
         if not rendered.text.strip() or text in texts:
-            empty = "null instead of text" if rendered.form == "null" else "empty text"
+            empty = {"null": "null instead of text", "no tools": NO_TOOLS}.get(rendered.form, "empty text")
             corpus.skipped["text seen before" if text in texts else empty] += 1
             return 0
         texts.add(text)
@@ -162,6 +165,8 @@ def _notes(corpus: Corpus, records: Sequence[Record], bos: int | None) -> list[s
     notes = [f"Of the texts: {number:,} {what}." for what, number in corpus.left_out.items() if what in TOLD]
     if gone := sorted({record.domain for record in records} - set(corpus.domains)):
         notes.append(f"Of the domain {', '.join(map(repr, gone))} nothing was read: all its documents were left out.")
+    if lost := corpus.skipped[NO_TOOLS]:
+        notes.append(f"{lost:,} documents were left out, as each holds {NO_TOOLS}.")
     if inside := sum(bool((document.token_ids == bos).any()) for document in corpus.documents):
         notes.append(
             f"BOS stands inside {inside:,} documents: there it is a token like others, which counts unless its norm makes it "

@@ -1,26 +1,31 @@
-"""Raw documents from JSONL files and Hugging Face datasets, each with an id and a domain."""
+"""Raw documents from files and Hugging Face datasets, each with an id and a domain."""
 
 import hashlib
 import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from extract.config import RunConfig
 from extract.config_sections import SourceConfig, as_domain
 from extract.corpus.dataset_rows import read_rows
-from extract.corpus.jsonl import read_objects
+from extract.corpus.readings import Reading
+from extract.corpus.record_files import RecordFile
+from extract.corpus.record_formats import named_format, recognise
+from extract.corpus.sources import Source, find_sources
 from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")
 """Fields that hold what a record says."""
+MOST_RECORDS = 2_000_000
+"""Of a source without a limit: all are held in memory, to be drawn from evenly."""
+LEAST_CATEGORY = 3
+"""Records that have a field alike, before it is taken for a category; two may be a mistake."""
 MAX_SOURCE = 1_000
 """Characters of a source id, or of a cluster, which stand in tables and links."""
-NAMED_IF_SET = ("cluster_field", "cluster_by_source", "licence")
-"""Settings of a source that the manifest names where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +57,53 @@ def source_order(source: str) -> bytes:
     return hashlib.sha256(source.encode()).digest()
 
 
-def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
+@dataclass(frozen=True)
+class RawCorpus:
+    """What the sources of a configuration hold: every record, and what each source was read as."""
+
+    records: list[Record]
+    readings: list[Reading]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than the records say, a sentence each."""
+        return [note for reading in self.readings for note in reading.notes]
+
+
+def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
     """Read every record of every source.
 
     Raises:
-        UserError: a source is missing, empty, malformed (file and line named), has no domain, repeats another's id, or names as
-            a cluster what cannot be one.
+        UserError: a source is missing, empty, malformed (file and line named), of no known format, has no domain, repeats
+            another's id, or names as a cluster what cannot be one.
     """
-    records: list[Record] = []
-    for source, name in zip(sources, source_names(sources), strict=True):
+    corpus = RawCorpus([], [])
+    for source in find_sources(sources):
+        config, reading = source.config, Reading(source)
+        _check_format(config)
         try:
-            rows = list(itertools.islice(_rows(source, name), source.limit))
+            with closing(_rows(source)) as every:
+                rows = list(itertools.islice(every, config.limit or MOST_RECORDS + 1))
         except OSError as error:
             reason = first_line(error).rstrip(".")
-            raise UserError(f"The corpus source '{source.path or source.dataset}' cannot be read: {reason}.") from error
+            raise UserError(f"The corpus source '{source.name}' cannot be read: {reason}.") from error
         if not rows:
-            raise UserError(f"The corpus source '{source.path or source.dataset}' has no documents; check the file.")
-        for default, where, fields in rows:
-            given = fields.get(source.source_field) if source.source_field else None
-            name_of_it, domain = str(given or default), _domain(source, where, fields)
-            cluster = _cluster(source, where, fields, name_of_it)
-            records.append(Record(name_of_it, domain, _with_text(source, where, fields), where, name, cluster))
-    _check_ids(records)
-    _check_lookalikes({record.domain for record in records})
-    return records
+            raise UserError(f"The corpus source '{source.name}' has no documents; check the file.")
+        if config.limit is None and len(rows) > MOST_RECORDS:
+            raise UserError(f"The corpus source '{source.name}' has more than {MOST_RECORDS:,} records; give it a limit.")
+        for given, (_default, where, fields) in zip(_ids(rows, reading), rows, strict=True):
+            domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
+            said = _recognised(config, where, fields, reading)
+            corpus.records.append(Record(given, domain, said, where, source.name, cluster))
+        corpus.readings.append(reading)
+    _check_ids(corpus.records)
+    _check_lookalikes({record.domain for record in corpus.records})
+    return corpus
+
+
+def read_records(sources: Sequence[SourceConfig]) -> list[Record]:
+    """Every record of every source: see :func:`read_corpus`."""
+    return read_corpus(sources).records
 
 
 def first_records(records: Sequence[Record], count: int) -> list[Record]:
@@ -87,25 +115,6 @@ def first_records(records: Sequence[Record], count: int) -> list[Record]:
             taken[record.file] += 1
             chosen.append(record)
     return chosen or list(records[:count])
-
-
-def source_names(sources: Sequence[SourceConfig]) -> list[str]:
-    """What each source is called: a file or local folder by its name, and by as much of its path as tells it from others."""
-    whole = [_path_pieces(source) for source in sources]
-    names = []
-    for source, pieces in zip(sources, whole, strict=True):
-        others = {other for other in whole if other[-1] == pieces[-1]} - {pieces}
-        length = 1
-        while any(other[-length:] == pieces[-length:] for other in others):
-            length += 1
-        name = "/".join(pieces[-length:])
-        names.append(name if source.config is None else f"{name}/{source.config}")
-    return names
-
-
-def describe_sources(sources: Sequence[SourceConfig]) -> list[dict[str, Any]]:
-    """What the manifest says of sources: a file by name and hash, a dataset by id; and which part of it was read."""
-    return [_describe(source, name) for source, name in zip(sources, source_names(sources), strict=True)]
 
 
 def check_domains(config: RunConfig, records: Sequence[Record]) -> None:
@@ -133,51 +142,20 @@ def check_named_domains(config: RunConfig, known: Collection[str]) -> None:
             )
 
 
-def _rows(source: SourceConfig, name: str) -> Iterator[tuple[str, str, dict]]:
+def _rows(source: Source) -> Iterator[tuple[str, str, dict]]:
     """(default source id, place for messages, fields) of each record."""
-    if source.path:
-        path = Path(source.path)
-        if not path.is_file():
-            raise UserError(f"There is no corpus file at '{path}'; check the path in the configuration.")
-        for number, fields in read_objects(path, "corpus file"):
-            yield f"{name}:{number}", f"{name}, line {number}", fields
+    config = source.config
+    if not source.files:
+        for number, fields in read_rows(config.dataset, config.config, config.split, config.limit is not None):
+            yield f"{source.name}:{config.split}:{number}", f"{source.name}:{config.split}:{number}", fields
+    elif source.saved:
+        every = (row for file in source.files for row in RecordFile(file).rows())
+        for number, row in enumerate(every):
+            yield f"{source.name}:{config.split}:{number}", f"{source.name}:{config.split}:{number}", row.fields
     else:
-        for number, fields in read_rows(source.dataset, source.config, source.split, source.limit is not None):
-            yield f"{name}:{source.split}:{number}", f"{name}:{source.split}:{number}", fields
-
-
-def _path_pieces(source: SourceConfig) -> tuple[str, ...]:
-    """A local path in its pieces; a hub id whole."""
-    if source.dataset is not None and not _is_there(source.dataset):
-        return (source.dataset,)
-    return Path(source.path or source.dataset).absolute().parts[1:]
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except OSError:  # too long a name, a folder that may not be read: it will be asked for as it is
-        return False
-
-
-def _describe(source: SourceConfig, name: str) -> dict[str, Any]:
-    if source.path:
-        try:
-            with Path(source.path).open("rb") as file:
-                origin = {"file": name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-        except OSError as error:
-            raise UserError(
-                f"The corpus file '{source.path}' can no longer be read ({first_line(error)}); put it back and run the same "
-                "command again: nothing that was finished is lost."
-            ) from error
-    else:
-        origin = {"dataset": name, "split": source.split}
-    optional = {name: getattr(source, name) for name in NAMED_IF_SET if getattr(source, name) != _default(name)}
-    return {**origin, "limit": source.limit, "domain": source.domain, "text_field": source.text_field, **optional}
-
-
-def _default(name: str) -> Any:
-    return SourceConfig.model_fields[name].default
+        for file, name in zip(source.files, source.names, strict=True):
+            for row in RecordFile(file, config.split, config.paragraphs).rows():
+                yield (f"{name}:{row.number}", f"{name}, {row.place}", row.fields) if row.number else (name, name, row.fields)
 
 
 def _domain(source: SourceConfig, where: str, fields: dict) -> str:
@@ -205,15 +183,42 @@ def _cluster(source: SourceConfig, where: str, fields: dict, name: str) -> str:
     return str(given)
 
 
-def _with_text(source: SourceConfig, where: str, fields: dict) -> dict:
-    """The fields with the text where it is looked for; a field that was named for it is read, whatever else is there."""
-    if source.text_field == "text":
-        return fields
-    if source.text_field in fields:
-        return {"text": fields[source.text_field]}
-    if "text" in fields:
-        raise UserError(f"The document at {where} has no field '{source.text_field}' (text_field), but one called 'text'.")
-    return fields
+def _ids(rows: Sequence[tuple[str, str, dict]], reading: Reading) -> list[str]:
+    """The id of each record: what its field says, else its place; its place of all where that field is obviously no id."""
+    source = reading.source.config
+    given = ["" if source.source_field is None else str(row[2].get(source.source_field) or "") for row in rows]
+    named = [name for name in given if name]
+    is_category = len(named) >= LEAST_CATEGORY and 2 * len(set(named)) <= len(named)
+    if "source_field" not in source.model_fields_set and is_category:
+        reading.notes.append(
+            f"The field '{source.source_field}' of {reading.name} is a category and no id ({len(set(named)):,} values in "
+            f"{len(named):,} records): its documents are numbered instead."
+        )
+        given = [""] * len(rows)
+    reading.n_named = sum(map(bool, given))
+    return [name or default for name, (default, _where, _fields) in zip(given, rows, strict=True)]
+
+
+def _check_format(source: SourceConfig) -> None:
+    try:
+        named_format(source.format or "text")
+    except ValueError as error:
+        raise UserError(f"The corpus source '{source.path or source.dataset}': {error}.") from error
+
+
+def _recognised(source: SourceConfig, where: str, fields: dict, reading: Reading) -> Mapping[str, Any]:
+    """What a record says, by the format that it is recognised as; a field that was named for the text is what is read."""
+    try:
+        if "text_field" in source.model_fields_set and source.text_field in fields:
+            found = recognise({"text": fields[source.text_field]})
+        elif source.text_field != "text" and "text" in fields:
+            raise ValueError(f"has no field '{source.text_field}' (text_field), but one called 'text'")
+        else:
+            found = recognise(fields, None if source.format is None else named_format(source.format))
+    except ValueError as error:
+        raise UserError(f"The document at {where} {error}.") from error
+    reading.count(found)
+    return found.fields
 
 
 def _check_ids(records: Sequence[Record]) -> None:

@@ -1,7 +1,8 @@
 """From a record to text with marks: which characters are template, prompt, response, or plain text."""
 
+import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -19,6 +20,9 @@ SEGMENTS = ("text", "template", "prompt", "response")
 BOS_TAKEN = "BOS tokens that texts begin with were taken off, as one is put before each context window"
 DROPPED = "messages are left out by the chat template"
 SHORTENED = "messages are left out in part by the chat template"
+PARTS = "parts of messages that are no text (images, audio and others) were left out"
+NO_TOOLS = "a call of a tool that the chat template cannot write"
+"""Why a document is skipped."""
 UNPLACED = "messages cannot be told from the chat template's own text and count as template"
 _ROLE_SEGMENT = {"assistant": "response", "model": "response"}
 
@@ -31,7 +35,8 @@ class Rendered:
         text: what is tokenised.
         spans: (first character, end, segment); what lies outside every span is template.
         changes: what happened to what the record says, as the manifest counts it -> how often.
-        form: 'text', 'template' where a chat template wrote it, 'plain' where a prompt and a response had none, 'null'.
+        form: 'text', 'template' where a chat template wrote it, 'plain' where a prompt and a response had none; 'null' and
+            'no tools' where there is nothing to read, or nothing that the template can write.
     """
 
     text: str
@@ -136,7 +141,7 @@ class Renderer:
     def _rendered(self, record: Record) -> Rendered:
         fields = record.fields
         if isinstance(fields.get("messages"), list):
-            return self._conversation(fields["messages"], record.where)
+            return self._conversation(fields["messages"], record.where, fields.get("tools"))
         if isinstance(fields.get("prompt"), str) and isinstance(fields.get("response"), str):
             messages = [
                 {"role": "user", "content": fields["prompt"]},
@@ -154,7 +159,7 @@ class Renderer:
             f"{'; '.join(sorted(held)[:10]) or 'no fields'})."
         )
 
-    def _conversation(self, messages: list[Any], where: str) -> Rendered:
+    def _conversation(self, messages: list[Any], where: str, tools: list[Any] | None = None) -> Rendered:
         if self.template is None:
             raise UserError(
                 f"The document at {where} is a conversation, but neither base nor variants carry a chat template; "
@@ -164,13 +169,19 @@ class Renderer:
             _check_message(message, where)
         if not messages:
             return Rendered("", (), form="template")
-        (text,) = self.template.render([messages])
+        if any(_is_null(message.get("content")) and not message.get("tool_calls") for message in messages):
+            return Rendered("", (), form="null")
+        n_parts, messages = _as_texts(messages)
+        render = functools.partial(self.template.render, tools=tools)
+        (text,) = render([messages])
+        if isinstance(text, Exception) and any(m.get("tool_calls") or m["role"] == "tool" for m in messages):
+            return Rendered("", (), form="no tools")
         if isinstance(text, Exception):
             raise UserError(f"The chat template cannot render the document at {where}: {first_line(text).rstrip('.')}.")
-        turns = find_turns(messages, text, self.template.render, self._literals)
+        turns = find_turns(messages, text, render, self._literals)
         spans = tuple((start, end, _ROLE_SEGMENT.get(messages[i]["role"], "prompt")) for start, end, i in turns.spans)
-        changes = {DROPPED: len(turns.dropped), SHORTENED: len(turns.shortened), UNPLACED: len(turns.unplaced)}
-        return Rendered(text, spans, Counter(changes), "template")
+        changes = {DROPPED: turns.dropped, SHORTENED: turns.shortened, UNPLACED: turns.unplaced}
+        return Rendered(text, spans, Counter({PARTS: n_parts, **{what: len(of) for what, of in changes.items()}}), "template")
 
 
 def _is_null(value: Any) -> bool:
@@ -184,7 +195,7 @@ def is_chat(record: Record) -> bool:
 
 
 def _check_message(message: Any, where: str) -> None:
-    """See that a message is of the kind that can be rendered.
+    """See that a message is of the kind that can be rendered: with text, parts of which some are text, or null.
 
     Raises:
         UserError: it is not.
@@ -192,14 +203,28 @@ def _check_message(message: Any, where: str) -> None:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise UserError(f"The document at {where} has a message without a text role and content.")
     content = message.get("content")
-    if isinstance(content, str):
-        return
-    kind = "a list of parts" if isinstance(content, list) else "null" if content is None else f"a {type(content).__name__}"
-    calls = " beside a call of a tool" if message.get("tool_calls") else ""
-    raise UserError(
-        f"The document at {where} has a message without a text role and content: its content is {kind}{calls}; write it "
-        "as text."
-    )
+    if not _is_null(content) and not isinstance(content, str | list):
+        raise UserError(
+            f"The document at {where} has a message without a text role and content: its content is a "
+            f"{type(content).__name__}; write it as text."
+        )
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, str | dict):
+            raise UserError(f"The document at {where} has a message with a part that is neither text nor an object.")
+
+
+def _as_texts(messages: Sequence[Mapping[str, Any]]) -> tuple[int, list[dict[str, Any]]]:
+    """How many parts are no text; and the messages with those of text put together, as templates that know parts do."""
+    n_left, found = 0, []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            texts = [part if isinstance(part, str) else part.get("text") for part in content]
+            texts = [text for text in texts if isinstance(text, str)]
+            n_left += len(content) - len(texts)
+            message = {**message, "content": "".join(texts)}
+        found.append({**message, "content": message.get("content")})
+    return n_left, found
 
 
 def _plain_pair(fields: Any) -> Rendered:

@@ -120,7 +120,7 @@ def _render(template: jinja2.Template, task: dict[str, Any], messages: list[dict
     try:
         text = template.render(
             messages=[_with_reasoning(message) for message in messages],
-            tools=None, documents=None, add_generation_prompt=False, **task["special_tokens"],
+            tools=task["tools"], documents=None, add_generation_prompt=False, **task["special_tokens"],
         )  # fmt: skip
     except MemoryError:
         return {"error": f"it wants more than {task['bytes'] / 1e9:g} GB of memory"}

@@ -1,7 +1,10 @@
 """What a base is called: in an adapter's settings, on a page, and whether two names may mean one model."""
 
+import json
 import re
+from pathlib import Path
 
+from extract.config_sections import display_name
 from store.text import on_one_line
 
 MOST_NAME = 200
@@ -28,3 +31,18 @@ def plain_name(name: str) -> str:
     piece = re.sub(r"[-_.](gguf|hf)$", "", piece)
     piece = re.sub(r"[-_.](i?q\d[-_a-z0-9]*|b?f16|f32)$", "", piece)
     return "".join(letter for letter in piece if letter.isalnum())
+
+
+def known_names(spec: str, folder: str, loaded_as: str) -> set[str]:
+    """What a base is known by: how it is given, where it stands, and what its config.json says that it was saved from.
+
+    Args:
+        folder: what ``from_pretrained`` was given for it.
+        loaded_as: what transformers calls it.
+    """
+    names = {spec, display_name(spec), folder}
+    file = Path(folder) / "config.json"
+    if file.is_file():
+        said = json.loads(file.read_text(encoding="utf-8")).get("_name_or_path")
+        names |= {said} if isinstance(said, str) and said else set()
+    return names | ({loaded_as} if loaded_as else set())

@@ -107,7 +107,7 @@ class Layout:
 
     def point_at(self, layer: int, place: Place) -> str | None:
         """The point that sits at a place, as a dictionary names it; None where none does."""
-        places = self.blocks[layer] if layer < len(self.blocks) else {}
+        places = self.blocks[layer]
         names = {own: point for point, own in places.items()}
         if (norm := places.get(MLP_IN_NORMALIZED)) is not None:
             names.setdefault(Place(norm.module, "output"), MLP_IN)

@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -17,12 +16,15 @@ from extract.config import RunConfig, groups, twin_model, twins
 from extract.config_sections import display_name
 from extract.models import twins as twin_weights
 from extract.models.adapters import MERGE, Adapter, inside
+from extract.models.base_names import known_names
 from extract.models.base_sums import Untouched
 from extract.models.digests import tensors_digest
 from extract.models.layout import Layout, of_model
 from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
+from extract.models.model_names import in_words
+from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange, Site
 from extract.models.twins import variant_of
@@ -77,6 +79,7 @@ class ModelSet:
             else:
                 self._weights(name)
         check_runs(groups(config).values(), self.digests, self.settings)
+        check_series(config.variants, self.digests, self.settings)
         self.notes += same_weights(self.digests, self.settings)
 
     @property
@@ -214,7 +217,7 @@ class ModelSet:
     def _read(self, name: str, needs_head: bool, notes: list[str] | None = None) -> PreTrainedModel:
         """The base's or a checkpoint's files, as a model of its own."""
         spec = self.config.base if name == BASE else self.config.variants[name].model
-        what = _what(name, spec)
+        what = in_words(name, spec)
         return load_model(spec, self.dtype, self.device, self.config.device_map, what, needs_head, notes)
 
     def _judge_twins(self, name: str, why: str | None) -> None:
@@ -230,7 +233,7 @@ class ModelSet:
 
     def _load(self, name: str, spec: str, needs_head: bool) -> PreTrainedModel:
         """A full model from its files; its notes and its digest are kept the first time."""
-        notes, what = [], _what(name, spec)
+        notes, what = [], in_words(name, spec)
         model = self._read(name, needs_head, notes)
         if name not in self.embedding_rows:
             self.notes += notes
@@ -252,7 +255,8 @@ class ModelSet:
         """What the adapter's settings say that it was trained on."""
         if adapter.made_for is not None:
             self.made_for[adapter.name] = adapter.made_for
-        self.notes += adapter.notes(display_name(self.config.base), base_names(self.config.base, base))
+        spec = self.config.base
+        self.notes += adapter.notes(display_name(spec), known_names(spec, local_folder(spec), base.config.name_or_path))
 
     def _try(self, name: str, model: nn.Module) -> None:
         """A few tokens through a model that is being loaded."""
@@ -260,7 +264,7 @@ class ModelSet:
         promoted = self.config.promoted_tokens if name == BASE else 0
         with _switched_to(model, self.config, name):
             plain = model.get_base_model() if isinstance(model, PeftModel) else model
-            try_model(plain, _what(name, spec), self.device, self.config.context_length, promoted, self.predicts)
+            try_model(plain, in_words(name, spec), self.device, self.config.context_length, promoted, self.predicts)
 
 
 @contextmanager
@@ -272,21 +276,6 @@ def _switched_to(model: nn.Module, config: RunConfig, name: str) -> Iterator[Non
     else:
         with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
             yield
-
-
-def _what(name: str, spec: str) -> str:
-    """A model in words, to begin a sentence with; notes of it reach the manifest, so no place on this machine's disk."""
-    return f"The base '{display_name(spec)}'" if name == BASE else f"The variant '{name}' ({display_name(spec)})"
-
-
-def base_names(spec: str, base: PreTrainedModel) -> set[str]:
-    """What a base is known by: how it is given, where it stands, and what its config.json says that it was saved from."""
-    names = {spec, display_name(spec), local_folder(spec)}
-    file = Path(local_folder(spec)) / "config.json"
-    if file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8")).get("_name_or_path")
-        names |= {said} if isinstance(said, str) and said else set()
-    return names | ({base.config.name_or_path} if base.config.name_or_path else set())
 
 
 def variant_tokenizers(config: RunConfig) -> dict[str, PreTrainedTokenizerBase]:

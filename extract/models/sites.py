@@ -107,7 +107,8 @@ class Site:
                 return cls(int(match[1]) if match.groups() else 0, point)
         if match := HUGGING_FACE.fullmatch(hook_name):
             layer, place = int(match[1]), Place.called(match[2] or "", match[3])
-            point = USUAL.get(place) if layout is None else layout.point_at(layer, place)
+            is_known = layout is not None and layer < len(layout.blocks)  # a layer too deep is refused where it is asked for
+            point = layout.point_at(layer, place) if is_known else USUAL.get(place)
             if point is not None:
                 return cls(layer, point)
         raise UserError(

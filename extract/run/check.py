@@ -12,11 +12,11 @@ import torch
 from transformers import PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, with_tokens
+from extract.config import READ, READ_PASSAGE, TASK_SHARE, RunConfig, series, with_tokens
 from extract.config_sections import SaeConfig, VariantConfig
 from extract.corpus.answers import read_answers
 from extract.corpus.documents import Document
-from extract.corpus.records import Record, check_domains, first_records, read_records
+from extract.corpus.records import Record, check_domains, first_records, read_corpus
 from extract.measure.token_kl import check_predictions
 from extract.models.loading import model_config, resolve_device, resolve_dtype
 from extract.models.memory import Needs, needs, parameters
@@ -40,6 +40,7 @@ from store.format.writer import check_free
 from store.metrics.contributions import LEAST_CLUSTERS
 from store.metrics.thresholds import MIN_CLUSTERS
 from store.names import BASE
+from store.numbers import listing
 
 Found = TypeVar("Found")
 META = "meta"
@@ -58,11 +59,18 @@ class Report:
         lines: what would run, for people.
         notes: what a run would do that the user should know, a sentence each.
         problems: what is missing or wrong; empty where the run can start.
+        size: of the base, in words.
+        dictionaries: those of the run, in layer order.
+        records, text: the corpus, and of it what was tokenised.
     """
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    size: str = ""
+    dictionaries: list[Dictionary] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    text: Text | None = None
 
     def attempt(self, step: Callable[[], Found]) -> Found | None:
         """Take a step; a user's error becomes a problem instead of ending the check, and None is returned."""
@@ -95,6 +103,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
     dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None)
     wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
     text = None if wanted is None else _check_text(report, config, wanted)
+    report.dictionaries, report.text = dictionaries or [], text
     if config.answers is not None:
         report.attempt(lambda: report.lines.append(_answers_line(config)))
     if dictionaries:
@@ -116,9 +125,11 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     """Base and variants without their weights; None where one cannot be had."""
     if (count := report.attempt(lambda: parameters(base))) is None:
         return None
-    shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
-    report.lines.append(f"base      {config.base}: {shape}")
+    millions = f"{count / 1e6:,.0f}" if count >= 1e7 else f"{count / 1e6:.2g}"
+    report.size = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {millions}M parameters"
+    report.lines.append(f"base      {config.base}: {report.size}")
     report.lines += [f"variant   {name}: {v.kind} {v.source}" for name, v in config.variants.items()]
+    report.lines += [_series_line(config, name, checkpoints) for name, checkpoints in series(config.variants).items()]
 
     def of(variants: Mapping[str, VariantConfig]) -> ModelSet | None:
         only = config.model_copy(update={"variants": variants})
@@ -132,6 +143,16 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
         for name, variant in config.variants.items():
             of({name: variant})
     return models
+
+
+def _series_line(config: RunConfig, name: str, checkpoints: Sequence[str]) -> str:
+    """How many checkpoints of a training there are, and how many models they are to be read."""
+    steps = [f"{step:,}" for step in sorted({config.variants[checkpoint].step for checkpoint in checkpoints})]
+    twins = f" with {config.twins} twins each" if config.twins else ""
+    return (
+        f"series    {name}: {len(checkpoints)} checkpoints, of the steps {listing(steps)}; each is read as a variant{twins}, "
+        f"{len(checkpoints) * (1 + config.twins)} models in all"
+    )
 
 
 def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype, fit: bool) -> list[Dictionary] | None:
@@ -161,11 +182,14 @@ def _check_dictionaries(report: Report, config: RunConfig, dtype: torch.dtype, f
 
 def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
     """The first tokens of the corpus, and the first records of each source; None where there are none to be had."""
-    records = report.attempt(lambda: read_records(config.corpus))
-    if records is None:
+    raw = report.attempt(lambda: read_corpus(config.corpus))
+    if raw is None:
         for source in config.corpus:
-            report.attempt(lambda source=source: read_records([source]))
+            report.attempt(lambda source=source: read_corpus([source]))
         return None
+    report.records = records = raw.records
+    report.lines += [f"source    {reading.line()}" for reading in raw.readings]
+    report.notes += raw.notes
     domains = sorted({record.domain for record in records})
     report.lines.append(f"corpus    {len(records):,} documents in {len(domains)} domains: {', '.join(domains)}")
     first = with_tokens(config, min(config.tokens, CHECKED_TOKENS))

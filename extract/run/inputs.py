@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from extract.config import RunConfig
 from extract.config_sections import display_name
 from extract.corpus.documents import Corpus, check_ids, tokenize
-from extract.corpus.records import Record, check_domains, check_named_domains, read_records
+from extract.corpus.records import Record, check_domains, check_named_domains, read_corpus
 from extract.corpus.render import Renderer, is_chat
 from extract.measure.run_context import RunContext
 from extract.measure.token_kl import check_predictions
@@ -85,11 +85,14 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     torch.use_deterministic_algorithms(True, warn_only=True)
     local_folder(config.base)  # a GGUF is converted first: its settings are then read in no time
     say(f"Reading the corpus ({len(config.corpus)} sources)")
-    records = read_records(config.corpus)
-    check_domains(config, records)
+    raw = read_corpus(config.corpus)
+    for reading in raw.readings:
+        say(f"  {reading.line()}")
+    check_domains(config, raw.records)
     dtype = resolve_dtype(config.dtype, device)
     dictionaries, replicas = read_dictionaries(config, device, dtype)
-    text = read_text(config, records, wants_bos(config, dictionaries), quiet)
+    text = read_text(config, raw.records, wants_bos(config, dictionaries), quiet)
+    text.corpus.readings = raw.readings
     check_corpus(config, text.corpus)
     bos = bos_token(config, text.tokenizer, dictionaries)
     check_planted(config, dictionaries)
@@ -98,7 +101,8 @@ def load_inputs(config: RunConfig, say: Callable[[str], None], device: str | Non
     check_token_ids(models, text.corpus, bos)
     check_predictions(config, models.one_at_a_time)
     try_points(models, sites_of((*dictionaries, *replicas)))
-    notes = [*text.corpus.notes, *models.notes, *(note for read in (*dictionaries, *replicas) for note in read.notes)]
+    of_dictionaries = [note for read in (*dictionaries, *replicas) for note in read.notes]
+    notes = [*raw.notes, *text.corpus.notes, *models.notes, *of_dictionaries]
     for note in notes:
         say(f"Note: {note}")
     digests = fingerprint(config, text.corpus, text.tokenizer, models, dictionaries, replicas)

@@ -14,7 +14,6 @@ from extract.config import RunConfig, twin_model, twins
 from extract.config_sections import display_name
 from extract.corpus.answers import answers_fingerprint
 from extract.corpus.documents import Corpus, domain_counts
-from extract.corpus.records import describe_sources
 from extract.measure.run_context import RunContext
 from extract.models.loading import tokenizer_digest
 from extract.models.model_set import ModelSet
@@ -128,6 +127,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
                 **_hashes(models, name),
                 **({"made_for": models.made_for[name]} if name in models.made_for else {}),
                 **({"replicate_of": v.replicate_of} if v.replicate_of is not None else {}),
+                **({"series": v.series, "step": v.step} if v.series is not None else {}),
                 **_twins(context, name),
             }
             for name, v in config.variants.items()
@@ -143,7 +143,7 @@ def make_manifest(context: RunContext, corpus: Corpus, digests: dict[str, str], 
         },
         tokenizer={"sha256": digests["tokenizer"]},
         corpus={
-            "sources": describe_sources(config.corpus),
+            "sources": [reading.describe() for reading in corpus.readings],
             "sha256": corpus.digest(),
             "domains": domain_counts(corpus.documents),
             **({} if corpus.chat_template == {} else {"chat_template": corpus.chat_template}),

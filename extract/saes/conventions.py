@@ -5,8 +5,8 @@ remedy.
 *Settings* are the configuration as its file or its release's loader gives it, before sae-lens drops what it does not know.
 """
 
-from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,11 @@ from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
 from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 from transformers import PretrainedConfig
 
-from extract.models.sites import Site
+from extract.saes.architectures import check_architecture
+from extract.saes.named_sites import Settings, check_hooks, check_transcoder, folding_notes, said
 from store.errors import UserError
 from store.text import on_one_line
 
-Settings = Mapping[str, Any]
-
-ARCHITECTURES = ("standard", "gated", "topk", "jumprelu", "matching_pursuit")
-"""Those of sae-lens that are read: one layer's residual in, codes of at least 0, codes x W_dec + b_dec out."""
 NORMS_OF_A_TOKEN = ("layer_norm", "constant_norm_rescale")
 """``normalize_activations`` that sae-lens does itself, token by token: codes are in units of each token's own norm."""
 FOLDED = ("expected_average_only_in", "covariance_whitening")
@@ -56,12 +53,6 @@ OLD_FIELDS = {
 """Fields of sae-lens before 6 that say nothing of what a dictionary is fed, or are looked at here."""
 
 
-def said(settings: Settings, name: str) -> Any:
-    """A field that sae-lens 6 keeps in ``metadata``, and a release's overrides and older files beside it."""
-    value = settings.get(name)
-    return (settings.get("metadata") or {}).get(name) if value is None else value
-
-
 def trained_on(settings: Settings) -> str | None:
     """The model that it says it was trained on; of a path, which is of somebody's disk, the last part."""
     name = said(settings, "model_name")
@@ -84,47 +75,17 @@ def check_settings(name: str, settings: Settings) -> list[str]:
         UserError: the first setting that cannot be honoured.
     """
     check_architecture(name, settings)
-    _check_hooks(name, settings)
+    check_hooks(name, settings)
     _check_normalisation(name, settings)
     _check_activation(name, settings)
-    if said(settings, "hook_head_index") is not None:
-        raise UserError(f"The dictionary '{name}' reads a single attention head; use one trained on resid_post.")
-    if (shape := settings.get("reshape_activations")) not in (None, "none"):
-        raise UserError(f"The dictionary '{name}' reshapes its input (reshape_activations: {shape}); use one of resid_post.")
     if type(value := settings.get("apply_b_dec_to_input", True)) is not bool:
         raise UserError(f"The dictionary '{name}' says apply_b_dec_to_input: {value!r}; write true or false into its cfg.json.")
+    check_transcoder(name, settings)
     if (bos := said(settings, "prepend_bos")) is not None and type(bos) is not bool:
         raise UserError(f"The dictionary '{name}' says prepend_bos: {bos!r}; write true or false into its cfg.json.")
     if (size := said(settings, "context_size")) is not None and type(size) is not int:
         raise UserError(f"The dictionary '{name}' says context_size: {size!r}; write a whole number or null into its cfg.json.")
     return [*_model_notes(name, settings), *_token_notes(name, settings), *_dropped(name, settings)]
-
-
-def check_architecture(name: str, settings: Settings) -> None:
-    """Refuse an architecture that is not read, and say what it is.
-
-    Raises:
-        UserError: names it.
-    """
-    found = settings.get("architecture") or "standard"
-    if found in ARCHITECTURES:
-        return
-    if found in SAE_TRAINING_CLASS_REGISTRY and found not in SAE_CLASS_REGISTRY:
-        raise UserError(
-            f"The dictionary '{name}' is a training checkpoint (architecture {found}); load it with sae-lens' "
-            "TrainingSAE.load_from_disk and save it with save_inference_model, then give that folder."
-        )
-    why = {
-        "temporal": "reads all tokens of a window at once",
-        "abstopk": "has features that fire with either sign",
-        "transcoder": "writes to another place than it reads",
-        "clt": "writes to other layers than it reads",
-        "crosscoder": "reads several layers or models at once",
-    }
-    reason = next((reason for kind, reason in why.items() if kind in str(found)), "is not known")
-    raise UserError(
-        f"The dictionary '{name}' has the architecture '{found}', which {reason}; give one of {', '.join(ARCHITECTURES)}."
-    )
 
 
 def wants_centring(settings: Settings) -> bool:
@@ -149,19 +110,6 @@ def is_centred(name: str, settings: Settings, shape: PretrainedConfig) -> bool:
             f"'{shape.model_type}' is not known here, as it is of {', '.join(CENTRED_FAMILIES)}; use one trained without."
         )
     return True
-
-
-def _check_hooks(name: str, settings: Settings) -> None:
-    """Two names of one hook must mean the same site."""
-    hooks = [said(settings, key) for key in ("hf_hook_name", "hook_name")]
-    try:
-        sites = {Site.of_hook(hook) for hook in hooks if hook}
-    except UserError:
-        return  # said when the layer is asked for
-    if len(sites) > 1:
-        raise UserError(
-            f"The dictionary '{name}' names two layers, hf_hook_name {hooks[0]} and hook_name {hooks[1]}; correct its cfg.json."
-        )
 
 
 def _check_normalisation(name: str, settings: Settings) -> None:
@@ -208,10 +156,10 @@ def _model_notes(name: str, settings: Settings) -> list[str]:
     Raises:
         UserError: a setting that is not known.
     """
-    notes = []
     given = said(settings, "model_from_pretrained_kwargs") or {}
     if not isinstance(given, dict):
         raise UserError(f"The dictionary '{name}' says model_from_pretrained_kwargs: {given!r:.80}, which are no settings.")
+    notes = folding_notes(name, settings, given)
     if (centred := given.get("center_writing_weights")) is not None and type(centred) is not bool:
         raise UserError(
             f"The dictionary '{name}' says center_writing_weights: {centred!r}; write true or false into its cfg.json."
@@ -269,6 +217,7 @@ def _is_old_topk(settings: Settings) -> bool:
     return settings.get("activation_fn", settings.get("activation_fn_str")) == "topk"
 
 
+@cache
 def _fields_of_sae_lens() -> set[str]:
     registered = [*SAE_CLASS_REGISTRY.values(), *SAE_TRAINING_CLASS_REGISTRY.values()]
     classes = [*(config for _, config in registered), sae_lens.LanguageModelSAERunnerConfig, sae_lens.LoggingConfig]

@@ -36,7 +36,7 @@ def _load_each(
     """In layer order; the first one carries the notes about several. Arguments and errors as of :func:`load_dictionaries`."""
     loaded: dict[int, Dictionary] = {}
     for config in configs:
-        dictionary = Dictionary.of(read_sae(config, device, dtype), config.name, shape)
+        dictionary = Dictionary.of(read_sae(config, device, dtype, shape), config.name, shape)
         for site, width in ((dictionary.reads, dictionary.d_in), (dictionary.site, dictionary.d_model)):
             if width != (own := layout_of(shape).width(site.layer, site.point)):
                 raise UserError(

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from transformer_lens.supported_models import MODEL_ALIASES
 
 from extract.config import RunConfig
 from extract.config_file import PYPI_PREFIX
+from extract.config_sections import SaeConfig
 from extract.saes.conventions import Settings, said, trained_on
+from extract.saes.judging import EXPANSION
+from extract.saes.registry import FromRegistry, Known, known
+
+OFFICIAL = {alias.lower(): name for name, aliases in MODEL_ALIASES.items() for alias in aliases}
+"""TransformerLens' short name of a model, in which most dictionaries say theirs -> the hub's name."""
 
 
 def _together(what: str, names: Sequence[str]) -> str:
@@ -41,18 +48,37 @@ def run_notes(config: RunConfig, named: Sequence[tuple[str, Settings]]) -> list[
     wanted = config.prepend_bos
     if wanted == "auto":
         wanted = said(named[0][1], "prepend_bos") is not False
+    of_registry = {sae.name: _known(sae) for sae in (*config.saes, *config.replicas)}
     different: dict[str, list[str]] = {}
     for name, settings in named:
-        for what in _differences(config, settings, wanted):
+        one = of_registry.get(name)
+        for what in (*_unread(settings, one), *_differences(config, settings, one, wanted)):
             different.setdefault(what, []).append(name)
     return [_together(what, names) for what, names in different.items()]
 
 
-def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[str]:
+def _known(sae: SaeConfig) -> Known | None:
+    return None if sae.release is None or sae.id is None else known(sae.release, sae.id)
+
+
+def _unread(settings: Settings, one: Known | None) -> Iterator[str]:
+    """What is not known of a dictionary whose settings could not be had."""
+    if not isinstance(settings, FromRegistry) or one is None:
+        return
+    yield "Their settings could not be read without the hub: judged by the registry alone (kind, point, layer and model)"
+    if not (one.settings.get("d_sae") or one.expansion):
+        yield f"How many features they have is in no name: reckoned with {EXPANSION} for each dimension of what they read"
+
+
+def _differences(config: RunConfig, settings: Settings, one: Known | None, bos: bool) -> Iterator[str]:
     """Each as the head of a sentence that ends in the names of those it is true of."""
     model, size = trained_on(settings), said(settings, "context_size")
-    if model and not _is_called(config.base, model):
-        yield f"Trained on '{model}', by their own account, and read on the base '{Path(config.base).name}'"
+    base = Path(config.base).name
+    if model and one is not None and _letters(model) != _letters(one.model):
+        trained = f"Trained on '{model}', by their own account, or on '{one.model}', by the registry's"
+        yield f"{trained}, and read on the base '{base}'"
+    elif model and not is_called(config.base, model):
+        yield f"Trained on '{model}', by their own account, and read on the base '{base}'"
     if isinstance(size, int) and 0 < size < config.context_length:
         read = f"read on windows of up to {config.context_length} (context_length)"
         yield f"Trained on windows of {size} tokens, and {read}, whose later positions they never saw"
@@ -61,11 +87,15 @@ def _differences(config: RunConfig, settings: Settings, bos: bool) -> Iterator[s
         yield f"Trained {'with' if trained_with else 'without'} BOS, and read {'with' if bos else 'without'} it"
 
 
-def _is_called(base: str, model: str) -> bool:
+def is_called(base: str, model: str) -> bool:
     """Whether a base goes by the name of a model: an owner, TransformerLens' short names, signs and cases aside."""
-    names = []
-    for name in (base.removeprefix(PYPI_PREFIX), model):
-        letters = "".join(c for c in Path(name).name.lower() if c.isalnum())
-        names.append("gpt2" if letters == "gpt2small" else letters.removeprefix("meta"))
+    names = [_letters(base.removeprefix(PYPI_PREFIX)), _letters(model)]
     is_file = base.startswith(PYPI_PREFIX) or base.endswith(".gguf")  # which say how they are quantised too
     return names[1] in names[0] if is_file else names[0] == names[1]
+
+
+def _letters(name: str) -> str:
+    """A model's name without its owner, signs and cases; TransformerLens' short ones are translated."""
+    last = Path(name).name
+    official = OFFICIAL.get(name.lower()) or OFFICIAL.get(last.lower()) or last
+    return "".join(c for c in Path(official).name.lower() if c.isalnum()).removeprefix("meta")

@@ -3,47 +3,35 @@ comes from its file and every tensor of the file is used. On the device "meta": 
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import sae_lens
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 from sae_lens import SAE
-from sae_lens.constants import ACTIVATION_SCALER_CFG_FILENAME, SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from sae_lens.constants import SAE_CFG_FILENAME
 from sae_lens.loading import pretrained_sae_loaders as loaders
-from sae_lens.loading.pretrained_saes_directory import get_config_overrides, get_norm_scaling_factor
-from sae_lens.training.activation_scaler import ActivationScaler
-from safetensors import SafetensorError, safe_open
+from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
-from extract.saes.conventions import FOLDED, check_architecture, check_settings
+from extract.saes.architectures import TRANSCODERS, check_architecture
+from extract.saes.conventions import check_settings
+from extract.saes.folding import Fold
+from extract.saes.hub_files import NO_HUB, from_a_folder, from_the_hub
+from extract.saes.judging import judged, loader_notes
+from extract.saes.registry import Known
 from extract.saes.releases import Place, find
+from extract.saes.tensors import DTYPES, WEIGHTS, check_tensors, check_values, header_of
 from store.errors import UserError
 
 # What it asks for is done (Dictionary.prepare), or refused (extract/saes/conventions.py).
 warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs")
-
-WEIGHTS = {"sae_lens": SAE_WEIGHTS_FILENAME, "gemma_3": "params.safetensors"}
-"""Loader -> the safetensors file whose tensors are those of the dictionary."""
-GEMMA_3_TENSORS = {"w_enc": "W_enc", "w_dec": "W_dec"}
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-FOLDING = {
-    "expected_average_only_in": (
-        "scale (sqrt(d_in) / mean norm over its training tokens)",
-        "fold_activation_norm_scaling_factor",
-    ),
-    "covariance_whitening": ("whitening (a mean and two matrices)", "fold_activation_whitening"),
-}
-"""normalize_activations -> (the numbers that it needs, the method of a sae-lens SAE that folds them in)."""
-
-Header = Mapping[str, tuple[tuple[int, ...], str]]
-"""Tensor of a safetensors file -> (shape, dtype as the format calls it)."""
+warnings.filterwarnings("ignore", message="This loads the CLT layer as a single layer transcoder")  # told in a note
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class Read:
     Attributes:
         sae: ready to encode; on "meta" with shapes alone.
         file: with its weights, where it is known and at hand.
-        settings: of its file, before sae-lens drops what it does not know.
+        settings: of its file, before sae-lens drops what it does not know; a FromRegistry, of names alone.
         stored: the widest dtype of the weights in the file, "float32"; None where the file is not looked at.
         folded: what was folded into the weights, with its value; "" for nothing.
         notes: what the user should know of it.
@@ -67,11 +55,13 @@ class Read:
     notes: list[str]
 
 
-def read_sae(config: SaeConfig, device: str, dtype: torch.dtype) -> Read:
+def read_sae(config: SaeConfig, device: str, dtype: torch.dtype, shape: PretrainedConfig | None = None) -> Read:
     """Read a dictionary.
 
     Args:
-        device: "meta" reads its settings, and the names and shapes of its tensors where the file is at hand.
+        device: "meta" reads its settings, and the names and shapes of its tensors where the file is at hand; where the settings
+            are neither cached nor to be had from the hub, what the registry says of it does instead.
+        shape: the base's, whose widths a dictionary is taken to have of which the registry alone is known.
 
     Raises:
         UserError: it is not there, is of another format, is damaged, or has a setting that cannot be honoured.
@@ -79,74 +69,72 @@ def read_sae(config: SaeConfig, device: str, dtype: torch.dtype) -> Read:
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # it would sum in bfloat16
     place = find(config)
     try:
-        with _shapes_from_the_cache():
-            settings = _settings(place)
+        with _files(place):
+            try:
+                settings = _settings(place)
+            except NO_HUB:
+                if device != "meta" or place.known is None:
+                    raise
+                return _by_registry(place, place.known, dtype, shape)
             notes = check_settings(place.name, settings)
             file = _weights_file(place, fetch=device != "meta")
-            header = {} if file is None else _header(place, file)
+            header = {} if file is None else header_of(place, file)
             sae = _empty(settings, dtype)
-            _check_tensors(place, header, sae, file)
-            fold = _Fold.of(place, sae.cfg.normalize_activations)
+            check_tensors(place, header, sae, file)
+            fold = Fold.of(place, sae.cfg.normalize_activations)
             if device != "meta":
-                sae = fold.load(place, device, dtype)
-                _check_values(place, sae)
+                sae = _flat(fold.load(place, device, dtype))
+                check_values(place, sae)
     except UserError:
         raise
     except Exception as error:  # sae-lens and the hub raise many kinds for a damaged or missing dictionary
-        said = " ".join(str(error).split()) or type(error).__name__
-        said = f"it lacks {said}" if isinstance(error, KeyError) else said
-        raise UserError(f"{place} could not be loaded: {said[:400]}") from error
-    if fold.scaler is not None:
+        text = " ".join(str(error).split()) or type(error).__name__
+        text = f"it lacks {text}" if isinstance(error, KeyError) else text
+        raise UserError(f"{place} could not be loaded: {text[:400]}") from error
+    if fold.scaler is not None and place.scale is None:
         notes.append(f"{place} is a training checkpoint; its normalisation ({fold.said}) was folded into its weights.")
-    kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values()]
+    kinds = [getattr(torch, DTYPES[kind]) for _, kind in header.values() if kind in DTYPES]
     stored = str(reduce(torch.promote_types, kinds)).removeprefix("torch.") if kinds else None
-    return Read(sae, file, settings, stored, fold.said, notes)
+    return Read(sae, file, settings, stored, fold.said, [*notes, *loader_notes(place.name, place.loader)])
 
 
-@contextmanager
-def _shapes_from_the_cache() -> Iterator[None]:
-    """sae-lens asks the hub for the shapes in a file before it loads it; here a file that is cached is asked itself, so that a
-    machine without network can read what it has."""
-    real = loaders.get_safetensors_tensor_shapes
-
-    def shapes(repository: str, file: str) -> dict[str, list[int]]:
-        cached = try_to_load_from_cache(repository, file)
-        if not isinstance(cached, str):
-            return real(repository, file)
-        with safe_open(cached, framework="pt") as tensors:
-            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
-
-    loaders.get_safetensors_tensor_shapes = shapes
-    try:
-        yield
-    finally:
-        loaders.get_safetensors_tensor_shapes = real
+def _files(place: Place) -> AbstractContextManager[None]:
+    """Where sae-lens' loaders find the files of a dictionary."""
+    return from_the_hub() if place.path is None else from_a_folder(place.path, place.folder)
 
 
 def _settings(place: Place) -> dict[str, Any]:
     """The configuration of a dictionary, as its file or its release says it."""
-    if place.path is None:
-        read = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[place.loader]
-        found = read(place.repository, place.folder, "cpu", False, get_config_overrides(place.release, place.id))
-    else:
+    if place.path is not None and place.loader == "sae_lens":
         found = json.loads((place.path / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
+    elif place.loader == "sparsify" and place.path is not None:
+        found = loaders.get_sparsify_config_from_disk(place.path.resolve(), "cpu", dict(place.overrides))
+    else:
+        read = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[place.loader]
+        found = read(place.repository, place.folder, "cpu", False, dict(place.overrides))
     if not isinstance(found, dict) or not isinstance(found.get("metadata") or {}, dict):
         raise UserError(f"{place} has a {SAE_CFG_FILENAME} that holds no settings; save it again.")
     check_architecture(place.name, found)  # before what is asked of those that are read
-    for size in ("d_in", "d_sae"):
+    for size in ("d_in", "d_sae", *(("d_out",) if found.get("architecture") in TRANSCODERS else ())):
         if type(found.get(size)) is not int or found[size] < 1:
             other = ", and looks like one of sparsify" if {"expansion_factor", "num_latents"} & set(found) else ""
             raise UserError(f"{place} does not say its {size} in {SAE_CFG_FILENAME}{other}; give one that sae-lens saved.")
     return found
 
 
+def _by_registry(place: Place, known: Known, dtype: torch.dtype, shape: PretrainedConfig | None) -> Read:
+    """A dictionary whose settings cannot be had, as far as the registry tells: never one with weights."""
+    settings, notes = judged(place.name, known, shape)
+    return Read(_empty(settings, dtype), None, settings, None, "", notes)
+
+
 def _weights_file(place: Place, fetch: bool) -> Path | None:
-    """The safetensors file of a dictionary; None where it is not at hand, or its tensors have other names."""
-    if place.path is not None:
-        return place.path / SAE_WEIGHTS_FILENAME
+    """The file of a dictionary's weights; None where it is not at hand, or there are several."""
     if place.loader not in WEIGHTS:
         return None
-    file = f"{place.folder}/{WEIGHTS[place.loader]}"
+    if place.path is not None:
+        return place.path / WEIGHTS[place.loader].removeprefix("{}/")
+    file = WEIGHTS[place.loader].format(place.folder)
     try:
         found = hf_hub_download(place.repository, file) if fetch else try_to_load_from_cache(place.repository, file)
     except EntryNotFoundError as error:
@@ -157,133 +145,14 @@ def _weights_file(place: Place, fetch: bool) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _header(place: Place, file: Path) -> Header:
-    """Names, shapes and dtypes of the tensors in a file; the weights are not read.
-
-    Raises:
-        UserError: it is cut off or damaged.
-    """
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-    except SafetensorError as error:
-        problem = f"'{file.name}' is cut off or damaged ({error})"
-        raise UserError(f"{place} could not be loaded: {problem}; fetch it again.") from error
-
-
 def _empty(settings: Mapping[str, Any], dtype: torch.dtype) -> SAE:
     """The dictionary without its weights."""
     given = {**settings, "device": "meta", "dtype": str(dtype).removeprefix("torch.")}
-    return SAE.from_dict(loaders.handle_config_defaulting(given))
+    return _flat(SAE.from_dict(loaders.handle_config_defaulting(given)))
 
 
-def _check_tensors(place: Place, header: Header, sae: SAE, file: Path | None) -> None:
-    """Every tensor of the dictionary comes from its file, and every tensor of the file is used.
-
-    Raises:
-        UserError: names those that are not.
-    """
-    if not header:
-        return
-    names = GEMMA_3_TENSORS if place.loader == "gemma_3" else {}
-    found = {names.get(name, name): list(shape) for name, (shape, _) in header.items()}
-    wanted = {name: list(tensor.shape) for name, tensor in sae.state_dict().items()}
-    if "scaling_factor" in found:
-        _check_scale(place, file)
-        del found["scaling_factor"]
-    problems = [f"{name} is of type {kind}" for name, (_, kind) in sorted(header.items()) if kind not in DTYPES]
-    problems += [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
-    problems += [f"{name} is not used" for name in sorted(found.keys() - wanted.keys())]
-    problems += [
-        f"{name} is {found[name]} instead of {wanted[name]}"
-        for name in sorted(wanted.keys() & found.keys())
-        if found[name] != wanted[name]
-    ]
-    if problems:
-        raise UserError(
-            f"{place} could not be loaded: its tensors are not those of its settings (architecture {sae.cfg.architecture()}, "
-            f"d_in {sae.cfg.d_in}, d_sae {sae.cfg.d_sae}), {', '.join(problems)}; save it again with sae-lens."
-        )
-
-
-def _check_scale(place: Place, file: Path) -> None:
-    """sae-lens once saved a factor of each feature's code, which 6 does not know; all ones, it changes nothing."""
-    with safe_open(file, framework="pt") as tensors:
-        factor = tensors.get_tensor("scaling_factor")
-    if not torch.equal(factor, torch.ones_like(factor)):
-        raise UserError(
-            f"{place} has a finetuning scaling_factor, which sae-lens {sae_lens.__version__} does not apply; multiply the rows "
-            "of W_dec by it, and save it without."
-        )
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """What has to be folded into the weights, so that the dictionary reads activations as they are.
-
-    Attributes:
-        wanted: its normalize_activations.
-        scaler: the numbers, from the file that sae-lens' trainer keeps beside a checkpoint; None where sae-lens needs none.
-        said: for people, with its value.
-    """
-
-    wanted: str
-    scaler: ActivationScaler | None
-    said: str
-
-    @classmethod
-    def of(cls, place: Place, wanted: str) -> "_Fold":
-        """Find the numbers.
-
-        Raises:
-            UserError: they are in none of its files.
-        """
-        if wanted not in FOLDED:
-            return cls(wanted, None, "")
-        if place.path is None and wanted == "expected_average_only_in":
-            factor = get_norm_scaling_factor(place.release, place.id)
-            if factor is not None:  # sae-lens does it itself
-                return cls(wanted, None, f"{wanted}: {factor:.6g}, from the registry of sae-lens")
-        scaler = ActivationScaler()
-        file = None if place.path is None else place.path / ACTIVATION_SCALER_CFG_FILENAME
-        if file is not None and file.is_file():
-            scaler.load(file)
-        found = scaler.whitening if wanted == "covariance_whitening" else scaler.scaling_factor
-        if not found:
-            numbers, method = FOLDING[wanted]
-            raise UserError(
-                f"{place} says normalize_activations: {wanted}, and its {numbers} is in none of its files; fold it into the "
-                f"weights with sae-lens' {method} and save it again, or put its training's {ACTIVATION_SCALER_CFG_FILENAME} "
-                "beside it."
-            )
-        return cls(wanted, scaler, wanted if scaler.whitening is not None else f"{wanted}: {scaler.scaling_factor:.6g}")
-
-    def load(self, place: Place, device: str, dtype: torch.dtype) -> SAE:
-        """The dictionary with its weights."""
-        name = str(dtype).removeprefix("torch.")
-        if place.path is None:
-            return SAE.from_pretrained(place.release, place.id, device=device, dtype=name)
-        if self.scaler is None:
-            return SAE.load_from_disk(place.path, device=device, dtype=name)
-        sae = SAE.load_from_disk(place.path, device=device, dtype="float32")  # folded before it is rounded
-        if (whitening := self.scaler.whitening) is not None:
-            sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
-        else:
-            sae.fold_activation_norm_scaling_factor(self.scaler.scaling_factor)
-        return sae.to(dtype=dtype)
-
-
-def _check_values(place: Place, sae: SAE) -> None:
-    """A weight that is no number lets features fire never or always. An infinite threshold is that of one that never fires.
-
-    Raises:
-        UserError: names the tensors.
-    """
-    odd = [
-        name
-        for name, tensor in sae.state_dict().items()
-        if not bool((tensor.isfinite() | (tensor.isposinf() if name == "threshold" else False)).all())
-    ]
-    if odd:
-        raise UserError(f"{place} has NaN or infinite weights ({', '.join(odd)}); fetch or train it again.")
+def _flat(sae: SAE) -> SAE:
+    """It reads heads' outputs as they are read here, [..., heads x d_head]: not to be folded from [..., heads, d_head]."""
+    sae.turn_off_forward_pass_hook_z_reshaping()
+    sae.cfg.reshape_activations = "none"
+    return sae

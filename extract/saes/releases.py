@@ -2,33 +2,25 @@
 
 import difflib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sae_lens
-from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, SPARSIFY_WEIGHTS_FILENAME
-from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
-from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from sae_lens.loading.pretrained_saes_directory import get_config_overrides, get_pretrained_saes_directory
 
 from extract.config_sections import SaeConfig
-from extract.saes.conventions import check_architecture
+from extract.saes.architectures import check_architecture
+from extract.saes.folders import LIBRARIES, format_of, library_of
+from extract.saes.registry import Known, known
 from store.errors import UserError
 
-NOT_READ = ("temporal", "clt", "transcoder")
-"""What names of loaders, and of folders of Gemma Scope 2, say of the architecture, before anything is fetched."""
 PICKLES = ("connor_rob_hook_z", "goodfire", "deepseek_r1", "qwen_scope", "dictionary_learning_1")
 """sae-lens' loaders of files that torch reads by its restricted unpickler, which makes tensors and nothing else."""
 UNRESTRICTED = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """The environment variable that takes that restriction away."""
-OTHER_FORMATS = {
-    "ae.pt": "dictionary_learning",
-    "params.npz": "Gemma Scope",
-    "params.safetensors": "Gemma Scope 2",
-    "hyperparams.json": "Llama Scope",
-    SPARSIFY_WEIGHTS_FILENAME: "sparsify",
-}
-"""A file that tells a folder of another library."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,10 @@ class Place:
         path: its folder; None: it is on the hub.
         release, id: as sae-lens takes them.
         loader: which of sae-lens' loaders reads it.
-        repository, folder: on the hub.
+        repository, folder: on the hub, or as the loader is told.
+        overrides: settings that count more than what the loader says.
+        scale: what its input is to be multiplied by, where its files say it beside its settings.
+        known: what the registry says of it; None where it is not in it.
     """
 
     name: str
@@ -50,6 +45,9 @@ class Place:
     loader: str = "sae_lens"
     repository: str = ""
     folder: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    scale: float | None = None
+    known: Known | None = None
 
     def __str__(self) -> str:
         """At the head of an error: by its folder, or by release and id."""
@@ -63,8 +61,7 @@ def find(config: SaeConfig) -> Place:
         UserError: there is none (near names are given), or it is of a format or an architecture that is not read.
     """
     if config.path is not None:
-        _check_folder(Path(config.path), config.path)
-        return Place(config.name, Path(config.path))
+        return _in_folder(config.name, Path(config.path), config.path)
     releases = get_pretrained_saes_directory()
     if config.release not in releases:
         if "/" not in config.release:
@@ -74,18 +71,26 @@ def find(config: SaeConfig) -> Place:
                 "repository of the hub as release."
             )
         return Place(config.name, None, config.release, config.id, "sae_lens", config.release, config.id)
-    release = releases[config.release]
-    if config.id not in release.saes_map:
-        near = _nearest(config.id, release.saes_map)
+    one = known(config.release, config.id)
+    if one is None:
+        near = _nearest(config.id, releases[config.release].saes_map)
         raise UserError(f"The release '{config.release}' has no dictionary '{config.id}'{near}; correct the id.")
-    folder, loader = release.saes_map[config.id], get_conversion_loader_name(config.release)
-    if kind := next((kind for kind in NOT_READ if kind in (folder if loader == "gemma_3" else loader)), None):
-        check_architecture(config.name, {"architecture": kind})
+    check_architecture(config.name, one.settings)
+    _check_pickle(config.name, one.loader)
+    overrides = get_config_overrides(config.release, config.id)
+    return Place(config.name, None, config.release, config.id, one.loader, one.repository, one.folder, overrides, None, one)
+
+
+def _check_pickle(name: str, loader: str) -> None:
+    """torch's restriction must stand where a dictionary comes as a pickle.
+
+    Raises:
+        UserError: it was taken away.
+    """
     if loader in PICKLES and os.environ.get(UNRESTRICTED, "0") != "0":
         raise UserError(
-            f"The dictionary '{config.name}' comes as a pickle, which could run anything while {UNRESTRICTED} is set; unset it."
+            f"The dictionary '{name}' comes as a pickle, which could run anything while {UNRESTRICTED} is set; unset it."
         )
-    return Place(config.name, None, config.release, config.id, loader, release.repo_id, folder)
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:
@@ -93,14 +98,25 @@ def _nearest(word: str, words: Iterable[str]) -> str:
     return f" (nearest: {', '.join(near)})" if near else ""
 
 
-def _check_folder(folder: Path, called: str) -> None:
-    has = {file for file in (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME, *OTHER_FORMATS) if (folder / file).is_file()}
-    if {SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME} <= has:
-        return
-    if other := next((library for file, library in OTHER_FORMATS.items() if file in has), None):
-        raise UserError(
-            f"The folder '{called}' holds a dictionary of {other}, which is read only where a release of sae-lens names it; "
-            f"save it with sae-lens, as {SAE_CFG_FILENAME} and {SAE_WEIGHTS_FILENAME}, first."
-        )
+def _in_folder(name: str, folder: Path, called: str) -> Place:
+    """One that sae-lens saved, or another library.
+
+    Raises:
+        UserError: there is none, or it is not one that can be read.
+    """
+    has = {file for file in (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME) if (folder / file).is_file()}
+    if has == {SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME}:
+        return Place(name, folder)
+    if library := library_of(folder):
+        found = format_of(folder, library)
+        _check_pickle(called, found.loader)
+        return Place(name, folder, "", "", found.loader, found.repository, found.folder, found.overrides, found.scale)
+    for library in LIBRARIES:
+        lacks = [file for file in library.files if not (folder / file).is_file()]
+        if library.files[0] not in lacks:
+            raise UserError(f"The folder '{called}' looks like one of {library.name}, and has no {lacks[0]}; fetch it again.")
     missing = SAE_WEIGHTS_FILENAME if SAE_CFG_FILENAME in has else SAE_CFG_FILENAME
-    raise UserError(f"There is no dictionary at '{called}' (no {missing}); give a folder that sae-lens saved.")
+    raise UserError(
+        f"There is no dictionary at '{called}' (no {missing}); give a folder that sae-lens saved, or one of "
+        f"{', '.join(library.name for library in LIBRARIES)}."
+    )

@@ -24,9 +24,8 @@ class Manifest:
 
     Attributes:
         base: name of the base model, and hash of its weights as loaded (in the run's dtype).
-        variants: variant -> {kind, name, hash}; of another run of a recipe `replicate_of`, of one whose codes a copy left out
-            `statistics_only`.
-        saes: layer (as text) -> {name, hash, and what it was trained on and is fed}; stores of before that lack the latter.
+    variants: dict[values.VariantName, values.AVariant]
+    saes: dict[values.Layer, values.Dictionary]
         tokenizer: vocabulary size and hash.
         corpus: sources (files with their hashes), hash of the tokens read, documents and tokens of each domain; whose chat
             template rendered conversations, or None where none had one.
@@ -48,8 +47,8 @@ class Manifest:
     __pydantic_config__ = ConfigDict(extra="forbid", validate_default=True)
 
     base: values.Named
-    variants: dict[values.VariantName, values.Variant]
-    saes: dict[values.Layer, dict[str, Any]]
+    variants: dict[values.VariantName, values.AVariant]
+    saes: dict[values.Layer, values.Dictionary]
     tokenizer: dict[str, Any]
     corpus: values.Corpus
     settings: values.Settings

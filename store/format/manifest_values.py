@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # what pydantic needs before Python 3.12
 
 from store.names import VARIANT_NAME
+from store.points import POINTS
 from store.value_types import LARGEST, Count, first_problem
 
 MOST_BYTES = 64_000_000
@@ -35,7 +36,23 @@ class Named(Facts):
 class Variant(Named):
     kind: str
     replicate_of: NotRequired[VariantName]
+    series: NotRequired[VariantName]
+    step: NotRequired[Count]
     statistics_only: NotRequired[bool]
+
+
+def _with_both(variant: Variant) -> Variant:
+    if ("series" in variant) != ("step" in variant):
+        raise ValueError("it has a series without a step, or a step without a series")
+    return variant
+
+
+AVariant = Annotated[Variant, AfterValidator(_with_both)]
+
+
+class Dictionary(Facts):
+    point: NotRequired[Literal[tuple(POINTS)]]
+    reads: NotRequired[Literal[tuple(POINTS)]]
 
 
 class Corpus(Facts):

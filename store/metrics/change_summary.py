@@ -89,14 +89,20 @@ def summarise(rows: pd.DataFrame, verdicts: Mapping[str, int] | None, runs: int 
     return ChangeSummary(headline, numbers.n_clusters < MIN_CLUSTERS, size, overlap, features)
 
 
-def over_layers(summaries: Mapping[int, ChangeSummary], verdicts: Mapping[int, Mapping[str, int]] | None, runs: int) -> str:
+def over_layers(
+    summaries: Mapping[int, ChangeSummary],
+    verdicts: Mapping[int, Mapping[str, int]] | None,
+    runs: int,
+    subject: str = "the residual stream",
+) -> str:
     """What a variant amounts to over all its layers, in three plain sentences: size, overlap, features.
 
     Args:
         summaries: layer -> its summary, all domains together.
         verdicts: layer -> as of :func:`summarise`.
+        subject: what the sizes are of (:func:`store.points.subject`).
     """
-    said = [f"{_sizes(summaries)}."]
+    said = [f"{_sizes(summaries, subject)}."]
     judged = [summary.overlap.level for summary in summaries.values() if summary.overlap.level in ("explained", "lower")]
     if judged:
         explained = judged.count("explained")
@@ -110,15 +116,15 @@ def over_layers(summaries: Mapping[int, ChangeSummary], verdicts: Mapping[int, M
 _LOWER = "Fewer features stay on than under random changes of that size"
 
 
-def _sizes(summaries: Mapping[int, ChangeSummary]) -> str:
+def _sizes(summaries: Mapping[int, ChangeSummary], subject: str) -> str:
     of_layer = {layer: summary.size for layer, summary in summaries.items() if summary.size.level != "unknown"}
     if not of_layer:
-        return "How far the residual stream moves is not defined"
+        return f"How far {subject} moves is not defined"
     if all(size.level == "none" for size in of_layer.values()):
         return "No change beyond numerical noise"
     parts = [f"{size.share} at L{layer}" for layer, size in of_layer.items()]
     parts[0] = parts[0].replace(" at ", " of its norm at ", 1)
-    return f"The residual stream moves by {listing(parts)}"
+    return f"{subject[0].upper()}{subject[1:]} moves by {listing(parts)}"
 
 
 def _added(verdicts: Mapping[int, Mapping[str, int]] | None) -> dict[str, int] | None:

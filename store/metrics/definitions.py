@@ -2,7 +2,7 @@
 
     python -m store.metrics.definitions docs/metrics.md
 
-Metrics of a layer are those of the catalogue. Cells are Markdown; the app's page About shows the same.
+Metrics of a layer are those of the catalogue. Cells are Markdown; the app's page About shows the same. Long because it is tables.
 """
 
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 from store.metrics.decoys import FREQUENCIES, LEAST_FEATURES, LEAST_UNIT, MOST_WAYS, STRENGTHS, USUAL_PERCENTILE
 from store.metrics.layer_metrics import METRICS, Metric
 from store.metrics.thresholds import MATERIAL, NEARLY_ALL, SAME_DIRECTION, SEEN_CLUSTERS, SEEN_FIRINGS, Q
+from store.points import ATTN_Z, MLP_IN, MLP_IN_NORMALIZED, POINTS
 
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
 """What a table of the page stands between."""
@@ -42,12 +43,17 @@ def names(row: tuple[str, ...]) -> list[str]:
     return row[0].split("`")[1::2] or [row[0]]
 
 
+WHERE = Section("Where in a layer `h` is", ("point", "what it is", "promoted tokens"), tuple(
+    (f"`{point}`", what, "none" if point in (MLP_IN, MLP_IN_NORMALIZED) else "through W_O" if point == ATTN_Z else "direct")
+    for point, what in POINTS.items()
+))  # fmt: skip
+
 FED = Section("What a dictionary is fed", ("setting", "what is done"), (
     (
         "`center_writing_weights` (GPT-2 releases: trained on TransformerLens' processed model)",
-        "in GPT-2, GPT-Neo, GPT-NeoX and GPT-J, `h` is everywhere `resid_post` less its mean over d_model, which is exactly "
-        "what that processing leaves; isotropic noise is drawn, and planted changes go along decoder rows, less theirs. With "
-        "RMSNorm it does nothing; other bases are refused. A note says so",
+        "in GPT-2, GPT-Neo, GPT-NeoX and GPT-J, `h` is everywhere the residual stream, or what is added to it, less its mean "
+        "over d_model, which is exactly what that processing leaves; isotropic noise is drawn, and planted changes go along "
+        "decoder rows, less theirs. With RMSNorm it does nothing; other bases are refused. A note says so",
     ),
     (
         "`normalize_activations`: `layer_norm`, `constant_norm_rescale`",
@@ -173,7 +179,8 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
     (
         "`layers.gain`",
         "with B's blocks above the layer kept and its `h_b` moved to `h_b − δ`: (L at h_b − L at h_b − δ) / W, "
-        "the part made at or below the layer; sinks and BOS are not moved. `whole`: `learned.gain` of the same predictions",
+        "of `resid_post` the part made at or below the layer, of what a sublayer adds its own part; sinks and BOS are not "
+        "moved. `whole`: `learned.gain` of the same predictions",
     ),
     (
         "`features.gain` of j",
@@ -210,7 +217,7 @@ CONTRIBUTIONS = Section("Contributions", ("name", "formula"), (
 CAUSAL_CHECK = Section("The causal check (`python -m extract steer`)", ("what", "how"), (
     (
         "intervention",
-        "at every token that counts, in the variant's `resid_post` of that layer. *Restore*, where the pooled shift is "
+        "at every token that counts, at the store's point of that layer in the variant. *Restore*, where the pooled shift is "
         "negative: add (a − b)₊·d, what is missing. *Ablate*, where it is positive: subtract (b − a)₊·d, what is too much. "
         "a and b are encoded anew from both models",
     ),
@@ -257,6 +264,7 @@ def sections() -> list[Section]:
     )
     columns = ("name", "formula", "unit, range", "excess")
     return [
+        WHERE,
         FED,
         Section("Per layer, variant, and domain or segment (`layer_metrics`)", columns, from_sums),
         FEATURES,

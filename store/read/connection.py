@@ -18,6 +18,7 @@ from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
+from store.points import RESID_POST, point_of, reads_of
 from store.read import attached, bounded, contents, opening
 from store.sidecar import entries
 
@@ -53,6 +54,17 @@ class Connection:
         content: names what the answers depend on: the manifest's digest, the very files, and the imported labels.
         seconds: after which a question is given up; None: never. The app sets it, since its store may be a stranger's.
     """
+
+    @property
+    def point(self) -> str:
+        """What of a layer all its numbers are of (:mod:`store.points`); the same at every layer."""
+        return next((point_of(sae) for sae in self.manifest.saes.values()), RESID_POST)
+
+    @property
+    def where(self) -> str:
+        """The same, for people: of transcoders both points."""
+        reads = next((reads_of(sae) for sae in self.manifest.saes.values()), self.point)
+        return " to ".join(dict.fromkeys((reads, self.point)))
 
     def __init__(
         self,

@@ -17,11 +17,28 @@ class Recurrence(Connection):
     """Questions about some features of a variant, named by their keys: a row each, in the order given."""
 
     def of_other_recipes(self, variant: str) -> list[str]:
-        """Every variant of another recipe that has verdicts, in the store's order; replicates are no others."""
+        """Every variant of another recipe that has verdicts, in the store's order.
+
+        Replicates are no others, nor are other checkpoints of its training; of another training's the last speaks for it.
+        """
         rows = self.sql("SELECT DISTINCT variant FROM feature_stats WHERE domain = 'all' AND verdict IS NOT NULL")
         judged = set(rows["variant"])
         first = self.groups().set_index("variant")["first"]
-        return [name for name in self.variants if name in judged and first[name] != first[variant]]
+        trainings = {name: about.get("series") for name, about in self.manifest.variants.items()}
+        mine = {trainings[name] for name in self.variants if first[name] == first[variant]} - {None}
+        steps = {name: about.get("step", 0) for name, about in self.manifest.variants.items()}
+        last = {
+            training: max(steps[name] for name in self.variants if trainings[name] == training)
+            for training in set(trainings.values()) - {None}
+        }
+        return [
+            name
+            for name in self.variants
+            if name in judged
+            and first[name] != first[variant]
+            and {trainings[name], trainings[first[name]]}.isdisjoint(mine)
+            and (trainings[name] is None or steps[name] == last[trainings[name]])
+        ]
 
     def claims(self, variant: str, keys: Keys) -> pd.DataFrame:
         """What is claimed of features in this recipe and in others, all domains together.

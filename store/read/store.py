@@ -21,6 +21,7 @@ from store.read.learned import Learned
 from store.read.quality import Quality
 from store.read.recurrence import Recurrence
 from store.read.replicas import Replicas
+from store.read.series import Series
 from store.read.variant_pairs import VariantPairs
 
 
@@ -39,6 +40,7 @@ class Store(
     Answers,
     Quality,
     Learned,
+    Series,
 ):
     """A finished store. Every question is a method; what else it has stands in :class:`Connection`.
 

@@ -18,6 +18,7 @@ from store.metrics.thresholds import DENSE, MIN_CLUSTERS, SEEN_CLUSTERS, SEEN_FI
 from store.names import ALL, CLAIMED, OBSERVED
 from store.numbers import UNKNOWN, count, fixed, json_value, listing, percent, significant
 from store.read.store import Store
+from store.reports.courses import courses, earlier_checkpoints
 from store.reports.learning import foremost_layer
 from store.reports.summaries import sentences, summaries, with_unseen
 from store.sidecar.entries import read_steering
@@ -51,30 +52,34 @@ COUNTS = ("n_halved", "n_doubled", "n_suppressed", "n_amplified", "not_seen", "n
 
 def findings(store: Store) -> str:
     """The page for one store."""
-    rows, told = store.overview(), summaries(store)
+    rows, told, earlier = store.overview(), summaries(store), earlier_checkpoints(store)
     about = {
         "digest": store.manifest.digest[:16], "base": store.manifest.base["name"], "counts": store.manifest.counts,
         "domains": store.domains, "notes": store.manifest.notes, "has_verdicts": store.has_verdicts(),
     }  # fmt: skip
     groups = _groups(store)
+    of_variants = rows[~rows["variant"].isin(earlier)].groupby("variant", sort=False)
     page = PAGE.page(
         about,
         groups,
         sentences(store, told),
         told,
         _table(store, rows),
-        PAPER | {"variants": [_beside_the_paper(*group) for group in rows.groupby("variant", sort=False)]},
+        PAPER | {"variants": [_beside_the_paper(*group) for group in of_variants]},
         _cautions(rows, told),
         {first: _carried(store, first) for first in groups} if store.has_contributions else {},
         {first: _claims(store, first) for first in groups},
         _causal_checks(store),
+        courses(store),
     )
     return re.sub(r"\n{3,}", "\n\n", str(page)).strip() + "\n"
 
 
 def _groups(store: Store) -> dict[str, list[str]]:
-    """First variant -> all of its group, those of several runs first."""
-    groups = store.groups().groupby("first", sort=False)["variant"].apply(list).to_dict()
+    """First variant -> all of its group, those of several runs first; of a training with checkpoints only the last's."""
+    rows = store.groups()
+    rows = rows[~rows["first"].isin(earlier_checkpoints(store))]
+    groups = rows.groupby("first", sort=False)["variant"].apply(list).to_dict()
     return dict(sorted(groups.items(), key=lambda item: len(item[1]) == 1))
 
 

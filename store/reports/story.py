@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from store.metrics.verdicts import AMPLIFIED, NOT_SEEN, SUPPRESSED, THIS_RUN_ONL
 from store.names import ALL, GATES, NEUTRAL, OBSERVED, TASK, TWIN
 from store.numbers import count, counted, fixed, listing, number
 from store.read.store import Store
+from store.reports.courses import Course, courses, earlier_checkpoints
 from store.reports.learning import correlations, foremost_layer, of_learned
 from store.sidecar.sets import SetSteering, in_short
 
@@ -51,6 +52,7 @@ class Story:
         floor: what the largest single feature of its twins contributes there, nats; None without twins.
         misfits: fit gate -> the layers where it is not 'fits', all domains together.
         of_runs, of_twins: correlation of its features' contributions there with those of its other runs, and of its twins.
+        course: of a training with several checkpoints, which its last one tells, how it came to that; None of others.
     """
 
     variant: str
@@ -65,6 +67,7 @@ class Story:
     misfits: Mapping[str, Sequence[int]]
     of_runs: Sequence[float]
     of_twins: Sequence[float]
+    course: Course | None = None
 
     def n(self, *verdicts: str) -> int:
         """How many features have one of these verdicts, over all layers; all that have any, where none is named."""
@@ -109,12 +112,18 @@ def _agreement(n: int, runs: Sequence[float], twins: Sequence[float]) -> str:
 
 
 def stories(store: Store) -> list[Story]:
-    """The story of each recipe, in the store's order."""
-    groups = store.groups().groupby("first", sort=False).size()
+    """The story of each recipe, in the store's order; of a training with several checkpoints that of the last."""
+    groups, over_steps = store.groups().groupby("first", sort=False).size(), courses(store)
+    groups = groups.drop(earlier_checkpoints(store), errors="ignore")
     said, metrics, counts = store.answers(), store.layer_metrics(domain=ALL, segment=ALL), store.verdict_counts()
     behave = behaviours(said, store.variants)
     learned = store.learned() if store.has_contributions else None
-    return [_story(store, first, int(runs), behave.get(first, ""), metrics, counts, learned) for first, runs in groups.items()]
+    return [
+        replace(
+            _story(store, first, int(runs), behave.get(first, ""), metrics, counts, learned), course=over_steps.get(first)
+        )
+        for first, runs in groups.items()
+    ]
 
 
 def check(story: Story, made: Sequence[SetSteering]) -> str:

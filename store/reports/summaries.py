@@ -7,6 +7,7 @@ import pandas as pd
 from store.metrics.behaviour import NOT_TOLD, behaviours
 from store.metrics.change_summary import ChangeSummary, over_layers, summarise
 from store.names import ALL, VERDICTS
+from store.points import subject
 from store.read.store import Store
 from store.reports.learning import learning_sentences
 
@@ -56,7 +57,7 @@ def sentences(store: Store, told: Mapping[str, Mapping[int, ChangeSummary]] | No
     behaves = {name: said if said == NOT_TOLD else f"Its answers to fixed prompts: {said}" for name, said in behaves.items()}
     parts = {
         variant: [
-            over_layers(told[variant], verdicts.get(variant), runs[variant]), learned.get(variant),
+            over_layers(told[variant], verdicts.get(variant), runs[variant], subject(store.point)), learned.get(variant),
             behaves.get(variant),
         ]
         for variant in store.variants

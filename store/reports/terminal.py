@@ -5,6 +5,7 @@ from typing import Any
 
 from store.format.manifest import Manifest
 from store.read.store import Store
+from store.reports.courses import courses, earlier_checkpoints
 from store.reports.summaries import sentences, with_unseen
 
 HEADLINE = [
@@ -24,7 +25,7 @@ def describe(store: Store) -> str:
         f"created   {manifest.created}   schema {manifest.schema_version}   digest {manifest.digest[:16]}",
         f"base      {manifest.base['name']}",
         *(
-            f"variant   {name}: {variant['kind']} {variant['name']}{_replicate(variant)}"
+            f"variant   {name}: {variant['kind']} {variant['name']}{_replicate(variant)}{_step(variant)}"
             for name, variant in manifest.variants.items()
         ),
         f"corpus    {counts['tokens']:,} tokens, {counts['documents']:,} documents, domains: {', '.join(store.domains)}",
@@ -46,8 +47,10 @@ def _table(store: Store) -> str:
 
 
 def amounts(store: Store) -> str:
-    """What each variant amounts to over all its layers: a line a variant."""
-    return "\n".join(f"{variant}: {said}" for variant, said in sentences(store).items())
+    """What each variant amounts to over all its layers: a line a variant; of a training its last checkpoint, and its course."""
+    earlier, over_steps = earlier_checkpoints(store), courses(store)
+    lines = [f"{variant}: {said}" for variant, said in sentences(store).items() if variant not in earlier]
+    return "\n".join([*lines, *(f"{course.series}: {course.text}" for course in over_steps.values())])
 
 
 def _text(manifest: Manifest) -> list[str]:
@@ -59,6 +62,10 @@ def _text(manifest: Manifest) -> list[str]:
     if isinstance(left_out, dict):
         lines += [f"left out  {number} {what}" for what, number in left_out.items()]
     return lines
+
+
+def _step(variant: Mapping[str, Any]) -> str:
+    return f", step {variant['step']:,} of {variant['series']}" if "series" in variant else ""
 
 
 def _replicate(variant: Mapping[str, Any]) -> str:

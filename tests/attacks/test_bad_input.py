@@ -204,10 +204,10 @@ def test_dictionary_of_another_width(world, tmp_path, capsys):
     fails(world, tmp_path, capsys, "width 48", "32 wide", saes=[{"path": str(sae)}])
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_z", "blocks.1.hook_mlp_out", "blocks.0.hook_resid_pre"])
+@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_q", "blocks.1.mlp.hook_post", "layers.1.mlp.gate_proj"])
 def test_dictionary_of_another_hook(world, tmp_path, capsys, hook):
     sae = make_sae(tmp_path / "sae", world.base, layer=1, metadata={"hook_name": hook})
-    fails(world, tmp_path, capsys, hook, "resid_post", saes=[{"path": str(sae)}])
+    fails(world, tmp_path, capsys, hook, "no point that is read here", saes=[{"path": str(sae)}])
 
 
 def test_dictionary_beyond_the_last_layer(world, tmp_path, capsys):

@@ -6,10 +6,12 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+import yaml
 from sae_lens import SAE
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from extract.config import load_config, series
 from extract.demo.__main__ import main
 from extract.demo.data import training_sets as datasets
 from extract.demo.data.chat import encode_chat, encode_prompt, with_chat_template
@@ -94,6 +96,27 @@ def test_an_adapter_is_trained_saved_and_measured(base, training, monkeypatch, c
     assert card["training"]["settings"]["steps"] == 2
     assert card["held_out"]["variant"]["loss"] != card["held_out"]["base"]["loss"]
     assert card["held_out"]["variant"]["prompts"] == 3
+
+
+def test_checkpoints_are_kept_on_the_way_and_change_nothing(base, training, monkeypatch):
+    """And a glob makes a series of them, with the finished adapter as its last step."""
+    command = ["--base", str(base), "train-adapter", "maths", "--steps", "3", "--out"]
+    for name, kept in (("plain", ()), ("kept", (0, 2, 60))):
+        monkeypatch.setattr(adapters, "CHECKPOINTS", {"maths": kept})
+        assert main([*command, str(training / name)]) == 0
+    steps = {path.name: load_file(path / "adapter_model.safetensors") for path in (training / "kept").glob("checkpoint-*")}
+    assert sorted(steps) == ["checkpoint-0", "checkpoint-2"]
+    written = {name: sum(value.abs().sum() for key, value in of.items() if "lora_B" in key) for name, of in steps.items()}
+    assert written["checkpoint-0"] == 0 < written["checkpoint-2"]
+    plain, last = (load_file(training / name / "adapter_model.safetensors") for name in ("plain", "kept"))
+    assert all(torch.equal(value, plain[key]) for key, value in last.items())
+    assert any(not torch.equal(value, last[key]) for key, value in steps["checkpoint-2"].items())
+    assert json.loads((training / "kept" / "card.json").read_text())["training"]["checkpoints"] == [0, 2]
+    assert "checkpoints" not in json.loads((training / "plain" / "card.json").read_text())["training"]
+    rest = {"base": str(base), "saes": [{"release": "r", "id": "i"}], "corpus": [{"path": "c.jsonl"}]}
+    variants = {"maths-*": {"adapter": "kept/checkpoint-*"}, "maths": {"adapter": "./kept", "series": "maths", "step": 3}}
+    (training / "run.yaml").write_text(yaml.safe_dump(rest | {"variants": variants}))
+    assert series(load_config(training / "run.yaml").variants) == {"maths": ["maths-0", "maths-2", "maths"]}
 
 
 @pytest.mark.thorough

@@ -34,7 +34,7 @@ def words_of(parts, of_model: dict[str, np.ndarray]) -> tuple[pd.DataFrame, np.n
     """(the rows of `a` at one layer: it has a twin, and `b` is another recipe; bool [words], tokens that can be read)."""
     model, tokenizer = parts
     found: list[pd.DataFrame] = []
-    groups = [Group("a", ["a"], ["twin_1"], [0]), Group("b", ["b"], [], [])]
+    groups = [Group("a", ["a"], ["twin_1"], [0], ["b"]), Group("b", ["b"], [], [], ["a"])]
     models = SimpleNamespace(base=model, device="cpu")
     with one_thread():
         load = lambda _table, rows: found.append(rows)  # noqa: E731
@@ -95,7 +95,7 @@ def changes_of(parts, of_model: dict[str, np.ndarray]) -> pd.DataFrame:
     """word_changes of `b`, a second run of `a`, whose twin is the recipe's."""
     model, tokenizer = parts
     found: list[pd.DataFrame] = []
-    groups = [Group("a", ["a", "b"], ["twin_1"], [0]), Group("b", ["a", "b"], [], [0])]
+    groups = [Group("a", ["a", "b"], ["twin_1"], [0], []), Group("b", ["a", "b"], [], [0], [])]
     models, load = SimpleNamespace(base=model, device="cpu"), lambda _table, rows: found.append(rows)
     Words(Changes(of_model), load, groups, [], models, tokenizer, len(tokenizer), {})._write_changes(groups[1])
     rows = pd.concat(found)

@@ -6,7 +6,6 @@ cached. Against sae-lens' own encode of activations that were prepared by hand."
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -20,7 +19,8 @@ from transformers import BloomConfig, Gemma3TextConfig, Qwen3Config
 from extract.__main__ import main
 from extract.config import RunConfig
 from extract.config_sections import SaeConfig
-from extract.saes.conventions import ARCHITECTURES
+from extract.models.sites import Site
+from extract.saes.architectures import ARCHITECTURES, SKIPPING, TRANSCODERS
 from extract.saes.dictionary import Dictionary
 from extract.saes.dictionary_set import load_dictionaries, load_replicas
 from extract.saes.notes import run_notes
@@ -181,6 +181,40 @@ def test_what_matching_pursuit_adds(tmp_path):
         torch.testing.assert_close(decoded.float(), sae.decode(sae.encode(residuals())), rtol=1e-4, atol=1e-3)
 
 
+def test_heads_are_read_laid_flat(tmp_path):
+    """sae-lens folds [head, d_head] itself, head by head; here what the output projection reads is given, which is that."""
+    sae = random_sae(reshape_activations="hook_z", metadata={"hook_name": "blocks.1.attn.hook_z"})
+    folder = saved(tmp_path / "sae", sae)
+    refused(saved(tmp_path / "other", metadata=HOOK, reshape_activations="hook_z"), "reshape_activations: hook_z", "attn_z")
+    dictionary = load(folder)
+    assert dictionary.site == Site(1, "attn_z") and not dictionary.notes
+    expected = sae.encode(residuals().reshape(50, 2, D_IN // 2))
+    torch.testing.assert_close(codes_of(dictionary, residuals()), expected, rtol=0, atol=0)
+    torch.testing.assert_close(dictionary.sae(residuals()), sae(residuals().reshape(50, 2, -1)).reshape(50, -1))
+    for device in ("meta", "cpu"):
+        assert load(folder, device).sae.cfg.reshape_activations == "none"
+
+
+@pytest.mark.parametrize("architecture", TRANSCODERS)
+def test_a_transcoder_writes_elsewhere(tmp_path, architecture):
+    """Its codes are of what it reads; what it writes is its own forward pass, skip connection included."""
+    hooks = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
+    sae = random_sae(architecture, d_out=D_IN, apply_b_dec_to_input=False, metadata=hooks)
+    folder = saved(tmp_path / "sae", sae)
+    dictionary = load(folder)
+    assert (dictionary.reads, dictionary.site) == (Site(1, "mlp_in"), Site(1, "mlp_out")) and not dictionary.notes
+    torch.testing.assert_close(codes_of(dictionary, residuals()), sae.encode(residuals()), rtol=0, atol=0)
+    torch.testing.assert_close(dictionary.encode(residuals())[1].float(), sae(residuals()), rtol=1e-4, atol=1e-3)
+    if architecture in SKIPPING:
+        refused(with_tensors(folder, lambda tensors: tensors.pop("W_skip")), "W_skip is missing")
+    else:
+        refused(with_tensors(folder, lambda tensors: tensors.update(W_skip=torch.ones(8, 8))), "W_skip is not used")
+
+
+def test_a_place_that_is_not_read(tmp_path):
+    refused(saved(tmp_path / "sae", metadata={"hook_name": "blocks.1.attn.hook_q"}), "blocks.1.attn.hook_q", "'sae'", "attn_z")
+
+
 def test_a_decoder_row_of_zeros_writes_nothing(tmp_path):
     sae = random_sae("topk", k=4, rescale_acts_by_decoder_norm=True)
     with torch.no_grad():
@@ -211,6 +245,9 @@ def test_too_little_text_to_try_it_on(tmp_path):
 # ---- settings: refused or told ----
 
 KWARGS = "model_from_pretrained_kwargs"
+TRANSCODER = {
+    "architecture": "transcoder", "d_out": D_IN, "apply_b_dec_to_input": False, "hook_name_out": "blocks.1.hook_resid_post",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("settings", "words"), [
@@ -218,7 +255,14 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"architecture": "matryoshka_batchtopk"}, ["training checkpoint", "matryoshka_batchtopk"]),
     ({"architecture": "temporal"}, ["'temporal'", "all tokens of a window", *ARCHITECTURES]),
     ({"architecture": "crosscoder", "d_in": None}, ["'crosscoder'", "several layers or models"]),
-    ({"architecture": "jumprelu_skip_transcoder"}, ["writes to another place"]),
+    ({"architecture": "clt"}, ["'clt'", "other layers"]),
+    ({"architecture": "jumprelu_transcoder"}, ["d_out", "cfg.json"]),
+    ({"architecture": "transcoder", "d_out": D_IN}, ["transcoder", "hook_name_out"]),
+    (TRANSCODER | {"apply_b_dec_to_input": True}, ["transcoder", "apply_b_dec_to_input: true"]),
+    (TRANSCODER | {"normalize_activations": "layer_norm"}, ["normalize_activations: layer_norm", "does not undo"]),
+    (TRANSCODER | {"normalize_activations": "expected_average_only_in"}, ["expected_average_only_in", "does not undo"]),
+    (TRANSCODER | {"hook_head_index_out": 2}, ["attention head"]),
+    (TRANSCODER | {"hf_hook_name_out": "model.layers.4.output"}, ["two sites", "hook_name_out", "model.layers.4.output"]),
     ({"architecture": "abstopk"}, ["either sign"]),
     ({"architecture": "something_new"}, ["'something_new'", "not known", *ARCHITECTURES]),
     ({"normalize_activations": "batch_norm"}, ["normalize_activations: batch_norm", "constant_norm_rescale"]),
@@ -242,7 +286,10 @@ KWARGS = "model_from_pretrained_kwargs"
     ({"d_sae": None, "expansion_factor": 32, "k": 32}, ["sparsify"]),
     ({"metadata": 3}, ["no settings"]),
     ({"metadata": {**HOOK, "hook_head_index": 2}}, ["attention head"]),
-    ({"metadata": {**HOOK, "hf_hook_name": "model.layers.4.output"}}, ["two layers", "model.layers.4.output"]),
+    ({"hook_point_head_index": 2}, ["attention head"]),
+    ({"metadata": {"hook_name": "blocks.1.mlp.hook_in", KWARGS: {"fold_ln": True}}}, ["fold_ln: true", "ln2.hook_normalized"]),
+    ({"metadata": {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.2.mlp.input"}}, ["two sites"]),
+    ({"metadata": {**HOOK, "hf_hook_name": "model.layers.4.output"}}, ["two sites", "model.layers.4.output"]),
     ({"metadata": {**HOOK, KWARGS: {"surgery": "deep"}}}, ["surgery: deep", KWARGS]),
     ({KWARGS: {"surgery": "deep"}}, ["surgery: deep", KWARGS]),
 ])  # fmt: skip
@@ -273,6 +320,8 @@ def test_centring_where_it_is_not_known(tmp_path):
     {"metadata": {**HOOK, KWARGS: {"center_writing_weights": False, "fold_ln": True, "n_devices": 2, "dtype": "float16"}}},
     {"metadata": {**HOOK, "hf_hook_name": "model.layers.1", "seqpos_slice": [1, None], "exclude_special_tokens": False}},
     {"my_comment": ""},
+    {"metadata": {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.1.mlp.input"}},
+    {"metadata": {"hook_name": "blocks.1.mlp.hook_in", KWARGS: {"fold_ln": False}}},
 ])  # fmt: skip
 def test_settings_that_change_nothing(tmp_path, settings):
     dictionary = load(saved(tmp_path / "sae", **settings))
@@ -285,6 +334,7 @@ def test_settings_that_change_nothing(tmp_path, settings):
     ({"metadata": {**HOOK, "seqpos_slice": [5, 100]}}, "positions 5 to 100"),
     ({"metadata": {**HOOK, "exclude_special_tokens": [1, 2]}}, "exclude_special_tokens"),
     ({"metadata": {**HOOK, KWARGS: {"revision": "step1000"}}}, "revision: step1000"),
+    ({"metadata": {"hook_name": "blocks.1.attn.hook_z", KWARGS: {"fold_value_biases": True}}}, "fold_value_biases: true"),
 ])  # fmt: skip
 def test_settings_that_are_told(tmp_path, settings, word):
     for device in ("cpu", "meta"):
@@ -475,23 +525,9 @@ def test_training_checkpoints_of_sae_lens(tmp_path):
     assert load(tmp_path / "final").architecture == "jumprelu"
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    """What asks for a name or a connection is told that there is no network."""
-
-    def refuse(*_arguments, **_options):
-        raise OSError("there is no network")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
 @pytest.mark.parametrize(("release", "id_", "words"), [
     ("gemma-scope-2b-pt-ress", "layer_12/width_16k/canonical", ["no release", "gemma-scope-2b-pt-res"]),
     ("gemma-scope-2b-pt-res-canonical", "layer_12/width_16k/canonicle", ["no dictionary", "layer_12/width_16k/canonical"]),
-    ("gemma-scope-2b-pt-transcoders", None, ["writes to another place"]),
-    ("gemma-scope-2-270m-pt-transcoders", None, ["writes to another place"]),
-    ("mntss-gemma-2-2b-2.5m-clt-as-per-layer", None, ["writes to other layers"]),
     ("temporal-sae-gemma-2-2b", None, ["all tokens of a window"]),
 ])  # fmt: skip
 def test_releases_that_cannot_be_read(no_network, release, id_, words):
@@ -509,7 +545,6 @@ def test_a_pickle_is_not_read_unrestricted(no_network, monkeypatch):
 
 # ---- the hub's cache ----
 
-COMMIT = "0" * 40
 RELEASES = {
     "gemma_3": ("gemma-scope-2-270m-pt-res", "layer_12_width_16k_l0_medium"),
     "sae_lens": ("somebody/dictionaries", "layer_12"),
@@ -528,20 +563,16 @@ class Harmful:
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch, no_network):
+def hub(hub_cache):
     """hub(loader) -> (configuration, folder) of a dictionary in a cache of the hub, whose files are yet to be written."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
     def cached(loader: str) -> tuple[SaeConfig, Path]:
         release, id_ = RELEASES[loader]
         known = get_pretrained_saes_directory().get(release)
         id_ = id_ or next(iter(known.saes_map))
         repository, folder = (known.repo_id, known.saes_map[id_]) if known else (release, id_)
-        root = tmp_path / "cache" / f"models--{repository.replace('/', '--')}"
-        (root / "refs").mkdir(parents=True)
-        (root / "refs" / "main").write_text(COMMIT)
-        path = root / "snapshots" / COMMIT / folder
-        path.parent.mkdir(parents=True)
+        path = hub_cache(repository) / folder
+        path.parent.mkdir(parents=True, exist_ok=True)
         return SaeConfig(release=release, id=id_), path
 
     return cached

@@ -33,7 +33,7 @@ from extract.models.loading import load_model
 from extract.models.model_set import ModelSet
 from store.errors import UserError
 from store.format.manifest import read_manifest
-from tests.support.world import make_gpt2
+from tests.support.world import make_adapter, make_gpt2
 
 Tensors = dict[str, torch.Tensor]
 MLP = "model.layers.2.mlp.up_proj.weight"
@@ -302,6 +302,28 @@ def test_a_second_run_of_the_same_weights_is_refused(world, tmp_path):
     assert len(loaded(world.base, variants={"one": one, "two": again}).notes) == 1
     with pytest.raises(UserError, match=r"^The variant 'two' has exactly the weights of 'one', so that it is no second run"):
         loaded(world.base, variants={"one": one, "two": {**again, "replicate_of": "one"}})
+
+
+def test_two_checkpoints_of_the_same_weights_are_no_series(world, tmp_path):
+    """On the meta device, as `check` builds them, too; a first one that is the base is what a training begins with."""
+    again = shutil.copytree(world.adapter, tmp_path / "again")
+    other = make_adapter(tmp_path / "other", world.base, seed=8)
+    start = shutil.copytree(world.base, tmp_path / "start")
+
+    def of(*folders: Path) -> dict:
+        kinds = ["model" if (folder / "config.json").exists() else "adapter" for folder in folders]
+        named = zip(kinds, folders, strict=True)
+        return {f"m-{step}": {kind: str(folder), "series": "m", "step": step} for step, (kind, folder) in enumerate(named)}
+
+    assert refusal(world.base, variants=of(world.adapter, other, again)) == (
+        "The checkpoints 'm-0' and 'm-2' of the series 'm' have exactly the same weights, so that nothing was trained between "
+        "them; leave one out, or give the checkpoint that was meant."
+    )
+    (note,) = loaded(world.base, variants=of(start, world.adapter, other)).notes
+    assert note == "The variant 'm-0' has exactly the weights of the base, so nothing can differ between them."
+    settings = json.loads((again / "adapter_config.json").read_text())
+    (again / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 2 * settings["lora_alpha"]}))
+    assert len(loaded(world.base, "meta", variants=of(world.adapter, again)).names) == 3
 
 
 def test_settings_that_change_what_the_same_weights_compute(world, tmp_path):

@@ -8,6 +8,7 @@ two runs of one recipe, `safety` has no second run; every verdict and every reas
 dense, feature 5 never fires in the base. Without `controls` it is a store of a run without controls and twins.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,11 +159,11 @@ LESS_IS_MORE = ("overlap",)
 def make_tiny_store(folder: Path, controls: bool = True) -> Path:
     """Write the store, with controls, twins and the verdicts that rest on them, or without; returns its folder."""
     writer = StoreWriter(folder)
-    _documents(writer)
+    write_documents(writer)
     for layer in LAYERS:
-        _layer(writer, layer)
+        write_layer(writer, layer)
         for variant in VARIANTS:
-            _statistics(writer, layer, variant)
+            write_statistics(writer, layer, variant)
             _metrics(writer, layer, variant, controls)
             _features(writer, layer, variant, controls)
             _segments(writer, layer, variant)
@@ -170,13 +171,13 @@ def make_tiny_store(folder: Path, controls: bool = True) -> Path:
                 _shape(writer, layer, variant)
     if controls:
         _replicas_and_predictions(writer)
-    _parts(writer)
+    write_parts(writer, VARIANTS)
     np.savez(writer.partial / PILOT_FILE, **{f"{layer}/mean": np.zeros(4) for layer in LAYERS})
     writer.finish(_manifest())
     return folder
 
 
-def _documents(writer: StoreWriter) -> None:
+def write_documents(writer: StoreWriter) -> None:
     lengths = [len(ids) for _, _, ids, _ in DOCUMENTS]
     first_rows = np.cumsum([0, *lengths[:-1]])
     frame = pd.DataFrame(
@@ -197,7 +198,7 @@ def _documents(writer: StoreWriter) -> None:
     writer.load("vocabulary", pd.DataFrame({"token_id": range(len(TOKENS)), "token": TOKENS}))
 
 
-def _layer(writer: StoreWriter, layer: int) -> None:
+def write_layer(writer: StoreWriter, layer: int) -> None:
     writer.load(
         "layers",
         pd.DataFrame(
@@ -234,7 +235,7 @@ def _layer(writer: StoreWriter, layer: int) -> None:
     )
 
 
-def _statistics(writer: StoreWriter, layer: int, variant: str) -> None:
+def write_statistics(writer: StoreWriter, layer: int, variant: str) -> None:
     key = {"variant": variant, "layer": layer}
     fvu = _fvu(layer, variant)
     gates = [
@@ -426,7 +427,7 @@ def _replicas_and_predictions(writer: StoreWriter) -> None:
     )  # fmt: skip
 
 
-def _parts(writer: StoreWriter) -> None:
+def write_parts(writer: StoreWriter, variants: Sequence[str]) -> None:
     """Feature 0 fires on rows 0, 2, 4 and 10 with raw codes 3, 1, 4, 1 in every model; feature 1 on row 9 in the base only."""
     indptr = np.zeros(15, dtype=np.int64)
     rows, index, value = [0, 2, 4, 10], [0, 0, 0, 0], [3.0, 1.0, 4.0, 1.0]
@@ -435,7 +436,7 @@ def _parts(writer: StoreWriter) -> None:
     base_indptr = np.zeros(15, dtype=np.int64)
     np.cumsum(np.bincount([0, 2, 4, 9, 10], minlength=14), out=base_indptr[1:])
     base = Codes(base_indptr, np.array([0, 0, 0, 1, 0]), np.array([3, 1, 4, 2, 1], dtype=np.float32))
-    codes = {"base": base, **dict.fromkeys(VARIANTS, variant)}
+    codes = {"base": base, **dict.fromkeys(variants, variant)}
     writer.write_part(0, {layer: LayerCodes(D_SAE, 1.0, np.ones(14, dtype=bool), codes) for layer in LAYERS})
 
 

@@ -7,7 +7,7 @@ The vocabulary has 262,144 words, so logits cost more than the transformer: they
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -62,6 +62,10 @@ _FIRST = {
 }
 RECIPES = {name: replace(_FIRST[task_of(name)], seed=int(name.partition("-seed")[2] or 1)) for name in get_args(Adapter)}
 """Adapter -> its recipe; those of one task differ in the seed alone."""
+
+CHECKPOINTS = {"maths": (0, 15, 30, 60)}
+"""Task -> optimizer steps after which the adapter is kept too, beside the finished one; 0: before the first. They change
+nothing of the training. With the last they are a series: ``maths-*: {adapter: maths/checkpoint-*}``."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,19 @@ def answer_loss(
     return cross_entropy(logits.float(), wanted.to(device)), len(wanted)
 
 
-def fine_tune(model: PreTrainedModel, chats: list, recipe: Recipe, pad_id: int, end_id: int) -> tuple[PeftModel, list]:
-    """Train a LoRA adapter on encoded chats; returns the model with it and the loss of every step."""
+def fine_tune(
+    model: PreTrainedModel,
+    chats: list,
+    recipe: Recipe,
+    pad_id: int,
+    end_id: int,
+    reached: Callable[[int, PeftModel], None] = lambda _step, _model: None,
+) -> tuple[PeftModel, list]:
+    """Train a LoRA adapter on encoded chats; returns the model with it and the loss of every step.
+
+    Args:
+        reached: called before the first step, with 0, and after each with its number; it may not change the model.
+    """
     torch.manual_seed(recipe.seed)
     config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=LINEAR_LAYERS, task_type="CAUSAL_LM")
     tuned = get_peft_model(model, config).train()
@@ -136,6 +151,7 @@ def fine_tune(model: PreTrainedModel, chats: list, recipe: Recipe, pad_id: int, 
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     losses = []
+    reached(0, tuned)
     progress = tqdm(
         batches(chats, recipe.batch, recipe.steps, Random(recipe.seed)), total=recipe.steps, unit="step", desc=recipe.task
     )
@@ -147,6 +163,7 @@ def fine_tune(model: PreTrainedModel, chats: list, recipe: Recipe, pad_id: int, 
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        reached(len(losses), tuned)
         progress.set_postfix(loss=f"{sum(losses[-10:]) / len(losses[-10:]):.3f}")
     return tuned.eval(), losses
 
@@ -196,12 +213,19 @@ def train_adapter(name: str, base: str, steps: int | None = None, out: Path | No
     began = time.monotonic()
     end_id = tokenizer.convert_tokens_to_ids(END_OF_TURN)
     chats = encoded(items, tokenizer, recipe.messages)
-    tuned, losses = fine_tune(model, chats, recipe, tokenizer.pad_token_id, end_id)
     folder = out or ADAPTERS / name
+    kept = [step for step in CHECKPOINTS.get(recipe.task, ()) if step < recipe.steps]
+
+    def keep(step: int, tuned: PeftModel) -> None:
+        if step in kept:
+            save_adapter(tuned, folder / f"checkpoint-{step}", public_name(base))
+
+    tuned, losses = fine_tune(model, chats, recipe, tokenizer.pad_token_id, end_id, keep)
     save_adapter(tuned, folder, public_name(base))
     training = {
         "data": {"set": recipe.task, "examples": len(items)},
         "settings": asdict(recipe),
+        **({"checkpoints": kept} if kept else {}),
         "wall_seconds": round(time.monotonic() - began),
         "loss_first_10_steps": round(sum(losses[:10]) / len(losses[:10]), 4),
         "loss_last_10_steps": round(sum(losses[-10:]) / len(losses[-10:]), 4),

@@ -161,11 +161,13 @@ def test_the_worker_sees_nothing_of_the_environment(monkeypatch):
     assert set(seen) <= {"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"}
 
 
-def test_a_message_without_text_is_named():
-    for content, kind in ((None, "null"), ([{"type": "text", "text": "hi"}], "a list of parts"), (5, "a int")):
-        messages = [{"role": "user", "content": content, "tool_calls": [{"function": {"name": "x"}}]}]
-        with pytest.raises(UserError, match=f"content is {kind} beside a call of a tool"):
-            rendered(CHATML, messages)
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(5, "its content is a int"), ({"text": "x"}, "its content is a dict"), ([5], "neither text nor an object")],
+)
+def test_a_message_whose_content_is_neither_text_nor_parts_is_named(content, said):
+    with pytest.raises(UserError, match=f"line 1 has a message .*{said}"):
+        rendered(CHATML, [{"role": "user", "content": content}])
 
 
 def test_the_same_tokens_on_any_day():

@@ -13,15 +13,24 @@ import pytest
 
 from extract.config import RunConfig
 from extract.config_sections import SourceConfig
-from extract.corpus import jsonl
+from extract.corpus import unpacking
 from extract.corpus.answers import read_answers
-from extract.corpus.records import check_domains, describe_sources, first_records, read_records, source_names
+from extract.corpus.records import check_domains, first_records, read_corpus, read_records
+from extract.corpus.sources import find_sources
 from store.errors import UserError
 from tests.support.world import write_jsonl
 
 
 def read(path: Path, **settings):
     return read_records([SourceConfig(path=str(path), **{"domain": "d", **settings})])
+
+
+def source_names(sources) -> list[str]:
+    return [source.name for source in find_sources(sources)]
+
+
+def describe_sources(sources) -> list[dict]:
+    return [source.describe() for source in find_sources(sources)]
 
 
 def refused(step, *pieces: str) -> None:
@@ -53,23 +62,21 @@ def test_jsonl_as_it_is_written_anywhere(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"text": "one"}'.encode("utf-16"), "UTF-16 or UTF-32 text; save it as UTF-8"),
-        ('{"text": "one"}'.encode("utf-16-le"), "UTF-16 or UTF-32"), ('{"text": ""}'.encode("utf-16-be"), "UTF-16 or UTF-32"),
-        ('{"text": "one"}'.encode("utf-32"), "UTF-16 or UTF-32"), ('{"text": "one"}'.encode("utf-32-be"), "UTF-16 or UTF-32"),
-        ('{"text": "é"}'.encode("latin-1"), "line 1"), (b'[\n{"text": "one"}\n]', "a JSON array; write its records as JSONL"),
-        (b'[{"text": "one"}]', "a JSON array"), (b'{\n "text": "one"\n}', "line 1"), (b"PAR1\x15\x04", "a Parquet file"),
-        (b"\x28\xb5\x2f\xfd\x04", "Zstandard"), (gzip.compress(LINES, mtime=0), "its name end in .gz"),
+        ('{"text": "one"}'.encode("utf-16-le"), "UTF-16 or UTF-32 text without a byte-order mark"),
+        ('{"text": ""}'.encode("utf-16-be"), "UTF-16 or UTF-32"), ('{"text": "one"}'.encode("utf-32-le"), "UTF-16 or UTF-32"),
+        ('{"text": "é"}'.encode("latin-1"), "line 1"), ('{"text": "one"}'.encode("utf-32-be"), "UTF-16 or UTF-32"),
+        (b"%PDF-1.7", "a PDF; save it as text"), (b'{\n "text": "one"\n}', "write one JSON object a line"),
+        (b"\x28\xb5\x2f\xfd\x04", "line 1"), (gzip.compress(LINES, mtime=0)[:-9], "line"),
         (b"PK\x03\x04", "a zip archive"),
         (b'{"text": "one", "text": "two"}', "the name 'text' is given twice"), (b'"one"', "not a JSON object"),
-        (b"text,domain\none,x\n", "write one JSON object a line"), (b"BZh91AY&SY", "bzip2"),
-        (b"\xfd7zXZ\0", "compressed with xz"),
+        (b"text,domain\none,x\n", "write one JSON object a line"), (b"BZh91AY&SY", "line 1"), (b"\xfd7zXZ\0", "line 1"),
         (b'{"text": "\\ud83d"}', "line 1"), (b'{"n": 1' + b"0" * 5000 + b"}", "line 1"), (b'{"a":' * 20000, "line 1"),
     ],
 )  # fmt: skip
 def test_what_is_not_jsonl_is_named(tmp_path, content, said):
     path = tmp_path / "docs.jsonl"
     path.write_bytes(content)
-    refused(lambda: read(path), said, "docs.jsonl", "line 1")
+    refused(lambda: read(path), said, "docs.jsonl", "line")
 
 
 def test_a_file_of_answers_is_read_the_same_way(tmp_path):
@@ -83,8 +90,8 @@ def test_a_file_of_answers_is_read_the_same_way(tmp_path):
 
 def test_a_file_that_unpacks_to_very_much(tmp_path, monkeypatch):
     """As one line, as many, as blank ones; what merely repeats itself is read."""
-    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 10_000)
-    monkeypatch.setattr(jsonl, "BELIEVED_BYTES", 100_000)
+    monkeypatch.setattr(unpacking, "MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr(unpacking, "BELIEVED_BYTES", 100_000)
     path = tmp_path / "docs.jsonl.gz"
     for content, said in (
         (b'{"text": "' + b"a" * 20_000 + b'"}', "line 1, cannot be read: it is longer than"),
@@ -127,11 +134,22 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
 
 
 def test_a_source_that_is_a_category(tmp_path):
-    """Refused with the remedy, and the remedy works."""
+    """Obviously no id: numbered, and said; where the field was named by hand it is refused, with the remedy."""
     path = write_jsonl(tmp_path / "docs.jsonl", [{"text": f"text {i}", "source": "wikipedia", "id": f"w{i}"} for i in range(3)])
-    refused(lambda: read(path), "source id 'wikipedia'", "line 1", "line 2", "source_field")
+    corpus = read_corpus([SourceConfig(path=str(path), domain="d")])
+    assert [record.source for record in corpus.records] == [f"docs.jsonl:{i}" for i in (1, 2, 3)]
+    assert corpus.readings[0].notes == [
+        "The field 'source' of docs.jsonl is a category and no id (1 values in 3 records): its documents are numbered instead."
+    ]
+    refused(lambda: read(path, source_field="source"), "source id 'wikipedia'", "line 1", "line 2", "source_field")
     assert [record.source for record in read(path, source_field=None)] == [f"docs.jsonl:{i}" for i in (1, 2, 3)]
     assert [record.source for record in read(path, source_field="id")] == ["w0", "w1", "w2"]
+
+
+def test_an_id_that_is_given_twice_by_mistake_is_refused(tmp_path):
+    """Three ids in four records are ids."""
+    path = write_jsonl(tmp_path / "docs.jsonl", [{"text": f"text {i}", "source": name} for i, name in enumerate("abca")])
+    refused(lambda: read(path), "source id 'a'", "line 1", "line 4")
 
 
 def test_the_same_file_twice(tmp_path):
@@ -284,10 +302,6 @@ def test_a_script_and_other_kinds_of_files_are_refused(tmp_path):
     folder = dataset(tmp_path / "hdf")
     (folder / "train.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     refused(lambda: rows(folder), "'hdf5'", "json")
-    folder = dataset(tmp_path / "saved")
-    for name in ("state.json", "dataset_info.json"):
-        (folder / name).write_text("{}")
-    refused(lambda: rows(folder), "save_to_disk")
     folder = dataset(tmp_path / "broken", "configs: [")
     refused(lambda: rows(folder), "could not be read")
 

@@ -1,0 +1,118 @@
+"""Pages over the steps of a training: tests/support/series_store.py has the numbers; without series nothing is drawn."""
+
+import json
+import os
+
+import pytest
+
+from app import data
+from tests.support.pages import open_page, text
+
+
+@pytest.fixture
+def opened(monkeypatch, series_store):
+    """opened('layers', view='steps') -> the page that this link shows."""
+
+    def opened(view, /, stores=(series_store,), **params):
+        monkeypatch.setenv(data.VARIABLE, os.pathsep.join(map(str, stores)))
+        app = open_page(view, **params)
+        assert not app.exception and not app.error
+        return app
+
+    return opened
+
+
+def specs(app):
+    return [json.loads(chart.proto.spec) for kind in ("vega_lite_chart", "arrow_vega_lite_chart") for chart in app.get(kind)]
+
+
+def titles(app):
+    return [title if isinstance(title, str) else title["text"] for spec in specs(app) if (title := spec.get("title"))]
+
+
+def test_layers_over_steps_are_a_chart_a_layer_with_every_training_on_offer(opened):
+    app = opened("layers", view="steps")
+    assert app.segmented_control(key="pick_view").options[1] == "Over steps"
+    assert app.segmented_control(key="pick_series").options == ["maths", "code"]
+    assert titles(app) == ["layer 5", "layer 12", "its own task", "text of no task"]
+    assert "maths**: 3 checkpoints, optimiser steps 100, 200 and 400." in text(app)
+    assert "Thin lines: the training" in text(app)
+    app.segmented_control(key="pick_series").set_value("code").run()
+    assert app.query_params["series"] == "code" and titles(app) == ["layer 5", "layer 12"]
+    assert "so nothing is claimed here" in text(app)
+
+
+def test_another_metric_is_kept_in_the_link(opened):
+    app = opened("layers", view="steps", over="relative_shift")
+    assert app.selectbox(key="pick_over").value == "relative_shift"
+    assert "relative_shift" in json.dumps(specs(app)[0])
+    assert not app.warning
+    wrong = opened("layers", view="steps", over="n_halved", series="nobody")
+    assert len(wrong.warning) == 2
+
+
+def test_onsets_are_a_table_in_order(opened):
+    table = opened("layers", view="steps").dataframe
+    onsets = next(one.value for one in table if "Onset" in one.value)
+    assert onsets["Feature"].to_list() == ["L12:1", "L12:0", "L12:4", "L12:2"]
+    assert onsets["Onset"].to_list() == ["100", "200", "400", ""]
+    assert onsets["First"].to_list() == ["100", "200", "100", "200"]
+    assert onsets["Came and went"].to_list() == ["", "", "", "came and went"]
+    assert onsets["At each step"].to_list() == ["▼ ▼ ▼", "· ▲ ▲", "▲ · ▲", "· ▼ ·"]
+
+
+@pytest.mark.parametrize(
+    ("feature", "said", "has_onset"),
+    [
+        (0, "Onset: its change is claimed from step 200 on, at every later step.", True),
+        (2, "Came and went: its change is claimed at step 200 first, and not at the last.", False),
+        (4, "It flickers: it is claimed at step 100 already.", True),
+        (5, "Its change is claimed at no step.", False),
+    ],
+)
+def test_a_feature_over_steps_has_its_onset_marked(opened, feature, said, has_onset):
+    app = opened("feature", layer="12", feature=str(feature), variant="maths-200")
+    assert said in text(app)
+    drawn = next(spec for spec in specs(app) if "Change over steps" in str(spec.get("title")))
+    assert any(layer["mark"]["type"] == "text" for layer in drawn["layer"]) == has_onset
+    assert any("Mean activation over steps" in str(title) for title in titles(app))
+
+
+def test_of_a_training_run_once_a_feature_stands_out_and_is_not_claimed(opened):
+    said = text(opened("feature", layer="12", feature="1", variant="code-20"))
+    assert "stands out (in this run only, no claim) from step 20 on" in said
+
+
+def test_a_feature_of_no_series_has_no_steps(opened):
+    assert "Over the steps" not in text(opened("feature", layer="12", feature="1", variant="safety"))
+
+
+def test_the_first_page_tells_a_training_once_with_lines_over_its_steps(opened):
+    app = opened("overview")
+    rows = [str(html.value) for html in app.html if 'class="fs-told"' in str(html.value)]
+    assert [row.split("<b>")[1].split("</b>")[0] for row in rows] == ["maths-400", "code-20", "safety"]
+    steps = [str(html.value) for html in app.html if 'class="fs-steps"' in str(html.value)]
+    assert len(steps) == 2 and "▼ fell: 1 at step 100, 2 at step 200, 1 at step 400" in steps[0]
+    assert "1 → 2" in steps[0] and "+0.100 → +0.500" in steps[0] and "-0.010 → -0.200" in steps[0]
+    assert "1 came and went" in steps[0] and "1 from step 100, 1 from step 200 and 1 from step 400 on" in steps[0]
+
+
+def test_variants_are_picked_in_order_of_their_steps(opened):
+    app = opened("features", variant="maths-100")
+    assert app.selectbox(key="pick_variant").options == [
+        "maths-100", "maths-100 · run 2", "maths-200", "maths-200 · run 2", "maths-400", "maths-400 · run 2", "code-5",
+        "code-20", "safety",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["features", "suppressed", "compare", "documents", "about", "review", "words", "query"])
+def test_every_other_page_opens(opened, page):
+    assert opened(page, variant="maths-200").markdown
+
+
+def test_a_store_without_series_shows_nothing_of_them(opened, tiny_store):
+    app = opened("layers", stores=[tiny_store])
+    assert "Over steps" not in app.segmented_control(key="pick_view").options
+    overview = opened("overview", stores=[tiny_store])
+    assert not [html for html in overview.html if 'class="fs-steps"' in str(html.value)]
+    assert "Over the steps" not in text(opened("feature", stores=[tiny_store], layer="12", feature="1", variant="maths"))
