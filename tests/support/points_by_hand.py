@@ -1,13 +1,13 @@
 """Activations of :mod:`tests.support.architectures` read and replaced by torch's plain hooks, on paths written by hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 
 import torch
 from torch import nn
 
-from tests.support.architectures import ARCHITECTURES, LAYERS, tiny
+from tests.support.architectures import ARCHITECTURES, LAYERS, Architecture, tiny
 
 IDS = torch.tensor([[5, 6, 7], [8, 9, 7]])
 MASK = torch.ones_like(IDS)
@@ -24,7 +24,7 @@ def _in_place_of(output, tensor: torch.Tensor):
 
 
 @contextmanager
-def _at_input(module: nn.Module, on: Callable) -> Iterator[None]:
+def at_input(module: nn.Module, on: Callable) -> Iterator[None]:
     def hook(_module, arguments, options):
         found = on(arguments[0] if arguments else options["hidden_states"])
         if found is None:
@@ -39,7 +39,7 @@ def _at_input(module: nn.Module, on: Callable) -> Iterator[None]:
 
 
 @contextmanager
-def _at_output(module: nn.Module, on: Callable) -> Iterator[None]:
+def at_output(module: nn.Module, on: Callable) -> Iterator[None]:
     def hook(_module, _arguments, output):
         found = on(_tensor_of(output))
         return None if found is None else _in_place_of(output, found)
@@ -67,35 +67,45 @@ def _gain_and_bias(name: str, block: nn.Module) -> tuple[torch.Tensor, torch.Ten
 def by_hand(name: str) -> dict[tuple[int, str], torch.Tensor]:
     """Everything of one pass: (layer, point) -> [2, 3, width]."""
     one, model = ARCHITECTURES[name], tiny(name)
-    seen: dict[tuple[int, str], torch.Tensor] = {}
-
-    def keep(layer: int, point: str) -> Callable:
-        def on(activation: torch.Tensor) -> None:
-            seen[layer, point] = activation.detach().clone().reshape(*IDS.shape, -1)
-
-        return on
-
-    with ExitStack() as stack, torch.no_grad():
-        for layer in range(LAYERS):
-            block = _block_of(name, model, layer)
-            stack.enter_context(_at_input(block, keep(layer, "resid_pre")))
-            stack.enter_context(_at_output(block, keep(layer, "resid_post")))
-            if one.mlp:
-                stack.enter_context(_at_input(block.get_submodule(one.mlp), keep(layer, "mlp_in")))
-                stack.enter_context(_at_output(block.get_submodule(one.mlp_out or one.mlp), keep(layer, "mlp_out")))
-                if not one.parallel:
-                    stack.enter_context(_at_input(block.get_submodule(one.norm or one.mlp), keep(layer, "resid_mid")))
-                if one.norm:
-                    stack.enter_context(_at_output(block.get_submodule(one.norm), keep(layer, "after_norm")))
-            if one.attention and layer not in one.mixers:
-                stack.enter_context(_at_input(block.get_submodule(one.projection), keep(layer, "attn_z")))
-                stack.enter_context(_at_output(block.get_submodule(one.attention), keep(layer, "attn_out")))
+    with listened(one, model, range(LAYERS)) as seen, torch.no_grad():
         model(input_ids=IDS, attention_mask=MASK, use_cache=False)
     for layer in range(LAYERS if one.norm else 0):
         gain, bias = _gain_and_bias(name, _block_of(name, model, layer))
         seen[layer, "mlp_in_normalized"] = (seen.pop((layer, "after_norm")) - bias) / gain
     seen[0, "embed"] = _embeddings(name, model)
-    return seen
+    return {at: activation.reshape(*IDS.shape, -1) for at, activation in seen.items()}
+
+
+@contextmanager
+def listened(one: Architecture, model: nn.Module, layers: Iterable[int]) -> Iterator[dict[tuple[int, str], torch.Tensor]]:
+    """What forward passes inside the context have, the last of them: (layer, point) -> the activation, without a graph.
+
+    Of the norm before the MLP what it gives, as "after_norm".
+    """
+    seen: dict[tuple[int, str], torch.Tensor] = {}
+
+    def keep(layer: int, point: str) -> Callable:
+        def on(activation: torch.Tensor) -> None:
+            seen[layer, point] = activation.detach().clone()
+
+        return on
+
+    with ExitStack() as stack:
+        for layer in layers:
+            block = model.get_submodule(f"{one.blocks}.{layer}")
+            stack.enter_context(at_input(block, keep(layer, "resid_pre")))
+            stack.enter_context(at_output(block, keep(layer, "resid_post")))
+            if one.mlp:
+                stack.enter_context(at_input(block.get_submodule(one.mlp), keep(layer, "mlp_in")))
+                stack.enter_context(at_output(block.get_submodule(one.mlp_out or one.mlp), keep(layer, "mlp_out")))
+                if not one.parallel:
+                    stack.enter_context(at_input(block.get_submodule(one.norm or one.mlp), keep(layer, "resid_mid")))
+                if one.norm:
+                    stack.enter_context(at_output(block.get_submodule(one.norm), keep(layer, "after_norm")))
+            if one.attention and layer not in one.mixers:
+                stack.enter_context(at_input(block.get_submodule(one.projection), keep(layer, "attn_z")))
+                stack.enter_context(at_output(block.get_submodule(one.attention), keep(layer, "attn_out")))
+        yield seen
 
 
 @torch.no_grad()
@@ -111,21 +121,21 @@ def replaced_by_hand(name: str, model: nn.Module, layer: int, point: str, given:
     """Passes whose activation at a point is given, by what comes before it: of the stream what is added to it."""
     one, block, own = ARCHITECTURES[name], _block_of(name, model, layer), by_hand(name)[layer, point]
     if point == "embed":
-        with _at_input(block, lambda stream: stream + (given - own)):
+        with at_input(block, lambda stream: stream + (given - own)):
             yield
     elif point == "resid_mid":
         added = block.get_submodule(one.mixers.get(layer, one.attention))
-        with _at_output(added, lambda output: output + ((given - own) / one.scale).reshape(output.shape)):
+        with at_output(added, lambda output: output + ((given - own) / one.scale).reshape(output.shape)):
             yield
     elif point == "mlp_in_normalized":
         gain, bias = _gain_and_bias(name, block)
-        with _at_output(block.get_submodule(one.norm), lambda output: (given * gain + bias).reshape(output.shape)):
+        with at_output(block.get_submodule(one.norm), lambda output: (given * gain + bias).reshape(output.shape)):
             yield
     else:
         path, at = {
-            "resid_pre": ("", _at_input), "resid_post": ("", _at_output), "attn_z": (one.projection, _at_input),
-            "attn_out": (one.attention, _at_output),
-            "mlp_in": (one.mlp, _at_input), "mlp_out": (one.mlp_out or one.mlp, _at_output),
+            "resid_pre": ("", at_input), "resid_post": ("", at_output), "attn_z": (one.projection, at_input),
+            "attn_out": (one.attention, at_output),
+            "mlp_in": (one.mlp, at_input), "mlp_out": (one.mlp_out or one.mlp, at_output),
         }[point]  # fmt: skip
         with at(block.get_submodule(path), lambda activation: given.clone().reshape(activation.shape)):
             yield
