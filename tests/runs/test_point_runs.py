@@ -1,10 +1,12 @@
 """Whole runs at each point of a block, and with transcoders: what is in the store, against activations read by torch's plain
 hooks; planted edits; the causal check and contributions there."""
 
+from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,9 +25,9 @@ from tests.support.points_by_hand import at_input, at_output, listened
 from tests.support.world import LAYERS, World, one_thread
 
 FEATURE, PLANTED_AT = 4, 2
-VARIANTS = {
+VARIANTS = {  # no token's id is divisible by 999
     "shifted": {"planted": {"layer": PLANTED_AT, "feature": FEATURE, "strength": 0.5}},
-    "nothing": {"planted": {"layer": PLANTED_AT, "feature": FEATURE, "strength": 0.5, "every": 999}},  # no id is divisible by it
+    "nothing": {"planted": {"layer": PLANTED_AT, "feature": FEATURE, "strength": 0.5, "every": 999}},
 }
 
 
@@ -83,22 +85,15 @@ def models(world: World) -> PeftModel:
 def by_hand(world: World, case: Case, store: Store) -> dict[tuple[str, int, str], torch.Tensor]:
     """(model, layer, point) -> float32 [tokens, width], window by window, in the store's order."""
     tokens = store.sql("SELECT document, position, context, token_id FROM tokens ORDER BY document, position")
-    peft, found = models(world), {}
+    peft, rows = models(world), defaultdict(list)
     with torch.no_grad(), one_thread(), listened(GEMMA, peft.get_base_model(), LAYERS) as seen:
         for _, window in tokens.groupby(["document", "context"], sort=False):
-            ids = torch.tensor([[2, *window["token_id"]]])
             for model in ("base", "tuned"):
-                if model == "base":
-                    with peft.disable_adapter():
-                        peft(ids)
-                else:
-                    peft(ids)
-                for layer in LAYERS:
-                    for point in (case.point, case.reads):
-                        found.setdefault((model, layer, point), {})[len(found.get((model, layer, point), {}))] = seen[
-                            layer, point
-                        ][0, 1:]
-    return {at: torch.cat(list(rows.values())) for at, rows in found.items()}
+                with peft.disable_adapter() if model == "base" else nullcontext():
+                    peft(torch.tensor([[2, *window["token_id"]]]))
+                for layer, point in product(LAYERS, {case.point, case.reads}):
+                    rows[model, layer, point].append(seen[layer, point][0, 1:])
+    return {at: torch.cat(kept) for at, kept in rows.items()}
 
 
 def decoded(sae: SAE, codes: np.ndarray, read: np.ndarray) -> np.ndarray:
@@ -109,7 +104,7 @@ def decoded(sae: SAE, codes: np.ndarray, read: np.ndarray) -> np.ndarray:
 
 
 def test_the_store_says_where_it_was_read(case: Case, store: Store):
-    for facts in store.manifest.saes:
+    for facts in store.manifest.saes.values():
         assert (facts["point"], facts["reads"]) == (case.point, case.reads)
 
 
@@ -120,7 +115,7 @@ def test_layer_metrics_are_of_the_point(case: Case, store: Store, by_hand, layer
     wide = {model: by_hand[model, layer, case.point].double().numpy() for model in ("base", "tuned")}
     read = {model: by_hand[model, layer, case.reads] for model in ("base", "tuned")}
     norms = np.linalg.norm(wide["base"], axis=1)
-    facts = store.layers().set_index("layer").loc[layer]
+    facts = store.sql("SELECT * FROM layers WHERE layer = ?", [layer]).iloc[0]
     assert facts["median_norm"] == pytest.approx(np.median(norms), rel=0.1)
     counts = norms <= store.manifest.settings["sink_factor"] * facts["median_norm"]
     assert facts["n_tokens"] == counts.sum()
@@ -146,17 +141,18 @@ def test_layer_metrics_are_of_the_point(case: Case, store: Store, by_hand, layer
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
     assert 0 < expected["fvu_base"] < 0.95
+    query = "SELECT sum(base_norm2) FROM document_sums WHERE variant = 'tuned' AND layer = ? AND segment <> 'all'"
+    assert store.sql(query, [layer]).iloc[0, 0] == pytest.approx((h["base"] ** 2).sum(), rel=2e-3)
 
 
 def test_token_metrics_are_of_the_point(case: Case, store: Store, by_hand):
-    rows = store.sql(
-        "SELECT m.* FROM token_metrics m WHERE variant = 'tuned' AND layer = 2 ORDER BY document, position"
-    )
-    wide = by_hand["base", 2, case.point].double().numpy()
-    assert len(rows) == len(wide)
-    column = "base_norm2" if "base_norm2" in rows else "base_norm"
-    own = (wide**2).sum(1) if column == "base_norm2" else np.linalg.norm(wide, axis=1)
-    np.testing.assert_allclose(rows[column], own, rtol=2e-3)
+    rows = store.sql("SELECT * FROM token_metrics WHERE variant = 'tuned' AND layer = 2 ORDER BY document, position")
+    places = store.sql("SELECT document, position FROM tokens ORDER BY document, position")
+    base, tuned = (by_hand[model, 2, case.point].double() for model in ("base", "tuned"))
+    expected = places.assign(own=torch.cosine_similarity(base, tuned).numpy())
+    found = rows.merge(expected)
+    assert len(found) == len(rows) > 1000
+    np.testing.assert_allclose(found["cosine"], found["own"], atol=1e-4)
 
 
 def shares(store: Store, variant: str) -> pd.Series:
@@ -215,6 +211,9 @@ class AtAPoint(Reference):
         self.case = case
         self.saes = {layer: SAE.load_from_disk(path) for layer, path in case.saes.items()}
 
+    def read(self, there):
+        return there if self.case.reads == self.case.point else self._read
+
     def forward(self, ids, layer, replaced=None):
         places = {"resid_pre": "", "attn_out": GEMMA.attention, "mlp_out": GEMMA.mlp_out, "attn_z": GEMMA.projection,
                   "mlp_in": GEMMA.mlp, "resid_mid": GEMMA.attention}  # fmt: skip
@@ -234,7 +233,7 @@ class AtAPoint(Reference):
 
         with at_input(self.blocks[layer], begin), at(module, on), listened(GEMMA, self.model.get_base_model(), [layer]) as seen:
             logits = self.model(ids[None]).logits[0]
-        self.read = seen[layer, self.case.reads][0] if self.case.reads != self.case.point else kept["here"]
+        self._read = seen[layer, self.case.reads][0]
         return kept["here"], logits.log_softmax(1)
 
 
@@ -262,14 +261,15 @@ def test_contributions_at_the_point(case: Case, contributions: Path, world: Worl
     features = table(contributions, "features")
     features = features[(features["layer"] == layer) & (features["domain"] == "all") & (features["variant"] == "tuned")]
     dense = sum(one["by_feature"]["gain"] for one in found) / len(predictions)
-    np.testing.assert_allclose(features.set_index("feature")["gain"].sort_index(), dense[sorted(features["feature"])], atol=1e-4)
+    np.testing.assert_allclose(features["gain"], dense[features["feature"]], atol=1e-4)
 
 
 def test_steering_at_the_point(case: Case, store: Store, capsys):
     """Of the edit along a feature most is undone by taking that feature back; a transcoder's codes do not see it."""
     variant, feature = ("shifted", FEATURE) if case.reads == case.point else ("tuned", None)
     if feature is None:
-        feature = int(store.shifted_features(variant="tuned", layer=2, sort="abs_shift", dense=True, limit=1)["feature"].iloc[0])
+        rows = store.shifted_features(variant="tuned", layer=2, sort="abs_shift", dense=True, limit=1)
+        feature = int(rows["feature"].iloc[0])
     options = ["--layer", "2", "--feature", str(feature), "--variant", variant, "--contexts", "8", "--random", "5"]
     with one_thread():
         assert main(["steer", str(case.store), str(case.config), *options]) == 0
