@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extract.config_sections import SourceConfig
+from extract.corpus.document_sources import is_there
 from extract.corpus.records import read_corpus
-from extract.corpus.sources import is_there
 
 UNNAMED = "domain to be named"
 
