@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from extract.command_line import Whole, Words, command_line, parse
 from extract.demo import BENCH_CONFIG, DEMO_CONFIG
@@ -18,6 +20,34 @@ from store.text import on_one_line
 if TYPE_CHECKING:
     from extract.config import RunConfig
     from store.read.store import Store
+
+
+Several = Annotated[list[str] | None, Parameter(consume_multiple=1)]
+
+
+def init(
+    folder: str | None = None, /, *, base: str | None = None, variant: Several = None, sae: Several = None,
+    data: Several = None, task: Several = None, chat_template: str | None = None, out: Path = Path("run.yaml"),
+    force: bool = False,
+) -> int:  # fmt: skip
+    """Write a configuration from what it is pointed at, with comments; asks nothing.
+
+    Args:
+        folder: look through it for a base, adapters and checkpoints, dictionaries and data
+        base: model: folder, .gguf or hub id; without it the one that lies there, or that adapters name
+        variant: name=PATH of an adapter or a model; with a * that stands for a number, checkpoints of one training
+        sae: release/id, release, or folder that sae-lens saved; without it what sae-lens' registry has for the base
+        data: files or datasets of records
+        task: name=domain, what a variant was trained for
+        chat_template: Jinja file that renders conversations, where no model carries one
+        out: the file to write
+        force: write it where one is
+    """
+    from extract.setup.writing import write_config
+
+    pointed = [tuple(several or ()) for several in (variant, sae, data, task)]
+    print("\n".join(write_config(folder, base, *pointed, chat_template, out, force)))
+    return DONE
 
 
 def run(config: str, /, *, out: Path, workers: Whole = 1, engine: Literal["local", "ray"] = "local") -> int:
@@ -310,7 +340,7 @@ def _contribute(store: Store, config: RunConfig, workers: int) -> None:
 
 app = command_line(
     "python -m extract", "Featureshift's extractor: what fine-tuning changed, into a store.",
-    (run, check, demo, info, findings, verify, labels, steer, contributions, publish, bench, bench_truth, fields),
+    (init, run, check, demo, info, findings, verify, labels, steer, contributions, publish, bench, bench_truth, fields),
 )  # fmt: skip
 
 

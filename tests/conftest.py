@@ -89,3 +89,21 @@ def contributed(world, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     from tests.support.contributed import make_contributed
 
     return make_contributed(world, tmp_path_factory.mktemp("contributed"))
+
+
+@pytest.fixture(scope="session")
+def brought(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adapters and data of the small world, and a dictionary of another: see tests/support/newcomer.py."""
+    from tests.support.newcomer import make_brought
+
+    return make_brought(tmp_path_factory.mktemp("brought"), world)
+
+
+@pytest.fixture
+def newcomer(world, brought: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a base, an adapter, dictionaries and an Alpaca file; the current one."""
+    from tests.support.newcomer import lay_out
+
+    place = lay_out(tmp_path / "mine", world, brought)
+    monkeypatch.chdir(place)
+    return place

@@ -59,11 +59,18 @@ class Report:
         lines: what would run, for people.
         notes: what a run would do that the user should know, a sentence each.
         problems: what is missing or wrong; empty where the run can start.
+        size: of the base, in words.
+        dictionaries: those of the run, in layer order.
+        records, text: the corpus, and of it what was tokenised.
     """
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    size: str = ""
+    dictionaries: list[Dictionary] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    text: Text | None = None
 
     def attempt(self, step: Callable[[], Found]) -> Found | None:
         """Take a step; a user's error becomes a problem instead of ending the check, and None is returned."""
@@ -96,6 +103,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
     dictionaries = _check_dictionaries(report, config, dtype, fit=base is not None)
     wanted = report.attempt(lambda: wants_bos(config, dictionaries)) if dictionaries else config.prepend_bos is not False
     text = None if wanted is None else _check_text(report, config, wanted)
+    report.dictionaries, report.text = dictionaries or [], text
     if config.answers is not None:
         report.attempt(lambda: report.lines.append(_answers_line(config)))
     if dictionaries:
@@ -117,8 +125,9 @@ def _check_models(report: Report, config: RunConfig, base: PretrainedConfig, dty
     """Base and variants without their weights; None where one cannot be had."""
     if (count := report.attempt(lambda: parameters(base))) is None:
         return None
-    shape = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {count / 1e6:,.0f}M parameters"
-    report.lines.append(f"base      {config.base}: {shape}")
+    millions = f"{count / 1e6:,.0f}" if count >= 1e7 else f"{count / 1e6:.2g}"
+    report.size = f"{base.num_hidden_layers} layers, d_model {base.hidden_size}, about {millions}M parameters"
+    report.lines.append(f"base      {config.base}: {report.size}")
     report.lines += [f"variant   {name}: {v.kind} {v.source}" for name, v in config.variants.items()]
     report.lines += [_series_line(config, name, checkpoints) for name, checkpoints in series(config.variants).items()]
 
@@ -178,7 +187,7 @@ def _check_text(report: Report, config: RunConfig, bos: bool) -> Text | None:
         for source in config.corpus:
             report.attempt(lambda source=source: read_corpus([source]))
         return None
-    records = raw.records
+    report.records = records = raw.records
     report.lines += [f"source    {reading.line()}" for reading in raw.readings]
     report.notes += raw.notes
     domains = sorted({record.domain for record in records})

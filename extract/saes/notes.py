@@ -77,7 +77,7 @@ def _differences(config: RunConfig, settings: Settings, one: Known | None, bos: 
     if model and one is not None and _letters(model) != _letters(one.model):
         trained = f"Trained on '{model}', by their own account, or on '{one.model}', by the registry's"
         yield f"{trained}, and read on the base '{base}'"
-    elif model and not _is_called(config.base, model):
+    elif model and not is_called(config.base, model):
         yield f"Trained on '{model}', by their own account, and read on the base '{base}'"
     if isinstance(size, int) and 0 < size < config.context_length:
         read = f"read on windows of up to {config.context_length} (context_length)"
@@ -87,7 +87,7 @@ def _differences(config: RunConfig, settings: Settings, one: Known | None, bos: 
         yield f"Trained {'with' if trained_with else 'without'} BOS, and read {'with' if bos else 'without'} it"
 
 
-def _is_called(base: str, model: str) -> bool:
+def is_called(base: str, model: str) -> bool:
     """Whether a base goes by the name of a model: an owner, TransformerLens' short names, signs and cases aside."""
     names = [_letters(base.removeprefix(PYPI_PREFIX)), _letters(model)]
     is_file = base.startswith(PYPI_PREFIX) or base.endswith(".gguf")  # which say how they are quantised too

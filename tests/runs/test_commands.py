@@ -92,6 +92,11 @@ READING = {
     "publish": lambda path, scratch: ["publish", path, "--out", f"{scratch}/copy"],
     "steer": lambda path, scratch: ["steer", path, f"{scratch}/run.yaml", "--layer", "1", "--feature", "1", "--variant", "a"],
     "bench": lambda path, _scratch: ["bench", path],
+    "init": lambda path, scratch: ["init", path, "--out", f"{scratch}/new.yaml"],
+    "init --base": lambda path, scratch: ["init", "--base", path, "--out", f"{scratch}/new.yaml"],
+    "init --variant": lambda path, scratch: ["init", "--variant", f"a={path}", "--out", f"{scratch}/new.yaml"],
+    "init --sae": lambda path, scratch: ["init", scratch, "--sae", path, "--out", f"{scratch}/new.yaml"],
+    "init --data": lambda path, scratch: ["init", "--data", path, "--variant", "a=b", "--out", f"{scratch}/new.yaml"],
 }
 """Commands by what they read; steer reads its configuration first."""
 
@@ -136,7 +141,7 @@ def every_broken_path(root: str) -> dict[str, str]:
             for command, line in READING.items():
                 if wrong := refused([str(word) for word in line(place, scratch)]):
                     found[f"{command}, {fault.__name__}, {name!r}"] = wrong
-    if left := [path.name for path in scratch.iterdir() if path.name.startswith(("store", "copy"))]:
+    if left := [path.name for path in scratch.iterdir() if path.name.startswith(("store", "copy", "new"))]:
         found["left behind"] = str(left)
     return found
 
@@ -160,6 +165,7 @@ def every_output_that_cannot_be_written(root: str, store: str) -> dict[str, str]
         "publish --out": ["publish", store, "--out"],
         "run --out": ["run", str(scratch / "run.yaml"), "--out"],
         "demo --out": ["demo", "--out"],
+        "init --out": ["init", str(scratch), "--force", "--out"],
         "bench --page": ["bench", "--tokens", "10", "--page"],
         "bench --json": ["bench", "--tokens", "10", "--json"],
         "bench-truth --page": ["bench-truth", "--quick", "--page"],
