@@ -56,12 +56,13 @@ def _input(sae: dict[str, object]) -> Row:
 
 
 def sources(manifest: Manifest) -> list[Row]:
-    """What the corpus was read from: source, format, domain, licence, SHA-256."""
+    """What the corpus was read from: source, format where the store says, domain, licence, SHA-256."""
     entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in manifest.corpus.get("sources", [])]
+    with_format = any(entry.get("format") for entry in entries)
     return [
         {
             "source": name_of(entry, "file", "dataset", "name", "path"),
-            "format": name_of(entry, "format"),
+            **({"format": name_of(entry, "format")} if with_format else {}),
             "domain": name_of(entry, "domain"),
             "licence": name_of(entry, "licence", missing="not recorded in the store"),
             "SHA-256": name_of(entry, "sha256"),

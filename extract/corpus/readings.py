@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from extract.corpus.places import Source
+from extract.corpus.document_sources import Source
 from extract.corpus.record_formats import Format, Recognised, says_nothing
 
 

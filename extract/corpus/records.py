@@ -12,7 +12,7 @@ from typing import Any
 from extract.config import RunConfig
 from extract.config_sections import SourceConfig, as_domain
 from extract.corpus.dataset_rows import read_rows
-from extract.corpus.places import Source, find_sources
+from extract.corpus.document_sources import Source, find_sources
 from extract.corpus.readings import Reading
 from extract.corpus.record_files import RecordFile
 from extract.corpus.record_formats import named_format, recognise
