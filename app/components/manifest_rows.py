@@ -1,7 +1,7 @@
 """What a manifest says of where its store comes from, as rows of the tables of the page About. No Streamlit."""
 
 from store.format.manifest import Manifest
-from store.points import point_of, reads_of
+from store.points import where_of
 
 Row = dict[str, object]
 
@@ -28,7 +28,7 @@ def dictionaries(manifest: Manifest) -> list[Row]:
         {
             "layer": int(layer),
             "name": name_of(sae, "name"),
-            "point": " to ".join(dict.fromkeys((reads_of(sae), point_of(sae)))),
+            "point": where_of({layer: sae}),
             "hook": name_of(sae, "hook_name"),
             "SHA-256": name_of(sae, "sha256"),
         }
