@@ -18,6 +18,7 @@ def first_argument(arguments: tuple, options: dict) -> torch.Tensor:
 
 def at_output(on: Callable) -> Callable:
     """A hook of what a module gives."""
+
     def hook(_module: nn.Module, _inputs: tuple, output: Any) -> Any:
         activation, beside = apart(output)
         found = on(activation)

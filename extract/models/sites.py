@@ -17,6 +17,7 @@ from extract.models.layout import ATTENTION, OUT_PROJECTION, Layout, Place, deco
 from extract.models.listeners import HOOKS, at_output, first_argument, together
 from store.errors import UserError
 from store.points import (
+    ADDED,
     ATTN_OUT,
     ATTN_Z,
     EMBED,
@@ -142,7 +143,8 @@ class Site:
             UserError: the model has no such layer or point, or no decoder blocks.
         """
         if self.point == EMBED and _has_positions(model):
-            return model.get_input_embeddings()
+            narrow = getattr(model.get_decoder(), "project_in", None)  # OPT-350m's are narrower than its stream
+            return model.get_input_embeddings() if narrow is None else narrow
         block, place = self._place(model)
         return block.get_submodule(place.module)
 
@@ -191,7 +193,12 @@ class Site:
             seen[:] = [activation]
 
         handles = [] if beside is None else beside.listen(model, see)
-        handles += self.listen(model, lambda activation: change(activation, *seen))
+
+        def changed(activation: torch.Tensor) -> torch.Tensor:
+            found = change(activation, *seen)
+            return found.clone() if self.point in ADDED else found  # some families add to it in place (Falcon)
+
+        handles += self.listen(model, changed)
         try:
             yield
         finally:
@@ -267,6 +274,6 @@ class PlantedChange:
 
 
 def _has_positions(model: nn.Module) -> bool:
-    """Whether learned positions are added to the embeddings, so that the stream does not begin with these alone."""
-    embeddings = [module for module in model.get_decoder().modules() if isinstance(module, nn.Embedding)]
-    return len(embeddings) > 1
+    """Whether positions are added to the embeddings, so that the stream does not begin with these alone."""
+    last = [name.rsplit(".", 1)[-1] for name, _ in model.get_decoder().named_modules() if not re.search(r"\.\d+\.", name)]
+    return any(name == "wpe" or "position" in name for name in last)

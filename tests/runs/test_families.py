@@ -13,6 +13,7 @@ from transformers import (
     MambaConfig,
     Mistral3Config,
     MixtralConfig,
+    NemotronConfig,
     OlmoConfig,
     OPTConfig,
     Qwen3MoeConfig,
@@ -74,7 +75,8 @@ def test_residuals_are_the_models_own_hidden_states(tmp_path, config, first):
     torch.testing.assert_close(residuals[Site(1, RESID_POST)], expected[1 + first])
 
 
-@pytest.mark.parametrize("config", [OPTConfig(**PLAIN, **OPT_350M), CohereConfig(**SMALL, logit_scale=1.0)],
+@pytest.mark.parametrize("config", [OPTConfig(**PLAIN, **OPT_350M), CohereConfig(**SMALL, logit_scale=1.0),
+                                    NemotronConfig(**SMALL, num_key_value_heads=2)],
                          ids=lambda config: config.model_type)  # fmt: skip
 def test_promoted_tokens_follow_the_way_to_the_head(tmp_path, config):
     """What a direction adds to the logits is what a step along it does, where the norm's own scale stays as it is."""
@@ -83,7 +85,8 @@ def test_promoted_tokens_follow_the_way_to_the_head(tmp_path, config):
     if config.model_type == "opt":
         expected = model.lm_head(model.model.decoder.project_out(direction))
     else:
-        expected = (direction * model.model.norm.weight) @ model.lm_head.weight.T
+        gain = model.model.norm.weight + (1 if config.model_type == "nemotron" else 0)
+        expected = (direction * gain) @ model.lm_head.weight.T
     torch.testing.assert_close(logit_effects(model, direction), expected, rtol=1e-4, atol=1e-5)
 
 
