@@ -14,7 +14,8 @@ from altair.utils import schemapi
 from app import ROOT, link
 from store.errors import UserError, unavailable
 from store.files import Identity, identity
-from store.format.manifest import MANIFEST_FILE
+from store.format.manifest import MANIFEST_FILE, read_manifest
+from store.points import where_of
 from store.read.store import Store, open_store
 from store.sandbox import run as sandbox
 from store.sidecar.entries import labels_state, sidecar_path
@@ -41,6 +42,12 @@ def stores() -> dict[str, Path]:
             name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
             found[name] = path
     return found
+
+
+def points() -> dict[str, str]:
+    """Store -> where in a layer it reads, where several are on offer that do not all read the same; else nothing."""
+    found = {name: _where(str(path), identity(path / MANIFEST_FILE)) for name, path in stores().items()}
+    return {name: where for name, where in found.items() if where} if len(set(filter(None, found.values()))) > 1 else {}
 
 
 def current() -> Store:
@@ -133,6 +140,15 @@ def _has_manifest(folder: Path) -> bool | None:
         return False
     except OSError:
         return None
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _where(path: str, of: Identity | None) -> str:
+    """Where a store reads; nothing of one that cannot be opened, whose page says why."""
+    try:
+        return where_of(read_manifest(Path(path)).saes)
+    except UserError:
+        return ""
 
 
 def _stamp(sidecar: Path) -> tuple[Identity | None, ...]:

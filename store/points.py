@@ -55,6 +55,7 @@ def reads_of(sae: Mapping[str, Any]) -> str:
     return sae.get("reads", point_of(sae))
 
 
-def is_transcoder(sae: Mapping[str, Any]) -> bool:
-    """Whether it tells one point from another."""
-    return reads_of(sae) != point_of(sae)
+def where_of(saes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the dictionaries of a store read and write, for people: of transcoders both points. All are of the same."""
+    sae = next(iter(saes.values()), {})
+    return " to ".join(dict.fromkeys((reads_of(sae), point_of(sae))))

@@ -1,7 +1,7 @@
 """What a manifest says of where its store comes from, as rows of the tables of the page About. No Streamlit."""
 
 from store.format.manifest import Manifest
-from store.points import point_of, reads_of
+from store.points import where_of
 
 Row = dict[str, object]
 
@@ -28,7 +28,7 @@ def dictionaries(manifest: Manifest) -> list[Row]:
         {
             "layer": int(layer),
             "name": name_of(sae, "name"),
-            "point": " to ".join(dict.fromkeys((reads_of(sae), point_of(sae)))),
+            "point": where_of({layer: sae}),
             "hook": name_of(sae, "hook_name"),
             "SHA-256": name_of(sae, "sha256"),
         }
@@ -56,12 +56,13 @@ def _input(sae: dict[str, object]) -> Row:
 
 
 def sources(manifest: Manifest) -> list[Row]:
-    """What the corpus was read from: source, format, domain, licence, SHA-256."""
+    """What the corpus was read from: source, format where the store says, domain, licence, SHA-256."""
     entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in manifest.corpus.get("sources", [])]
+    with_format = any(entry.get("format") for entry in entries)
     return [
         {
             "source": name_of(entry, "file", "dataset", "name", "path"),
-            "format": name_of(entry, "format"),
+            **({"format": name_of(entry, "format")} if with_format else {}),
             "domain": name_of(entry, "domain"),
             "licence": name_of(entry, "licence", missing="not recorded in the store"),
             "SHA-256": name_of(entry, "sha256"),

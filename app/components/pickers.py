@@ -57,7 +57,12 @@ def pick(
 def pick_store(names: Sequence[str]) -> str:
     """Which store to look at. Another store forgets everything that was chosen in this one."""
     st.session_state["pick_store"] = link.read("store", names, names[0])
-    return st.selectbox("Store", names, key="pick_store", on_change=_keep_store)
+    points = data.points()
+
+    def shown(name: str) -> str:
+        return f"{name} · {points[name]}" if name in points else name
+
+    return st.selectbox("Store", names, format_func=shown, key="pick_store", on_change=_keep_store)
 
 
 def pick_variant(store: Store, pin: dict[str, Any] | None = None, default: str | None = None, help: str | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from extract.corpus.sources import roots
+from extract.corpus.document_sources import roots
 from extract.corpus.unpacking import BELIEVED_BYTES, MAX_TIMES_PACKED
 from store.errors import UserError, first_line
 

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from extract.corpus.document_sources import Source
 from extract.corpus.record_formats import Format, Recognised, says_nothing
-from extract.corpus.sources import Source
 
 
 @dataclass

@@ -12,10 +12,10 @@ from typing import Any
 from extract.config import RunConfig
 from extract.config_sections import SourceConfig, as_domain
 from extract.corpus.dataset_rows import read_rows
+from extract.corpus.document_sources import Source, find_sources
 from extract.corpus.readings import Reading
 from extract.corpus.record_files import RecordFile
 from extract.corpus.record_formats import named_format, recognise
-from extract.corpus.sources import Source, find_sources
 from store.errors import UserError, first_line
 
 FORMS = ("text", "prompt", "response", "messages")

@@ -2,7 +2,7 @@
 
     python -m store.metrics.definitions docs/metrics.md
 
-Metrics of a layer are those of the catalogue. Cells are Markdown; the app's page About shows the same. Long because it is tables.
+Metrics of a layer are those of the catalogue. Cells are Markdown; the page About shows the same. Long because it is tables.
 """
 
 import sys

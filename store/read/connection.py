@@ -18,7 +18,7 @@ from store.format.codes import part_file
 from store.format.manifest import DATABASE_FILE, MANIFEST_FILE, Manifest
 from store.format.part_reading import read_codes, read_feature
 from store.names import BASE
-from store.points import RESID_POST, point_of, reads_of
+from store.points import RESID_POST, point_of, where_of
 from store.read import attached, bounded, contents, opening
 from store.sidecar import entries
 
@@ -63,8 +63,7 @@ class Connection:
     @property
     def where(self) -> str:
         """The same, for people: of transcoders both points."""
-        reads = next((reads_of(sae) for sae in self.manifest.saes.values()), self.point)
-        return " to ".join(dict.fromkeys((reads, self.point)))
+        return where_of(self.manifest.saes)
 
     def __init__(
         self,

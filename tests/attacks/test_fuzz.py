@@ -71,7 +71,11 @@ def as_bytes(value: object) -> bytes:
 
 # ---- corpora ----
 
-RECORD = fields("text", "prompt", "response", "messages", "domain", "source")
+TURN = fields("role", "content", "from", "value", "tool_calls", "type", "text")
+RECORD = fields("text", "prompt", "response", "messages", "domain", "source") | st.dictionaries(
+    st.sampled_from(("instruction", "output", "chosen", "conversations", "tools", "history", "system", "messages", "prompt")),
+    JSON | st.lists(TURN, max_size=3) | st.lists(TURN, max_size=3).map(json.dumps), max_size=6,
+)  # fmt: skip
 LINES = st.lists(RECORD.map(as_bytes) | JSON.map(as_bytes) | st.binary(max_size=40), max_size=5).map(b"\n".join)
 
 

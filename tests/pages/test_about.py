@@ -219,5 +219,8 @@ def test_a_source_has_the_licence_that_the_manifest_names(tiny_store):
     given = replace(manifest, corpus={"sources": [named, {"dataset": "a/b"}, "hand-written"]})
     rows = manifest_rows.sources(given)
     assert [row["source"] for row in rows] == ["fiction.jsonl", "a/b", "hand-written"]
+    assert "format" not in rows[0]
+    told = replace(manifest, corpus={"sources": [named | {"format": "ShareGPT"}, {"dataset": "a/b"}]})
+    assert [row["format"] for row in manifest_rows.sources(told)] == ["ShareGPT", "–"]
     assert [row["licence"] for row in rows] == ["CC0 1.0", *["not recorded in the store"] * 2]
     assert (rows[0]["SHA-256"], rows[1]["SHA-256"]) == ("f" * 64, "–")

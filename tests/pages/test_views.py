@@ -523,6 +523,18 @@ def test_numbers_out_of_range_are_named(open_view):
     assert app.warning[0].value == ("The link asks for feature “6”, but it has to be a number from 0 to 5; this page shows 1.")
 
 
+def test_stores_of_several_points_say_which(open_view, tiny_store, tmp_path):
+    """Of before points were said a store is of resid_post; a transcoder's has two."""
+    other = shutil.copytree(tiny_store, tmp_path / "mlp")
+    saes = open_store(other).manifest.saes
+    rewrite_manifest(other, saes={layer: {**sae, "point": "mlp_out", "reads": "mlp_in"} for layer, sae in saes.items()})
+    app = open_view(stores=[other, tiny_store])
+    assert app.sidebar.selectbox(key="pick_store").options == ["mlp · mlp_in to mlp_out", f"{tiny_store.name} · resid_post"]
+    assert app.sidebar.caption[0].value.replace("\\", "").splitlines()[0].rstrip().endswith("· mlp_in to mlp_out")
+    app.sidebar.selectbox(key="pick_store").set_value(tiny_store.name).run()
+    assert app.sidebar.caption[0].value.replace("\\", "").splitlines()[0].rstrip().endswith("· resid_post")
+
+
 def test_several_stores_are_offered_and_a_link_names_one(open_view, tiny_store, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(tiny_store, tmp_path / name)

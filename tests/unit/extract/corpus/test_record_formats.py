@@ -5,7 +5,6 @@ import json
 import pytest
 
 from extract.config_sections import SourceConfig
-from extract.corpus.formats import look_at
 from extract.corpus.record_formats import FORMATS as KNOWN
 from extract.corpus.record_formats import recognise
 from extract.corpus.records import read_corpus
@@ -152,22 +151,6 @@ def test_what_is_of_no_format_is_named_with_its_line(tmp_path, record, said):
         read(path)
     assert str(refused.value).startswith("The document at a.jsonl, line 2 ") and said in str(refused.value)
     assert str(refused.value).isprintable()
-
-
-def test_a_look_without_a_configuration(tmp_path):
-    records = [
-        {"instruction": ASK, "output": TELL, "domain": "sums", "source": "a1"},
-        {"instruction": "x", "output": "y", "domain": 1}, {"instruction": "x", "output": None},
-    ]  # fmt: skip
-    look = look_at(str(write_jsonl(tmp_path / "train.jsonl", records)))
-    assert (look.format, look.n_records, look.domains, look.n_without_domain) == ("Alpaca", 2, {"1": 1, "sums": 1}, 1)
-    assert look.has_sources and look.notes == ()
-    assert look.lines == ("train.jsonl: read as Alpaca, 2 conversations, 1 record without text skipped",)
-    write_jsonl(tmp_path / "b.jsonl", [{"text": "x"}])
-    both = look_at(str(tmp_path))
-    assert (both.format, both.n_records, len(both.lines), both.n_without_domain) == ("Alpaca, text", 3, 2, 2)
-    with pytest.raises(UserError, match="no corpus file"):
-        look_at(str(tmp_path / "[a].jsonl"))
 
 
 # ---- parts and tools ----

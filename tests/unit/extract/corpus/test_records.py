@@ -15,8 +15,8 @@ from extract.config import RunConfig
 from extract.config_sections import SourceConfig
 from extract.corpus import unpacking
 from extract.corpus.answers import read_answers
+from extract.corpus.document_sources import find_sources
 from extract.corpus.records import check_domains, first_records, read_corpus, read_records
-from extract.corpus.sources import find_sources
 from store.errors import UserError
 from tests.support.world import write_jsonl
 

@@ -8,9 +8,9 @@ import datasets
 import pytest
 
 from extract.config_sections import SourceConfig
-from extract.corpus import sources
+from extract.corpus import document_sources
+from extract.corpus.document_sources import find_sources
 from extract.corpus.records import read_corpus
-from extract.corpus.sources import find_sources
 from store.errors import UserError
 from tests.support.data_formats import FILES, write_all
 from tests.support.world import write_jsonl
@@ -110,7 +110,7 @@ def test_what_is_not_there(folder, tmp_path, monkeypatch):
     refused(tmp_path / "**x" / "a.jsonl", "is no pattern")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "holds no file that can be read (.jsonl, .ndjson, .json, .csv")
-    monkeypatch.setattr(sources, "MOST_FILES", 1)
+    monkeypatch.setattr(document_sources, "MOST_FILES", 1)
     refused(folder, "has 2 files of records and 3 texts, and at most 1 and")
     refused("x" * 5000, "cannot be read")
 
