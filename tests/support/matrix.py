@@ -102,7 +102,7 @@ MIXES = (
 )  # fmt: skip
 FORMAT_TEST = "tests/unit/extract/corpus/test_record_formats.py::test_a_format_says_what_its_trainers_read"
 FILE_TEST = "tests/unit/extract/corpus/test_record_files.py::test_a_file_of_every_kind_holds_the_same"
-SOURCES = "tests/unit/extract/corpus/test_sources.py::"
+SOURCES = "tests/unit/extract/corpus/test_document_sources.py::"
 DATA = (
     Situation("a folder of files", "each a source", f"{SOURCES}test_a_folder_is_its_files_each_a_source_and_its_texts_one"),
     Situation("a pattern, `data/*.jsonl`", "the files that it fits",
