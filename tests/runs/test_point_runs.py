@@ -240,7 +240,7 @@ class AtAPoint(Reference):
 @pytest.fixture(scope="module")
 def contributions(case: Case) -> Path:
     with one_thread():
-        assert main(["contributions", str(case.store), str(case.config), *ASKED]) == 0
+        assert main(["contributions", str(case.store), str(case.config), *ASKED, "--twins", "0"]) == 0
     return case.store
 
 
