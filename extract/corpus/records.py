@@ -95,6 +95,7 @@ def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
             domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
             said = _recognised(config, where, fields, reading)
             corpus.records.append(Record(given, domain, said, where, source.name, cluster))
+        reading.close()
         corpus.readings.append(reading)
     _check_ids(corpus.records)
     _check_lookalikes({record.domain for record in corpus.records})
