@@ -59,6 +59,11 @@ class Place:
     module: str
     side: Side
 
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is a norm's."""
+        return "norm" in self.module.rsplit(".", 1)[-1]
+
     @classmethod
     def called(cls, path: str, side: str | None) -> "Place":
         """What a module path of Hugging Face means, in a block."""

@@ -38,12 +38,14 @@ TRANSFORMER_LENS = {
     r"blocks\.(\d+)\.(?:hook_resid_mid|hook_mlp_in)": RESID_MID,
     r"blocks\.(\d+)\.(?:hook_resid_post|hook_out)": RESID_POST,
     r"blocks\.(\d+)\.attn\.hook_z": ATTN_Z,
-    r"blocks\.(\d+)\.(?:hook_attn_out|attn\.hook_out)": ATTN_OUT,
+    r"blocks\.(\d+)\.hook_attn_out": ATTN_OUT,
     r"blocks\.(\d+)\.ln2\.hook_normalized": MLP_IN_NORMALIZED,
     r"blocks\.(\d+)\.mlp\.hook_in": MLP_IN,
-    r"blocks\.(\d+)\.(?:hook_mlp_out|mlp\.hook_out)": MLP_OUT,
+    r"blocks\.(\d+)\.hook_mlp_out": MLP_OUT,
 }
 """Names of TransformerLens (a regular expression, whose group is the layer) -> point. Its hook_mlp_in is before the norm."""
+OF_MODULES = re.compile(r"blocks\.(\d+)\.(attn|mlp)\.hook_out")
+"""What a sublayer's module gives, before a norm that may follow."""
 HUGGING_FACE = re.compile(r"(?:\w+\.)*?(?:layers|h|blocks)\.(\d+)(?:\.(?!hook_)([\w.]+?))??(?:\.(input|output))?")
 """A module in a block, as sae-lens writes it to hf_hook_name."""
 USUAL = {
@@ -105,7 +107,12 @@ class Site:
         for pattern, point in TRANSFORMER_LENS.items():
             if match := re.fullmatch(pattern, hook_name):
                 return cls(int(match[1]) if match.groups() else 0, point)
-        if match := HUGGING_FACE.fullmatch(hook_name):
+        if match := OF_MODULES.fullmatch(hook_name):
+            layer, point = int(match[1]), ATTN_OUT if match[2] == "attn" else MLP_OUT
+            places = layout.blocks[layer] if layout is not None and layer < len(layout.blocks) else {}
+            if point not in places or not places[point].is_norm:
+                return cls(layer, point)
+        elif match := HUGGING_FACE.fullmatch(hook_name):
             layer, place = int(match[1]), Place.called(match[2] or "", match[3])
             is_known = layout is not None and layer < len(layout.blocks)  # a layer too deep is refused where it is asked for
             point = layout.point_at(layer, place) if is_known else USUAL.get(place)
@@ -220,7 +227,10 @@ class Site:
         """
         stream = activation if self.point == RESID_POST else beside.stream
         with ExitStack() as stack:
-            if self.carrier >= 0:
+            if self.carrier >= 0 and getattr(model.config.get_text_config(), "num_kv_shared_layers", 0):
+                # Blocks above read keys and values of blocks below (Gemma 3n and 4), which therefore run.
+                stack.enter_context(Site(self.carrier, RESID_POST).edit(model, lambda _activation: stream))
+            elif self.carrier >= 0:
                 stack.enter_context(_skipped(list(decoder_blocks(model))[: self.carrier + 1], stream, beside.others))
             if self.point != RESID_POST:
                 stack.enter_context(self.edit(model, lambda _activation: activation))
