@@ -134,7 +134,7 @@ def _message(turn: Mapping[str, Any], who: str) -> dict[str, Any]:
     if role is None:
         raise ValueError(f"has a turn from {speaker!r:.60}, and it must be from one of {', '.join((*SPEAKERS, *CALLS))}")
     calls = turn.get("tool_calls") or _calls(turn.get("function_call"))
-    rest = {name: given for name, given in turn.items() if name not in (*WHO, what, "function_call")}
+    rest = {name: given for name, given in turn.items() if name not in (*WHO, what) and (name != "function_call" or not calls)}
     if is_null(value) and not calls and has_text(rest):
         raise ValueError(f"has a turn of which nothing can be read (it has {_names(turn)}); give it a role and content")
     kept = rest if who == "role" else {}

@@ -52,7 +52,7 @@ class JsonValues:
         if self._next():
             raise ValueError(
                 "it is one list a line, or something stands behind the list of records; write one object a line, a list in it "
-                "under a name, as {\"messages\": [...]}"
+                'under a name, as {"messages": [...]}'
             )
 
     def _find_array(self, names: tuple[str, ...]) -> None:
@@ -81,7 +81,7 @@ class JsonValues:
             record = self._value()
             if not isinstance(record, dict):
                 raise ValueError(
-                    f"the record is a {type(record).__name__} and no JSON object; write one object a line, or a list of objects"
+                    f"the record is a {type(record).__name__}, not a JSON object; write one object a line, or a list of objects"
                 )
             yield record
             if self._next() != "]":

@@ -91,13 +91,10 @@ def recognise(fields: Fields, wanted: str | None = None) -> Recognised:
         ValueError: it fits none, or a field of it cannot be read; the message goes on after 'The document at …'.
     """
     formats = [known for known in FORMATS if wanted is None or known.name == wanted]
-    for empty in (False, True):
+    for empty, null in ((False, False), (True, False), (True, True)):
         for known in formats:
-            if known.fits(fields, empty) and (wanted is not None or not known.unless(fields)):
-                return _read(known, Taken(fields))
-    for known in formats:
-        if known.fits(fields, empty=True, null=True):
-            return _nothing(known, fields)
+            if known.fits(fields, empty, null) and (wanted is not None or not known.unless(fields)):
+                return _nothing(known, fields) if null else _read(known, Taken(fields))
     if wanted is None and any(is_null(fields.get(name)) for name in HALVES if name in fields):
         return _nothing(_TEXT, fields)
     kinds = {name: "" if isinstance(value, str) else f", a {type(value).__name__}" for name, value in fields.items()}

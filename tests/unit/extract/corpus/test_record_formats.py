@@ -81,6 +81,21 @@ def test_what_was_read_before_comes_before_what_is_new():
     assert recognise(feedback).fields == {"messages": chat("a", "b")}
 
 
+def test_messages_that_await_the_chosen_are_a_preference_but_where_messages_are_asked_for():
+    fields = {"messages": chat("a"), "chosen": "b"}
+    assert recognise(fields).fields == {"messages": chat("a", "b")}
+    assert recognise(fields, "messages").fields == {"messages": chat("a")}
+    assert recognise({"messages": chat("a"), "chosen": None}).fields == {"messages": chat("a")}
+
+
+@pytest.mark.parametrize("output", ["", None])
+def test_the_text_beside_an_instruction_is_its_rendering_though_the_answer_is_empty(output):
+    """A few of tatsu-lab's are; read as text they would be the only ones."""
+    found = recognise({"instruction": "a", "input": "", "output": output, "text": "Instruction: a Response:"})
+    assert found.format.name == "Alpaca"
+    assert found.fields == ({"text": None} if output is None else {"prompt": "a", "response": ""})
+
+
 def test_a_format_that_is_named_is_what_is_read(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"instruction": "a", "output": "b", "text": "c"}])
     assert read(path, format="text").records[0].fields == {"text": "c"}
