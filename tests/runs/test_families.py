@@ -32,6 +32,7 @@ from extract.models.output_head import logit_effects
 from extract.models.sites import Site
 from store.errors import UserError
 from store.points import RESID_POST
+from tests.support.architectures import ARCHITECTURES, tiny
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 60,
          "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
@@ -40,6 +41,10 @@ OPT_350M = {"word_embed_proj_dim": 16, "do_layer_norm_before": False, "ffn_dim":
 
 
 def saved(folder, config, kind=AutoModelForCausalLM) -> str:
+    """A model, or a random one of a configuration, on disk."""
+    if isinstance(config, torch.nn.Module):
+        config.save_pretrained(folder)
+        return str(folder)
     torch.manual_seed(0)
     model = kind.from_config(config)
     with torch.no_grad():
@@ -140,6 +145,19 @@ def test_of_a_model_that_reads_images_the_language_model_is_read(tmp_path):
     for device in ("meta", "cpu"):
         models = tried(base, device, token_kl=5)
         assert decoder_blocks(models.base) is models.base.model.language_model.layers
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if one.in_test else pytest.mark.thorough) for name, one in ARCHITECTURES.items()]
+)
+def test_a_checkpoint_of_each_architecture_is_loaded(tmp_path, name):
+    """Saved and read again, with what features promote and with predictions: nothing of it is refused or left out."""
+    base, ids = saved(tmp_path / "base", tiny(name)), torch.tensor([[5, 6, 7]])
+    for device in ("meta", "cpu"):
+        models = tried(base, device, token_kl=5)
+    assert not [note for note in models.notes if "not read" in note]
+    with torch.inference_mode(), models.active("base", ids) as model:
+        torch.testing.assert_close(model(ids, use_cache=False).logits, tiny(name)(ids, use_cache=False).logits)
 
 
 @pytest.mark.parametrize(
