@@ -48,7 +48,7 @@ def show(store: Store) -> None:
         badges.no_twins(store)
     steps = rows[rows["series"] == series]
     colour = runs.colours(store)[steps["variant"].iloc[-1]]
-    course = data.ask(store, courses)[steps["variant"].iloc[-1]]
+    course = next(one for one in data.ask(store, courses).values() if one.series == series)
     st.markdown(f"**{words.plain(series)}**: {words.plain(course.checkpoints)}. {words.plain(course.began)}")
     if table.empty:
         st.info("No token counts here: choose another domain.", icon=":material/search_off:")

@@ -14,6 +14,7 @@ from store.numbers import count, counted, listing, number
 from store.read.series import EVERY_RUN
 from store.read.store import Store
 from store.reports.learning import of_learned
+from store.trainings import speakers
 
 MOST_STEPS = 8
 """So many steps are named; of more the first and the last."""
@@ -89,17 +90,21 @@ class Course:
 
 
 def courses(store: Store) -> dict[str, Course]:
-    """The last checkpoint of each training -> its course; of trainings that repeat another's, none."""
-    rows = store.series()
-    rows = rows[rows["repeats"].isna()]
-    return {str(of["variant"].iloc[-1]): _course(store, str(name), of) for name, of in rows.groupby("series", sort=False)}
+    """The recipe of the last checkpoint of each training, by its first variant -> the training's course.
+
+    Of several runs of a training the one that stands for it (:mod:`store.trainings`) has the course.
+    """
+    rows, members = store.series(), store.members()
+    of_series = rows[rows["repeats"].isna()].groupby("series", sort=False)
+    return {members[of["variant"].iloc[-1]].first: _course(store, str(name), of) for name, of in of_series}
 
 
 def earlier_checkpoints(store: Store) -> set[str]:
-    """The variants for which a later checkpoint of their training speaks where a training is told in one row."""
-    rows, groups = store.series(), store.groups()
-    earlier = set(rows[rows.duplicated("series", keep="last")]["variant"])
-    return set(groups[groups["variant"].isin(earlier) | groups["first"].isin(earlier)]["variant"])
+    """The variants for which another checkpoint of their training speaks where a training is told in one row: a later one, or
+    that of the seed which stands for it."""
+    members = store.members()
+    speaks = speakers(members)
+    return {name for name, member in members.items() if speaks[member.first] != member.first}
 
 
 def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:

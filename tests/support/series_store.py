@@ -18,6 +18,7 @@ from store.format.manifest import Manifest, read_manifest
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.metrics.feature_numbers import feature_kind
 from store.metrics.verdicts import REASONS
+from tests.support.forged import rewrite_manifest
 from tests.support.tiny_store import (
     DOCUMENTS,
     FEATURES,
@@ -65,6 +66,15 @@ def make_series_store(folder: Path, contributions: bool = True) -> Path:
     if contributions:
         about = {"predictions": 64, "a_passage": 8, "points": 2, "twins": 1}
         write_contributions(addition_path(folder), read_manifest(folder).digest, about, _fill)
+    return folder
+
+
+def make_uneven_store(folder: Path) -> Path:
+    """The same store, but `second-400` is of step 450, which the first run has not, so that it repeats no checkpoint of it."""
+    made = read_manifest(make_series_store(folder)).variants
+    second = {"series": "maths-seed2", "step": 450}
+    last = {name: value for name, value in made["second-400"].items() if name != "replicate_of"} | second
+    rewrite_manifest(folder, variants=made | {"second-400": last})
     return folder
 
 

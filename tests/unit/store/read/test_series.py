@@ -7,7 +7,7 @@ from store import open_store
 from store.errors import UserError
 from store.format.manifest import read_manifest
 from tests.support.forged import rewrite_manifest
-from tests.support.series_store import make_series_store
+from tests.support.series_store import make_series_store, make_uneven_store
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,22 @@ def test_checkpoints_are_no_other_recipes(store):
     assert store.of_other_recipes("second-200") == ["code-20", "safety"]
     assert store.of_other_recipes("code-5") == ["maths-400", "second-400", "safety"]
     assert store.of_other_recipes("safety") == ["maths-400", "second-400", "code-20"]
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """The same, but the second seed's last step is 450, which the first has not; both have the other two."""
+    with open_store(make_uneven_store(tmp_path_factory.mktemp("uneven") / "store")) as opened:
+        yield opened
+
+
+def test_a_series_repeats_one_as_a_whole_though_its_last_step_be_another(uneven):
+    rows = uneven.series()
+    assert rows.groupby("series")["repeats"].first().to_dict() == {"maths": None, "maths-seed2": "maths", "code": None}
+    assert rows[rows["series"] == "maths-seed2"]["repeats"].to_list() == ["maths"] * 3
+    assert uneven.course_level("maths") == "this run"  # its last step was run once
+
+
+def test_seeds_whose_last_steps_differ_are_no_other_recipes(uneven):
+    assert uneven.of_other_recipes("maths-400") == uneven.of_other_recipes("second-400") == ["code-20", "safety"]
+    assert uneven.of_other_recipes("safety") == ["maths-400", "code-20"]

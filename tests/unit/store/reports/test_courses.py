@@ -10,6 +10,7 @@ from store.reports.findings import findings
 from store.reports.story import stories
 from store.reports.terminal import amounts, describe
 from tests.support.forged import forge_without_twins
+from tests.support.series_store import make_uneven_store
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,16 @@ def test_each_training_is_told_once(store):
     lines = amounts(store).splitlines()
     assert [line.split(":")[0] for line in lines] == ["maths-400", "second-400", "code-20", "safety", "maths", "code"]
     assert "second-200: adapter second-200-lora (another run of maths-200), step 200 of maths-seed2" in describe(store)
+
+
+def test_seeds_whose_last_steps_differ_are_one_training_everywhere(tmp_path):
+    with open_store(make_uneven_store(tmp_path / "store")) as uneven:
+        assert list(courses(uneven)) == ["maths-400", "code-20"]
+        assert [one.variant for one in stories(uneven)] == ["maths-400", "code-20", "safety"]
+        assert "Not every step was run twice" in courses(uneven)["maths-400"].began
+        assert "step 450 of maths-seed2" in describe(uneven)
+        of_changes = findings(uneven).partition("## The table")[0]
+        assert "### maths-400" in of_changes and "### second-400" not in of_changes
 
 
 def test_findings_tell_it_once_too(store):
