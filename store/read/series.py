@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import UserError
-from store.metrics.onsets import FELL, NEVER, NOTHING, ROSE, came_and_went, first_claims, onsets
+from store.metrics.onsets import FELL, NEVER, NOTHING, ROSE, came_and_went, first_claims, onsets, turned
 from store.metrics.verdicts import THIS_RUN_ONLY
 from store.names import ALL, CLAIMED
 from store.read.connection import Connection
@@ -99,8 +99,9 @@ class Series(Connection):
             layer, feature, label, label_source; way ('suppressed' or 'amplified': of its latest claim); onset
             (the first step from which on it is claimed that way at every later step; null where it is not at the last), first
             (the first step where it is claimed at all: before the onset of one that flickers), came_and_went (claimed at some
-            step, and not, that way, at the last), change (at the last step), largest (of the changes at all steps the one of
-            the largest size), ways (list: -1, 0 or 1 at each step). Earliest onset first, then those that came and went.
+            step, and not at the last), turned (claimed at the last, and before that the other way), change (at the last step),
+            largest (of the changes at all steps the one of the largest size), ways (list: -1, 0 or 1 at each step). Earliest
+            onset first, then those that came and went.
 
         Raises:
             UserError: there is no such series.
@@ -170,6 +171,7 @@ def _courses(rows: pd.DataFrame, steps: np.ndarray) -> pd.DataFrame:
         onset=_step_at(onset, steps),
         first=_step_at(first, steps),
         came_and_went=came_and_went(ways),
+        turned=turned(ways),
         change=change[:, -1],
         largest=change[every, sizes.argmax(axis=1)],
         ways=pd.Series(ways.tolist(), dtype=object),

@@ -18,6 +18,10 @@ from store.trainings import speakers
 
 MOST_STEPS = 8
 """So many steps are named; of more the first and the last."""
+NO_TWINS = (
+    "Not every checkpoint has twins, random changes of the weights, without which nothing can be claimed: no change has an "
+    "onset."
+)
 PLACES = {TASK: "on its own task", NEUTRAL: "on text that no variant was trained for", ALL: "on all text"}
 
 
@@ -32,8 +36,9 @@ class Course:
         level: of store.read.series.LEVELS: whether what is counted is claimed, or stands out in this run alone.
         fell, rose: at each step, how many features' changes are.
         onsets: step -> how many of them are from there on to the last; only where there are any.
-        went: how many are at some step, and not, that way, at the last.
-        flickered: how many of those with an onset were claimed before it too.
+        went: how many are at some step, and not at the last.
+        flickered: how many of those with an onset were claimed that way before it too, with a step between where they were not.
+        turned: how many of those with an onset were claimed the other way before it.
         learned: of PLACES that were measured -> what was learned there at each step.
         judged: whether every checkpoint has verdicts.
     """
@@ -47,6 +52,7 @@ class Course:
     onsets: Mapping[int, int]
     went: int
     flickered: int
+    turned: int
     learned: Mapping[str, Sequence[Learned]]
     judged: bool
 
@@ -61,7 +67,7 @@ class Course:
     def began(self) -> str:
         """When the changes of features began, and which did not last, in plain sentences."""
         if not self.judged:
-            return "Not every checkpoint has twins, random changes of the weights, so that no change has an onset."
+            return NO_TWINS
         claimed = "claimed" if self.level == EVERY_RUN else "standing out in this run alone"
         alone = "" if self.level == EVERY_RUN else "Not every step was run twice, so nothing is claimed over the steps. "
         if not self.onsets and not self.went:
@@ -70,7 +76,9 @@ class Course:
         last = sum(self.onsets.values())
         starts = [f"{count(n)} from step {count(step)}" for step, n in self.onsets.items()]
         said = f"{counted(last, 'feature')} {claimed} at the last step{': ' + listing(starts) + ' on' if starts else ''}"
-        flickered = f" ({count(self.flickered)} of them at some step before that too)" if self.flickered else ""
+        before = [f"{count(self.flickered)} of them at some step before that too"] if self.flickered else []
+        before += [f"{count(self.turned)} of them the other way before"] if self.turned else []
+        flickered = f" ({', '.join(before)})" if before else ""
         went = f"; {count(self.went)} came and went, {claimed} at an earlier step and not at the last" if self.went else ""
         return f"{alone}{said}{flickered}{went}."
 
@@ -121,7 +129,8 @@ def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:
         [int((ways[at] == ROSE).sum()) for at in ways],
         begun.value_counts().sort_index().to_dict(),
         int(found["came_and_went"].sum()),
-        int((found["first"] < found["onset"]).fillna(False).sum()),
+        int(((found["first"] < found["onset"]).fillna(False) & ~found["turned"].astype(bool)).sum()),
+        int(found["turned"].sum()),
         {} if learned is None else _learned(learned, rows["variant"].to_list()),
         all(store.has_verdicts(variant) for variant in rows["variant"]),
     )

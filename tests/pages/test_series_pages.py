@@ -6,7 +6,9 @@ import os
 import pytest
 
 from app import data
+from tests.support.forged import forge_without_twins
 from tests.support.pages import open_page, text
+from tests.support.series_store import forge_turned, make_series_store
 
 
 @pytest.fixture
@@ -81,6 +83,30 @@ def test_a_feature_over_steps_has_its_onset_marked(opened, feature, said, has_on
 def test_of_a_training_run_once_a_feature_stands_out_and_is_not_claimed(opened):
     said = text(opened("feature", layer="12", feature="1", variant="code-20"))
     assert "stands out (in this run only, no claim) from step 20 on" in said
+
+
+def test_without_twins_nothing_can_be_claimed_and_that_is_said(opened, tmp_path):
+    """Not that a change is claimed at no step, which would be a finding."""
+    folder = make_series_store(tmp_path / "store")
+    forge_without_twins(folder, "maths-200")
+    for feature in (0, 5):
+        app = opened("feature", stores=[folder], layer="12", feature=str(feature), variant="maths-400")
+        assert "without which nothing can be claimed" in text(app) and "at no step" not in text(app)
+        drawn = next(spec for spec in specs(app) if "Change over steps" in str(spec.get("title")))
+        assert not any(layer["mark"]["type"] == "text" for layer in drawn["layer"])  # no onset
+    app = opened("layers", stores=[folder], view="steps")
+    assert "without which nothing can be claimed" in text(app)
+    assert not any("Onset" in one.value for one in app.dataframe)
+
+
+def test_a_change_that_turned_is_claimed_at_the_last(opened, tmp_path):
+    folder = make_series_store(tmp_path / "store")
+    forge_turned(folder)
+    table = next(one.value for one in opened("layers", stores=[folder], view="steps").dataframe if "Onset" in one.value)
+    turned = table.set_index("Feature").loc["L12:0"]
+    assert (turned["At each step"], turned["Came and went"], turned["Onset"]) == ("▼ ▲ ▲", "turned", "200")
+    said = text(opened("feature", stores=[folder], layer="12", feature="0", variant="maths-200"))
+    assert "from step 200 on" in said and "It turned: it is claimed at step 100 already, the other way at some step." in said
 
 
 def test_a_feature_of_no_series_has_no_steps(opened):

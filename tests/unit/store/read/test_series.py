@@ -6,8 +6,9 @@ import pytest
 from store import open_store
 from store.errors import UserError
 from store.format.manifest import read_manifest
+from store.reports.courses import courses
 from tests.support.forged import rewrite_manifest
-from tests.support.series_store import make_series_store, make_uneven_store
+from tests.support.series_store import forge_turned, make_series_store, make_uneven_store
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_when_each_claimed_change_began_and_what_did_not_last(store):
     assert found["onset"].to_list() == [100, 200, 400, pd.NA]
     assert found["first"].to_list() == [100, 200, 100, 200]
     assert found["came_and_went"].to_list() == [False, False, False, True]
+    assert not found["turned"].any()
     assert found["way"].to_list() == ["suppressed", "amplified", "amplified", "suppressed"]
     assert found["ways"].to_list() == [[-1, -1, -1], [0, 1, 1], [1, 0, 1], [0, -1, 0]]
     assert found["change"].to_list() == pytest.approx([-0.9, 0.7, 0.8, -0.1])
@@ -69,6 +71,18 @@ def test_when_each_claimed_change_began_and_what_did_not_last(store):
     assert found.loc[0, "label"] == "sums"
     assert store.courses("maths", layer=5).empty and store.courses("maths", 12, 5).empty
     assert store.courses("maths", 12, 2)["feature"].to_list() == [2]
+
+
+def test_a_change_that_turned_is_claimed_at_the_last_and_did_not_go(tmp_path):
+    """Feature 0 rose from step 200 on; forged to be claimed fallen at step 100."""
+    folder = make_series_store(tmp_path / "store", contributions=False)
+    forge_turned(folder)
+    with open_store(folder) as opened:
+        found = opened.courses("maths", 12, 0).iloc[0]
+        assert (found["onset"], found["first"], found["came_and_went"], found["turned"]) == (200, 100, False, True)
+        assert found["ways"] == [-1, 1, 1] and found["way"] == "amplified"
+        course = courses(opened)["maths-400"]
+        assert (course.went, course.flickered, course.turned) == (1, 1, 1)
 
 
 def test_of_a_training_that_was_run_once_it_is_what_stands_out_in_this_run(store):

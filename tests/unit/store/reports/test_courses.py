@@ -1,6 +1,7 @@
 """What is told of a training with several checkpoints: tests/support/series_store.py has the numbers."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,15 @@ def test_without_twins_there_are_no_onsets(series_store, tmp_path):
     copy = shutil.copytree(series_store, tmp_path / "copy")
     forge_without_twins(copy, "maths-200")
     with open_store(copy) as opened:
-        assert "so that no change has an onset" in courses(opened)["maths-400"].began
+        assert "without which nothing can be claimed: no change has an onset" in courses(opened)["maths-400"].began
+
+
+def test_what_turned_is_claimed_at_the_last_and_did_not_go(store):
+    """[-1, 1, 1]: it fell first, and is claimed to have risen since."""
+    alone = dict(steps=(1, 2, 3), onsets={2: 1}, went=0, flickered=0)
+    assert replace(courses(store)["maths-400"], **alone, turned=1).began == (
+        "1 feature claimed at the last step: 1 from step 2 on (1 of them the other way before)."
+    )
 
 
 def test_each_training_is_told_once(store):
