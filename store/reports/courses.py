@@ -14,7 +14,6 @@ from store.numbers import count, counted, listing, number
 from store.read.series import EVERY_RUN
 from store.read.store import Store
 from store.reports.learning import of_learned
-from store.trainings import speakers
 
 MOST_STEPS = 8
 """So many steps are named; of more the first and the last."""
@@ -110,9 +109,7 @@ def courses(store: Store) -> dict[str, Course]:
 def earlier_checkpoints(store: Store) -> set[str]:
     """The variants for which another checkpoint of their training speaks where a training is told in one row: a later one, or
     that of the seed which stands for it."""
-    members = store.members()
-    speaks = speakers(members)
-    return {name for name, member in members.items() if speaks[member.first] != member.first}
+    return set(store.variants) - set(store.compared()["variant"])
 
 
 def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:

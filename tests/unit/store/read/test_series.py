@@ -128,6 +128,22 @@ def test_checkpoints_are_no_other_recipes(store):
     assert store.of_other_recipes("safety") == ["maths-400", "second-400", "code-20"]
 
 
+def test_across_variants_a_training_is_its_last_checkpoint(store):
+    """Feature 0 rose in maths-400 too and fell in none; 1 fell in all; 4 rose in maths alone."""
+    assert store.compared()["variant"].to_list() == ["maths-400", "second-400", "code-20", "safety"]
+    sets = store.change_sets(layer=12, rule="material")
+    found = dict(zip(map(tuple, sets["tasks"]), sets["count"], strict=True))
+    assert found == {("maths-400",): 2, ("maths-400", "code-20", "safety"): 1}
+    assert sets["extent"].to_list() == ["one", "all"]
+    changed = store.changed_features(["maths-400"], layer=12, rule="material")
+    assert changed["feature"].to_list() == [4, 0] and changed["n_changed"].to_list() == [2, 2]  # in both runs
+    assert [name for name in changed if name.startswith("change_")] == [
+        f"change_{name}" for name in ("maths-400", "second-400", "code-20", "safety")
+    ]
+    pairs = store.variant_pairs(layer=12)
+    assert len(pairs) == 6 and set(pairs["variant_a"]) | set(pairs["variant_b"]) == set(store.compared()["variant"])
+
+
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory):
     """The same, but the second seed's last step is 450, which the first has not; both have the other two."""
