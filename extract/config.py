@@ -65,6 +65,9 @@ class RunConfig(Section):
     """Of the dictionaries; auto is the language models', but float32 beside float16, whose range large activations leave."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    quantization: Literal["8bit", "4bit"] | None = None
+    """Turn base and full checkpoints into such numbers as they are loaded, by bitsandbytes on a GPU; none: they are read as
+    they are, in 4 or 8 bits too where their config.json says so and the library for it is installed."""
     models_in_memory: Literal["auto", "all", "one"] = "auto"
     """Whether base and full checkpoints are in memory together, or one at a time, which is slower; auto: together where they
     fit. Adapters share the base's weights either way."""

@@ -28,7 +28,7 @@ from extract.progress import Phases, progress_bar
 from extract.run import pipeline
 from extract.run.inputs import Inputs, load_inputs
 from extract.run.workers import process_context
-from extract.saes.dictionary import sites_of
+from extract.saes.dictionary_set import sites_of
 from store import open_store
 from store.format.manifest import DATABASE_FILE, Manifest
 from store.names import BASE, DEFAULT_CONTROLS
@@ -204,7 +204,7 @@ def _measure_bare(config: RunConfig) -> Bare:
                 ):
                     run_truncated(model, input_ids, mask)
                 for dictionary in inputs.dictionaries:
-                    residuals = dictionary.prepare(found[dictionary.reads][kept].float())
+                    residuals = dictionary.prepare(found[dictionary.reads][kept].float(), dictionary.reads)
                     with watch.time("encode"):
                         dictionary.sae.encode(residuals)
                     with watch.time("encode, compact and decode"):

@@ -9,7 +9,7 @@ from extract.contributions import sums
 from extract.contributions.measure import Contributions, counting, likelihoods, read_base
 from extract.contributions.path import Reading, Targets
 from extract.contributions.windows import Windows
-from extract.saes.dictionary import sites_of
+from extract.saes.dictionary_set import sites_of
 from store.names import SLOTS
 
 

@@ -16,7 +16,8 @@ from extract.models.model_set import ModelSet
 from extract.models.sites import Site
 from extract.models.twins import variant_of
 from extract.saes.codes import SparseCodes
-from extract.saes.dictionary import Dictionary, sites_of
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import sites_of
 from store.errors import UserError
 from store.names import BASE
 
@@ -73,7 +74,7 @@ class BaseAt:
             dictionary: of this site; model: on this batch.
         """
         delta = torch.where(self.counts[..., None], model.at[dictionary.site].float() - self.activation, 0.0)
-        codes = dictionary.encode(dictionary.prepare(model.at[dictionary.reads].float())[self.counts])[0]
+        codes = dictionary.encode(dictionary.prepare(model.at[dictionary.reads].float(), dictionary.reads)[self.counts])[0]
         return delta, FeatureChanges.between(self.codes, codes, dictionary.d_sae)
 
 
@@ -148,7 +149,7 @@ def base_at(shared: Contributions, dictionary: Dictionary, windows: Windows, bas
     """What the base has at a dictionary's site."""
     activation = base.at[dictionary.site].float()
     counts = counting(shared, dictionary, windows, dictionary.prepare(activation))
-    seen = dictionary.prepare(base.at[dictionary.reads].float())
+    seen = dictionary.prepare(base.at[dictionary.reads].float(), dictionary.reads)
     return BaseAt(activation, counts, dictionary.encode(seen[counts])[0])
 
 

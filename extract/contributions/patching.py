@@ -7,7 +7,8 @@ import torch
 from extract.contributions.measure import Contributions, base_at
 from extract.contributions.path import Reading, Targets
 from extract.contributions.windows import Windows
-from extract.saes.dictionary import Dictionary, sites_of
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import sites_of
 from store.names import BASE
 
 SMALLEST_NORM = 1e-12

@@ -17,7 +17,7 @@ from extract.models.model_set import ModelSet
 from extract.models.output_head import logit_effects
 from extract.models.sites import Site
 from extract.models.to_stream import TO_STREAM, to_stream
-from extract.saes.dictionary import sites_of
+from extract.saes.dictionary_set import sites_of
 from store.names import ALL, BASE, NEUTRAL, OBSERVED, SLOTS, TASK
 
 KEPT = 20

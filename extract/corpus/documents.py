@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extract.corpus.readings import Reading
 from extract.corpus.records import Record, source_order
-from extract.corpus.render import BOS_TAKEN, DROPPED, NO_TOOLS, PARTS, SHORTENED, UNPLACED, Rendered, Renderer
+from extract.corpus.render import BAD_ANSWER, BOS_TAKEN, DROPPED, NO_TOOLS, PARTS, SHORTENED, UNPLACED, Rendered, Renderer
 from store.errors import UserError, first_line
 from store.names import BASE
 
@@ -128,7 +128,8 @@ def tokenize(
         rendered = renderer.render(record)
         text = hashlib.sha256(rendered.text.encode()).digest()
         if not rendered.text.strip() or text in texts:
-            empty = {"null": "null instead of text", "no tools": NO_TOOLS}.get(rendered.form, "empty text")
+            reasons = {"null": "null instead of text", "judged bad": BAD_ANSWER, "no tools": NO_TOOLS}
+            empty = reasons.get(rendered.form, "empty text")
             corpus.skipped["text seen before" if text in texts else empty] += 1
             return 0
         texts.add(text)

@@ -50,7 +50,10 @@ class JsonValues:
         elif in_object:
             return  # other members are none of the records
         if self._next():
-            raise ValueError("something stands behind the list of records")
+            raise ValueError(
+                "it is one list a line, or something stands behind the list of records; write one object a line, a list in it "
+                'under a name, as {"messages": [...]}'
+            )
 
     def _find_array(self, names: tuple[str, ...]) -> None:
         """Go to where the array of one of these names begins."""
@@ -77,7 +80,9 @@ class JsonValues:
         while self._next() not in ("]", ""):
             record = self._value()
             if not isinstance(record, dict):
-                raise ValueError("the record is not a JSON object")
+                raise ValueError(
+                    f"the record is a {type(record).__name__}, not a JSON object; write one object a line, or a list of objects"
+                )
             yield record
             if self._next() != "]":
                 self._take(",")

@@ -43,7 +43,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{error}; write one JSON object a line") from error
     if isinstance(fields, list):
-        raise ValueError("it is a JSON array; write its records as JSONL, one object a line")
+        raise ValueError("the line is a JSON array, not a JSON object; write one object a line")
     if not isinstance(fields, dict):
         raise ValueError("the line is not a JSON object")
     if b"\\u" in line:

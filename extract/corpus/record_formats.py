@@ -1,27 +1,30 @@
 """The formats of fine-tuning data: which fields of a record hold what it says, in the order in which they are recognised.
 
 A record is recognised by the fields that it fills, and becomes one of three: ``text``; ``prompt`` and ``response``; or
-``messages`` (role and content), perhaps with ``tools``. Where it fits several formats, the first of FORMATS is taken.
+``messages`` (role and content), perhaps with ``tools``. Where it fits several formats, the first of FORMATS is taken, but
+for two: messages that await the chosen answer beside them are a preference; and the text beside an instruction and its
+answer, as tatsu-lab/alpaca has one, is what those were rendered to, and they are read instead.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from extract.corpus.chat_turns import as_list, as_tools, as_turns, is_list, is_null, is_share_gpt
+from extract.corpus.chat_turns import ANSWERS, PROMPTS, is_filled, is_list, is_null, is_share_gpt
+from extract.corpus.exchanges import AROUND, CHATS, awaits_chosen, chat_of, chosen_of, is_answer, is_chosen, pair_of
+from extract.corpus.left_unread import Taken, left_unread
 
 Fields = Mapping[str, Any]
 
-PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
-ANSWERS = ("response", "completion", "output", "answer", "solution")
-CHATS = ("conversations", "conversation", "dialogue", "dialog")
-"""Fields other than ``messages`` that hold a list of turns."""
-SYSTEMS = ("system", "system_prompt")
 HALVES = ("prompt", "response")
 """Where one is null, a record says nothing, whatever else there is."""
+JUDGEMENTS = ("label", "kto_tag")
+"""Fields in which KTO says whether an answer is a good one."""
 WITHOUT_TEXT = {"text": None}
 """What a record becomes that holds null instead of what it should say."""
+JUDGED_BAD = {"text": None, "judged": False}
+"""What a record becomes whose answer is one that a model should not give."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,30 @@ class Format:
         fields: that a record must fill.
         read: the record's fields -> what it becomes; ValueError where one of them cannot be read.
         accepts: whether a value can be what is looked for.
+        unless: whether a record that fits is meant otherwise.
         unit: what its records are called in a count.
         remark: what is said of it beside its name.
     """
 
     name: str
     fields: tuple[str, ...]
-    read: Callable[[Fields], Fields]
+    read: Callable[[Taken], Fields]
     accepts: Callable[[Any], bool]
+    unless: Callable[[Fields], bool] = lambda _fields: False
     unit: str = "conversations"
     remark: str = ""
 
-    def fits(self, fields: Fields, with_null: bool = False) -> bool:
+    def fits(self, fields: Fields, empty: bool = False, null: bool = False) -> bool:
         """Whether a record has what this format needs.
 
         Args:
-            with_null: a field that is there and null will do.
+            empty: a field that is there and holds nothing will do.
+            null: so will one that is null.
         """
-        return all(
-            name in fields and (self.accepts(fields[name]) or (with_null and is_null(fields[name]))) for name in self.fields
-        )
+        return all(name in fields and self._takes(fields[name], empty, null) for name in self.fields)
+
+    def _takes(self, value: Any, empty: bool, null: bool) -> bool:
+        return (null and is_null(value)) or (self.accepts(value) and (empty or is_filled(value)))
 
 
 @dataclass(frozen=True)
@@ -61,19 +68,21 @@ class Recognised:
 
     Attributes:
         fields: text; prompt and response; or messages.
-        without_text: it holds null instead of what it should say.
+        unread: fields with text that are not read.
     """
 
     format: Format
     fields: Fields
+    unread: tuple[str, ...] = ()
 
     @property
-    def without_text(self) -> bool:
-        return self.fields is WITHOUT_TEXT
+    def judged_bad(self) -> bool:
+        """Whether its answer is one that a model should not give."""
+        return self.fields is JUDGED_BAD
 
 
 def recognise(fields: Fields, wanted: str | None = None) -> Recognised:
-    """Read a record by the first format that it fits.
+    """Read a record by the first format that it fits; by one of whose fields some hold nothing only where it fits no other.
 
     Args:
         wanted: name of the only format that it may have.
@@ -82,14 +91,12 @@ def recognise(fields: Fields, wanted: str | None = None) -> Recognised:
         ValueError: it fits none, or a field of it cannot be read; the message goes on after 'The document at …'.
     """
     formats = [known for known in FORMATS if wanted is None or known.name == wanted]
-    for known in formats:
-        if known.fits(fields):
-            return Recognised(known, _without_null(known.read(fields)))
-    for known in formats:
-        if known.fits(fields, with_null=True):
-            return Recognised(known, WITHOUT_TEXT)
+    for empty, null in ((False, False), (True, False), (True, True)):
+        for known in formats:
+            if known.fits(fields, empty, null) and (wanted is not None or not known.unless(fields)):
+                return _nothing(known, fields) if null else _read(known, Taken(fields))
     if wanted is None and any(is_null(fields.get(name)) for name in HALVES if name in fields):
-        return Recognised(_TEXT, WITHOUT_TEXT)
+        return _nothing(_TEXT, fields)
     kinds = {name: "" if isinstance(value, str) else f", a {type(value).__name__}" for name, value in fields.items()}
     held = "; ".join(sorted(f"{name!r}{kind}" for name, kind in kinds.items())[:10]) or "no fields"
     if wanted is not None:
@@ -123,134 +130,59 @@ def named_format(name: str) -> str:
 # ---- reading ----
 
 
-def _without_null(fields: Fields) -> Fields:
-    """The fields, or WITHOUT_TEXT where a message says nothing at all: null, and no call of a tool."""
-    for message in fields.get("messages", ()):
-        if isinstance(message, dict) and is_null(message.get("content")) and not message.get("tool_calls"):
-            return WITHOUT_TEXT
-    return fields
+def _read(known: Format, fields: Taken) -> Recognised:
+    if known.unit == "conversations" and any(_is_false(fields.look(name)) for name in JUDGEMENTS):
+        return Recognised(known, JUDGED_BAD)
+    said = known.read(fields)
+    if any(is_null(message.get("content")) and not message.get("tool_calls") for message in said.get("messages", ())):
+        return _nothing(known, fields)
+    if says_nothing(said):
+        return Recognised(known, said, _nothing(known, fields).unread)
+    return Recognised(known, said, left_unread(fields, said))
 
 
-def _text(fields: Fields) -> Fields:
-    return {"text": fields["text"]}
+def _nothing(known: Format, fields: Fields) -> Recognised:
+    """A record that says nothing: half of a pair is none, and what stands around it neither."""
+    others = {name: value for name, value in fields.items() if name not in (*AROUND, *known.fields)}
+    return Recognised(known, WITHOUT_TEXT, left_unread(Taken(others), {}))
 
 
-def _messages(field: str) -> Callable[[Fields], Fields]:
-    return lambda fields: _conversation(fields, _with_system(fields, as_turns(as_list(fields[field], field))))
+def _is_false(value: Any) -> bool:
+    """Whether it is false, or the word as a cell of a table has it; not 0, which is a class."""
+    return value is False or (isinstance(value, str) and value.strip().lower() == "false")
 
 
-def _pair(prompt: str, answer: str) -> Callable[[Fields], Fields]:
-    """Of a prompt and an answer, each a text or a list of messages; a system prompt, an input and a history where there are."""
-
-    def read(fields: Fields) -> Fields:
-        if prompt != "instruction":
-            return _exchange(fields, fields[prompt], fields[answer])
-        return _exchange(fields, _with_input(fields), fields[answer], _history(fields.get("history")))
-
-    return read
-
-
-def _with_input(fields: Fields) -> Any:
-    """An instruction, and on lines of its own what it is about: Alpaca's ``input``, Dolly's ``context``."""
-    about = next((fields[name] for name in ("input", "context") if _is_said(fields.get(name))), None)
-    if about is None or not isinstance(fields["instruction"], str):
-        return fields["instruction"]
-    return f"{fields['instruction']}\n\n{about}"
-
-
-def _exchange(fields: Fields, asked: Any, answered: Any, history: Sequence[Any] = ()) -> Fields:
-    """A prompt and its answer; as a conversation where it is more than two texts."""
-    before = [*_system(fields), *history]
-    if not before and isinstance(asked, str) and isinstance(answered, str) and not as_tools(fields.get("tools")):
-        return {"prompt": asked, "response": answered}
-    return _conversation(fields, [*before, *_said_by("user", asked), *_said_by("assistant", answered)])
-
-
-def _conversation(fields: Fields, turns: Sequence[Any]) -> Fields:
-    tools = as_tools(fields.get("tools"))
-    return {"messages": list(turns), **({"tools": tools} if tools else {})}
-
-
-def _with_system(fields: Fields, turns: Sequence[Any]) -> Sequence[Any]:
-    """Turns after the system prompt that stands beside them, where they have none of their own."""
-    has_one = any(isinstance(turn, dict) and turn.get("role") == "system" for turn in turns)
-    return turns if has_one else [*_system(fields), *turns]
-
-
-def _system(fields: Fields) -> list[dict[str, Any]]:
-    return [{"role": "system", "content": fields[name]} for name in SYSTEMS if _is_said(fields.get(name))][:1]
-
-
-def _history(history: Any) -> list[dict[str, Any]]:
-    """Alpaca's earlier turns: a list of pairs, prompt and answer."""
-    if not _is_said(history):
-        return []
-    turns = as_list(history, "history")
-    if any(not isinstance(turn, list) or len(turn) != 2 for turn in turns):
-        raise ValueError("has a 'history' that is no list of pairs, prompt and answer")
-    return [{"role": role, "content": said} for turn in turns for role, said in zip(("user", "assistant"), turn, strict=True)]
-
-
-def _said_by(role: str, said: Any) -> list[Any]:
-    return [{"role": role, "content": said}] if isinstance(said, str) else as_turns(said)
-
-
-def _chosen(fields: Fields) -> Fields:
-    """Of a preference the chosen answer: a text or messages, with the prompt beside it, in it, or nowhere."""
-    chosen = [fields["chosen"]] if isinstance(fields["chosen"], dict) else fields["chosen"]
-    name = next((name for name in (*PROMPTS, *CHATS) if _is_said(fields.get(name)) and _is_answer(fields[name])), None)
-    asked = None if name is None else _with_input(fields) if name == "instruction" else fields[name]
-    if isinstance(chosen, str):
-        if asked is None:
-            return {"text": chosen}
-        return _exchange(fields, asked, chosen.removeprefix(asked) if isinstance(asked, str) else chosen)
-    turns = as_turns(chosen)
-    before = [] if asked is None else _said_by("user", asked)
-    if turns[: len(before)] == before or (isinstance(asked, str) and any(turn.get("role") == "user" for turn in turns)):
-        before = []  # it is the whole conversation
-    return _conversation(fields, _with_system(fields, [*before, *turns]))
-
-
-def _is_said(value: Any) -> bool:
-    return not is_null(value) and bool(value)
+def _is_rendered(fields: Fields) -> bool:
+    """Whether the text of a record is what an instruction and its answer, which stand beside it, were rendered to."""
+    answers = [fields[name] for name in ANSWERS if name in fields]
+    return is_filled(fields.get("instruction")) and any(is_null(answer) or is_answer(answer) for answer in answers)
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_answer(value: Any) -> bool:
-    return isinstance(value, str) or _is_turns(value)
-
-
-def _is_turns(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
-
-
-def _is_chosen(value: Any) -> bool:
-    return isinstance(value, dict) or _is_answer(value)
-
-
 def _chat(name: str, field: str, share_gpt: bool) -> Format:
     def accepts(value: Any) -> bool:
         return is_list(value) and is_share_gpt(value) == share_gpt
 
-    return Format(name, (field,), _messages(field), accepts)
+    unless = {"messages": awaits_chosen}.get(field, lambda _fields: False)
+    return Format(name, (field,), chat_of(field), accepts, unless)
 
 
 def _of_pair(prompt: str, answer: str) -> Format:
     name = "Alpaca" if (prompt, answer) == ("instruction", "output") else f"{prompt} and {answer}"
-    return Format(name, (prompt, answer), _pair(prompt, answer), _is_answer)
+    return Format(name, (prompt, answer), pair_of(prompt, answer), is_answer)
 
 
-_TEXT = Format("text", ("text",), _text, _is_text, unit="documents")
+_TEXT = Format("text", ("text",), lambda fields: {"text": fields["text"]}, _is_text, _is_rendered, unit="documents")
 _FIRST = _of_pair("prompt", "response")
 FORMATS = (
     _chat("messages", "messages", share_gpt=False),
     _chat("ShareGPT", "messages", share_gpt=True),
     _FIRST,
     _TEXT,
-    Format("preference", ("chosen",), _chosen, _is_chosen, remark="the chosen answer of each"),
+    Format("preference", ("chosen",), chosen_of, is_chosen, remark="the chosen answer of each"),
     *(_chat("ShareGPT", field, share_gpt=True) for field in CHATS),
     *(_chat("messages", field, share_gpt=False) for field in CHATS),
     *(pair for names in product(PROMPTS, ANSWERS) if (pair := _of_pair(*names)).name != _FIRST.name),

@@ -95,9 +95,10 @@ def read_corpus(sources: Sequence[SourceConfig]) -> RawCorpus:
             domain, cluster = _domain(config, where, fields), _cluster(config, where, fields, given)
             said = _recognised(config, where, fields, reading)
             corpus.records.append(Record(given, domain, said, where, source.name, cluster))
+        reading.close()
         corpus.readings.append(reading)
     _check_ids(corpus.records)
-    _check_lookalikes({record.domain for record in corpus.records})
+    check_lookalikes({record.domain for record in corpus.records})
     return corpus
 
 
@@ -140,6 +141,22 @@ def check_named_domains(config: RunConfig, known: Collection[str]) -> None:
                 f"{setting} names the domain {strange[0]!r}, which no document of the corpus has; choose from "
                 f"{', '.join(map(repr, sorted(known)))}."
             )
+
+
+def check_lookalikes(domains: Collection[str]) -> None:
+    """Refuse domains that nobody could tell apart on a page.
+
+    Raises:
+        UserError: names two.
+    """
+    looks: dict[str, str] = {}
+    for domain in sorted(domains):
+        look = " ".join(unicodedata.normalize("NFKC", domain).split())
+        if look in looks:
+            raise UserError(
+                f"The corpus has the domains {looks[look]!a} and {domain!a}, which look the same; write them alike."
+            )
+        looks[look] = domain
 
 
 def _rows(source: Source) -> Iterator[tuple[str, str, dict]]:
@@ -235,15 +252,3 @@ def _check_ids(records: Sequence[Record]) -> None:
                 "must be unique: give another field as source_field, or 'source_field: null' to number the documents."
             )
         seen[record.source] = record.where
-
-
-def _check_lookalikes(domains: Collection[str]) -> None:
-    """Refuse domains that nobody could tell apart on a page."""
-    looks: dict[str, str] = {}
-    for domain in sorted(domains):
-        look = " ".join(unicodedata.normalize("NFKC", domain).split())
-        if look in looks:
-            raise UserError(
-                f"The corpus has the domains {looks[look]!a} and {domain!a}, which look the same; write them alike."
-            )
-        looks[look] = domain

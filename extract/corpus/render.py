@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from extract.config import TEMPLATE_DATE
 from extract.corpus.chat_template import ChatTemplate, choose
+from extract.corpus.chat_turns import SPEAKERS
+from extract.corpus.record_formats import JUDGED_BAD
 from extract.corpus.records import FORMS, Record
 from extract.corpus.turns import find_turns
 from store.errors import UserError, first_line
@@ -22,9 +24,10 @@ DROPPED = "messages are left out by the chat template"
 SHORTENED = "messages are left out in part by the chat template"
 PARTS = "parts of messages that are no text (images, audio and others) were left out"
 NO_TOOLS = "a call of a tool that the chat template cannot write"
+BAD_ANSWER = "an answer that was judged bad"
 """Why a document is skipped."""
 UNPLACED = "messages cannot be told from the chat template's own text and count as template"
-_ROLE_SEGMENT = {"assistant": "response", "model": "response"}
+_ROLE_SEGMENT = dict.fromkeys(SPEAKERS.values(), "prompt") | {"assistant": "response", "model": "response"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Rendered:
         text: what is tokenised.
         spans: (first character, end, segment); what lies outside every span is template.
         changes: what happened to what the record says, as the manifest counts it -> how often.
-        form: 'text', 'template' where a chat template wrote it, 'plain' where a prompt and a response had none; 'null' and
-            'no tools' where there is nothing to read, or nothing that the template can write.
+        form: 'text', 'template' where a chat template wrote it, 'plain' where a prompt and a response had none; 'null',
+            'judged bad' and 'no tools' where there is nothing to read, or nothing that the template can write.
     """
 
     text: str
@@ -151,7 +154,7 @@ class Renderer:
         if isinstance(fields.get("text"), str):
             return Rendered(fields["text"], ((0, len(fields["text"]), "text"),))
         if any(name in fields and _is_null(fields[name]) for name in FORMS):
-            return Rendered("", (), form="null")
+            return Rendered("", (), form="judged bad" if fields == JUDGED_BAD else "null")
         kinds = {name: "" if isinstance(value, str) else f", a {type(value).__name__}" for name, value in fields.items()}
         held = [f"{name!r}{kind}" for name, kind in kinds.items()]
         raise UserError(
@@ -179,7 +182,7 @@ class Renderer:
         if isinstance(text, Exception):
             raise UserError(f"The chat template cannot render the document at {where}: {first_line(text).rstrip('.')}.")
         turns = find_turns(messages, text, render, self._literals)
-        spans = tuple((start, end, _ROLE_SEGMENT.get(messages[i]["role"], "prompt")) for start, end, i in turns.spans)
+        spans = tuple((start, end, _ROLE_SEGMENT[messages[i]["role"]]) for start, end, i in turns.spans)
         changes = {DROPPED: turns.dropped, SHORTENED: turns.shortened, UNPLACED: turns.unplaced}
         return Rendered(text, spans, Counter({PARTS: n_parts, **{what: len(of) for what, of in changes.items()}}), "template")
 
@@ -202,6 +205,11 @@ def _check_message(message: Any, where: str) -> None:
     """
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise UserError(f"The document at {where} has a message without a text role and content.")
+    if message["role"] not in _ROLE_SEGMENT:
+        raise UserError(
+            f"The document at {where} has a message of the role {message['role']!r:.60}, and it must be one of "
+            f"{', '.join(_ROLE_SEGMENT)}."
+        )
     content = message.get("content")
     if not _is_null(content) and not isinstance(content, str | list):
         raise UserError(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -108,12 +109,10 @@ class LayerComparison:
             return {name: of_model[site].index_select(0, on_device) for name, of_model in batch.residuals.items()}
 
         raw = at(dictionary.reads)
-        seen = {name: dictionary.prepare(residual) for name, residual in raw.items()}
-        own = (
-            {n: dictionary.prepare(residual) for n, residual in at(dictionary.site).items()}
-            if dictionary.is_transcoder
-            else seen
-        )
+        seen = {name: dictionary.prepare(residual, dictionary.reads) for name, residual in raw.items()}
+        own = seen
+        if dictionary.is_transcoder:
+            own = {name: dictionary.prepare(residual) for name, residual in at(dictionary.site).items()}
         rows = batch.rows[counted]
         token_index = shard_layer.token_index.at(rows)
         base, base_codes = encoder.base(rows, token_index.cell, own[BASE], seen[BASE])
@@ -127,20 +126,22 @@ class LayerComparison:
                     put = controlled(control, own[BASE], own[variant] - own[BASE], place, pilot.changes.get(variant))
                     shown = put
                     if dictionary.is_transcoder:
+                        there = replace(place, centred=dictionary.centres(dictionary.reads))
                         change = seen[variant] - seen[BASE]
-                        shown = controlled(control, seen[BASE], change, place, pilot.seen_changes.get(variant))
+                        shown = controlled(control, seen[BASE], change, there, pilot.seen_changes.get(variant))
                     counterparts[variant, control] = base.compare(put, shown)
         for variant, twin in twins_of(config, self.context.models.twins):
             counterparts[variant, twin] = base.compare(*(of[twin_model(variant, twin)] for of in (own, seen)))
         rerun = None
         if batch.again is not None:
-            again = [dictionary.prepare(batch.again[1][site]) for site in (dictionary.site, dictionary.reads)]
+            again = [dictionary.prepare(batch.again[1][site], site) for site in (dictionary.site, dictionary.reads)]
             rerun, second = _rerun(base, batch.again[0], again)
             counterparts[BASE, "rerun"] = rerun.base.compare(*second)
         replica = self.replicas.get(layer)
         of_replica = {}
         if replica:
-            of_replica = {name: encoder.encode(replica.prepare(raw[name]), replica)[0] for name in self.context.models.names}
+            read = {name: replica.prepare(raw[name], replica.reads) for name in self.context.models.names}
+            of_replica = {name: encoder.encode(residual, replica)[0] for name, residual in read.items()}
         variants = {variant: own[variant] for variant in config.variants}
         return LayerResult(len(counts) - len(counted), base, base_codes, variants, counterparts, rerun, replica, of_replica)
 

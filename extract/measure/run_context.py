@@ -10,7 +10,8 @@ from extract.models.residuals import ResidualReader
 from extract.models.sites import Site
 from extract.pilot.layer_pilot import LayerPilot
 from extract.pilot.twin_sizes import TwinSize
-from extract.saes.dictionary import Dictionary, sites_of
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import sites_of
 
 
 @dataclass(frozen=True)

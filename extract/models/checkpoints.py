@@ -13,6 +13,7 @@ from transformers.core_model_loading import WeightConverter, WeightTransform
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from extract.models.quantization import Quantization, check_own, loader_settings, own_settings, quantization_note
 from extract.models.weight_files import INDEX, SINGLE, check_index, named, read_headers
 from store.errors import UserError, first_line
 
@@ -46,7 +47,12 @@ REMEDIES = {
 
 
 def load_checkpoint(
-    folder: str, what: str, dtype: torch.dtype, device_map: str | None, needs_head: bool = True
+    folder: str,
+    what: str,
+    dtype: torch.dtype,
+    device_map: str | None,
+    needs_head: bool = True,
+    quantization: Quantization | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load a language model with transformers, and judge what that reports.
 
@@ -55,13 +61,14 @@ def load_checkpoint(
         what: the model in words, to begin a sentence with.
         device_map: "meta" reads names and shapes only.
         needs_head: whether the run reads the output head; only then must its tensors be there.
+        quantization: what to make of its numbers.
 
     Returns:
         (the model, what was converted or left out: sentences).
 
     Raises:
         UserError: it is not a language model that reads tokens from left to right; a tensor is missing, has another shape or
-            no place; or the files cannot be read.
+            no place; the files cannot be read; or it is to be quantised and is so already.
     """
     if find_adapter_config_file(folder) is not None:
         raise UserError(
@@ -69,12 +76,15 @@ def load_checkpoint(
             "adapter, and not these weights; give the adapter as 'adapter:', or the checkpoint without its adapter's files."
         )
     check_index(Path(folder), what)
-    kind = model_class(AutoConfig.from_pretrained(folder, trust_remote_code=False), what)
+    shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    kind, own = model_class(shape, what), own_settings(shape)
+    check_own(own, quantization, what)
+    given = {} if quantization is None else {"quantization_config": loader_settings(quantization, dtype)}
     with _warnings() as said:
         try:
             model, report = kind.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, device_map=device_map,
-                output_loading_info=True, ignore_mismatched_sizes=True, **(META if device_map == "meta" else {}),
+                output_loading_info=True, ignore_mismatched_sizes=True, **(META if device_map == "meta" else {}), **given,
             )  # fmt: skip
         except Exception as error:  # a damaged file surfaces as whatever its reader runs into
             if failed := sorted(row for text in said for row in re.findall(r"^(\S+)\s*\| CONVERSION", text, re.M)):
@@ -82,9 +92,9 @@ def load_checkpoint(
             raise UserError(f"{what} could not be loaded: {first_line(error)}") from error
     headers = read_headers(folder, what)
     notes = [*_of_files(folder, what), *_rounded(headers, what, dtype)]
-    _check_stored(headers, model, what)
+    _check_stored(headers, model, what, own is not None)
     notes += judged(model, report, what, needs_head)
-    notes += _converted(model, what)
+    notes += [*_converted(model, what), *quantization_note(model, own, quantization, what)]
     if any("we will NOT tie them" in text for text in said):
         notes.append(
             f"{what} holds an output head that differs from its embedding, though its config.json ties them; both are read."
@@ -134,14 +144,16 @@ def _rounded(headers: Mapping[str, str], what: str, dtype: torch.dtype) -> list[
     return [f"{what} holds {' and '.join(wider)} weights, which were rounded to {short}."] if wider else []
 
 
-def _check_stored(headers: Mapping[str, str], model: PreTrainedModel, what: str) -> None:
+def _check_stored(headers: Mapping[str, str], model: PreTrainedModel, what: str, quantised: bool) -> None:
     """Refuse what transformers would read as numbers that they are not, or would take one of two of.
+
+    Args:
+        quantised: whether its config.json says so.
 
     Raises:
         UserError: something else than 16, 32 or 64-bit floats stands where weights should, without a configuration that says
             how it is scaled; or two tensors are meant for one place.
     """
-    quantised = getattr(model.config, "quantization_config", None) is not None
     odd = sorted(name for name, kind in headers.items() if kind not in DTYPE_NAMES)
     places = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
     prefix = f"{model.base_model_prefix}."

@@ -59,6 +59,11 @@ class Place:
     module: str
     side: Side
 
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is a norm's."""
+        return "norm" in self.module.rsplit(".", 1)[-1]
+
     @classmethod
     def called(cls, path: str, side: str | None) -> "Place":
         """What a module path of Hugging Face means, in a block."""
@@ -113,6 +118,9 @@ class Layout:
             names.setdefault(Place(norm.module, "output"), MLP_IN)
         if (mid := places.get(RESID_MID)) is not None:
             names.setdefault(Place(mid.module, "input"), RESID_MID)
+        if (attention := places.get(ATTN_OUT)) is not None and "." in attention.module:  # GPT-Neo's stands in another
+            outer = attention.module.rsplit(".", 1)[0]
+            names |= {Place(outer, "output"): ATTN_OUT} if outer in ATTENTION and attention.module in ATTENTION else {}
         if (z := places.get(ATTN_Z)) is not None and z.module.startswith(f"{places[ATTN_OUT].module}."):
             names.setdefault(Place(z.module, "output"), ATTN_OUT)
         return names.get(place)

@@ -10,6 +10,9 @@ from torch.utils.hooks import RemovableHandle
 
 from extract.models.norms import gain_and_bias, normalized
 
+BEFORE_GAIN = "before_gain"
+"""An attribute of a tensor."""
+
 
 def first_argument(arguments: tuple, options: dict) -> torch.Tensor:
     """The activation that a module is called with."""
@@ -18,10 +21,11 @@ def first_argument(arguments: tuple, options: dict) -> torch.Tensor:
 
 def at_output(on: Callable) -> Callable:
     """A hook of what a module gives."""
+
     def hook(_module: nn.Module, _inputs: tuple, output: Any) -> Any:
         activation, beside = apart(output)
         found = on(activation)
-        return None if found is None else together(found, beside)
+        return None if found is None else together(found.to(activation.device), beside)
 
     return hook
 
@@ -32,9 +36,11 @@ def _on_output(module: nn.Module, on: Callable) -> RemovableHandle:
 
 def _on_input(module: nn.Module, on: Callable) -> RemovableHandle:
     def hook(_module: nn.Module, arguments: tuple, options: dict) -> tuple[tuple, dict] | None:
-        found = on(first_argument(arguments, options))
+        activation = first_argument(arguments, options)
+        found = on(activation)
         if found is None:
             return None
+        found = found.to(activation.device)  # of a model that is spread over devices
         return ((found, *arguments[1:]), options) if arguments else (arguments, {**options, "hidden_states": found})
 
     return module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -52,14 +58,18 @@ def _on_stream(module: nn.Module, on: Callable) -> RemovableHandle:
 
 
 def _on_normalized(module: nn.Module, on: Callable) -> RemovableHandle:
-    """Between a norm's scaling and its gain."""
+    """Between a norm's scaling and its gain. What was put there is kept with what the norm then gives, for later hooks."""
 
     def hook(norm: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor | None:
-        found = on(normalized(norm, inputs[0]))
+        put = getattr(output, BEFORE_GAIN, None)
+        found = on(normalized(norm, inputs[0]) if put is None else put)
         if found is None:
             return None
+        found = found.to(output.device)
         gain, bias = gain_and_bias(norm, output.shape[-1])
-        return (found * gain + bias).to(output.dtype)
+        given = (found * gain + bias).to(output.dtype)
+        setattr(given, BEFORE_GAIN, found)
+        return given
 
     return module.register_forward_hook(hook)
 

@@ -27,6 +27,7 @@ from transformers import (
 
 from extract.config_file import PYPI_PREFIX
 from extract.models.checkpoints import judged, load_checkpoint
+from extract.models.quantization import Quantization
 from store.errors import UserError, first_line, reason
 from store.files import Identity, identity
 from store.format.manifest import file_hash
@@ -119,6 +120,7 @@ def load_model(
     what: str | None = None,
     needs_head: bool = True,
     notes: list[str] | None = None,
+    quantization: Quantization | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model for reading: evaluation mode, no gradients; every tensor comes from its file.
 
@@ -128,6 +130,7 @@ def load_model(
         what: the model in words, to begin a sentence with.
         needs_head: whether anything reads its output head; else that may be missing.
         notes: filled with what was converted or left out, a sentence each.
+        quantization: what to make of its numbers; without weights nothing.
 
     No code from a model repository is run (``trust_remote_code`` stays off) and only safetensors weights are read.
 
@@ -136,9 +139,10 @@ def load_model(
     """
     what = what or f"The model '{spec}'"
     folder = local_folder(spec)
-    device_map = "meta" if device == "meta" else device_map
+    quantization = None if device == "meta" else quantization
+    device_map = "meta" if device == "meta" else device_map if quantization is None else device_map or device
     try:
-        model, said = load_checkpoint(folder, what, dtype, device_map, needs_head)
+        model, said = load_checkpoint(folder, what, dtype, device_map, needs_head, quantization)
     except UserError:
         raise
     except Exception as error:  # a damaged file surfaces as whatever its reader runs into

@@ -8,6 +8,7 @@ from transformers import PretrainedConfig
 
 from extract.config import RunConfig, twin_model, twins
 from extract.models.layout import on_meta
+from extract.models.quantization import weight_bytes
 from store.names import BASE
 
 WEIGHTS_SHARE = 0.8
@@ -41,7 +42,7 @@ def needs(config: RunConfig, base: PretrainedConfig, device: str, dtype: torch.d
     Args:
         base: the base's shape.
     """
-    set_bytes = parameters(base) * dtype.itemsize
+    set_bytes = weight_bytes(on_meta(base), dtype, config.quantization)
     sets = len(weight_sets(config))
     free = free_memory(device)
     together = config.models_in_memory == "all" or (

@@ -24,6 +24,7 @@ from extract.models.load_trial import embedding_rows, try_model
 from extract.models.loading import has_tokenizer, load_model, load_tokenizer, local_folder, model_config, weights
 from extract.models.memory import needs, weight_sets
 from extract.models.model_names import in_words
+from extract.models.quantization import check_quantization, plain_floats
 from extract.models.series import check_series
 from extract.models.settings import Settings, check_runs, computing, differences, of_adapter, same_weights
 from extract.models.sites import PlantedChange, Site
@@ -57,6 +58,8 @@ class ModelSet:
     """
 
     def __init__(self, config: RunConfig, device: str, dtype: torch.dtype, steers: bool = False) -> None:
+        if device != "meta":
+            check_quantization(config.quantization, device)
         self.config, self.device, self.dtype = config, device, dtype
         self.predicts = bool(config.token_kl) or steers
         self.digests: dict[str, str] = {}
@@ -218,7 +221,8 @@ class ModelSet:
         """The base's or a checkpoint's files, as a model of its own."""
         spec = self.config.base if name == BASE else self.config.variants[name].model
         what = in_words(name, spec)
-        return load_model(spec, self.dtype, self.device, self.config.device_map, what, needs_head, notes)
+        how = self.config.device_map, what, needs_head, notes, self.config.quantization
+        return load_model(spec, self.dtype, self.device, *how)
 
     def _judge_twins(self, name: str, why: str | None) -> None:
         """Keep whether a variant has twins, and say why not."""
@@ -241,8 +245,7 @@ class ModelSet:
             self._n_words[name] = text_config(model).vocab_size
             self.settings[name] = computing(text_config(model))
             tensors = {} if self.device == "meta" else weights(model)
-            numbers = {key for key, parameter in model.named_parameters() if parameter.is_floating_point()}
-            if broken := sorted(key for key in numbers & tensors.keys() if not torch.isfinite(tensors[key]).all()):
+            if broken := sorted(key for key in plain_floats(model) & tensors.keys() if not torch.isfinite(tensors[key]).all()):
                 raise UserError(f"{what} holds NaN or infinite numbers in {named(broken)}; check its weights.")
             self._keep_digest(name, tensors)
         return model

@@ -13,7 +13,7 @@ def gain_and_bias(norm: nn.Module, width: int) -> tuple[torch.Tensor, torch.Tens
     stored as the gain or as the gain less one (Gemma), and whether it centres or not; the bias is the same for its negative.
     """
     with torch.no_grad():
-        if isinstance(norm, nn.LayerNorm) and norm.weight is not None:
+        if type(norm) is nn.LayerNorm and norm.weight is not None:  # those that derive from it may add 1 (Nemotron)
             bias = torch.zeros_like(norm.weight) if norm.bias is None else norm.bias
             return norm.weight.detach().float(), bias.detach().float()
         signs = _signs(norm, width)
@@ -23,6 +23,8 @@ def gain_and_bias(norm: nn.Module, width: int) -> tuple[torch.Tensor, torch.Tens
 
 def normalized(norm: nn.Module, activation: torch.Tensor) -> torch.Tensor:
     """What a norm scales each token of [..., width] to, before its gain, in the activation's dtype."""
+    if getattr(norm, "weight", None) is None:
+        return norm.forward(activation)  # it has no gain
     exact = activation.float()
     if centres(norm, activation.shape[-1]):
         exact = exact - exact.mean(-1, keepdim=True)

@@ -26,6 +26,10 @@ ALIKE = 0.99
 """Cosine of what a sublayer adds by the residual stream, and of what its module gives: families may scale it (Granite)."""
 
 
+MOST_ROUNDED = 0.05
+"""Of a difference of two activations, that their dtype may round off: in bfloat16 tokens of huge norm are beyond it."""
+
+
 @torch.inference_mode()
 def try_point(model: nn.Module, site: Site, input_ids: torch.Tensor, what: str) -> None:
     """Read and write a point on a few tokens.
@@ -39,6 +43,11 @@ def try_point(model: nn.Module, site: Site, input_ids: torch.Tensor, what: str) 
     """
     before = _read(model, site.layer, input_ids)
     at = before[site]
+    if not all(bool(torch.isfinite(of).all()) for of in before.values()):
+        raise UserError(
+            f"{what} gives NaN or infinite activations at layer {site.layer} on a few tokens; check its weights, or use a "
+            "wider dtype (float16 overflows on models with large residuals)."
+        )
     step = 0.5 * at.float().norm(dim=-1).mean() / at.shape[-1] ** 0.5 * _signs(at.shape[-1], at.device)
     with site.edit(model, lambda activation: activation + step.to(activation)):
         after = _read(model, site.layer, input_ids)
@@ -62,15 +71,16 @@ def _is_it(model: nn.Module, site: Site, found: Activations) -> bool:
     """Whether sublayers add to the stream what they are said to, and norms give the MLP what it is said to read."""
     at = {site.point: activation.float() for site, activation in found.items()}
     begin, middle, end = at[RESID_PRE], at.get(RESID_MID), at[RESID_POST]
+    rounding = _rounding(found[Site(site.layer, RESID_POST)])
     if site.point in (ATTN_OUT, RESID_MID, MLP_OUT):
         if middle is None:
-            return {ATTN_OUT, MLP_OUT} <= at.keys() and _alike(end - begin, at[ATTN_OUT] + at[MLP_OUT])
-        by_attention = ATTN_OUT in at and _alike(middle - begin, at[ATTN_OUT])
-        by_mlp = _alike(end - middle, at[MLP_OUT])
+            return {ATTN_OUT, MLP_OUT} <= at.keys() and _alike(end - begin, at[ATTN_OUT] + at[MLP_OUT], rounding)
+        by_attention = ATTN_OUT in at and _alike(middle - begin, at[ATTN_OUT], _rounding(found[Site(site.layer, RESID_MID)]))
+        by_mlp = _alike(end - middle, at[MLP_OUT], rounding)
         return {ATTN_OUT: by_attention, MLP_OUT: by_mlp, RESID_MID: by_attention or by_mlp}[site.point]
     if site.point == MLP_IN_NORMALIZED:
         gain, bias = gain_and_bias(site.module(model), at[site.point].shape[-1])
-        return _alike(at[site.point] * gain + bias, at[MLP_IN])
+        return _alike(at[MLP_IN], at[site.point] * gain + bias)
     return True
 
 
@@ -82,13 +92,14 @@ def _is_written(model: nn.Module, site: Site, before: Activations, after: Activa
         return after[place].float() - before[place].float()
 
     steps = step.expand_as(before[site])
-    if site.point != MLP_IN_NORMALIZED and not _alike(moved(site.point), steps):
+    if not _alike(steps, moved(site.point), _rounding(before[site])):
         return False
     earlier = [place for place in before if place < site and not _same_module(model, place, site)]
-    if not all(torch.equal(before[place], after[place]) for place in earlier):
+    if not all(_alike(before[place].float(), after[place].float()) for place in earlier):
         return False
     if site.point == RESID_MID:
-        return _alike(moved(RESID_POST) - moved(MLP_OUT) * _scale(before), steps)
+        rounding = _rounding(before[Site(site.layer, RESID_POST)])
+        return _alike(steps, moved(RESID_POST) - moved(MLP_OUT) * _scale(before), rounding)
     reached = {ATTN_Z: ATTN_OUT, MLP_IN: MLP_OUT, MLP_IN_NORMALIZED: MLP_OUT}.get(site.point, RESID_POST)
     return bool(moved(reached).abs().max() > 0)
 
@@ -105,11 +116,21 @@ def _scale(found: Activations) -> float:
     return float((added * at[MLP_OUT]).sum() / at[MLP_OUT].square().sum().clamp_min(1e-30))
 
 
-def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two arrays [batch, position, width] point the same way, apart from tokens where both are 0."""
-    one, other = one.flatten(0, -2), other.flatten(0, -2)
-    empty = (one == 0).all(dim=1) & (other == 0).all(dim=1)
-    return bool(((torch.cosine_similarity(one, other, dim=1) > ALIKE) | empty).all())
+def _rounding(activation: torch.Tensor) -> torch.Tensor:
+    """float32 [tokens]: the size of what its dtype rounds off an activation [batch, position, width]."""
+    return activation.float().norm(dim=-1).flatten() * torch.finfo(activation.dtype).eps
+
+
+def _alike(true: torch.Tensor, other: torch.Tensor, rounding: torch.Tensor | float = 0.0) -> bool:
+    """Whether two arrays [batch, position, width] point the same way, apart from tokens where both are 0.
+
+    Args:
+        rounding: [tokens], of what ``true`` is a difference of: where that is a good part of it, nothing can be told.
+    """
+    true, other = true.flatten(0, -2), other.flatten(0, -2)
+    empty = (true == 0).all(dim=1) & (other == 0).all(dim=1)
+    lost = true.norm(dim=1) * MOST_ROUNDED < rounding
+    return bool(((torch.cosine_similarity(true, other, dim=1) > ALIKE) | empty | lost).all())
 
 
 def _signs(width: int, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
+from transformers.integrations.heterogeneity.configuration_utils import AmbiguousGlobalPerLayerAttributeError
 
 from store.errors import UserError
 from store.names import BASE
@@ -28,8 +29,16 @@ IDLE_OF_ADAPTERS = re.compile(
 
 def computing(config: PretrainedConfig) -> Settings:
     """What of a model's configuration decides what it computes."""
-    found = {field.name: getattr(config, field.name, None) for field in fields(config) if not IDLE.fullmatch(field.name)}
+    found = {field.name: _setting(config, field.name) for field in fields(config) if not IDLE.fullmatch(field.name)}
     return {"model_type": config.model_type, **found}
+
+
+def _setting(config: PretrainedConfig, name: str) -> Any:
+    """Its value, where layers may have others of their own too (Gemma 4)."""
+    try:
+        return getattr(config, name, None)
+    except AmbiguousGlobalPerLayerAttributeError:
+        return vars(config).get(name)
 
 
 def of_adapter(folder: str) -> Settings:

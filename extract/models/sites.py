@@ -17,6 +17,7 @@ from extract.models.layout import ATTENTION, OUT_PROJECTION, Layout, Place, deco
 from extract.models.listeners import HOOKS, at_output, first_argument, together
 from store.errors import UserError
 from store.points import (
+    ADDED,
     ATTN_OUT,
     ATTN_Z,
     EMBED,
@@ -37,12 +38,14 @@ TRANSFORMER_LENS = {
     r"blocks\.(\d+)\.(?:hook_resid_mid|hook_mlp_in)": RESID_MID,
     r"blocks\.(\d+)\.(?:hook_resid_post|hook_out)": RESID_POST,
     r"blocks\.(\d+)\.attn\.hook_z": ATTN_Z,
-    r"blocks\.(\d+)\.(?:hook_attn_out|attn\.hook_out)": ATTN_OUT,
+    r"blocks\.(\d+)\.hook_attn_out": ATTN_OUT,
     r"blocks\.(\d+)\.ln2\.hook_normalized": MLP_IN_NORMALIZED,
     r"blocks\.(\d+)\.mlp\.hook_in": MLP_IN,
-    r"blocks\.(\d+)\.(?:hook_mlp_out|mlp\.hook_out)": MLP_OUT,
+    r"blocks\.(\d+)\.hook_mlp_out": MLP_OUT,
 }
 """Names of TransformerLens (a regular expression, whose group is the layer) -> point. Its hook_mlp_in is before the norm."""
+OF_MODULES = re.compile(r"blocks\.(\d+)\.(attn|mlp)\.hook_out")
+"""What a sublayer's module gives, before a norm that may follow."""
 HUGGING_FACE = re.compile(r"(?:\w+\.)*?(?:layers|h|blocks)\.(\d+)(?:\.(?!hook_)([\w.]+?))??(?:\.(input|output))?")
 """A module in a block, as sae-lens writes it to hf_hook_name."""
 USUAL = {
@@ -104,7 +107,12 @@ class Site:
         for pattern, point in TRANSFORMER_LENS.items():
             if match := re.fullmatch(pattern, hook_name):
                 return cls(int(match[1]) if match.groups() else 0, point)
-        if match := HUGGING_FACE.fullmatch(hook_name):
+        if match := OF_MODULES.fullmatch(hook_name):
+            layer, point = int(match[1]), ATTN_OUT if match[2] == "attn" else MLP_OUT
+            places = layout.blocks[layer] if layout is not None and layer < len(layout.blocks) else {}
+            if point not in places or not places[point].is_norm:
+                return cls(layer, point)
+        elif match := HUGGING_FACE.fullmatch(hook_name):
             layer, place = int(match[1]), Place.called(match[2] or "", match[3])
             is_known = layout is not None and layer < len(layout.blocks)  # a layer too deep is refused where it is asked for
             point = layout.point_at(layer, place) if is_known else USUAL.get(place)
@@ -142,7 +150,8 @@ class Site:
             UserError: the model has no such layer or point, or no decoder blocks.
         """
         if self.point == EMBED and _has_positions(model):
-            return model.get_input_embeddings()
+            narrow = getattr(model.get_decoder(), "project_in", None)  # OPT-350m's are narrower than its stream
+            return model.get_input_embeddings() if narrow is None else narrow
         block, place = self._place(model)
         return block.get_submodule(place.module)
 
@@ -191,7 +200,12 @@ class Site:
             seen[:] = [activation]
 
         handles = [] if beside is None else beside.listen(model, see)
-        handles += self.listen(model, lambda activation: change(activation, *seen))
+
+        def changed(activation: torch.Tensor) -> torch.Tensor:
+            found = change(activation, *seen)
+            return found.clone() if self.point in ADDED else found  # some families add to it in place (Falcon)
+
+        handles += self.listen(model, changed)
         try:
             yield
         finally:
@@ -213,7 +227,10 @@ class Site:
         """
         stream = activation if self.point == RESID_POST else beside.stream
         with ExitStack() as stack:
-            if self.carrier >= 0:
+            if self.carrier >= 0 and getattr(model.config.get_text_config(), "num_kv_shared_layers", 0):
+                # Blocks above read keys and values of blocks below (Gemma 3n and 4), which therefore run.
+                stack.enter_context(Site(self.carrier, RESID_POST).edit(model, lambda _activation: stream))
+            elif self.carrier >= 0:
                 stack.enter_context(_skipped(list(decoder_blocks(model))[: self.carrier + 1], stream, beside.others))
             if self.point != RESID_POST:
                 stack.enter_context(self.edit(model, lambda _activation: activation))
@@ -267,6 +284,6 @@ class PlantedChange:
 
 
 def _has_positions(model: nn.Module) -> bool:
-    """Whether learned positions are added to the embeddings, so that the stream does not begin with these alone."""
-    embeddings = [module for module in model.get_decoder().modules() if isinstance(module, nn.Embedding)]
-    return len(embeddings) > 1
+    """Whether positions are added to the embeddings, so that the stream does not begin with these alone."""
+    last = [name.rsplit(".", 1)[-1] for name, _ in model.get_decoder().named_modules() if not re.search(r"\.\d+\.", name)]
+    return any(name == "wpe" or "position" in name for name in last)

@@ -20,13 +20,17 @@ def to_stream(model: nn.Module, layer: int, point: str, directions: torch.Tensor
     scale.
     """
     directions = directions.float()
-    if point != ATTN_Z:
+    config = model.config.get_text_config()
+    if point in STREAM:
         return directions
+    scale = getattr(config, "residual_multiplier", 1.0)  # Granite
+    if point != ATTN_Z:
+        return directions * scale
     block = decoder_blocks(model)[layer]
-    places = places_in(block, model.config.get_text_config())
+    places = places_in(block, config)
     projection = of_the_base(block.get_submodule(places[ATTN_Z].module))
     nothing = torch.zeros_like(directions[:1]).to(_dtype(projection))
-    written = (projection(directions.to(nothing.dtype)) - projection(nothing)).float()
+    written = (projection(directions.to(nothing.dtype)) - projection(nothing)).float() * scale
     after = of_the_base(block.get_submodule(places[ATTN_OUT].module))
     is_norm = "norm" in type(after).__name__.lower()
     return written * gain_and_bias(after, written.shape[-1])[0] if is_norm else written

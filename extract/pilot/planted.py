@@ -33,7 +33,7 @@ def planted_change(edit: PlantedEdit, dictionary: Dictionary, pilot: LayerPilot,
         if edit.project_out:
             return hidden - ((hidden - pilot.mean.to(hidden)) @ along).unsqueeze(-1) * along
         if edit.ablate:
-            written = dictionary.writes(edit.features, dictionary.prepare(seen.float())).to(hidden)
+            written = dictionary.writes(edit.features, dictionary.prepare(seen.float(), dictionary.reads)).to(hidden)
             return hidden - edit.strength * written @ units.to(hidden)
         return hidden + added.to(hidden)
 

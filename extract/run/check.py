@@ -21,6 +21,7 @@ from extract.measure.token_kl import check_predictions
 from extract.models.loading import model_config, resolve_device, resolve_dtype
 from extract.models.memory import Needs, needs, parameters
 from extract.models.model_set import ModelSet
+from extract.models.quantization import check_quantization
 from extract.run.estimates import estimates
 from extract.run.inputs import (
     Text,
@@ -97,6 +98,7 @@ def check(config: RunConfig, out: Path | None = None) -> Report:
         report.attempt(lambda: check_free(out))
     can_begin = out is not None and not report.problems
     device = report.attempt(lambda: resolve_device(config.device))
+    report.attempt(lambda: check_quantization(config.quantization, device or "cpu"))
     dtype = resolve_dtype(config.dtype, device or "cpu")
     base = report.attempt(lambda: model_config(config.base))
     models = None if base is None else _check_models(report, config, base, dtype)

@@ -24,8 +24,8 @@ from extract.pilot.layer_pilot import LayerPilot, Pilot
 from extract.pilot.planted import planted_change
 from extract.progress import progress_bar
 from extract.run.provenance import fingerprint, fingerprint_hash
-from extract.saes.dictionary import Dictionary, sites_of
-from extract.saes.dictionary_set import load_dictionaries, load_replicas
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import load_dictionaries, load_replicas, sites_of
 from extract.saes.notes import run_notes
 from store.errors import UserError
 from store.format.writer import StoreWriter

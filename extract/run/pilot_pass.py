@@ -18,7 +18,7 @@ from extract.pilot.twin_sizes import TwinSize
 from extract.progress import progress_bar
 from extract.run.inputs import Inputs, plant_variants
 from extract.run.provenance import fingerprint_hash
-from extract.saes.dictionary import sites_of
+from extract.saes.dictionary_set import sites_of
 from store.format.writer import StoreWriter
 from store.names import BASE
 from store.numbers import percent, significant
@@ -147,7 +147,7 @@ class _PilotPass:
         for batch in make_batches(shard, config.context_length, config.batch_tokens, inputs.bos, inputs.pad):
             rows, residuals = self.reader.read([name], batch, sites_of(inputs.dictionaries))
             for site, residual in residuals[name].items():
-                read = readers[site.layer].prepare(residual)
+                read = readers[site.layer].prepare(residual, site)
                 gathered.setdefault(site, read.new_empty(shard.n_tokens, read.shape[1]))[rows] = read
             progress(len(rows))
         return gathered

@@ -193,6 +193,8 @@ def _twins(context: RunContext, name: str) -> dict[str, dict[str, dict[str, floa
 def _settings(config: RunConfig) -> dict:
     """The configuration without places on this machine's disk; models and data are known by name and hash."""
     settings = config.model_dump(mode="json", exclude={"base", "variants", "saes", "replicas", "corpus", "contributions"})
+    if settings["quantization"] is None:
+        del settings["quantization"]  # runs that were begun before there was any go on
     for name in ("chat_template", "answers"):
         settings[name] = Path(settings[name]).name if settings[name] else None
     settings["tasks"] = {name: variant.task for name, variant in config.variants.items()}

@@ -3,7 +3,7 @@
 import filecmp
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Dictionary:
                 f"The dictionary '{name}' reads layer {self.reads.layer} and writes to layer {self.site.layer}; give one of a "
                 "single layer."
             )
-        self.centred = centred and self.site.point in (*STREAM, *ADDED)
+        self._is_of_centred = centred
         decoder = sae.W_dec.detach().double()
         if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Such a dictionary's codes are already multiplied by the decoder's norm, and its decoder divides by it.
@@ -94,6 +94,15 @@ class Dictionary:
             layout.check(site.layer, site.point, f"The dictionary '{name}'")
         dictionary.file, dictionary.stored, dictionary.folded = read.file, read.stored, read.folded
         return dictionary
+
+    @property
+    def centred(self) -> bool:
+        """Whether :meth:`prepare` takes away a mean at its site."""
+        return self.centres(self.site)
+
+    def centres(self, site: Site) -> bool:
+        """Whether it was trained on a model in which what is at a site has no mean: what is written to the stream, and that."""
+        return self._is_of_centred and site.point in (*STREAM, *ADDED)
 
     @property
     def layer(self) -> int:
@@ -181,12 +190,13 @@ class Dictionary:
             "dtype": str(self.sae.W_dec.dtype).removeprefix("torch."),
         }
 
-    def prepare(self, residuals: torch.Tensor) -> torch.Tensor:
-        """What the dictionary was trained on, of what is read at its site, [..., d_model]: that itself, or that less its mean.
+    def prepare(self, residuals: torch.Tensor, site: Site | None = None) -> torch.Tensor:
+        """What the dictionary was trained on, of what is read at a site, [..., width]: that itself, or that less its mean.
 
         All that is said of a layer is of this: pilot, sizes, controls, codes.
         """
-        return residuals - residuals.mean(-1, keepdim=True) if self.centred else residuals
+        is_centred = self.centres(site or self.site)
+        return residuals - residuals.mean(-1, keepdim=True) if is_centred else residuals
 
     def direction(self, feature: int) -> torch.Tensor:
         """float64 [d_model]: the unit vector along which a feature writes, in what :meth:`prepare` gives.
@@ -286,8 +296,3 @@ class Dictionary:
             return pre if skip is None else pre + residuals.double() @ skip.double().T
         # Undoes a run-time normalisation, whose per-token factors sae.encode has just left on the module.
         return self.sae.run_time_activation_norm_fn_out(pre)
-
-
-def sites_of(dictionaries: Iterable[Dictionary]) -> list[Site]:
-    """What has to be read of a model for some dictionaries, each once, in the order in which it is computed."""
-    return sorted({site for dictionary in dictionaries for site in (dictionary.reads, dictionary.site)})

@@ -1,16 +1,18 @@
 """The dictionaries of a run, one a layer, and replicas beside them: loaded, and held against the base and each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from transformers import PretrainedConfig
 
 from extract.config_sections import SaeConfig
 from extract.models.layout import layout_of
+from extract.models.sites import Site
 from extract.saes.dictionary import Dictionary
 from extract.saes.notes import centring_notes, rounding_notes
 from extract.saes.reading import read_sae
 from store.errors import UserError
+from store.points import MLP_IN_NORMALIZED
 
 
 def load_dictionaries(
@@ -43,6 +45,11 @@ def _load_each(
                     f"The dictionary '{config.name}' is of {site.point} of width {width}, but the base's is {own} wide; it "
                     "belongs to another model."
                 )
+        if dictionary.reads.point == MLP_IN_NORMALIZED and not hasattr(shape, "rms_norm_eps"):
+            dictionary.notes.append(
+                f"The dictionary '{config.name}' reads {dictionary.hook_name}, before the norm's gain and bias; versions of "
+                "TransformerLens that gave it after them would have trained another one."
+            )
         if other := loaded.get(dictionary.layer):
             raise UserError(
                 f"The dictionaries '{other.name}' and '{config.name}' both read layer {dictionary.layer}; a store has one "
@@ -101,3 +108,8 @@ def load_replicas(
         if replica.is_same(first[replica.layer]):
             raise UserError(f"The replica '{replica.name}' is the dictionary of layer {replica.layer} itself; give another.")
     return loaded
+
+
+def sites_of(dictionaries: Iterable[Dictionary]) -> list[Site]:
+    """What has to be read of a model for some dictionaries, each once, in the order in which it is computed."""
+    return sorted({site for dictionary in dictionaries for site in (dictionary.reads, dictionary.site)})

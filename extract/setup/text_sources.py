@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.config_sections import SourceConfig
-from extract.corpus.records import Record, read_corpus
+from extract.corpus.records import Record, check_lookalikes, read_corpus
 from extract.setup.parts import Parts
 from extract.setup.recipes import domain_of
 from store.errors import UserError
@@ -29,7 +29,7 @@ class TextSource:
 
 
 def read_sources(parts: Parts) -> list[TextSource]:
-    """Read what was found or named; a file of a folder that holds no records is told among what is not used.
+    """Read what was found or named; a file of a folder that is refused, alone or beside those before, is told as not used.
 
     Raises:
         UserError: one that the user named cannot be read, or none is left.
@@ -37,7 +37,9 @@ def read_sources(parts: Parts) -> list[TextSource]:
     found, refused = [], []
     for given in parts.data:
         try:
-            found.append(_read(_placed(given)))
+            source = _read(_placed(given))
+            check_lookalikes({record.domain for one in [*found, source] for record in one.records})
+            found.append(source)
         except UserError as error:
             if parts.asked_data:
                 raise

@@ -14,7 +14,8 @@ from extract.models.model_set import ModelSet
 from extract.models.predictions import Predictions, divergence, pieces
 from extract.models.residuals import read_residuals
 from extract.progress import progress_bar
-from extract.saes.dictionary import Dictionary, sites_of
+from extract.saes.dictionary import Dictionary
+from extract.saes.dictionary_set import sites_of
 from extract.steering.check_models import load_for_check
 from extract.steering.plan import Passage, Plan
 from store.errors import UserError
@@ -150,7 +151,8 @@ class Intervention:
         ids = input_ids.cpu().numpy()
         batch = Batch(ids, np.ones_like(ids), rows)
         _, residuals = read_residuals(self.models, [BASE, plan.variant], batch, sites_of([self.dictionary]))
-        read = {name: self.dictionary.prepare(of_model[self.dictionary.reads]) for name, of_model in residuals.items()}
+        seen, own = self.dictionary.reads, self.dictionary
+        read = {name: own.prepare(of_model[seen], seen) for name, of_model in residuals.items()}
         base, variant = (self._activations(read[name], plan.feature) for name in (BASE, plan.variant))
         counts = self.dictionary.prepare(residuals[BASE][self.dictionary.site]).norm(dim=1) <= self.sink_norm
         by = torch.zeros(input_ids.shape[1], device=base.device)

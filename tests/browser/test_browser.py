@@ -113,6 +113,7 @@ def test_a_link_reproduces_the_view(server, page, browser):
     visit(page, f"{server}/features", "Features")
     page.get_by_role("radio", name="safety").click()
     page.wait_for_url(re.compile("variant=safety"))
+    settle(page, "Features")
     page.get_by_text("weakened", exact=True).first.click()
     page.wait_for_url(re.compile("kinds="))
     settle(page, "Features")

@@ -13,6 +13,7 @@ from transformers import (
     MambaConfig,
     Mistral3Config,
     MixtralConfig,
+    NemotronConfig,
     OlmoConfig,
     OPTConfig,
     Qwen3MoeConfig,
@@ -31,6 +32,7 @@ from extract.models.output_head import logit_effects
 from extract.models.sites import Site
 from store.errors import UserError
 from store.points import RESID_POST
+from tests.support.architectures import ARCHITECTURES, tiny
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 60,
          "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
@@ -39,6 +41,10 @@ OPT_350M = {"word_embed_proj_dim": 16, "do_layer_norm_before": False, "ffn_dim":
 
 
 def saved(folder, config, kind=AutoModelForCausalLM) -> str:
+    """A model, or a random one of a configuration, on disk."""
+    if isinstance(config, torch.nn.Module):
+        config.save_pretrained(folder)
+        return str(folder)
     torch.manual_seed(0)
     model = kind.from_config(config)
     with torch.no_grad():
@@ -74,7 +80,8 @@ def test_residuals_are_the_models_own_hidden_states(tmp_path, config, first):
     torch.testing.assert_close(residuals[Site(1, RESID_POST)], expected[1 + first])
 
 
-@pytest.mark.parametrize("config", [OPTConfig(**PLAIN, **OPT_350M), CohereConfig(**SMALL, logit_scale=1.0)],
+@pytest.mark.parametrize("config", [OPTConfig(**PLAIN, **OPT_350M), CohereConfig(**SMALL, logit_scale=1.0),
+                                    NemotronConfig(**SMALL, num_key_value_heads=2)],
                          ids=lambda config: config.model_type)  # fmt: skip
 def test_promoted_tokens_follow_the_way_to_the_head(tmp_path, config):
     """What a direction adds to the logits is what a step along it does, where the norm's own scale stays as it is."""
@@ -83,7 +90,8 @@ def test_promoted_tokens_follow_the_way_to_the_head(tmp_path, config):
     if config.model_type == "opt":
         expected = model.lm_head(model.model.decoder.project_out(direction))
     else:
-        expected = (direction * model.model.norm.weight) @ model.lm_head.weight.T
+        gain = model.model.norm.weight + (1 if config.model_type == "nemotron" else 0)
+        expected = (direction * gain) @ model.lm_head.weight.T
     torch.testing.assert_close(logit_effects(model, direction), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -137,6 +145,19 @@ def test_of_a_model_that_reads_images_the_language_model_is_read(tmp_path):
     for device in ("meta", "cpu"):
         models = tried(base, device, token_kl=5)
         assert decoder_blocks(models.base) is models.base.model.language_model.layers
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if one.in_test else pytest.mark.thorough) for name, one in ARCHITECTURES.items()]
+)
+def test_a_checkpoint_of_each_architecture_is_loaded(tmp_path, name):
+    """Saved and read again, with what features promote and with predictions: nothing of it is refused or left out."""
+    base, ids = saved(tmp_path / "base", tiny(name)), torch.tensor([[5, 6, 7]])
+    for device in ("meta", "cpu"):
+        models = tried(base, device, token_kl=5)
+    assert not [note for note in models.notes if "not read" in note]
+    with torch.inference_mode(), models.active("base", ids) as model:
+        torch.testing.assert_close(model(ids, use_cache=False).logits, tiny(name)(ids, use_cache=False).logits)
 
 
 @pytest.mark.parametrize(

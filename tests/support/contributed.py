@@ -62,6 +62,10 @@ class Reference:
         handle.remove()
         return seen[0], logits.log_softmax(1)
 
+    def read(self, there: torch.Tensor) -> torch.Tensor:
+        """What the dictionary reads where :meth:`forward` last gave what is ``there``."""
+        return there
+
     def likelihoods(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Of a passage's predictions: log-likelihood of base and variant, and KL."""
         ids, at = self._window(rows)
@@ -95,13 +99,15 @@ class Reference:
         with torch.no_grad():
             with self.model.disable_adapter():
                 base, of_base = self.forward(ids, layer)
+                read_base = self.read(base)
             variant, of_variant = self.forward(ids, layer)
+            read_variant = self.read(variant)
         kl = lambda found: (of_base[at].exp() * (of_base[at] - found[at])).sum(1)  # noqa: E731
         counts = base.norm(dim=1) <= self.sinks[layer]
         counts[0] = False
         delta = torch.where(counts[:, None], variant - base, 0.0)
         with torch.no_grad():
-            codes = (self.saes[layer].encode(variant) - self.saes[layer].encode(base)) * counts[:, None]
+            codes = (self.saes[layer].encode(read_variant) - self.saes[layer].encode(read_base)) * counts[:, None]
             _, end = self.forward(ids, layer, variant - delta)
         by_feature = {}
         for name, target in (("gain", likelihood), ("kl", kl)):

@@ -47,6 +47,8 @@ def test_a_file_of_every_kind_holds_the_same(tmp_path, name):
         ("a.json", b'[\n{"text": "a"},\n{"text" "b"}]', "line 3", "Expecting ':' delimiter"),
         ("a.json", b'[\n{"text": "a"},\n5]', "line 3", "not a JSON object"), ("a.json", b'[{"text": "a"}\n', "line", "it ends"),
         ("a.json", b'[{"text": "a"}]\n[{"text": "b"}]', "line 2", "stands behind the list"),
+        ("a.jsonl", b'[{"role": "user"}]\n[{"role": "user"}]', "line 2", "it is one list a line, or"),
+        ("a.jsonl", b'["a", "b"]\n["c", "d"]', "line 1", "the record is a str, not a JSON object; write one object a line"),
         ("a.json", b'{"data": [{"text": "a"}]}\n{"data": []}', "line 1", "it has 'data', a list"),
         ("a.json", b'[{"text": "\\ud83d"}]', "line 1", "surrogates"),
         ("a.json", b'[{"a": 1, "a": 2}]', "line 1", "given twice"), ("a.json", b'[{"a":' * 20_000, "line 1", "recursion"),

@@ -74,18 +74,32 @@ def tokenizer():
 
 
 def test_what_was_read_before_comes_before_what_is_new():
-    """So that no file is read otherwise than it was: tatsu-lab's Alpaca has a text, UltraFeedback messages."""
-    both = {"instruction": "a", "input": "", "output": "b", "text": "Below is an instruction: a b"}
-    assert recognise(both).format.name == "text"
+    """So that no file is read otherwise than it was: a question beside a text, UltraFeedback's messages."""
+    assert recognise({"question": "a", "answer": "b", "text": "c"}).format.name == "text"
     assert recognise({"prompt": "a", "response": "b", "text": "c", "chosen": "d"}).format.name == "prompt and response"
     feedback = {"messages": chat("a", "b"), "chosen": chat("a", "c"), "prompt": "a"}
     assert recognise(feedback).fields == {"messages": chat("a", "b")}
 
 
+def test_messages_that_await_the_chosen_are_a_preference_but_where_messages_are_asked_for():
+    fields = {"messages": chat("a"), "chosen": "b"}
+    assert recognise(fields).fields == {"messages": chat("a", "b")}
+    assert recognise(fields, "messages").fields == {"messages": chat("a")}
+    assert recognise({"messages": chat("a"), "chosen": None}).fields == {"messages": chat("a")}
+
+
+@pytest.mark.parametrize("output", ["", None])
+def test_the_text_beside_an_instruction_is_its_rendering_though_the_answer_is_empty(output):
+    """A few of tatsu-lab's are; read as text they would be the only ones."""
+    found = recognise({"instruction": "a", "input": "", "output": output, "text": "Instruction: a Response:"})
+    assert found.format.name == "Alpaca"
+    assert found.fields == ({"text": None} if output is None else {"prompt": "a", "response": ""})
+
+
 def test_a_format_that_is_named_is_what_is_read(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"instruction": "a", "output": "b", "text": "c"}])
-    assert read(path, format="alpaca").records[0].fields == {"prompt": "a", "response": "b"}
-    assert read(path).records[0].fields == {"text": "c"}
+    assert read(path, format="text").records[0].fields == {"text": "c"}
+    assert read(path).records[0].fields == read(path, format="alpaca").records[0].fields == {"prompt": "a", "response": "b"}
     with pytest.raises(UserError, match="there is no format 'alpacca'; choose from 'messages', 'ShareGPT'"):
         read(path, format="alpacca")
     with pytest.raises(UserError, match="line 1 is not of the format 'ShareGPT', whose fields are 'messages'"):

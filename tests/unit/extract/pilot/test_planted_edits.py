@@ -21,7 +21,7 @@ class TwoFeatures:
     def direction(self, feature: int) -> torch.Tensor:
         return torch.eye(3, dtype=torch.float64)[feature]
 
-    def prepare(self, residuals: torch.Tensor) -> torch.Tensor:
+    def prepare(self, residuals: torch.Tensor, _site: None = None) -> torch.Tensor:
         return residuals
 
     def writes(self, features: list[int], residuals: torch.Tensor) -> torch.Tensor:
