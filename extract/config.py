@@ -19,6 +19,7 @@ from store.format.part_guard import MAX_PART_TOKENS
 from store.metrics.thresholds import MATERIAL, MOST_CONTEXTS, SINK_FACTOR
 from store.names import ALL, BASE, CONTROLS, DEFAULT_CONTROLS, MOST_TWINS, OBSERVED, TWIN
 from store.numbers import listed
+from store.trainings import Member, main_series, speakers
 
 RESERVED_NAMES = {BASE, ALL, OBSERVED}
 TEMPLATE_DATE = date(2024, 7, 26)
@@ -197,30 +198,31 @@ def series(variants: Mapping[str, VariantConfig]) -> dict[str, list[str]]:
 def other_recipes(config: RunConfig, variant: str) -> list[str]:
     """The first variant of each recipe but the variant's own.
 
-    Other checkpoints of its training are no other recipe, and of another training the last one speaks.
+    Other checkpoints of its training, those of other seeds too, are no other recipe; of another training the last one speaks.
     """
-    of_recipe = next(names for names in groups(config).values() if variant in names)
-    trainings = {config.variants[name].series for name in of_recipe} - {None}
-    last = {of: config.variants[names[-1]].step for of, names in series(config.variants).items()}
-    return [
-        first
-        for first in groups(config)
-        if first not in of_recipe
-        and (one := config.variants[first]).series not in trainings
-        and (one.series is None or one.step == last[one.series])
-    ]
+    speaks = speakers(_members(config.variants))
+    own = speaks[config.variants[variant].replicate_of or variant]
+    return [first for first in groups(config) if speaks[first] == first != own]
+
+
+def _members(variants: Mapping[str, VariantConfig]) -> dict[str, Member]:
+    return {name: Member(variant.replicate_of or name, variant.series, variant.step) for name, variant in variants.items()}
 
 
 def _with_tasks_of_series(variants: Mapping[str, VariantConfig]) -> dict[str, VariantConfig]:
-    """The variants of series, each with the task of its training.
+    """The variants of series, each with the task of its training, whichever run of it says that.
 
     Raises:
         ValueError: of one series there are two checkpoints of a step that are no runs of one recipe, two of the same weights,
             or two of different tasks.
     """
     found = {}
+    main, with_tasks = main_series(_members(variants)), {}
     for of, names in series(variants).items():
-        with_task = next((name for name in names if variants[name].task), names[0])
+        if told := next((name for name in names if variants[name].task), None):
+            with_tasks.setdefault(main[of], told)
+    for of, names in series(variants).items():
+        with_task = with_tasks.get(main[of], names[0])
         at_step: dict[int | None, str] = {}
         with_weights: dict[str, str] = {}
         for name in names:
@@ -233,8 +235,8 @@ def _with_tasks_of_series(variants: Mapping[str, VariantConfig]) -> dict[str, Va
                 raise ValueError(f"{both.format(other)} have the same weights: no training stood still between two steps")
             if mine.task and set(mine.task) != set(variants[with_task].task):
                 raise ValueError(
-                    f"{both.format(with_task)} have the tasks {listed(variants[with_task].task)} and {listed(mine.task)}: "
-                    "one training has one task"
+                    f"the variants '{with_task}' and '{name}' of the training '{main[of]}' have the tasks "
+                    f"{listed(variants[with_task].task)} and {listed(mine.task)}: one training has one task"
                 )
             found[name] = mine.model_copy(update={"task": variants[with_task].task})
     return found

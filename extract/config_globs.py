@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from extract.step_names import counted, is_bare, step_of
 from store.errors import UserError, reason
 from store.text import printable
 
 STAR = "*"
 WEIGHTS = ("adapter", "model")
-NUMBER = re.compile(r"[0-9]+")
 
 
 def expanded(variants: dict[Any, Any], folder: Path) -> dict[Any, Any]:
@@ -43,7 +43,7 @@ def _checkpoints(name: str, given: Any, folder: Path) -> dict[str, dict[str, Any
     if len(paths) != 1 or next(iter(paths.values())).count(STAR) != 1:
         raise UserError(f"{what} must give one adapter or model with one '*' in its path, such as runs/checkpoint-*.")
     if "step" in fields:
-        raise UserError(f"{what} may give no step: each has the number in its folder's name.")
+        raise UserError(f"{what} may give no step: each has that in its folder's name.")
     if not (series := fields.get("series", stem.rstrip("-_"))):
         raise UserError(f"{what} need a name before the '*': it becomes that of the series.")
     ((field, pattern),) = paths.items()
@@ -57,14 +57,15 @@ def _checkpoints(name: str, given: Any, folder: Path) -> dict[str, dict[str, Any
             "step": step,
             **({} if others is None else {"replicate_of": f"{others}{step}"}),
         }
-        for step, place in _steps(what, pattern, folder, files=field == "model").items()
+        for step, place in _steps(what, stem, pattern, folder, files=field == "model").items()
     }
 
 
-def _steps(what: str, pattern: str, folder: Path, files: bool) -> dict[int, Path]:
+def _steps(what: str, stem: str, pattern: str, folder: Path, files: bool) -> dict[int, Path]:
     """Step -> the checkpoint's place, in order of steps.
 
     Args:
+        stem: the variants' name before its ``*``.
         files: whether a file may be a checkpoint, as a .gguf is.
     """
     parts = Path(pattern).parts
@@ -81,14 +82,9 @@ def _steps(what: str, pattern: str, folder: Path, files: bool) -> dict[int, Path
         matched = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", name, re.DOTALL)
         if matched is None or not (place.is_dir() or (files and place.is_file())):
             continue
-        numbers = NUMBER.findall(matched[1])
-        if len(numbers) != 1:
-            said = "no number" if not numbers else "several numbers"
-            raise UserError(
-                f"{what} match '{_shown(name)}', which has {said} where the '*' is, so that its step is not known; move it "
-                "elsewhere, or give each checkpoint by itself, with series and step."
-            )
-        step = int(numbers[0])
+        step = step_of(matched[1], before, after)
+        if step is None or counted(stem):
+            raise UserError(f"{what} match '{_shown(name)}', {_no_step(matched[1], before, after, stem)}")
         if step in found:
             other = found[step].relative_to(within).parts[0]
             raise UserError(f"{what} match '{_shown(other)}' and '{_shown(name)}', both of step {step}; move one elsewhere.")
@@ -96,6 +92,24 @@ def _steps(what: str, pattern: str, folder: Path, files: bool) -> dict[int, Path
     if not found:
         raise UserError(f"{what} match no folder at '{_shown(pattern)}'; check the path.")
     return dict(sorted(found.items()))
+
+
+def _no_step(star: str, before: str, after: str, stem: str) -> str:
+    """Why what a glob matches is no step, and what to write instead."""
+    what = counted(stem) or (counted(before) if is_bare(star) else None)
+    if what is not None:
+        why = f"whose number counts '{_shown(what)}' and no steps; move it elsewhere"
+    elif step_of(star) is not None:
+        why = f"where the '*' stands for a part of the number only, '{_shown(star)}'; put it in place of the whole number"
+    else:
+        why = (
+            f"where the '*' stands for '{_shown(star)}', which is no step (a number, after no word but such as step or "
+            "checkpoint); move it elsewhere"
+        )
+    return (
+        f"{why}, or give each variant by itself: checkpoints of one training with series and step, other runs of a recipe with "
+        "replicate_of."
+    )
 
 
 def _shown(text: str) -> str:

@@ -38,7 +38,7 @@ def layer_panel(
 
     Args:
         rows: of the layer and these metrics, observed and twins: step, variant, metric, control, value, low, high, n_tokens,
-            n_clusters; is_repeat, whether it is of another run of the training.
+            n_clusters; series, of which each has a line of its own; is_repeat, whether it is of another run of the training.
         colour: of the training.
         measured: the metrics, the first solid, the second dashed.
         ends: of the upright axis, the same in every panel.
@@ -53,7 +53,7 @@ def layer_panel(
     dash = alt.StrokeDash(
         "metric:N", legend=None, scale=alt.Scale(domain=list(measured), range=[[1, 0], axes.DASHES["dashed"]][: len(measured)])
     )  # fmt: skip
-    lines = alt.Chart(observed).encode(x=x, y=alt.Y("value:Q", **y), detail=["metric:N", "is_repeat:N"])
+    lines = alt.Chart(observed).encode(x=x, y=alt.Y("value:Q", **y), detail=["metric:N", "series:N"])
     lines = lines.encode(color=alt.value(colour))
     tooltip = [
         alt.Tooltip("variant:N"), alt.Tooltip("step:Q", title=STEP, format=",d"), alt.Tooltip("called:N", title="what"),

@@ -23,7 +23,7 @@ def show(store: Store) -> None:
         badges.no_twins(store)
     rows = data.ask(store, Store.layer_metrics, domain=domain, segment=ALL)
     compared = rows[rows["metric"].isin(overlap_panel.METRICS)]
-    groups, colours = runs.groups(store), runs.colours(store)
+    groups, colours = runs.compared(store), runs.colours(store)
     panels = {first: mine for first, members in groups.items() if len(mine := compared[compared["variant"].isin(members)])}
     if not panels:
         st.info("No token counts here: choose another domain.", icon=":material/search_off:")
@@ -51,17 +51,18 @@ def show(store: Store) -> None:
         floor = f"overlap under a {meanings.CONTROL_NAMES[overlap_panel.FLOOR]}"
         legend.append((floor, palette.CONTROL_COLOUR, "dashed", 2))
     st.html(contexts.series_legend(legend))
-    others = " Thin dotted lines: the recipe's other runs." if len(panels) < len(store.variants) else ""
+    others = " Thin dotted lines: the recipe's other runs." if any(len(groups[first]) > 1 for first in panels) else ""
     st.caption(
         f"Cosine: does {subject(store.point)} of base and variant point the same way at a token? Overlap: of the features that "
         f"are on in either, the share that is on in both (Jaccard).{others} Click a point for the features behind it."
+        f"{runs.others_said(store)}"
     )
 
 
 def _said(store: Store, domain: str) -> str:
     """What is seen, in a sentence."""
     rows = store.layer_metrics(domain=domain, segment=ALL)
-    groups, levels = runs.groups(store), {}
+    groups, levels = runs.compared(store), {}
     for first in groups:
         by_layer = rows[rows["variant"] == first].groupby("layer")
         levels[first] = {int(layer): change_summary.summarise(found, None).overlap.level for layer, found in by_layer}

@@ -75,9 +75,9 @@ def profiles(store: Store) -> None:
         return
     st.markdown("### Where it was learned", help=WHERE.format(store.point, _made(store.point)))
     rows = pd.concat([data.ask(store, Store.layer_gains, domain=domain) for domain in PLACES])
-    rows = with_places(rows[rows["variant"].isin(runs.groups(store))])
+    rows = with_places(rows[rows["variant"].isin(runs.compared(store))])
     panel, colours, shown = st.container(horizontal=True), runs.colours(store), set(rows["place"])
-    for variant in runs.groups(store):
+    for variant in runs.compared(store):
         if (mine := rows[rows["variant"] == variant]).empty:
             continue
         with panel.container(width=axes.PANEL_WIDTH):
@@ -91,7 +91,7 @@ def profiles(store: Store) -> None:
     st.html(
         contexts.series_legend([*legend, ("random changes of the weights of that size", palette.CONTROL_COLOUR, "solid", 8)])
     )
-    st.caption("Nats a predicted token. Bands: 95 % intervals over clusters.")
+    st.caption(f"Nats a predicted token. Bands: 95 % intervals over clusters.{runs.others_said(store)}")
 
 
 def curves(store: Store) -> None:
@@ -99,7 +99,7 @@ def curves(store: Store) -> None:
     if not store.has_contributions:
         return
     rows, colours = data.ask(store, Store.curves), runs.colours(store)
-    of_firsts = {variant: mine for variant in runs.groups(store) if len(mine := rows[rows["variant"] == variant])}
+    of_firsts = {variant: mine for variant in runs.compared(store) if len(mine := rows[rows["variant"] == variant])}
     if not of_firsts:
         return
     st.markdown("### How many features make it", help=CURVES)

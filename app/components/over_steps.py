@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 import streamlit as st
 
@@ -15,7 +17,7 @@ from store.metrics.thresholds import MATERIAL
 from store.names import OBSERVED, TWIN
 from store.read.series import EVERY_RUN
 from store.read.store import Store
-from store.reports.courses import courses
+from store.reports.courses import NO_TWINS, courses
 
 PAIR = "pair"
 """Of the picker of metrics: cosine and overlap together, as the part 'Cosine and overlap' shows them over depth."""
@@ -48,7 +50,7 @@ def show(store: Store) -> None:
         badges.no_twins(store)
     steps = rows[rows["series"] == series]
     colour = runs.colours(store)[steps["variant"].iloc[-1]]
-    course = data.ask(store, courses)[steps["variant"].iloc[-1]]
+    course = next(one for one in data.ask(store, courses).values() if one.series == series)
     st.markdown(f"**{words.plain(series)}**: {words.plain(course.checkpoints)}. {words.plain(course.began)}")
     if table.empty:
         st.info("No token counts here: choose another domain.", icon=":material/search_off:")
@@ -59,9 +61,10 @@ def show(store: Store) -> None:
 
 
 def _measured(store: Store, series: str, repeats: list[str], domain: str) -> tuple[tuple[str, ...], pd.DataFrame]:
-    """The metrics that the URL asks for, and their rows, observed and twins, with is_repeat."""
+    """The metrics that the URL asks for, and their rows, observed and twins, with series and is_repeat."""
     asked = [data.ask(store, Store.layers_over_steps, series=name, domain=domain) for name in (series, *repeats)]
-    table = pd.concat([one.assign(is_repeat=at > 0) for at, one in enumerate(asked)])
+    every = zip((series, *repeats), asked, strict=True)
+    table = pd.concat([one.assign(series=of, is_repeat=of != series) for of, one in every])
     table = table[(table["control"] == OBSERVED) | table["control"].str.startswith(TWIN)]
     known = set(table["metric"])
     options = [PAIR] * (known >= set(PAIRED)) + [name for name in OFFERED if name in known]
@@ -116,8 +119,9 @@ def _features(store: Store, series: str, steps: pd.DataFrame) -> None:
     found = data.ask(store, Store.courses, series=series)
     level = data.ask(store, Store.course_level, series=series)
     st.markdown("### When features changed", help=step_words.CAUTION)
-    st.caption(step_words.LEVELS[level])
-    if found.empty:
+    judged = _is_judged(store, steps["variant"])
+    st.caption(step_words.LEVELS[level] if judged else NO_TWINS)
+    if found.empty or not judged:
         return
     pager = tables.Pager(len(found), FEATURES_SHOWN)
     page = found.iloc[pager.offset : pager.offset + pager.size]
@@ -127,7 +131,10 @@ def _features(store: Store, series: str, steps: pd.DataFrame) -> None:
             "Label": tables.labels(page),
             step_words.ONSET: [_step(step) for step in page["onset"]],
             step_words.FIRST: [_step(step) for step in page["first"]],
-            step_words.WENT: ["came and went" if went else "" for went in page["came_and_went"]],
+            step_words.WENT: [
+                "came and went" if went else "turned" if turned else ""
+                for went, turned in zip(page["came_and_went"], page["turned"], strict=True)
+            ],
             "At each step": [" ".join(MARKS[way] for way in ways) for ways in page["ways"]],
             "Change at the last": [share(change) for change in page["change"]],
             "Largest": [share(change) for change in page["largest"]],
@@ -182,9 +189,11 @@ def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
     if rows["change"].isna().all():
         return
     course = data.ask(store, Store.courses, series=series, layer=layer, feature=feature)
-    onset = None if course.empty or pd.isna(course["onset"].iloc[0]) else int(course["onset"].iloc[0])
+    judged = _is_judged(store, rows["variant"])
+    has_onset = judged and not course.empty and pd.notna(course["onset"].iloc[0])
+    onset = int(course["onset"].iloc[0]) if has_onset else None
     material = float(store.manifest.settings.get("material", MATERIAL))
-    said = _said(data.ask(store, Store.course_level, series=series), course)
+    said = _said(data.ask(store, Store.course_level, series=series), course) if judged else NO_TWINS
     st.markdown(f"**Over the steps of {words.plain(series)}.** {said}", help=step_words.CAUTION)
     alt = f"Change of the feature over the steps of {series}"
     st.vega_lite_chart(spec=data.chart(step_charts.feature_change, rows, onset, material), key="change_over_steps", alt=alt)
@@ -206,6 +215,11 @@ def of_feature(store: Store, layer: int, feature: int, variant: str) -> None:
         _download(rows, words.file_name("feature_over_steps", series, f"L{layer}", str(feature)), "feature_steps")
 
 
+def _is_judged(store: Store, variants: Iterable[str]) -> bool:
+    """Whether each of some checkpoints has verdicts, for which it needs twins."""
+    return all(data.ask(store, Store.has_verdicts, variant=variant) for variant in variants)
+
+
 def _said(level: str, course: pd.DataFrame) -> str:
     """When one feature's change began, in a sentence."""
     claimed = "claimed" if level == EVERY_RUN else "stands out (in this run only, no claim)"
@@ -215,7 +229,9 @@ def _said(level: str, course: pd.DataFrame) -> str:
     is_claimed = f"is {claimed}" if level == EVERY_RUN else claimed
     if pd.isna(one["onset"]):
         return f"Came and went: its change {is_claimed} at step {_step(one['first'])} first, and not at the last."
-    before = "" if one["first"] == one["onset"] else f" It flickers: it {is_claimed} at step {_step(one['first'])} already."
+    already = f"it {is_claimed} at step {_step(one['first'])} already"
+    before = f" It turned: {already}, the other way at some step." if one["turned"] else f" It flickers: {already}."
+    before = "" if one["first"] == one["onset"] else before
     return f"Onset: its change {is_claimed} from step {_step(one['onset'])} on, at every later step.{before}"
 
 

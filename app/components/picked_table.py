@@ -25,7 +25,7 @@ def compare(features: feature_list.FeatureList, keys: Sequence[selection.Key]) -
     """The first of the picked features in the list's variant and domain, a row each with one passage."""
     store, variant = features.store, features.filter.variant
     rows = features.named(keys[:MOST])
-    others = [first for first in runs.groups(store) if first != runs.firsts(store)[variant]]
+    others = [first for first in runs.compared(store) if first != runs.speaker(store, variant)]
     feature_evidence.blur_button(store.domains)
     shown = [_row(store, row, others) for _, row in rows.iterrows()]
     st.html(side_by_side.table(shown, variant, others, badges.has_twins(store, variant), store.has_contributions))

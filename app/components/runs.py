@@ -10,6 +10,7 @@ import streamlit as st
 from app import data, words
 from app.charts import axes
 from store.read.store import Store
+from store.trainings import speakers
 
 
 def groups(store: Store) -> dict[str, list[str]]:
@@ -19,6 +20,29 @@ def groups(store: Store) -> dict[str, list[str]]:
     for variant, first in zip(rows["variant"].to_list(), rows["first"].to_list(), strict=True):
         found.setdefault(first, []).append(variant)
     return {first: found[first] for first in by_training(store, list(found))}
+
+
+def compared(store: Store) -> dict[str, list[str]]:
+    """The same, but of a training with several checkpoints the last alone: one line or row a training."""
+    rows = data.ask(store, Store.compared)
+    return {first: members for first, members in groups(store).items() if first in set(rows["first"])}
+
+
+def compared_variants(store: Store) -> list[str]:
+    """The variants of :func:`compared`, in the store's order."""
+    return data.ask(store, Store.compared)["variant"].to_list()
+
+
+def speaker(store: Store, variant: str | None) -> str | None:
+    """The recipe of :func:`compared` that a variant is of, or that speaks for its training; None where it is no variant."""
+    members = store.members()
+    return speakers(members)[members[variant].first] if variant in members else None
+
+
+def others_said(store: Store) -> str:
+    """Where the checkpoints are that :func:`compared` leaves out, as the end of a caption; '' where there are none."""
+    left_out = len(groups(store)) > len(compared(store))
+    return " Of a training with several checkpoints the last one: the others stand under *Layers*, *Over steps*." * left_out
 
 
 def by_training(store: Store, variants: Sequence[str]) -> list[str]:

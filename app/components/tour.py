@@ -197,7 +197,7 @@ def _again(store: Store) -> Step | None:
 
     Not of claims, which every run shows by definition.
     """
-    if len(store.variants) < 2:
+    if len(data.ask(store, Store.compared)) < 2:
         return None
     layer = store.layers[-1]
     pairs = data.ask(store, Store.variant_pairs, layer=layer, rule="material")

@@ -65,7 +65,8 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     automatic = words.all_automatic(rows["label_source"])
     label = f"Label{words.AUTO * automatic}"
     shown = pd.DataFrame({label: tables.labels(rows, LABEL_WIDTH, marked=not automatic), "Feature": names})
-    for variant in store.variants:
+    variants = runs.compared_variants(store)
+    for variant in variants:
         shown[variant] = [
             share(change) + (" ●" if changed else "")
             for change, changed in zip(rows[f"change_{variant}"], rows[f"changed_{variant}"], strict=True)
@@ -74,7 +75,7 @@ def feature_table(store: Store, rows: pd.DataFrame) -> pd.Series:
     tables.clicked_row(
         shown,
         f"changed_{link.query()}",
-        tables.right_aligned(store.variants) | {label: replace(COLUMNS["label"], title=label, width=LABEL_WIDTH).config()},
+        tables.right_aligned(variants) | {label: replace(COLUMNS["label"], title=label, width=LABEL_WIDTH).config()},
         lambda at: link.write(selected=names[at]),
         selected=names.index(selected),
         height="content",
@@ -95,9 +96,11 @@ def one_feature(store: Store, row: pd.Series, variant: str) -> None:
         query_params=feature_link(layer, feature, variant),
     )
     found = data.ask(store, Store.feature_across, layer=layer, feature=feature)
+    variants = runs.compared_variants(store)
+    found = found[found["variant"].isin(variants)]
     cells = found.assign(written=[share(value) for value in found["change"]])
     cells = cells[["variant", "domain", "change", "written", "freq_base", "freq_variant"]]
-    drawn = data.chart(variant_charts.domain_map, cells, store.variants, [ALL, *store.domains])
+    drawn = data.chart(variant_charts.domain_map, cells, variants, [ALL, *store.domains])
     st.vega_lite_chart(
         spec=drawn, key="across", alt=f"Change of {words.feature_name(layer, feature)} in every variant and domain"
     )
@@ -123,7 +126,7 @@ def likeness(pairs: pd.DataFrame, store: Store, variant: str, against: str, doma
     key = f"pairs_{link.query()}"
     title, meaning = comparison.MEASURES[measure]
     st.vega_lite_chart(
-        spec=data.chart(variant_charts.pair_map, cells, store.variants, title, -1 if values.min() < 0 else 0, 1),
+        spec=data.chart(variant_charts.pair_map, cells, runs.compared_variants(store), title, -1 if values.min() < 0 else 0, 1),
         on_select=lambda: keep_pair(key),
         selection_mode="pair",
         key=key,
@@ -195,19 +198,25 @@ def keep_pair(key: str) -> None:
 
 store = data.current()
 st.markdown(f"## {TITLE}")
-st.caption("Which features every fine-tune changes, which only one does, and what another training run would show again.")
-if len(store.variants) < 2:
+st.caption("Which features every fine-tune changes, which only one does, and what another training run would show again."
+           + runs.others_said(store))  # fmt: skip
+variants = runs.compared_variants(store)
+if len(variants) < 2:
     st.info(
-        "This store has one variant, so there is nothing to compare it with. Name several under `variants` in the "
-        "configuration of a run: they are read over the same tokens.",
+        f"This store has one {'variant' if len(store.variants) == 1 else 'training'}, so there is nothing to compare it with. "
+        "Name several under `variants` in the configuration of a run: they are read over the same tokens.",
         icon=":material/compare_arrows:",
     )
     st.stop()
 
-groups = runs.groups(store)
-names = {variant: runs.name(store, variant) for variant in runs.firsts(store)}
+groups = runs.compared(store)
+names = {variant: runs.name(store, variant) for members in groups.values() for variant in members}
+asked_for = st.query_params.get("variant")
+default = variants[0] if asked_for in names else runs.speaker(store, asked_for) or variants[0]
 with st.container(**pickers.ROW):
-    variant = pickers.pick("Variant", "variant", list(names), store.variants[0], names.get, forget=("against",))
+    variant = pickers.pick(
+        "Variant", "variant", list(names), default, names.get, forget=("against",), always=default != variants[0]
+    )
     others = [name for name in names if name != variant]
     again = [name for name in groups[runs.firsts(store)[variant]] if name != variant]
     against = pickers.pick("Against", "against", others, [*again, *others][0], names.get)

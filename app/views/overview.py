@@ -100,7 +100,8 @@ def where(store: Store) -> None:
         badges.small(store, domain)
     table = table.assign(claimed=table["n_suppressed"] + table["n_amplified"])
     cells = table.assign(value=table[metric])[["variant", "layer", "value", "gate", "n_tokens"]]
-    order = list(runs.groups(store) if metric == "claimed" else runs.firsts(store))  # a claim is of every run of a recipe
+    compared = runs.compared(store)
+    order = list(compared) if metric == "claimed" else [name for members in compared.values() for name in members]
     clicked = st.vega_lite_chart(
         spec=data.chart(layer_charts.heat_map, cells[cells["variant"].isin(order)], metric, order),
         on_select="rerun",
@@ -110,7 +111,8 @@ def where(store: Store) -> None:
     )
     word = metrics.metric(metric)
     place = "" if metric == "claimed" else f", domain {words.plain(domain)}"  # claims are of all domains
-    st.caption(f"{word.label} ({word.scale}){place}. {metrics.read_map(metric)} Click a cell for that variant's profile.")
+    st.caption(f"{word.label} ({word.scale}){place}. {metrics.read_map(metric)} Click a cell for that variant's profile."
+               + runs.others_said(store))  # fmt: skip
     if clicked.selection.get("cell"):
         cell = clicked.selection["cell"][0]
         st.switch_page("views/layers.py", query_params=link.query(variant=cell["variant"], by="domain", layer=cell["layer"]))

@@ -12,7 +12,7 @@ ONSET, FIRST, WENT = "Onset", "First", "Came and went"
 HELP = {
     ONSET: "The first step from which on the change is claimed at every later step, the same way.",
     FIRST: "The first step at which a change is claimed at all: before the onset of one that flickers.",
-    WENT: "Claimed at some step, and not, that way, at the last.",
+    WENT: "Claimed at some step, and not at the last; turned: claimed at the last, and before that the other way.",
 }
 CAUTION = (
     f"Each step is judged by itself: up to {percent(Q)} of what is claimed at one may be false. An onset rests on every step "

@@ -22,8 +22,10 @@ from extract.saes.conventions import said
 from extract.setup.base_choice import choose_base
 from extract.setup.chosen_saes import Chosen, choose_saes
 from extract.setup.copies import settings_apart, without_copies
+from extract.setup.folder import TOO_DEEP
 from extract.setup.parts import ADAPTER, Parts, Weights, is_local
 from extract.setup.recipes import as_series, named_apart, recipe, replicates, trained_for
+from extract.setup.states import told_apart, with_ends, with_steps
 from extract.setup.text_sources import TextSource, read_sources
 from store.errors import UserError
 from store.numbers import listed
@@ -63,10 +65,16 @@ def make_draft(parts: Parts, tasks: dict[str, list[str]]) -> Draft:
     Raises:
         UserError: nothing can be made of it, or what it is made of does not belong together.
     """
+    parts.weights = with_ends(parts.weights)
     base, weights, remarks = choose_base(parts)
-    weights = without_copies(weights, parts)
+    weights = without_copies(told_apart(with_ends(weights, of_any_kind=True)), parts)
+    weights, of_ends = with_steps(weights, parts)
     if not weights:
-        raise UserError(f"There is nothing that was fine-tuned from the base '{base}'; give adapters or models with --variant.")
+        deep = next((f"; '{name}' lies too deep to be looked through" for name, why in parts.unused if why == TOO_DEEP), "")
+        raise UserError(
+            f"There is nothing that was fine-tuned from the base '{base}'{deep}; give adapters or models with --variant."
+        )
+    remarks += of_ends
     base = os.path.abspath(base) if is_local(base) else base  # noqa: PTH100 - links stay as they are
     sources = read_sources(parts)
     shape, folder = model_config(base), local_folder(base)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from extract.corpus.record_files import TEXT
 from extract.corpus.record_files import kind_of as kind_of_file
-from extract.setup.parts import ADAPTER, CHECKPOINT, CODES, DICTIONARY, MODEL, Parts, Weights, kind_of, states_of, weights_at
+from extract.setup.parts import ADAPTER, CODES, DICTIONARY, MODEL, Parts, Weights, kind_of, states_of, weights_at
+from extract.step_names import CHECKPOINT
 from store.errors import UserError, reason
 
-LEVELS = 2
+LEVELS = 3
 """Folders within folders that are looked through; the states of a training may lie one below."""
+TOO_DEEP = "it lies too deep to be looked through"
 MOST_ENTRIES = 5_000
 """Of more than so many a folder is no collection of models and data, but somebody's home."""
 NO_DATA = re.compile(
@@ -21,13 +23,15 @@ NO_DATA = re.compile(
 )
 """Files of an ending that data have, which are none: of trainers, of models, of this program."""
 MARKDOWN = (".md", ".markdown")
-PLAIN = re.compile(r"checkpoints?|outputs?|out|runs?|results?|models?|adapters?|lora|final|best|merged|weights", re.IGNORECASE)
+PLAIN = re.compile(
+    r"checkpoints?|outputs?|out|runs?|results?|models?|adapters?|lora|final|best|last|merged|weights", re.IGNORECASE
+)
 """Names of folders that say nothing of what was trained there."""
 SEED = re.compile(r"(seed|s|run|rep|replicate)[-_. ]?\d+", re.IGNORECASE)
 
 
 def look_through(folder: Path) -> Parts:
-    """Recognise what lies in a folder by its files, one level or two deep.
+    """Recognise what lies in a folder by its files, some levels deep.
 
     Raises:
         UserError: there is no such folder, it cannot be read, or it holds too much to be looked through.
@@ -46,14 +50,15 @@ def told_name(place: Path, root: Path) -> str:
     """What a model or adapter is called by its folder, and by the one above where its own name says nothing."""
     pieces = [place.stem if place.suffix == ".gguf" else place.name]
     above = place.parent
-    while above != root and root in above.parents and all(map(_says_nothing, pieces)):
+    while above != root and root in above.parents and all(map(says_nothing, pieces)):
         pieces.insert(0, above.name)
         above = above.parent
     telling = [piece for piece in pieces if not PLAIN.fullmatch(piece)]
     return "-".join(telling or pieces[-1:])
 
 
-def _says_nothing(piece: str) -> bool:
+def says_nothing(piece: str) -> bool:
+    """Whether a folder's name says nothing of what was trained there."""
     return bool(PLAIN.fullmatch(piece) or SEED.fullmatch(piece) or CHECKPOINT.fullmatch(piece))
 
 
@@ -67,8 +72,9 @@ def _look(folder: Path, root: Path, levels: int, found: Parts, budget: Iterator[
         found.unused.append((name, "a store of this program"))
     if kind in ("dictionary", "dataset", "store"):
         return
-    states = states_of(folder, told_name(folder, root) if folder != root else folder.resolve().name)
-    found.weights += [own] if (own := weights_at(folder, told_name(folder, root))) else []
+    called = told_name(folder, root) if folder != root else folder.resolve().name
+    states = states_of(folder, called)
+    found.weights += [own] if (own := weights_at(folder, called)) else []
     found.weights += states
     known = {Path(state.spec) for state in states}
     for place in sorted(folder.iterdir()):
@@ -87,7 +93,7 @@ def _look(folder: Path, root: Path, levels: int, found: Parts, budget: Iterator[
 def _look_deeper(place: Path, root: Path, levels: int, found: Parts, budget: Iterator[int]) -> None:
     name = str(place.relative_to(root))
     if not levels and kind_of(place) is None:
-        found.unused.append((f"{name}/", "it lies too deep to be looked through"))
+        found.unused.append((f"{name}/", TOO_DEEP))
         return
     try:
         _look(place, root, max(0, levels - 1), found, budget)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from extract.setup.folder import look_through, told_name
-from extract.setup.parts import CHECKPOINT, Parts, Weights, is_local, kind_of, placed, states_of, weights_at
-from extract.setup.recipes import SEEDED
+from extract.setup.parts import Parts, Weights, is_local, kind_of, placed, states_of, weights_at
+from extract.step_names import CHECKPOINT, counted, is_bare, step_of
 from store.errors import UserError
 
 NAMED = re.compile(r"([A-Za-z0-9_*][\w.*-]*)=(.+)", re.DOTALL)
@@ -73,37 +73,61 @@ def variants_of(text: str) -> list[Weights]:
 
 
 def _of_pattern(name: str | None, pattern: str) -> list[Weights]:
-    """One variant for each place that a pattern matches: states of one training where what the star stands for is a number."""
+    """One variant for each place that a pattern matches: states of one training where what the star stands for is a step."""
     places, found = _matching(pattern), []
     for place in places:
-        star = "-".join(filter(None, _stars(pattern, str(place))))
-        step = CHECKPOINT.fullmatch(star) or re.fullmatch(r"(\d+)", star)
+        star, step = _star_and_step(pattern, place, named="*" in (name or ""))
         called = _filled(name, star, place, step)
         if (weights := weights_at(place, called)) is None:
             continue
-        stem = re.sub(r"[-_. ]*\d+$", "", called) if step else ""
-        number, series = (int(step[1]), stem) if step and stem and not SEEDED.fullmatch(place.name) else (None, None)
+        stem = re.sub(r"[-_. ]*[0-9]+$", "", called) if step is not None else ""
+        series, number = (stem, step) if stem else (None, None)
         found.append(Weights(weights.spec, weights.kind, called, name is not None, weights.base, series, number))
     if not found:
         what = f"{len(places):,} places, none of them a model or an adapter" if places else "nothing"
         raise UserError(f"The pattern '{pattern}' of --variant matches {what}; check it, and quote it.")
+    with_step, other = ([one for one in found if (one.series is None) == without] for without in (False, True))
+    if with_step and other:
+        raise UserError(
+            f"The pattern '{pattern}' of --variant matches '{with_step[0].spec}', which has a step, and '{other[0].spec}', "
+            "which has none; move the one elsewhere, or give it a --variant of its own and the others a pattern that leaves it "
+            "out."
+        )
     return sorted(found, key=lambda state: (state.series or "", state.step or 0, state.name))
 
 
-def _filled(name: str | None, star: str, place: Path, step: re.Match | None) -> str:
+def _star_and_step(pattern: str, place: Path, named: bool) -> tuple[str, int | None]:
+    """What the wildcards of a pattern stand for in a place that it matches; and the step, where the last of them is one.
+
+    Args:
+        named: whether the variant's name has a star too, which that is put in place of.
+    """
+    stars, before, after = _stars(pattern, str(place))
+    step = CHECKPOINT.fullmatch(place.name)
+    number = int(step[1]) if step else step_of(stars[-1], before, after)
+    if number is not None:
+        return "-".join(filter(None, [*stars[:-1], str(number)])), number
+    what = counted(before) if is_bare(stars[-1]) and not named else None
+    return "-".join(filter(None, [*stars[:-1], f"{what or ''}{stars[-1]}"])), None
+
+
+def _filled(name: str | None, star: str, place: Path, step: int | None) -> str:
     """What one place of a pattern is called."""
-    told = str(int(step[1])) if step else star
     if name is None:
-        return f"{place.parent.name}-{told}" if CHECKPOINT.fullmatch(place.name) else place.name
-    return name.replace("*", told) if "*" in name else f"{name}-{told}"
+        return f"{place.parent.name}-{step}" if CHECKPOINT.fullmatch(place.name) else place.name
+    return name.replace("*", star) if "*" in name else f"{name}-{star}"
 
 
-def _stars(pattern: str, place: str) -> list[str]:
-    """What the wildcards of a pattern stand for in a place that it matches, the brackets of a class included."""
+def _stars(pattern: str, place: str) -> tuple[list[str], str, str]:
+    """What the wildcards of a pattern stand for in a place that it matches, the brackets of a class included; and what the
+    name that has the last of them has before and after it."""
     pieces = re.split(r"(\*+|\?|\[[^\]]+\])", str(Path(pattern).expanduser()))
     written = "".join(f"({'.' if piece[0] in '?[' else '.*'})" if n % 2 else re.escape(piece) for n, piece in enumerate(pieces))
     match = re.fullmatch(written, place, re.DOTALL)
-    return list(match.groups()) if match else [Path(place).name]
+    if match is None:
+        return [Path(place).name], "", ""
+    start, end = match.span(match.lastindex)
+    return list(match.groups()), place[:start].rpartition("/")[2], place[end:].partition("/")[0]
 
 
 def dictionaries_of(text: str) -> list[dict[str, str]]:

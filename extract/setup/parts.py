@@ -1,13 +1,13 @@
 """What a run can be made of, as it was found or named: weights, dictionaries, data; told from a folder's files alone."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from extract.config_file import PYPI_PREFIX
 from extract.corpus.saved_sets import is_saved
+from extract.step_names import CHECKPOINT
 from store.errors import UserError, reason
 
 ADAPTER, MODEL, DICTIONARY = "adapter_config.json", "config.json", "cfg.json"
@@ -19,8 +19,6 @@ SAVED = (
     ("params.safetensors", "config.json"), ("hyperparams.json", "checkpoints/final.safetensors"),
 )  # fmt: skip
 """Files of a dictionary: of sae-lens, and of the libraries of extract/saes/folders.py."""
-CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|global_step|step|iter)[-_]?(\d+)", re.IGNORECASE)
-"""What trainers call a state of a training; the group: its step."""
 Kind = Literal["adapter", "model", "dictionary", "dataset", "store"]
 
 

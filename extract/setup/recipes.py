@@ -27,7 +27,7 @@ def named_apart(weights: Iterable[Weights]) -> dict[str, Weights]:
     found: dict[str, Weights] = {}
     every = list(weights)
     for one in sorted(every, key=lambda one: not one.given):
-        name = one.name if one.given and one.name not in found else _free(_as_name(one.name), found)
+        name = one.name if one.given and one.name not in found else free(_as_name(one.name), found)
         found[name] = one
     return {name: found[name] for name in sorted(found, key=lambda name: every.index(found[name]))}
 
@@ -43,7 +43,8 @@ def _as_name(text: str) -> str:
     return f"{name}-model" if name in RESERVED_NAMES else name
 
 
-def _free(name: str, taken: Collection[str]) -> str:
+def free(name: str, taken: Collection[str]) -> str:
+    """A name, or where that is taken one with a number that is not."""
     number, found = 2, name
     while found in taken:
         found, number = f"{name[: MOST_NAME - 5]}_{number}", number + 1
@@ -57,14 +58,15 @@ def recipe(name: str) -> tuple[str, int | None]:
 
 
 def replicates(variants: Mapping[str, Weights]) -> dict[str, str]:
-    """Variant -> the run of its recipe that it repeats, by their names; states of a training repeat those of the same step."""
-    runs: dict[tuple[str, int | None], list[tuple[int, str]]] = {}
+    """Variant -> the run of its recipe that it repeats, by the seeds in their names; states of a training repeat those of the
+    same step of another, and never each other."""
+    runs: dict[tuple[str, int | None], dict[str, tuple[int, str]]] = {}
     for name, one in variants.items():
         of, number = recipe(one.series or name)
-        runs.setdefault((of, one.step), []).append((-1 if number is None else number, name))
+        runs.setdefault((of, one.step), {}).setdefault(one.series or name, (-1 if number is None else number, name))
     found = {}
     for of_one in runs.values():
-        (_, first), *others = sorted(of_one)
+        (_, first), *others = sorted(of_one.values())
         found |= {name: first for _, name in others}
     return {name: found[name] for name in variants if name in found}
 

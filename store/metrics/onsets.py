@@ -35,7 +35,15 @@ def first_claims(ways: np.ndarray) -> np.ndarray:
 
 
 def came_and_went(ways: np.ndarray) -> np.ndarray:
-    """bool [n]: whether a change is claimed at some step, and not, that way, at the last."""
-    if ways.shape[1] == 0:
-        return np.zeros(len(ways), dtype=bool)
-    return ((ways != NOTHING) & (ways != ways[:, -1:])).any(axis=1)
+    """bool [n]: whether a change is claimed at some step, and none, either way, at the last."""
+    return (ways != NOTHING).any(axis=1) & ~_last(ways).any(axis=1)
+
+
+def turned(ways: np.ndarray) -> np.ndarray:
+    """bool [n]: whether a change is claimed at the last step, and at some step before it the other way."""
+    return ((ways == -_last(ways)) & (ways != NOTHING)).any(axis=1)
+
+
+def _last(ways: np.ndarray) -> np.ndarray:
+    """int [n, 1], or [n, 0] of no steps."""
+    return ways[:, -1:]

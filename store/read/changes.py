@@ -5,8 +5,9 @@ When a feature changed is a :class:`ChangeRule`, whose fields the methods take a
 >>> store.change_sets(layer=12, rule="material", share=0.9)
 
 Variants of one *task* are runs of one recipe, and count as one: the groups of :meth:`store.read.connection.Connection.groups`,
-each called by its first variant. A feature without a row in a variant fired neither there nor in the base: its change there
-is 0.
+each called by its first variant. Of a training with several checkpoints the last is a task, the others are none
+(:meth:`store.read.connection.Connection.compared`). A feature without a row in a variant fired neither there nor in the base:
+its change there is 0.
 """
 
 import math
@@ -57,7 +58,7 @@ class Changes(Connection):
             """,
             values,
         )
-        names = list(dict.fromkeys(self.groups()["first"]))
+        names = list(dict.fromkeys(self.compared()["first"]))
         frame = by_layer.assign(tasks=by_layer["tasks"].map(tuple))
         numbers = ["count", "down", "up", "opposite"]
         table = frame.groupby("tasks", sort=False)[numbers].sum().reset_index().astype(dict.fromkeys(numbers, int))
@@ -78,8 +79,8 @@ class Changes(Connection):
 
         Returns:
             layer, feature, label, label_source, direction ('down', 'up' or 'opposite', over the variants where it changed),
-            n_changed (variants where it changed), and for each variant V: change_V and changed_V; rule, share. Ties by layer
-            and feature.
+            n_changed (variants where it changed), and for each variant V of a task: change_V and changed_V; rule, share. Ties
+            by layer and feature.
 
         Raises:
             UserError: as change_sets.
@@ -104,7 +105,7 @@ class Changes(Connection):
         key = ["layer", "feature"]
         table = rows.drop_duplicates(key).sort_values(["size", *key], ascending=[False, True, True])
         table = table[[*key, "label", "label_source", "direction"]].assign(n_changed=0).reset_index(drop=True)
-        for variant in self.variants:
+        for variant in self.compared()["variant"]:
             mine = rows.loc[rows["variant"] == variant, [*key, "change", "changed"]]
             table = table.merge(
                 mine.rename(columns={"change": f"change_{variant}", "changed": f"changed_{variant}"}), "left", key
@@ -121,7 +122,7 @@ class Changes(Connection):
     def _sets(self, settled: ChangeRule) -> tuple[str, dict[str, Any]]:
         """A WITH clause whose table sets has a row for each changed feature: layer, feature, tasks, rises, falls, size."""
         called, values = settled.called()
-        tasks = self.groups()
+        tasks = self.compared()
         needed = tasks["n_runs"] if settled.runs == "every" else pd.Series(1, index=tasks.index)
         clause = f"""
             WITH names AS (
@@ -142,14 +143,14 @@ class Changes(Connection):
         return clause, values | given | {"in_order": list(dict.fromkeys(tasks["first"]))}
 
     def _candidates(self, settled: ChangeRule) -> pd.Series:
-        """Layer -> features that could have been called in at least one variant."""
+        """Layer -> features that could have been called in at least one variant of a task."""
         size = self.sql("SELECT max(d_sae) AS size FROM layers")["size"].iloc[0]
         table = self.sql(
             f"""
             SELECT layer, bit_count(bitstring_agg(feature, 0, $size::INTEGER)) AS n FROM feature_stats s
-            WHERE {IN_LAYER} AND {is_seen()} GROUP BY layer
+            WHERE {IN_LAYER} AND {is_seen()} AND list_contains($variants::VARCHAR[], variant) GROUP BY layer
             """,  # a bit a feature: several times faster than count(DISTINCT feature)
-            settled.place() | {"size": int(size)},
+            settled.place() | {"size": int(size), "variants": self.compared()["variant"].to_list()},
         )
         return table.set_index("layer")["n"]
 

@@ -21,6 +21,7 @@ from store.names import BASE
 from store.points import RESID_POST, point_of, where_of
 from store.read import attached, bounded, contents, opening
 from store.sidecar import entries
+from store.trainings import Member, speakers
 
 LABELS_DATABASE = """
 ATTACH ':memory:' AS {name} (READ_WRITE);
@@ -225,6 +226,20 @@ class Connection:
         return frame.assign(first=of_recipe.transform("first"), n_runs=of_recipe.transform("size"))[
             ["variant", "first", "n_runs"]
         ]
+
+    def members(self) -> dict[str, Member]:
+        """Each variant -> the first of its recipe in this store, and its place in a training; in the store's order."""
+        about = self.manifest.variants
+        firsts = self.groups()[["variant", "first"]].itertuples(index=False)
+        return {name: Member(first, about[name].get("series"), about[name].get("step")) for name, first in firsts}
+
+    def compared(self) -> pd.DataFrame:
+        """Of :meth:`groups` those that are held against each other: of a training with several checkpoints the last's alone.
+
+        Others of its checkpoints, and of its other seeds', are no recipes beside it: they are told over steps.
+        """
+        speaks, groups = speakers(self.members()), self.groups()
+        return groups[groups["first"].map(speaks) == groups["first"]].reset_index(drop=True)
 
     def keeps_codes(self, model: str) -> bool:
         """Whether the store has codes, contexts and token metrics of a model: not of replicates that a copy left out."""

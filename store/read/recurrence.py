@@ -8,6 +8,7 @@ import pandas as pd
 from store.names import KINDS
 from store.read.connection import Connection
 from store.read.expressions import claim_its_way, is_seen
+from store.trainings import speakers
 
 Keys = Sequence[tuple[int, int]]
 """(layer, feature) of some features."""
@@ -19,26 +20,15 @@ class Recurrence(Connection):
     def of_other_recipes(self, variant: str) -> list[str]:
         """Every variant of another recipe that has verdicts, in the store's order.
 
-        Replicates are no others, nor are other checkpoints of its training; of another training's the last speaks for it.
+        Replicates are no others, nor are other checkpoints of its training, those of other seeds among them; of another
+        training the last speaks, with its replicates.
         """
         rows = self.sql("SELECT DISTINCT variant FROM feature_stats WHERE domain = 'all' AND verdict IS NOT NULL")
         judged = set(rows["variant"])
-        first = self.groups().set_index("variant")["first"]
-        trainings = {name: about.get("series") for name, about in self.manifest.variants.items()}
-        mine = {trainings[name] for name in self.variants if first[name] == first[variant]} - {None}
-        steps = {name: about.get("step", 0) for name, about in self.manifest.variants.items()}
-        last = {
-            training: max(steps[name] for name in self.variants if trainings[name] == training)
-            for training in set(trainings.values()) - {None}
-        }
-        return [
-            name
-            for name in self.variants
-            if name in judged
-            and first[name] != first[variant]
-            and {trainings[name], trainings[first[name]]}.isdisjoint(mine)
-            and (trainings[name] is None or steps[name] == last[trainings[name]])
-        ]
+        members = self.members()
+        speaks = speakers(members)
+        own = speaks[members[variant].first]
+        return [name for name, of in members.items() if name in judged and speaks[of.first] == of.first != own]
 
     def claims(self, variant: str, keys: Keys) -> pd.DataFrame:
         """What is claimed of features in this recipe and in others, all domains together.

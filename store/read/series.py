@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from store.errors import UserError
-from store.metrics.onsets import FELL, NEVER, NOTHING, ROSE, came_and_went, first_claims, onsets
+from store.metrics.onsets import FELL, NEVER, NOTHING, ROSE, came_and_went, first_claims, onsets, turned
 from store.metrics.verdicts import THIS_RUN_ONLY
 from store.names import ALL, CLAIMED
 from store.read.connection import Connection
+from store.trainings import main_series
 
 EVERY_RUN, THIS_RUN = LEVELS = ("every run", "this run")
 """What a course rests on: claims, where every step of the training was run twice or more; else what stands out from random
@@ -23,26 +24,18 @@ class Series(Connection):
         """The checkpoints of each training that the store has two steps of or more: a row each, in order of steps.
 
         Columns: series, step (optimiser steps), variant, n_runs (of the variant's recipe, itself among them), repeats (the
-        series whose training this one repeats with another seed, step by step; null of one that repeats none). Of two runs of
-        one step in one series only the first is there.
+        series that stands for its training, which this one repeats with another seed, some steps or all; null of that series
+        itself). Of two runs of one step in one series only the first is there.
         """
-        groups = self.groups().set_index("variant")
-        made = [
-            {"series": about["series"], "step": about["step"], "variant": name, "n_runs": int(groups.loc[name, "n_runs"])}
-            | {"first": groups.loc[name, "first"]}
-            for name, about in self.manifest.variants.items()
-            if "series" in about
-        ]
-        rows = pd.DataFrame(made, columns=["series", "step", "variant", "n_runs", "first"])
+        members, n_runs = self.members(), self.groups().set_index("variant")["n_runs"]
+        main = main_series(members)
+        made = [(of.series, of.step, name, int(n_runs[name])) for name, of in members.items() if of.series is not None]
+        rows = pd.DataFrame(made, columns=["series", "step", "variant", "n_runs"])
         rows = rows.sort_values("step", kind="stable").drop_duplicates(["series", "step"])
         rows = rows[rows.groupby("series")["step"].transform("size") > 1]
-        of_variant = {name: about.get("series") for name, about in self.manifest.variants.items()}
-        repeats = [
-            None if first == name or of_variant.get(first) in (None, series) else of_variant[first]
-            for name, first, series in zip(rows["variant"], rows["first"], rows["series"], strict=True)
-        ]
+        repeats = [None if main[series] == series else main[series] for series in rows["series"]]
         rows["repeats"] = pd.Series(repeats, rows.index, dtype=object)
-        order = {name: place for place, name in enumerate(filter(None, dict.fromkeys(of_variant.values())))}
+        order = {series: place for place, series in enumerate(main)}
         rows = rows.sort_values("series", key=lambda names: names.map(order), kind="stable", ignore_index=True)
         return rows[["series", "step", "variant", "n_runs", "repeats"]]
 
@@ -106,8 +99,9 @@ class Series(Connection):
             layer, feature, label, label_source; way ('suppressed' or 'amplified': of its latest claim); onset
             (the first step from which on it is claimed that way at every later step; null where it is not at the last), first
             (the first step where it is claimed at all: before the onset of one that flickers), came_and_went (claimed at some
-            step, and not, that way, at the last), change (at the last step), largest (of the changes at all steps the one of
-            the largest size), ways (list: -1, 0 or 1 at each step). Earliest onset first, then those that came and went.
+            step, and not at the last), turned (claimed at the last, and before that the other way), change (at the last step),
+            largest (of the changes at all steps the one of the largest size), ways (list: -1, 0 or 1 at each step). Earliest
+            onset first, then those that came and went.
 
         Raises:
             UserError: there is no such series.
@@ -177,6 +171,7 @@ def _courses(rows: pd.DataFrame, steps: np.ndarray) -> pd.DataFrame:
         onset=_step_at(onset, steps),
         first=_step_at(first, steps),
         came_and_went=came_and_went(ways),
+        turned=turned(ways),
         change=change[:, -1],
         largest=change[every, sizes.argmax(axis=1)],
         ways=pd.Series(ways.tolist(), dtype=object),

@@ -16,7 +16,8 @@ class VariantPairs(Changes):
     """Two variants beside each other."""
 
     def variant_pairs(self, *, k: int = TOP, **change: Any) -> pd.DataFrame:
-        """How alike the changes of every two variants are, a row for each layer and pair (in the store's order).
+        """How alike the changes of every two variants are, a row for each layer and pair (in the store's order); of a training
+        with several checkpoints those of the last.
 
         Args:
             k: features compared as the most moved of each.
@@ -36,7 +37,8 @@ class VariantPairs(Changes):
             UserError: as change_sets.
         """
         settled = self._settled(ChangeRule(**change))
-        tasks = self.groups().set_index("variant")["first"]
+        tasks = self.compared().set_index("variant")["first"]
+        compared = [place for place, variant in enumerate(self.variants) if variant in tasks.index]
         called, values = settled.called()
         changed = self.sql(
             f"SELECT layer, feature, (list_position($variants::VARCHAR[], variant) - 1)::INTEGER AS variant FROM ({called})",
@@ -45,7 +47,7 @@ class VariantPairs(Changes):
         rows = []
         for layer in self.layers if settled.layer is None else [settled.layer]:
             shifts = LayerShifts(self._shifts(layer, settled.domain), changed[changed["layer"] == layer], len(self.variants))
-            for a, b in combinations(range(len(self.variants)), 2):
+            for a, b in combinations(compared, 2):
                 names = {"variant_a": self.variants[a], "variant_b": self.variants[b]}
                 same_task = tasks[names["variant_a"]] == tasks[names["variant_b"]]
                 rows.append({"layer": layer, **names, "same_task": same_task, **shifts.pair(a, b, k)})

@@ -17,6 +17,10 @@ from store.reports.learning import of_learned
 
 MOST_STEPS = 8
 """So many steps are named; of more the first and the last."""
+NO_TWINS = (
+    "Not every checkpoint has twins, random changes of the weights, without which nothing can be claimed: no change has an "
+    "onset."
+)
 PLACES = {TASK: "on its own task", NEUTRAL: "on text that no variant was trained for", ALL: "on all text"}
 
 
@@ -31,8 +35,9 @@ class Course:
         level: of store.read.series.LEVELS: whether what is counted is claimed, or stands out in this run alone.
         fell, rose: at each step, how many features' changes are.
         onsets: step -> how many of them are from there on to the last; only where there are any.
-        went: how many are at some step, and not, that way, at the last.
-        flickered: how many of those with an onset were claimed before it too.
+        went: how many are at some step, and not at the last.
+        flickered: how many of those with an onset were claimed that way before it too, with a step between where they were not.
+        turned: how many of those with an onset were claimed the other way before it.
         learned: of PLACES that were measured -> what was learned there at each step.
         judged: whether every checkpoint has verdicts.
     """
@@ -46,6 +51,7 @@ class Course:
     onsets: Mapping[int, int]
     went: int
     flickered: int
+    turned: int
     learned: Mapping[str, Sequence[Learned]]
     judged: bool
 
@@ -60,7 +66,7 @@ class Course:
     def began(self) -> str:
         """When the changes of features began, and which did not last, in plain sentences."""
         if not self.judged:
-            return "Not every checkpoint has twins, random changes of the weights, so that no change has an onset."
+            return NO_TWINS
         claimed = "claimed" if self.level == EVERY_RUN else "standing out in this run alone"
         alone = "" if self.level == EVERY_RUN else "Not every step was run twice, so nothing is claimed over the steps. "
         if not self.onsets and not self.went:
@@ -69,7 +75,9 @@ class Course:
         last = sum(self.onsets.values())
         starts = [f"{count(n)} from step {count(step)}" for step, n in self.onsets.items()]
         said = f"{counted(last, 'feature')} {claimed} at the last step{': ' + listing(starts) + ' on' if starts else ''}"
-        flickered = f" ({count(self.flickered)} of them at some step before that too)" if self.flickered else ""
+        before = [f"{count(self.flickered)} of them at some step before that too"] if self.flickered else []
+        before += [f"{count(self.turned)} of them the other way before"] if self.turned else []
+        flickered = f" ({', '.join(before)})" if before else ""
         went = f"; {count(self.went)} came and went, {claimed} at an earlier step and not at the last" if self.went else ""
         return f"{alone}{said}{flickered}{went}."
 
@@ -89,17 +97,19 @@ class Course:
 
 
 def courses(store: Store) -> dict[str, Course]:
-    """The last checkpoint of each training -> its course; of trainings that repeat another's, none."""
-    rows = store.series()
-    rows = rows[rows["repeats"].isna()]
-    return {str(of["variant"].iloc[-1]): _course(store, str(name), of) for name, of in rows.groupby("series", sort=False)}
+    """The recipe of the last checkpoint of each training, by its first variant -> the training's course.
+
+    Of several runs of a training the one that stands for it (:mod:`store.trainings`) has the course.
+    """
+    rows, members = store.series(), store.members()
+    of_series = rows[rows["repeats"].isna()].groupby("series", sort=False)
+    return {members[of["variant"].iloc[-1]].first: _course(store, str(name), of) for name, of in of_series}
 
 
 def earlier_checkpoints(store: Store) -> set[str]:
-    """The variants for which a later checkpoint of their training speaks where a training is told in one row."""
-    rows, groups = store.series(), store.groups()
-    earlier = set(rows[rows.duplicated("series", keep="last")]["variant"])
-    return set(groups[groups["variant"].isin(earlier) | groups["first"].isin(earlier)]["variant"])
+    """The variants for which another checkpoint of their training speaks where a training is told in one row: a later one, or
+    that of the seed which stands for it."""
+    return set(store.variants) - set(store.compared()["variant"])
 
 
 def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:
@@ -116,7 +126,8 @@ def _course(store: Store, series: str, rows: pd.DataFrame) -> Course:
         [int((ways[at] == ROSE).sum()) for at in ways],
         begun.value_counts().sort_index().to_dict(),
         int(found["came_and_went"].sum()),
-        int((found["first"] < found["onset"]).fillna(False).sum()),
+        int(((found["first"] < found["onset"]).fillna(False) & ~found["turned"].astype(bool)).sum()),
+        int(found["turned"].sum()),
         {} if learned is None else _learned(learned, rows["variant"].to_list()),
         all(store.has_verdicts(variant) for variant in rows["variant"]),
     )

@@ -25,7 +25,7 @@ def foremost(store: Store, domains: Sequence[str]) -> Foremost:
     recipe has none, by how much it does; without contributions by its relative shift there; without such domains, or anything
     measured of them, the first of the store.
     """
-    firsts = list(dict.fromkeys(store.groups()["first"]))
+    firsts = list(dict.fromkeys(store.compared()["first"]))
     on = f"most on text that may be harmful ({listing(list(domains))})"
     if store.has_contributions:
         learned = store.learned()

@@ -63,6 +63,31 @@ def test_axe_finds_nothing_grave_in_either_scheme(address, page, path):
         assert breaches(page) == [], scheme
 
 
+@pytest.fixture(scope="module")
+def steps_address(series_store, tmp_path_factory):
+    """Of a store with checkpoints of trainings, which the shipped one has none of."""
+    with served(series_store, tmp_path_factory.mktemp("accessible_steps") / "streamlit.log") as address:
+        yield f"{address}/layers?view=steps"
+
+
+def test_axe_finds_nothing_grave_over_steps(steps_address, page):
+    visit(page, steps_address, "Layers")
+    page.get_by_text("When features changed").wait_for()
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(1000)
+        settle(page, "Layers")
+        assert breaches(page) == [], scheme
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_over_steps_nothing_is_cut_or_wider_than_the_window(steps_address, page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    visit(page, steps_address, "Layers")
+    page.get_by_text("When features changed").wait_for()
+    assert page.evaluate(WIDE) <= width and page.evaluate(CUT) == []
+
+
 def test_axe_sees_what_is_wrong(page):
     page.set_content(
         """<html lang="en"><title>Page</title><main><h2>Two</h2><h4>Four</h4><img src="data:,">

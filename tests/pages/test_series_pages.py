@@ -6,7 +6,10 @@ import os
 import pytest
 
 from app import data
+from store.format.manifest import read_manifest
+from tests.support.forged import forge_without_twins, rewrite_manifest
 from tests.support.pages import open_page, text
+from tests.support.series_store import forge_turned, make_series_store, make_uneven_store
 
 
 @pytest.fixture
@@ -83,6 +86,30 @@ def test_of_a_training_run_once_a_feature_stands_out_and_is_not_claimed(opened):
     assert "stands out (in this run only, no claim) from step 20 on" in said
 
 
+def test_without_twins_nothing_can_be_claimed_and_that_is_said(opened, tmp_path):
+    """Not that a change is claimed at no step, which would be a finding."""
+    folder = make_series_store(tmp_path / "store")
+    forge_without_twins(folder, "maths-200")
+    for feature in (0, 5):
+        app = opened("feature", stores=[folder], layer="12", feature=str(feature), variant="maths-400")
+        assert "without which nothing can be claimed" in text(app) and "at no step" not in text(app)
+        drawn = next(spec for spec in specs(app) if "Change over steps" in str(spec.get("title")))
+        assert not any(layer["mark"]["type"] == "text" for layer in drawn["layer"])  # no onset
+    app = opened("layers", stores=[folder], view="steps")
+    assert "without which nothing can be claimed" in text(app)
+    assert not any("Onset" in one.value for one in app.dataframe)
+
+
+def test_a_change_that_turned_is_claimed_at_the_last(opened, tmp_path):
+    folder = make_series_store(tmp_path / "store")
+    forge_turned(folder)
+    table = next(one.value for one in opened("layers", stores=[folder], view="steps").dataframe if "Onset" in one.value)
+    turned = table.set_index("Feature").loc["L12:0"]
+    assert (turned["At each step"], turned["Came and went"], turned["Onset"]) == ("▼ ▲ ▲", "turned", "200")
+    said = text(opened("feature", stores=[folder], layer="12", feature="0", variant="maths-200"))
+    assert "from step 200 on" in said and "It turned: it is claimed at step 100 already, the other way at some step." in said
+
+
 def test_a_feature_of_no_series_has_no_steps(opened):
     assert "Over the steps" not in text(opened("feature", layer="12", feature="1", variant="safety"))
 
@@ -108,6 +135,49 @@ def test_variants_are_picked_in_order_of_their_steps(opened):
 @pytest.mark.parametrize("page", ["features", "suppressed", "compare", "documents", "about", "review", "words", "query"])
 def test_every_other_page_opens(opened, page):
     assert opened(page, variant="maths-200").markdown
+
+
+OTHERS = "Of a training with several checkpoints the last one"
+RECIPES = ["maths-400", "code-20", "safety"]
+
+
+def test_cosine_and_overlap_are_a_chart_a_training(opened):
+    app = opened("layers", view="overlap")
+    assert titles(app) == RECIPES and OTHERS in text(app)
+
+
+@pytest.mark.parametrize(
+    ("metric", "rows"), [("claimed", RECIPES), ("overlap", ["maths-400", "second-400", "code-20", "safety"])]
+)
+def test_the_map_of_the_first_page_has_a_row_a_training(opened, metric, rows):
+    app = opened("overview", metric=metric)
+    drawn = next(json.dumps(spec) for spec in specs(app) if '"cell"' in json.dumps(spec.get("params")))
+    assert json.dumps(rows) in drawn and "maths-100" not in drawn and OTHERS in text(app)
+
+
+def test_across_variants_a_training_is_one_recipe(opened):
+    app = opened("compare", variant="maths-100", layer="12")
+    assert "maths-100" in app.warning[0].value and "maths-400" in app.warning[0].value  # its last speaks for it
+    assert app.segmented_control(key="pick_variant").options == [
+        r"maths\-400", r"maths\-400 · run 2", r"code\-20", "safety"
+    ]  # fmt: skip
+    shared = next(one.value for one in app.dataframe if "Recipe" in one.value)
+    assert shared["Recipe"].to_list() == RECIPES and OTHERS in text(app)
+    features = next(one.value for one in app.dataframe if "Feature" in one.value)
+    assert [name for name in features if name not in ("Feature", "Label", "Label (auto)")] == [
+        "second-400" if name == "second" else name for name in ("maths-400", "second", "code-20", "safety")
+    ]
+
+
+def test_across_variants_of_one_training_there_is_nothing_to_compare(opened, tmp_path):
+    folder = make_uneven_store(tmp_path / "store")
+    made = read_manifest(folder).variants
+    steps = {"code-5": 5, "code-20": 20, "safety": 30}
+    more = {name: made[name] | {"series": "maths-seed2", "step": step} for name, step in steps.items()}
+    rewrite_manifest(folder, variants=made | more)
+    app = opened("compare", stores=[folder])
+    assert "This store has one training, so there is nothing to compare it with" in app.info[0].value
+    assert opened("overview", stores=[folder]).markdown and opened("layers", stores=[folder]).markdown
 
 
 def test_a_store_without_series_shows_nothing_of_them(opened, tiny_store):

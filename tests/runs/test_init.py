@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from extract.__main__ import main
-from extract.config import load_config
+from extract.config import load_config, other_recipes
 from extract.setup.draft import make_draft
 from extract.setup.options import parts_of
 from extract.setup.written_yaml import as_yaml
@@ -78,6 +78,44 @@ def test_a_trainers_folder_is_a_series_whose_end_is_no_variant_of_its_own(newcom
     assert init(".") == 0
     assert "not used: outputs: it has exactly the weights of 'outputs-100'" in capsys.readouterr().out
     assert list(checked().variants) == ["outputs-20", "outputs-100"]
+
+
+def test_a_trainers_folder_with_an_end_of_its_own_is_a_series_up_to_it(newcomer, brought, capsys):
+    """What lies beside the checkpoints is the last step by the trainer's word, and no recipe that is judged against them."""
+    shutil.rmtree(newcomer / "adapters")
+    copied(brought / "maths", newcomer / "runs" / "maths")
+    for step in (20, 100):
+        copied(brought / f"checkpoint-{step}", newcomer / "runs" / "maths" / f"checkpoint-{step}")
+    assert init(".") == 0
+    assert "not used: runs/maths: what 'maths' ended with" in capsys.readouterr().out
+    assert list(checked().variants) == ["maths-20", "maths-100"]
+    (newcomer / "runs" / "maths" / "trainer_state.json").write_text('{"global_step": 120}')
+    assert init(".", "--force") == 0
+    assert "'runs/maths' is taken as step 120 of 'maths', its last, by trainer_state.json." in capsys.readouterr().out
+    config = checked()
+    assert {name: (one.series, one.step) for name, one in config.variants.items()} == {
+        "maths-20": ("maths", 20), "maths-100": ("maths", 100), "maths-120": ("maths", 120),
+    }  # fmt: skip
+    assert all(other_recipes(config, name) == [] for name in config.variants)
+
+
+def test_strangers_of_one_name_are_no_runs_of_a_recipe(newcomer, brought):
+    shutil.rmtree(newcomer / "adapters")
+    for place, made in (("runs/maths", "checkpoint-20"), ("old/maths", "checkpoint-100"), ("maths/seed1", "maths")):
+        copied(brought / made, newcomer / place / "checkpoint-10")
+    copied(brought / "maths-seed2", newcomer / "maths" / "seed2" / "checkpoint-10")
+    assert init(".", "--task", "maths-seed1=maths") == 0
+    assert {name: (one.series, one.replicate_of) for name, one in checked().variants.items()} == {
+        "maths-seed1-10": ("maths-seed1", None), "maths-seed2-10": ("maths-seed2", "maths-seed1-10"),
+        "old-maths-10": ("old-maths", None), "runs-maths-10": ("runs-maths", None),
+    }  # fmt: skip
+
+
+def test_what_lies_too_deep_is_said_where_nothing_else_was_found(newcomer, brought, capsys):
+    shutil.rmtree(newcomer / "adapters")
+    copied(brought / "checkpoint-20", newcomer / "a" / "b" / "c" / "d" / "checkpoint-20")
+    assert init(".") == 2
+    assert "'a/b/c/d/' lies too deep to be looked through; give adapters or models with --variant" in capsys.readouterr().err
 
 
 def test_two_trainings_of_a_recipe_are_compared_step_by_step(newcomer, brought):

@@ -18,6 +18,7 @@ from store.format.manifest import Manifest, read_manifest
 from store.format.writer import PILOT_FILE, StoreWriter
 from store.metrics.feature_numbers import feature_kind
 from store.metrics.verdicts import REASONS
+from tests.support.forged import forge_tables, rewrite_manifest
 from tests.support.tiny_store import (
     DOCUMENTS,
     FEATURES,
@@ -66,6 +67,22 @@ def make_series_store(folder: Path, contributions: bool = True) -> Path:
         about = {"predictions": 64, "a_passage": 8, "points": 2, "twins": 1}
         write_contributions(addition_path(folder), read_manifest(folder).digest, about, _fill)
     return folder
+
+
+def make_uneven_store(folder: Path) -> Path:
+    """The same store, but `second-400` is of step 450, which the first run has not, so that it repeats no checkpoint of it."""
+    made = read_manifest(make_series_store(folder)).variants
+    second = {"series": "maths-seed2", "step": 450}
+    last = {name: value for name, value in made["second-400"].items() if name != "replicate_of"} | second
+    rewrite_manifest(folder, variants=made | {"second-400": last})
+    return folder
+
+
+def forge_turned(folder: Path) -> None:
+    """Let feature 0 of layer 12, which rose from step 200 on, be claimed to have fallen by 60 % at step 100, in both runs."""
+    of = "layer = 12 AND feature = 0 AND domain = 'all' AND variant IN ('maths-100', 'second-100')"
+    fell = f"verdict = 'suppressed', reason = 'fell', shift = {-0.6 * MEAN_BASE}"
+    forge_tables(folder, f"UPDATE feature_stats SET {fell} WHERE {of}")
 
 
 def _write_metrics(writer: StoreWriter, layer: int, variant: str) -> None:

@@ -41,7 +41,9 @@ def test_a_glob_is_a_variant_of_each_folder_in_order_of_steps(read, tmp_path):
 def test_the_star_may_stand_anywhere_in_the_path_and_need_not_match_the_number_alone(read):
     deep = read({"d-*": {"model": "out/step_*/final"}}, ["out/step_00020/final", "out/step_00003/final", "out/step_00004"])
     assert [(name, variant.step) for name, variant in deep.items()] == [("d-3", 3), ("d-20", 20)]
-    assert [variant.step for variant in read({"w_*": {"adapter": "all/*", "series": "mine"}}, ["all/ep7-last"]).values()] == [7]
+    words = ["all/step_7", "all/checkpoint-20", "all/global_step300", "all/0004", "all/iter-5", "all/ckpt6"]
+    found = read({"w_*": {"adapter": "all/*", "series": "mine"}}, words)
+    assert [variant.step for variant in found.values()] == [4, 5, 6, 7, 20, 300]
     assert next(iter(read({"w_*": {"adapter": "all/*", "series": "mine"}}).values())).series == "mine"
 
 
@@ -69,8 +71,20 @@ def test_a_second_seed_s_glob_replicates_the_first_s_step_by_step(read):
     [
         ({"m-*": {"adapter": "r/c-*"}}, ["r"], "match no folder at 'r/c-\\*'; check the path"),
         ({"m-*": {"adapter": "r/c-*"}}, [], "cannot be looked for at 'r/c-\\*': there is no such file or folder"),
-        ({"m-*": {"adapter": "r/c-*"}}, ["r/c-1", "r/c-final"], "match 'c-final', which has no number where the '\\*' is"),
-        ({"m-*": {"adapter": "r/*"}}, ["r/ep1-step9"], "match 'ep1-step9', which has several numbers"),
+        ({"m-*": {"adapter": "r/c-*"}}, ["r/c-1", "r/c-final"], "match 'c-final', where the '\\*' stands for 'final', which"),
+        ({"m-*": {"adapter": "r/*"}}, ["r/ep1-step9"], "match 'ep1-step9', where the '\\*' stands for 'ep1-step9', wh"),
+        ({"m-*": {"adapter": "r/m-*"}}, ["r/m-seed1", "r/m-seed2"], "'seed1', which is no step .* with replicate_of"),
+        ({"m-*": {"adapter": "r/m-*"}}, ["r/m-v1", "r/m-v2"], "stands for 'v1', which is no step"),
+        ({"m-*": {"adapter": "r/m-*"}}, ["r/m-r8", "r/m-r16"], "stands for 'r16', which is no step"),
+        ({"m-*": {"adapter": "r/m-seed*"}}, ["r/m-seed1"], "match 'm-seed1', whose number counts 'seed' and no steps; move it"),
+        ({"m-*": {"adapter": "r/seed_*/a"}}, ["r/seed_1/a"], "match 'seed_1', whose number counts 'seed' and no steps"),
+        ({"m-*": {"adapter": "r/m-v*"}}, ["r/m-v1"], "whose number counts 'v' and no steps"),
+        ({"m-*": {"adapter": "r/run-*"}}, ["r/run-1"], "whose number counts 'run' and no steps"),
+        ({"m-*": {"adapter": "r/epoch-*"}}, ["r/epoch-1"], "whose number counts 'epoch' and no steps"),
+        ({"m-seed-*": {"adapter": "r/*"}}, ["r/1", "r/2"], "whose number counts 'seed' and no steps"),
+        ({"m-*": {"adapter": "r/checkpoint-*"}}, ["r/checkpoint-100-old", "r/checkpoint-200"], "stands for '100-old', wh"),
+        ({"m-*": {"adapter": "r/c-1*"}}, ["r/c-100"], "stands for a part of the number only, '00'; put it in place"),
+        ({"m-*": {"adapter": "r/c-*0"}}, ["r/c-100"], "stands for a part of the number only, '10'; put it in place"),
         ({"m-*": {"adapter": "r/c-*"}}, ["r/c-10", "r/c-010"], "match 'c-010' and 'c-10', both of step 10"),
         ({"m-*": {"adapter": "r/c-1"}}, ["r/c-1"], "must give one adapter or model with one '\\*' in its path"),
         ({"m-*": {"adapter": "r*/c-*"}}, [], "must give one adapter or model with one '\\*' in its path"),

@@ -43,6 +43,15 @@ def test_other_recipes_are_other_trainings_by_their_last_checkpoint():
     assert other_recipes(config, "n1") == ["m2", "o"] and other_recipes(config, "o") == ["m2", "n9"]
 
 
+def test_seeds_whose_last_steps_differ_are_one_training_with_one_task():
+    runs = {"m1": at(1, task=["sums"]), "m2": at(2), "s1": at(1, of="s", replicate_of="m1"), "s5": at(5, of="s")}
+    runs["t5"] = at(5, of="t", replicate_of="s5")
+    config = configured(**runs, o={"adapter": "./o"})
+    assert all(other_recipes(config, name) == ["o"] for name in runs)
+    assert other_recipes(config, "o") == ["m2"]
+    assert all(config.variants[name].task == ["sums"] for name in runs)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -54,6 +63,10 @@ def test_other_recipes_are_other_trainings_by_their_last_checkpoint():
         ({"a": at(5), "b": at(5, adapter="./b", replicate_of="c"), "c": at(5, of="n")}, "'a' and 'b' .* both of step 5"),
         ({"a": at(5), "b": at(6, adapter="./m5")}, "'a' and 'b' of the series 'm' have the same weights"),
         ({"a": at(5), "b": at(6, of="n", replicate_of="a")}, "'b' of step 6 is a replicate of 'a' of step 5"),
+        (
+            {"a": at(5, task=["x"]), "b": at(5, of="n", replicate_of="a"), "c": at(6, of="n", task=["y"]), "d": at(9)},
+            "'a' and 'c' of the training 'm' have the tasks x and y",
+        ),
         ({"a": at(5, task=["x"]), "b": at(6, task=["y"])}, "'a' and 'b' .* have the tasks x and y"),
     ],
 )

@@ -28,7 +28,7 @@ def layer_rows(**changes):
     rows = pd.DataFrame(
         {"step": [1, 2, 1, 2, 1, 2], "control": [OBSERVED] * 2 + ["twin_1"] * 2 + ["twin_2"] * 2, "variant": "m",
          "metric": "overlap", "value": [0.9, 0.7, 0.8, 0.75, 0.85, 0.65], "low": [0.88, 0.6] + [None] * 4,
-         "high": [0.92, 0.8] + [None] * 4, "n_tokens": 9, "n_clusters": 3, "is_repeat": False}
+         "high": [0.92, 0.8] + [None] * 4, "n_tokens": 9, "n_clusters": 3, "series": "m", "is_repeat": False}
     )  # fmt: skip
     return rows.assign(**changes)
 
@@ -41,6 +41,17 @@ def test_a_layer_stands_over_the_band_of_its_twins():
     alone = layer_rows()
     alone = alone[alone["control"] == OBSERVED]
     assert "area" not in marks(step_charts.layer_panel(alone, 5, "#123456", ["overlap"], (0.5, 1.0)).to_dict())
+
+
+def test_each_other_run_of_a_training_has_a_line_of_its_own():
+    rows = pd.concat([layer_rows(series=of, is_repeat=of != "m") for of in ("m", "m-seed2", "m-seed3")])
+    spec = step_charts.layer_panel(rows, 5, "#123456", ["overlap"], (0.5, 1.0)).to_dict()
+    lines = inner(spec, "line")
+    assert len(lines) == 2  # the first run's, thick, and the others'
+    for line in lines:
+        assert [of["field"] for of in line["encoding"]["detail"]] == ["metric", "series"]
+    drawn = [row for row in values(spec) if row.get("control") == OBSERVED and row["is_repeat"]]
+    assert {row["series"] for row in drawn} == {"m-seed2", "m-seed3"}
 
 
 def feature_rows(**changes):

@@ -72,9 +72,9 @@ def test_everything_is_recognised_by_its_files(world):
 
 
 def test_what_lies_too_deep_is_told(world):
-    deep = world / "a" / "b" / "c" / "d"
+    deep = world / "a" / "b" / "c" / "d" / "e"
     adapter(deep)
-    assert ("a/b/c/", "it lies too deep to be looked through") in look_through(world).unused
+    assert ("a/b/c/d/", "it lies too deep to be looked through") in look_through(world).unused
 
 
 def test_a_folder_that_is_too_large_is_refused(tmp_path, monkeypatch):
@@ -107,6 +107,40 @@ def test_seeds_are_no_steps(world):
         adapter(world / "seeds" / f"maths-seed{seed}")
     found = variants_of(f"maths-seed*={world}/seeds/maths-seed*")
     assert [(one.name, one.series) for one in found] == [("maths-seed1", None), ("maths-seed2", None)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folders", "expected"),
+    [
+        ("m=runs/seed*", ("seed1", "seed2"), ["m-seed1", "m-seed2"]),
+        ("m-*=runs/m-*", ("m-seed1", "m-seed2"), ["m-seed1", "m-seed2"]),
+        ("m-v*=runs/m-v*", ("m-v1", "m-v2"), ["m-v1", "m-v2"]),
+        ("m=runs/m-r*", ("m-r8", "m-r16"), ["m-r16", "m-r8"]),
+        ("m=runs/c-1*", ("c-100", "c-110"), ["m-00", "m-10"]),  # part of a number
+    ],
+)
+def test_what_counts_something_else_is_no_step(tmp_path, monkeypatch, pattern, folders, expected):
+    monkeypatch.chdir(tmp_path)
+    for name in folders:
+        adapter(Path("runs") / name)
+    assert [(one.name, one.series, one.step) for one in variants_of(pattern)] == [(name, None, None) for name in expected]
+
+
+def test_of_several_wildcards_the_last_is_the_step(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for training, step in (("maths", 100), ("maths", 200), ("code", 100)):
+        adapter(Path("runs") / training / f"checkpoint-{step}")
+    found = variants_of("sft-*=runs/*/checkpoint-*")
+    assert [(one.name, one.series, one.step) for one in found] == [
+        ("sft-code-100", "sft-code", 100), ("sft-maths-100", "sft-maths", 100), ("sft-maths-200", "sft-maths", 200),
+    ]  # fmt: skip
+    assert [(one.name, one.step) for one in variants_of("m=runs/maths/checkpoint-?00")] == [("m-100", 100), ("m-200", 200)]
+
+
+def test_a_pattern_that_matches_steps_and_others_is_refused(world):
+    adapter(world / "outputs" / "checkpoint-90-old")
+    with pytest.raises(UserError, match=r"which has a step, and '.*checkpoint-90-old', which has none"):
+        variants_of(f"m={world}/outputs/checkpoint-*")
 
 
 def test_a_variant_by_its_path_alone(world):

@@ -6,8 +6,9 @@ import pytest
 from store import open_store
 from store.errors import UserError
 from store.format.manifest import read_manifest
+from store.reports.courses import courses
 from tests.support.forged import rewrite_manifest
-from tests.support.series_store import make_series_store
+from tests.support.series_store import forge_turned, make_series_store, make_uneven_store
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_when_each_claimed_change_began_and_what_did_not_last(store):
     assert found["onset"].to_list() == [100, 200, 400, pd.NA]
     assert found["first"].to_list() == [100, 200, 100, 200]
     assert found["came_and_went"].to_list() == [False, False, False, True]
+    assert not found["turned"].any()
     assert found["way"].to_list() == ["suppressed", "amplified", "amplified", "suppressed"]
     assert found["ways"].to_list() == [[-1, -1, -1], [0, 1, 1], [1, 0, 1], [0, -1, 0]]
     assert found["change"].to_list() == pytest.approx([-0.9, 0.7, 0.8, -0.1])
@@ -69,6 +71,18 @@ def test_when_each_claimed_change_began_and_what_did_not_last(store):
     assert found.loc[0, "label"] == "sums"
     assert store.courses("maths", layer=5).empty and store.courses("maths", 12, 5).empty
     assert store.courses("maths", 12, 2)["feature"].to_list() == [2]
+
+
+def test_a_change_that_turned_is_claimed_at_the_last_and_did_not_go(tmp_path):
+    """Feature 0 rose from step 200 on; forged to be claimed fallen at step 100."""
+    folder = make_series_store(tmp_path / "store", contributions=False)
+    forge_turned(folder)
+    with open_store(folder) as opened:
+        found = opened.courses("maths", 12, 0).iloc[0]
+        assert (found["onset"], found["first"], found["came_and_went"], found["turned"]) == (200, 100, False, True)
+        assert found["ways"] == [-1, 1, 1] and found["way"] == "amplified"
+        course = courses(opened)["maths-400"]
+        assert (course.went, course.flickered, course.turned) == (1, 1, 1)
 
 
 def test_of_a_training_that_was_run_once_it_is_what_stands_out_in_this_run(store):
@@ -112,3 +126,38 @@ def test_checkpoints_are_no_other_recipes(store):
     assert store.of_other_recipes("second-200") == ["code-20", "safety"]
     assert store.of_other_recipes("code-5") == ["maths-400", "second-400", "safety"]
     assert store.of_other_recipes("safety") == ["maths-400", "second-400", "code-20"]
+
+
+def test_across_variants_a_training_is_its_last_checkpoint(store):
+    """Feature 0 rose in maths-400 too and fell in none; 1 fell in all; 4 rose in maths alone."""
+    assert store.compared()["variant"].to_list() == ["maths-400", "second-400", "code-20", "safety"]
+    sets = store.change_sets(layer=12, rule="material")
+    found = dict(zip(map(tuple, sets["tasks"]), sets["count"], strict=True))
+    assert found == {("maths-400",): 2, ("maths-400", "code-20", "safety"): 1}
+    assert sets["extent"].to_list() == ["one", "all"]
+    changed = store.changed_features(["maths-400"], layer=12, rule="material")
+    assert changed["feature"].to_list() == [4, 0] and changed["n_changed"].to_list() == [2, 2]  # in both runs
+    assert [name for name in changed if name.startswith("change_")] == [
+        f"change_{name}" for name in ("maths-400", "second-400", "code-20", "safety")
+    ]
+    pairs = store.variant_pairs(layer=12)
+    assert len(pairs) == 6 and set(pairs["variant_a"]) | set(pairs["variant_b"]) == set(store.compared()["variant"])
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """The same, but the second seed's last step is 450, which the first has not; both have the other two."""
+    with open_store(make_uneven_store(tmp_path_factory.mktemp("uneven") / "store")) as opened:
+        yield opened
+
+
+def test_a_series_repeats_one_as_a_whole_though_its_last_step_be_another(uneven):
+    rows = uneven.series()
+    assert rows.groupby("series")["repeats"].first().to_dict() == {"maths": None, "maths-seed2": "maths", "code": None}
+    assert rows[rows["series"] == "maths-seed2"]["repeats"].to_list() == ["maths"] * 3
+    assert uneven.course_level("maths") == "this run"  # its last step was run once
+
+
+def test_seeds_whose_last_steps_differ_are_no_other_recipes(uneven):
+    assert uneven.of_other_recipes("maths-400") == uneven.of_other_recipes("second-400") == ["code-20", "safety"]
+    assert uneven.of_other_recipes("safety") == ["maths-400", "code-20"]

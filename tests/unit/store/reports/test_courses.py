@@ -1,6 +1,7 @@
 """What is told of a training with several checkpoints: tests/support/series_store.py has the numbers."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from store.reports.findings import findings
 from store.reports.story import stories
 from store.reports.terminal import amounts, describe
 from tests.support.forged import forge_without_twins
+from tests.support.series_store import make_uneven_store
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,15 @@ def test_without_twins_there_are_no_onsets(series_store, tmp_path):
     copy = shutil.copytree(series_store, tmp_path / "copy")
     forge_without_twins(copy, "maths-200")
     with open_store(copy) as opened:
-        assert "so that no change has an onset" in courses(opened)["maths-400"].began
+        assert "without which nothing can be claimed: no change has an onset" in courses(opened)["maths-400"].began
+
+
+def test_what_turned_is_claimed_at_the_last_and_did_not_go(store):
+    """[-1, 1, 1]: it fell first, and is claimed to have risen since."""
+    alone = dict(steps=(1, 2, 3), onsets={2: 1}, went=0, flickered=0)
+    assert replace(courses(store)["maths-400"], **alone, turned=1).began == (
+        "1 feature claimed at the last step: 1 from step 2 on (1 of them the other way before)."
+    )
 
 
 def test_each_training_is_told_once(store):
@@ -54,6 +64,16 @@ def test_each_training_is_told_once(store):
     lines = amounts(store).splitlines()
     assert [line.split(":")[0] for line in lines] == ["maths-400", "second-400", "code-20", "safety", "maths", "code"]
     assert "second-200: adapter second-200-lora (another run of maths-200), step 200 of maths-seed2" in describe(store)
+
+
+def test_seeds_whose_last_steps_differ_are_one_training_everywhere(tmp_path):
+    with open_store(make_uneven_store(tmp_path / "store")) as uneven:
+        assert list(courses(uneven)) == ["maths-400", "code-20"]
+        assert [one.variant for one in stories(uneven)] == ["maths-400", "code-20", "safety"]
+        assert "Not every step was run twice" in courses(uneven)["maths-400"].began
+        assert "step 450 of maths-seed2" in describe(uneven)
+        of_changes = findings(uneven).partition("## The table")[0]
+        assert "### maths-400" in of_changes and "### second-400" not in of_changes
 
 
 def test_findings_tell_it_once_too(store):

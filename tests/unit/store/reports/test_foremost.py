@@ -14,7 +14,7 @@ def store(kl=None, shift=()):
     learned = pd.DataFrame(kl or (), columns=["variant", "control", "domain", "kl"], dtype=object).astype({"kl": float})
     shifts = pd.DataFrame(shift, columns=["variant", "layer", "domain", "value"])
     return SimpleNamespace(
-        groups=lambda: pd.DataFrame({"variant": list(FIRSTS), "first": list(FIRSTS.values())}),
+        compared=lambda: pd.DataFrame({"variant": list(FIRSTS), "first": list(FIRSTS.values())}),
         has_contributions=kl is not None,
         learned=lambda: learned.assign(slot="all"),
         layer_metrics=lambda **asked: shifts,
