@@ -32,7 +32,6 @@ class Cells:
         Raises:
             ValueError: a row has more or fewer cells than the header, a column's name is given twice, a quote is not closed.
         """
-        csv.field_size_limit(unpacking.MAX_LINE_BYTES)
         decoded = (line.decode("utf-8") for line in self._lines)
         blank, header = 0, next(decoded, "")
         while header and not header.strip():
@@ -41,11 +40,11 @@ class Cells:
         rows = csv.reader(chain([header], decoded), delimiter=delimiter, strict=True)
         self.line = blank + 1
         try:
-            names = next(rows, [])
+            names = _next(rows) or []
             if len(set(names)) < len(names):
                 raise ValueError(f"the column {next(name for name in names if names.count(name) > 1)!r} is given twice")
             self.line = blank + rows.line_num + 1
-            for row in rows:
+            while (row := _next(rows)) is not None:
                 if any(row):
                     if len(row) != len(names):
                         raise ValueError(f"the row has {len(row):,} cells, and the header {len(names):,}")
@@ -53,3 +52,12 @@ class Cells:
                 self.line = blank + rows.line_num + 1
         except csv.Error as error:
             raise ValueError(str(error)) from error
+
+
+def _next(rows: Iterator[list[str]]) -> list[str] | None:
+    """The next row; None at the end. How long a cell may be is a setting of the whole process, which others read files in."""
+    usual = csv.field_size_limit(unpacking.MAX_LINE_BYTES)
+    try:
+        return next(rows, None)
+    finally:
+        csv.field_size_limit(usual)
