@@ -145,3 +145,12 @@ def test_an_array_is_read_in_pieces(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}, {"text": "x" * 500}], indent=1))
     with pytest.raises(UserError, match="line 5, cannot be read: the record is longer"):
         read(tmp_path / "a.json")
+
+
+def test_a_table_leaves_the_process_as_it_was(tmp_path):
+    """How long a cell may be is a setting of Python's csv, by which other files are read too, while a table is."""
+    usual, file = csv.field_size_limit(), tmp_path / "a.csv"
+    file.write_text(f"text,domain\n{'x' * (usual + 1)},a\ny,a\n", encoding="utf-8")
+    records = iter(read_corpus([SourceConfig(path=str(file))]).records)
+    assert len(next(records).fields["text"]) == usual + 1
+    assert csv.field_size_limit() == usual
