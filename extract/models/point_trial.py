@@ -58,6 +58,12 @@ def try_point(model: nn.Module, site: Site, input_ids: torch.Tensor, what: str) 
         )
 
 
+def kind_of_block(model: nn.Module, layer: int) -> tuple[str, ...]:
+    """Blocks of one kind are made of the same modules, so that one of them stands for all."""
+    block = decoder_blocks(model)[layer]
+    return (type(block).__name__, *(f"{name} {type(module).__name__}" for name, module in block.named_children()))
+
+
 def _read(model: nn.Module, layer: int, input_ids: torch.Tensor) -> Activations:
     """Everything that a block has."""
     points = places_in(decoder_blocks(model)[layer], model.config.get_text_config())

@@ -16,7 +16,7 @@ from extract.measure.token_kl import check_predictions
 from extract.models.load_trial import trial_tokens
 from extract.models.loading import load_tokenizer, local_folder, model_config, resolve_device, resolve_dtype, resolve_sae_dtype
 from extract.models.model_set import ModelSet, variant_tokenizers
-from extract.models.point_trial import try_point
+from extract.models.point_trial import kind_of_block, try_point
 from extract.models.residuals import ResidualReader
 from extract.models.sites import Site
 from extract.pilot import layer_pilot
@@ -187,14 +187,16 @@ def bos_token(config: RunConfig, tokenizer: PreTrainedTokenizerBase, dictionarie
 
 
 def try_points(models: ModelSet, sites: Sequence[Site]) -> None:
-    """Read and write every site of the base on a few tokens; of blocks' outputs, this was done as it was loaded.
+    """Read and write a site of each kind of block of the base on a few tokens; of blocks' outputs that was done before.
 
     Raises:
         UserError: one is not what it is taken for.
     """
-    tokens = trial_tokens(models.device)
+    tokens, tried = trial_tokens(models.device), set()
     for site in sites:
-        if site.point != RESID_POST:
+        kind = (site.point, kind_of_block(models.base, site.layer))
+        if site.point != RESID_POST and kind not in tried:
+            tried.add(kind)
             with models.active(BASE, tokens) as model:
                 try_point(model, site, tokens, f"The base '{display_name(models.config.base)}'")
 

@@ -5,11 +5,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from sae_lens.saes.transcoder import Transcoder, TranscoderConfig
-from transformers import AutoModelForCausalLM, FalconConfig, Gemma4TextConfig, GPT2Config, GraniteConfig, LlamaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    Gemma4TextConfig,
+    GPT2Config,
+    GraniteConfig,
+    JambaConfig,
+    LlamaConfig,
+)
 
 from extract.models.hooks import capture_activations, run_truncated
 from extract.models.output_head import logit_effects
-from extract.models.point_trial import _alike, _rounding, try_point
+from extract.models.point_trial import _alike, _rounding, kind_of_block, try_point
 from extract.models.sites import Site
 from extract.models.to_stream import to_stream
 from extract.saes.dictionary import Dictionary
@@ -133,3 +141,15 @@ def test_a_model_that_overflows_is_told_as_such():
     model.transformer.h[1].mlp.c_proj.bias.fill_(float("inf"))
     with pytest.raises(UserError, match=r"NaN or infinite activations at layer 1.*wider dtype"):
         try_point(model, Site(1, "mlp_out"), IDS, "The base 'x'")
+
+
+def test_one_block_of_each_kind_is_tried(llama):
+    """Of a model of a hundred alike one is enough; those that mix attention and others have several kinds."""
+    assert len({kind_of_block(llama, layer) for layer in range(3)}) == 1
+    mixed = JambaConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, vocab_size=60,
+        num_experts=2, attn_layer_offset=1, attn_layer_period=2, mamba_d_state=4, use_mamba_kernels=False, expert_layer_period=9,
+        pad_token_id=0,
+    )  # fmt: skip
+    kinds = [kind_of_block(made(mixed), layer) for layer in range(3)]
+    assert kinds[0] == kinds[2] != kinds[1]
