@@ -148,8 +148,8 @@ def test_one_block_of_each_kind_is_tried(llama):
     assert len({kind_of_block(llama, layer) for layer in range(3)}) == 1
     mixed = JambaConfig(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, vocab_size=60,
-        num_experts=2, attn_layer_offset=1, attn_layer_period=2, mamba_d_state=4, use_mamba_kernels=False, expert_layer_period=9,
-        pad_token_id=0,
+        num_experts=2, attn_layer_offset=1, attn_layer_period=2, mamba_d_state=4, use_mamba_kernels=False,
+        expert_layer_period=9, pad_token_id=0,
     )  # fmt: skip
     kinds = [kind_of_block(made(mixed), layer) for layer in range(3)]
     assert kinds[0] == kinds[2] != kinds[1]
