@@ -3,6 +3,8 @@
 import errno
 import os
 
+from store.text import printable
+
 
 class UserError(Exception):
     """Something that the user can mend: one sentence that says what, where and what to do.
@@ -79,9 +81,9 @@ def system_error(text: str) -> OSError | None:
 def first_line(error: Exception, lines: int = 1) -> str:
     """What a library's error says at its head, for a sentence of our own; its kind where it says nothing.
 
-    A line that ends in a colon says nothing without the next.
+    A line that ends in a colon says nothing without the next. What a file put into it that cannot be printed is a space.
     """
     said = str(error).strip().splitlines() or [type(error).__name__]
     while lines < len(said) and said[lines - 1].rstrip().endswith(":"):
         lines += 1
-    return " ".join(" ".join(said[:lines]).split())
+    return printable(" ".join(said[:lines]))
