@@ -25,7 +25,7 @@ supported = $(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 
 .PHONY: demo demo-full app check test test-all test-long lint clean
 
 demo: $(VENV)/.installed-full
-	@if [ -f $(DEMO_STORE)/manifest.json ]; then \
+	@if [ -f $(DEMO_STORE)/manifest.json ] && [ ! -e $(DEMO_STORE).contributions.duckdb.partial ]; then \
 		echo "$(DEMO_STORE) is there already; remove it to extract again."; \
 	else $(PY) -m extract demo --out $(DEMO_STORE); fi
 	@if [ "$(SERVE)" != 0 ]; then \

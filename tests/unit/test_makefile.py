@@ -94,3 +94,15 @@ def test_the_demo_opens_the_shipped_store_and_its_own(folder):
     assert ended.returncode == 0, ended.stderr
     assert Path(f"{python}.env").read_text().splitlines()[-1] == "store/demo:runs/demo"
     assert Path(f"{python}.log").read_text().splitlines()[-1] == "--"
+
+
+def test_a_demo_that_ended_before_what_was_learned_goes_on(folder):
+    """The store is whole then, and what is measured beside it is not."""
+    (folder / "runs/demo").mkdir(parents=True)
+    (folder / "runs/demo/manifest.json").touch()
+    python = fake_python(folder / ".venv/bin/python", "3.11.7")
+    assert "is there already" in make(folder, "demo", "SERVE=0").stdout
+    (folder / "runs/demo.contributions.duckdb.partial").mkdir()
+    ended = make(folder, "demo", "SERVE=0")
+    assert ended.returncode == 0 and "is there already" not in ended.stdout
+    assert Path(f"{python}.log").read_text().splitlines()[-4:] == ["extract", "demo", "--out", "runs/demo"]
