@@ -65,12 +65,10 @@ def capture_activations(model: nn.Module, sites: Sequence[Site], detached: bool 
 
         return on
 
-    for site in sites:
-        site.check(model)
     blocks = decoder_blocks(model)
     handles = [model.register_forward_pre_hook(lambda *_given: missing.update(sites))]
     try:
-        for block in sorted({site.carrier for site in sites if site.carrier >= 0}):
+        for block in sorted({site.carrier for site in sites if 0 <= site.carrier < len(blocks)}):
             handles.append(blocks[block].register_forward_hook(carry(block)))
         for site in sites:
             handles += site.listen(model, keep(site))

@@ -122,14 +122,6 @@ class Site:
             f"The dictionary's hook '{hook_name}' is no point that is read here; use a dictionary of {', '.join(POINTS)}."
         )
 
-    def check(self, model: nn.Module) -> None:
-        """Refuse a layer or a point that the model does not have.
-
-        Raises:
-            UserError: it has none.
-        """
-        self._place(model)
-
     def _place(self, model: nn.Module) -> tuple[nn.Module, Place]:
         """The block, and where in it."""
         blocks = decoder_blocks(model)
@@ -165,13 +157,15 @@ class Site:
 
         Returns:
             Handles; the hooks stay until they are removed.
+
+        Raises:
+            UserError: the model has no such layer or point, or no decoder blocks.
         """
-        module = self.module(model)
         if self.point == EMBED and _has_positions(model):
-            return [module.register_forward_hook(at_output(on))]
-        block, place = self._place(model)
+            return [self.module(model).register_forward_hook(at_output(on))]
+        block, place = self._place(model)  # once: every batch of every model asks for it
         if not place.module:
-            return [HOOKS[place.side](module, on)]
+            return [HOOKS[place.side](block, on)]
         rows: list[torch.Size] = []
 
         def note(_module: nn.Module, arguments: tuple, options: dict) -> None:
@@ -183,6 +177,7 @@ class Site:
             found = on(activation.reshape(*rows[0], -1) if is_flat else activation)
             return found.reshape(activation.shape) if is_flat and found is not None else found
 
+        module = block.get_submodule(place.module)
         return [block.register_forward_pre_hook(note, with_kwargs=True), HOOKS[place.side](module, in_rows)]
 
     @contextmanager
